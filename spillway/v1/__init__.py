@@ -1,0 +1,1 @@
+"""Generated from protos/spillway/v1 by scripts/generate-protos. Never edit."""
