@@ -1,0 +1,248 @@
+"""What the executor is told and what it did, on the wire: plans, gates, verdicts, attempts, executions."""
+
+from __future__ import annotations
+
+from spillway.routing import (
+    AgreementSpec,
+    AnswerDelta,
+    Attempt,
+    Execution,
+    GateSpec,
+    GateVerdict,
+    Normalizer,
+    Plan,
+    PlannedTier,
+    RulesSpec,
+    SelfConfidenceSpec,
+    Strategy,
+)
+from spillway.v1 import chat_pb2, executor_pb2
+from spillway.wire.chat import (
+    message_from_proto,
+    message_to_proto,
+    tool_call_from_proto,
+    tool_call_to_proto,
+    usage_from_proto,
+    usage_to_proto,
+)
+from spillway.wire.fields import (
+    ATTEMPT_OUTCOMES,
+    FINISH_REASONS,
+    NORMALIZERS,
+    STRATEGIES,
+    VERDICTS,
+    WireError,
+    duration_from_proto,
+    duration_to_proto,
+    finish_reason_from_proto,
+    join,
+)
+
+__all__ = [
+    "answer_delta_from_proto",
+    "answer_delta_to_proto",
+    "attempt_from_proto",
+    "attempt_to_proto",
+    "execution_from_proto",
+    "execution_to_proto",
+    "gate_spec_from_proto",
+    "gate_spec_to_proto",
+    "gate_verdict_from_proto",
+    "gate_verdict_to_proto",
+    "plan_from_proto",
+    "plan_to_proto",
+]
+
+
+def gate_spec_to_proto(value: GateSpec) -> executor_pb2.GateSpec:
+    match value:
+        case AgreementSpec():
+            agreement = executor_pb2.AgreementGate(
+                second_target=value.second_target, normalizer=NORMALIZERS.to_proto(value.normalizer)
+            )
+            return executor_pb2.GateSpec(agreement=agreement)
+        case SelfConfidenceSpec():
+            self_confidence = executor_pb2.SelfConfidenceGate(threshold=value.threshold)
+            return executor_pb2.GateSpec(self_confidence=self_confidence)
+        case RulesSpec():
+            rules = executor_pb2.RulesGate(
+                chars_min=value.chars_min,
+                chars_max=value.chars_max,
+                must_match=value.must_match,
+                must_not_match=value.must_not_match,
+                require_code_block=value.require_code_block,
+                number_min=value.number_min,
+                number_max=value.number_max,
+            )
+            return executor_pb2.GateSpec(rules=rules)
+
+
+def gate_spec_from_proto(pb: executor_pb2.GateSpec, path: str = "gate") -> GateSpec:
+    """Raises WireError when no gate is set."""
+    which = pb.WhichOneof("gate")
+    if which == "agreement":
+        normalizer = NORMALIZERS.optional(pb.agreement.normalizer, join(path, "agreement.normalizer"))
+        return AgreementSpec(pb.agreement.second_target, normalizer or Normalizer.AUTO)
+    if which == "self_confidence":
+        return SelfConfidenceSpec(pb.self_confidence.threshold)
+    if which == "rules":
+        rules = pb.rules
+        return RulesSpec(
+            chars_min=rules.chars_min,
+            chars_max=rules.chars_max,
+            must_match=tuple(rules.must_match),
+            must_not_match=tuple(rules.must_not_match),
+            require_code_block=rules.require_code_block,
+            number_min=rules.number_min if rules.HasField("number_min") else None,
+            number_max=rules.number_max if rules.HasField("number_max") else None,
+        )
+    raise WireError(path, "must be one of the known gates")
+
+
+def _tier_to_proto(value: PlannedTier) -> executor_pb2.PlannedTier:
+    return executor_pb2.PlannedTier(
+        name=value.name,
+        targets=value.targets,
+        gates=[gate_spec_to_proto(gate) for gate in value.gates],
+        attempt_timeout=duration_to_proto(value.attempt_timeout_s),
+    )
+
+
+def _tier_from_proto(pb: executor_pb2.PlannedTier, path: str) -> PlannedTier:
+    if not pb.HasField("attempt_timeout"):
+        raise WireError(join(path, "attempt_timeout"), "must be set")
+    return PlannedTier(
+        name=pb.name,
+        targets=tuple(pb.targets),
+        gates=tuple(gate_spec_from_proto(gate, f"{join(path, 'gates')}[{i}]") for i, gate in enumerate(pb.gates)),
+        attempt_timeout_s=duration_from_proto(pb.attempt_timeout),
+    )
+
+
+def plan_to_proto(value: Plan) -> executor_pb2.Plan:
+    return executor_pb2.Plan(
+        strategy=STRATEGIES.to_proto(value.strategy),
+        tiers=[_tier_to_proto(tier) for tier in value.tiers],
+        escalations_max=value.escalations_max,
+        cost_nanousd_max=value.cost_nanousd_max,
+        confidence_min=value.confidence_min,
+    )
+
+
+def plan_from_proto(pb: executor_pb2.Plan, path: str = "plan") -> Plan:
+    """An unspecified strategy is CHEAP_FIRST. Raises WireError."""
+    return Plan(
+        tiers=tuple(_tier_from_proto(tier, f"{join(path, 'tiers')}[{i}]") for i, tier in enumerate(pb.tiers)),
+        strategy=STRATEGIES.optional(pb.strategy, join(path, "strategy")) or Strategy.CHEAP_FIRST,
+        escalations_max=pb.escalations_max,
+        cost_nanousd_max=pb.cost_nanousd_max if pb.HasField("cost_nanousd_max") else None,
+        confidence_min=pb.confidence_min if pb.HasField("confidence_min") else None,
+    )
+
+
+def gate_verdict_to_proto(value: GateVerdict) -> chat_pb2.GateVerdict:
+    return chat_pb2.GateVerdict(
+        gate=value.gate,
+        verdict=VERDICTS.to_proto(value.verdict),
+        score=value.score,
+        reason=value.reason,
+        cost_nanousd=value.cost_nanousd,
+        latency=duration_to_proto(value.latency_s),
+    )
+
+
+def gate_verdict_from_proto(pb: chat_pb2.GateVerdict, path: str = "verdict") -> GateVerdict:
+    """Raises WireError for a verdict that is unset or unknown."""
+    return GateVerdict(
+        gate=pb.gate,
+        verdict=VERDICTS.required(pb.verdict, join(path, "verdict")),
+        score=pb.score if pb.HasField("score") else None,
+        reason=pb.reason,
+        cost_nanousd=pb.cost_nanousd,
+        latency_s=duration_from_proto(pb.latency),
+    )
+
+
+def attempt_to_proto(value: Attempt) -> chat_pb2.Attempt:
+    first_token_s = value.time_to_first_token_s
+    return chat_pb2.Attempt(
+        tier=value.tier,
+        target=value.target,
+        model=value.model,
+        provider=value.provider,
+        outcome=ATTEMPT_OUTCOMES.to_proto(value.outcome),
+        verdicts=[gate_verdict_to_proto(verdict) for verdict in value.verdicts],
+        usage=None if value.usage is None else usage_to_proto(value.usage),
+        cost_nanousd=value.cost_nanousd,
+        started_after=duration_to_proto(value.started_after_s),
+        latency=duration_to_proto(value.latency_s),
+        time_to_first_token=None if first_token_s is None else duration_to_proto(first_token_s),
+        error_reason=value.error_reason,
+        finish_reason=FINISH_REASONS.to_proto(value.finish_reason),
+    )
+
+
+def attempt_from_proto(pb: chat_pb2.Attempt, path: str = "attempt") -> Attempt:
+    """Raises WireError for an outcome that is unset or unknown."""
+    verdicts = join(path, "verdicts")
+    return Attempt(
+        tier=pb.tier,
+        target=pb.target,
+        model=pb.model,
+        provider=pb.provider,
+        outcome=ATTEMPT_OUTCOMES.required(pb.outcome, join(path, "outcome")),
+        verdicts=tuple(gate_verdict_from_proto(verdict, f"{verdicts}[{i}]") for i, verdict in enumerate(pb.verdicts)),
+        usage=usage_from_proto(pb.usage) if pb.HasField("usage") else None,
+        cost_nanousd=pb.cost_nanousd,
+        started_after_s=duration_from_proto(pb.started_after),
+        latency_s=duration_from_proto(pb.latency),
+        time_to_first_token_s=(
+            duration_from_proto(pb.time_to_first_token) if pb.HasField("time_to_first_token") else None
+        ),
+        error_reason=pb.error_reason,
+        finish_reason=finish_reason_from_proto(pb.finish_reason, join(path, "finish_reason")),
+    )
+
+
+def answer_delta_to_proto(value: AnswerDelta) -> executor_pb2.AnswerDelta:
+    return executor_pb2.AnswerDelta(text=value.text, tool_calls=[tool_call_to_proto(call) for call in value.tool_calls])
+
+
+def answer_delta_from_proto(pb: executor_pb2.AnswerDelta) -> AnswerDelta:
+    return AnswerDelta(text=pb.text, tool_calls=tuple(tool_call_from_proto(call) for call in pb.tool_calls))
+
+
+def execution_to_proto(value: Execution) -> executor_pb2.Execution:
+    return executor_pb2.Execution(
+        message=message_to_proto(value.message),
+        finish_reason=FINISH_REASONS.to_proto(value.finish_reason),
+        accepted=value.accepted,
+        tier=value.tier,
+        target=value.target,
+        model=value.model,
+        attempts=[attempt_to_proto(attempt) for attempt in value.attempts],
+        usage_total=usage_to_proto(value.usage_total),
+        usage=usage_to_proto(value.usage),
+        cost_nanousd=value.cost_nanousd,
+        escalations=value.escalations,
+        fallbacks=value.fallbacks,
+    )
+
+
+def execution_from_proto(pb: executor_pb2.Execution, path: str = "execution") -> Execution:
+    """Raises WireError."""
+    attempts = join(path, "attempts")
+    return Execution(
+        message=message_from_proto(pb.message, join(path, "message")),
+        finish_reason=finish_reason_from_proto(pb.finish_reason, join(path, "finish_reason")),
+        accepted=pb.accepted,
+        tier=pb.tier,
+        target=pb.target,
+        model=pb.model,
+        attempts=tuple(attempt_from_proto(attempt, f"{attempts}[{i}]") for i, attempt in enumerate(pb.attempts)),
+        usage=usage_from_proto(pb.usage),
+        usage_total=usage_from_proto(pb.usage_total),
+        cost_nanousd=pb.cost_nanousd,
+        escalations=pb.escalations,
+        fallbacks=pb.fallbacks,
+    )
