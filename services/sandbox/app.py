@@ -1,0 +1,136 @@
+"""The sandbox as one ASGI application: the provider, its script and journal, and the trace store's queries."""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from services.sandbox.openai_api import ApiError, encode_json, models_body
+from services.sandbox.provider import ClientGoneError, Provider, read_body
+from services.sandbox.replay import Replay
+from services.sandbox.rows import Row
+from services.sandbox.script import Playback, Script, ScriptError, parse_script
+from services.sandbox.traces import TRACES_MAX, TraceStore
+
+__all__ = ["build_app"]
+
+SCRIPT_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Bytes of a script that is PUT."""
+TRACES_LIMIT_DEFAULT: Final = 20
+"""Traces that a query returns unless it says how many, as Jaeger does."""
+
+
+def build_app(
+    rows: Iterable[Row],
+    count_tokens: Callable[[str], int],
+    *,
+    examples_mode: bool = False,
+    aliases: Mapping[str, str] = MappingProxyType({}),
+    script: Script | None = None,
+    traces: TraceStore | None = None,
+    clock: Callable[[], float] = time.time,
+) -> Starlette:
+    """Build the application.
+
+    `rows` are the recorded answers; `count_tokens` counts the tokens of a text; in `examples_mode` a prompt that is
+    not among the rows gets a canned answer instead of a 404. With `traces` the store is queried under /api.
+    """
+    provider = Provider(
+        Replay(rows, aliases), count_tokens, examples_mode=examples_mode, script=script or Script(), clock=clock
+    )
+    routes = [Route("/v1/chat/completions", provider, methods=["POST"]), *_control_routes(provider)]
+    if traces is not None:
+        routes += _trace_routes(traces)
+    return Starlette(routes=routes, exception_handlers={HTTPException: _http_error, ApiError: _api_error})
+
+
+def _control_routes(provider: Provider) -> list[Route]:
+    async def models(_: Request) -> Response:
+        return _json(models_body(provider.replay.models))
+
+    async def healthz(_: Request) -> Response:
+        return _json({"status": "ok", "prompts": len(provider.replay)})
+
+    async def put_script(request: Request) -> Response:
+        try:
+            body = await read_body(request.receive, SCRIPT_BYTES_MAX)
+            script = parse_script(json.loads(body))
+        except ClientGoneError:
+            return Response(status_code=400)
+        except ScriptError as error:
+            raise ApiError(400, str(error), code="invalid_script") from error
+        except (ValueError, RecursionError) as error:
+            raise ApiError(400, "The script is not valid JSON.", code="invalid_json") from error
+        provider.playback = Playback(script)
+        return _json({"models": {name: len(steps) for name, steps in script.models.items()}})
+
+    async def get_calls(_: Request) -> Response:
+        return _json(provider.journal.body())
+
+    async def delete_calls(_: Request) -> Response:
+        provider.journal.clear()
+        return Response(status_code=204)
+
+    return [
+        Route("/v1/models", models, methods=["GET"]),
+        Route("/healthz", healthz, methods=["GET"]),
+        Route("/sandbox/script", put_script, methods=["PUT"]),
+        Route("/sandbox/calls", get_calls, methods=["GET"]),
+        Route("/sandbox/calls", delete_calls, methods=["DELETE"]),
+    ]
+
+
+def _trace_routes(traces: TraceStore) -> list[Route]:
+    async def trace(request: Request) -> Response:
+        trace_id = request.path_params["trace_id"].lower()
+        if not 1 <= len(trace_id) <= 32 or not set(trace_id) <= set("0123456789abcdef"):
+            return _jaeger_error(400, "invalid trace id")
+        found = traces.trace(trace_id.zfill(32))
+        return _jaeger_error(404, "trace not found") if found is None else _jaeger([found])
+
+    async def recent(request: Request) -> Response:
+        limit = request.query_params.get("limit", str(TRACES_LIMIT_DEFAULT))
+        if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:9]) <= TRACES_MAX:
+            return _jaeger_error(400, f"limit is not a whole number from 1 to {TRACES_MAX}")
+        return _jaeger(traces.recent(request.query_params.get("service", ""), int(limit)))
+
+    async def services(_: Request) -> Response:
+        return _jaeger(traces.services())
+
+    return [
+        Route("/api/traces/{trace_id}", trace, methods=["GET"]),
+        Route("/api/traces", recent, methods=["GET"]),
+        Route("/api/services", services, methods=["GET"]),
+    ]
+
+
+def _json(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(encode_json(value), status_code=status, headers=headers, media_type="application/json")
+
+
+def _jaeger(data: list[dict[str, object]] | list[str]) -> Response:
+    return _json({"data": data, "total": len(data), "limit": 0, "offset": 0, "errors": None})
+
+
+def _jaeger_error(status: int, message: str) -> Response:
+    return _json({"data": None, "errors": [{"code": status, "msg": message}]}, status)
+
+
+async def _api_error(_: Request, error: Exception) -> Response:
+    if not isinstance(error, ApiError):  # registered for nothing else
+        raise error
+    return _json(error.body(), error.status)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    message = f"Invalid URL or method ({request.method} {request.url.path})."
+    return _json(ApiError(error.status_code, message).body(), error.status_code, error.headers)
