@@ -58,7 +58,7 @@ def attempts(root: Span) -> list[Span]:
     return [s for s in root.find("chat ", "client") if s.service == "spillway-executor"]
 
 
-# Orchestrator server; a client and a server span for the exact lookup, classify, semantic lookup and execute; one attempt.
+# The orchestrator's server span, a client and a server span for each of four hops, and one attempt.
 MISS_SPANS = 10
 
 

@@ -75,13 +75,12 @@ def degraded(traffic: Traffic) -> set[str]:
 
 @pytest.mark.parametrize("name", ["cache", "classifier"])
 def test_killing_an_optional_service_fails_no_request(tmp_path: Path, name: str) -> None:
-    with Suite(tmp_path) as suite:
-        with flowing(suite) as traffic:
-            suite.processes[name].kill()
-            traffic.more(60)
-            assert name in degraded(traffic)
-            suite.restart(name)
-            wait_for_recovery(traffic, lambda one: name not in one.routing.degraded)
+    with Suite(tmp_path) as suite, flowing(suite) as traffic:
+        suite.processes[name].kill()
+        traffic.more(60)
+        assert name in degraded(traffic)
+        suite.restart(name)
+        wait_for_recovery(traffic, lambda one: name not in one.routing.degraded)
 
 
 def test_killing_redis_fails_no_request(tmp_path: Path) -> None:

@@ -25,10 +25,11 @@ def test_no_junk_drawer_modules() -> None:
 
 
 def test_every_relative_link_in_the_docs_leads_somewhere() -> None:
-    broken = []
-    for path in (p for p in tracked() if p.endswith(".md")):
-        text = (REPOSITORY / path).read_text()
-        for link in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text):
-            if not ((REPOSITORY / path).parent / link).exists():
-                broken.append(f"{path}: {link}")
+    broken = [
+        f"{path}: {link}"
+        for path in tracked()
+        if path.endswith(".md")
+        for link in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", (REPOSITORY / path).read_text())
+        if not ((REPOSITORY / path).parent / link).exists()
+    ]
     assert broken == []
