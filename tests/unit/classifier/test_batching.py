@@ -1,0 +1,73 @@
+"""The order in which waiting texts are computed."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.classifier.batching import (
+    BATCH_ITEMS_MAX,
+    BATCH_TOKENS_MAX,
+    PASSED_OVER_MAX,
+    BatchQueue,
+    tokens_estimate,
+)
+
+
+def test_short_texts_do_not_wait_for_a_long_one() -> None:
+    queue: BatchQueue[str] = BatchQueue(100)
+    queue.add("long", 256)
+    queue.add("short", 10)
+    queue.add("brief", 12)
+    assert queue.take() == ["short", "brief"]
+    assert queue.take() == ["long"]
+    assert queue.take() == []
+
+
+def test_a_long_text_is_passed_over_a_bounded_number_of_times() -> None:
+    queue: BatchQueue[str] = BatchQueue(100)
+    queue.add("long", 256)
+    batches = 0
+    while True:
+        queue.add(f"short-{batches}", 5)
+        batches += 1
+        if "long" in queue.take():
+            break
+    assert batches == PASSED_OVER_MAX + 1
+
+
+def test_a_full_queue_refuses() -> None:
+    queue: BatchQueue[int] = BatchQueue(2)
+    queue.add(1, 5)
+    queue.add(2, 5)
+    assert not queue.has_room_for(1)
+    with pytest.raises(OverflowError):
+        queue.add(3, 5)
+
+
+def test_a_removed_text_is_not_computed() -> None:
+    queue: BatchQueue[int] = BatchQueue(2)
+    queue.add(1, 5)
+    assert queue.remove(1)
+    assert not queue.remove(1)
+    assert queue.take() == []
+
+
+def test_the_estimate_of_tokens_stays_within_the_window() -> None:
+    assert tokens_estimate(0, 256) == 2
+    assert tokens_estimate(10**9, 256) == 256
+
+
+@given(st.lists(st.integers(min_value=2, max_value=256), max_size=200))
+def test_every_text_is_computed_once_in_batches_within_the_limits(lengths: list[int]) -> None:
+    queue: BatchQueue[int] = BatchQueue(200)
+    for key, tokens in enumerate(lengths):
+        queue.add(key, tokens)
+    seen: list[int] = []
+    while batch := queue.take():
+        longest = max(lengths[key] for key in batch)
+        assert len(batch) <= BATCH_ITEMS_MAX
+        assert len(batch) == 1 or len(batch) * longest <= BATCH_TOKENS_MAX
+        seen.extend(batch)
+    assert sorted(seen) == list(range(len(lengths)))

@@ -1,0 +1,197 @@
+"""The embedder around a scripted encoder: batching, sharing, shedding, cancelling, closing."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from services.classifier.batching import BATCH_ITEMS_MAX
+from services.classifier.embedder import (
+    EmbedderClosedError,
+    EmbedderError,
+    EmbedderOverloadedError,
+    OnnxEmbedder,
+)
+
+WAIT_S = 10.0
+
+
+class ScriptedEncoder:
+    """Encodes a text as a one-hot vector of its length; each batch may be held until `release`."""
+
+    model_id = "scripted/1"
+
+    def __init__(self, *, held: bool = False) -> None:
+        self.batches: list[list[str]] = []
+        self.failing = False
+        self.started = threading.Semaphore(0)
+        self.gate = threading.Event()
+        if not held:
+            self.gate.set()
+
+    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        self.batches.append(list(texts))
+        self.started.release()
+        assert self.gate.wait(WAIT_S)
+        if self.failing:
+            raise RuntimeError
+        vectors = np.zeros((len(texts), 384), dtype=np.float32)
+        for index, text in enumerate(texts):
+            vectors[index, len(text) % 384] = 1.0
+        return vectors
+
+    async def running(self) -> None:
+        """Returns once a batch has begun."""
+        assert await asyncio.to_thread(self.started.acquire, True, WAIT_S)
+
+
+async def test_requests_that_arrive_together_are_one_batch() -> None:
+    encoder = ScriptedEncoder()
+    embedder = OnnxEmbedder(encoder)
+    await asyncio.gather(*(embedder.embed([text]) for text in ("a", "bb", "ccc")))
+    assert encoder.batches == [["a", "bb", "ccc"]]
+    await embedder.close()
+
+
+async def test_what_arrives_while_a_batch_runs_goes_together_in_the_next() -> None:
+    encoder = ScriptedEncoder(held=True)
+    embedder = OnnxEmbedder(encoder)
+    first = asyncio.create_task(embedder.embed(["first"]))
+    await encoder.running()
+    later = [asyncio.create_task(embedder.embed(["x" * size])) for size in range(1, 5)]
+    await asyncio.sleep(0)
+    encoder.gate.set()
+    await asyncio.gather(first, *later)
+    assert [len(batch) for batch in encoder.batches] == [1, 4]
+    await embedder.close()
+
+
+async def test_no_batch_is_larger_than_its_limit_and_the_order_of_texts_is_kept() -> None:
+    encoder = ScriptedEncoder()
+    embedder = OnnxEmbedder(encoder)
+    texts = ["x" * size for size in range(100)]
+    vectors = await embedder.embed(texts)
+    assert vectors.argmax(axis=1).tolist() == list(range(100))
+    assert max(len(batch) for batch in encoder.batches) <= BATCH_ITEMS_MAX
+    await embedder.close()
+
+
+async def test_the_same_text_in_flight_is_computed_once_and_then_remembered() -> None:
+    encoder = ScriptedEncoder(held=True)
+    embedder = OnnxEmbedder(encoder)
+    first = asyncio.create_task(embedder.embed(["same", "same"]))
+    await encoder.running()
+    second = asyncio.create_task(embedder.embed(["same"]))
+    await asyncio.sleep(0)
+    encoder.gate.set()
+    both, one = await asyncio.gather(first, second)
+    assert np.array_equal(both[0], both[1])
+    assert np.array_equal(both[0], one[0])
+    await embedder.embed(["same"])
+    assert encoder.batches == [["same"]]
+    await embedder.close()
+
+
+async def test_the_memory_of_vectors_is_bounded_and_drops_the_least_recently_used() -> None:
+    encoder = ScriptedEncoder()
+    embedder = OnnxEmbedder(encoder, cache_items_max=2)
+    for text in ("a", "bb", "a", "ccc", "a", "bb"):
+        await embedder.embed([text])
+    assert encoder.batches == [["a"], ["bb"], ["ccc"], ["bb"]]
+    await embedder.close()
+
+
+async def test_a_full_queue_refuses_a_call_whole_and_recovers() -> None:
+    encoder = ScriptedEncoder(held=True)
+    embedder = OnnxEmbedder(encoder, queue_items_max=2)
+    first = asyncio.create_task(embedder.embed(["first"]))
+    await encoder.running()
+    waiting = asyncio.create_task(embedder.embed(["a"]))
+    await asyncio.sleep(0)
+    with pytest.raises(EmbedderOverloadedError):
+        await embedder.embed(["bb", "ccc"])
+    encoder.gate.set()
+    await asyncio.gather(first, waiting)
+    assert (await embedder.embed(["bb", "ccc"])).shape == (2, 384)
+    await embedder.close()
+
+
+async def test_a_caller_who_leaves_disturbs_nobody_who_wants_the_same_text() -> None:
+    encoder = ScriptedEncoder(held=True)
+    embedder = OnnxEmbedder(encoder)
+    blocker = asyncio.create_task(embedder.embed(["blocker"]))
+    await encoder.running()
+    leaver = asyncio.create_task(embedder.embed(["shared"]))
+    stayer = asyncio.create_task(embedder.embed(["shared"]))
+    await asyncio.sleep(0)
+    leaver.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaver
+    encoder.gate.set()
+    assert (await stayer).shape == (1, 384)
+    await blocker
+    await embedder.close()
+
+
+async def test_a_text_that_nobody_waits_for_any_more_is_not_computed() -> None:
+    encoder = ScriptedEncoder(held=True)
+    embedder = OnnxEmbedder(encoder)
+    blocker = asyncio.create_task(embedder.embed(["blocker"]))
+    await encoder.running()
+    leaver = asyncio.create_task(embedder.embed(["left"]))
+    await asyncio.sleep(0)
+    leaver.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaver
+    encoder.gate.set()
+    await blocker
+    await embedder.close()
+    assert encoder.batches == [["blocker"]]
+
+
+async def test_leaving_while_the_batch_runs_breaks_nothing() -> None:
+    encoder = ScriptedEncoder(held=True)
+    embedder = OnnxEmbedder(encoder)
+    leaver = asyncio.create_task(embedder.embed(["a"]))
+    await encoder.running()
+    leaver.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaver
+    encoder.gate.set()
+    assert (await embedder.embed(["a"])).shape == (1, 384)
+    await embedder.close()
+
+
+async def test_a_failing_model_fails_its_callers_and_only_them() -> None:
+    encoder = ScriptedEncoder()
+    embedder = OnnxEmbedder(encoder)
+    encoder.failing = True
+    with pytest.raises(EmbedderError) as caught:
+        await embedder.embed(["a private prompt"])
+    assert "private" not in str(caught.value)
+    encoder.failing = False
+    assert (await embedder.embed(["a private prompt"])).shape == (1, 384)
+    await embedder.close()
+
+
+async def test_a_closed_embedder_ends_what_waits_finishes_what_runs_and_refuses_the_rest() -> None:
+    encoder = ScriptedEncoder(held=True)
+    embedder = OnnxEmbedder(encoder)
+    running = asyncio.create_task(embedder.embed(["running"]))
+    await encoder.running()
+    waiting = asyncio.create_task(embedder.embed(["waiting"]))
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(embedder.close())
+    with pytest.raises(EmbedderClosedError):
+        await waiting
+    encoder.gate.set()
+    assert (await running).shape == (1, 384)
+    await closing
+    await embedder.close()
+    with pytest.raises(EmbedderClosedError):
+        await embedder.embed(["late"])
