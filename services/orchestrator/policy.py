@@ -1,0 +1,344 @@
+"""The routing policy: which tiers may answer a request, where to start, and why.
+
+Promises: pure and deterministic (values in, values out; no I/O, no clock). The same request and judgement always give
+the same decision, no plan has a tier below the floor or above the ceiling, and every decision says which step made it:
+
+1. *pinned*: the request names the one target that may answer;
+2. *bypass*: the endpoint goes straight to one tier; no rule is tried;
+3. *rule*: the first static rule that holds names the target or the tier to start at;
+4. *complexity*: the judged complexity names the tier to start at (the configured one; else the tier of that name; else
+   the first for simple, the last for complex, the middle one, or the lower of two, for medium);
+5. *confidence_bump*: as 4, and one tier higher because the judgement was unsure.
+
+Who wins when several speak: a rule's limits (floor, ceiling, cache mode) hold for pinned requests too; floors and
+ceilings of request and rule both hold; of two cache modes the stricter; of two strategies the request's. A request's
+own `escalations_max` replaces the configured one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from services.orchestrator.rules import Facts, find_rule, matches_endpoint
+from spillway.chat import ChatRequest, ImagePart
+from spillway.routing import (
+    AgreementSpec,
+    CacheMode,
+    Classification,
+    CompletionRequest,
+    Complexity,
+    GateSpec,
+    Plan,
+    PlannedTier,
+    RoutingDecision,
+    RulesSpec,
+    RuleTrial,
+    SelfConfidenceSpec,
+    Strategy,
+)
+from spillway.settings import AgreementGate, Gate, Rule, SelfConfidenceGate, Settings, Tier
+
+__all__ = ["NoEligibleTargetError", "Opening", "Policy", "Routed", "estimated_tokens"]
+
+# A provider counts a picture as so many tokens, more or less; only used to leave out targets that are too small.
+_IMAGE_TOKENS = 1_000
+# English has about four characters per token; three leave room for other languages and for markup.
+_CHARS_PER_TOKEN = 3
+
+_STRICTNESS = (CacheMode.USE, CacheMode.REFRESH, CacheMode.BYPASS)
+
+
+class NoEligibleTargetError(ValueError):
+    """The request leaves no target. `public` is constant text for the caller, `detail` is for the log."""
+
+    def __init__(self, public: str, detail: str = "") -> None:
+        super().__init__(public)
+        self.public = public
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What is known of a route without a plan, and perhaps without a judgement.
+
+    `step` and `rule` are empty as long as the judgement decides. `judge_first` says that a rule which depends on the
+    judgement may yet forbid or limit the cache, so that the judgement has to come before the first lookup.
+    """
+
+    step: str
+    rule: Rule | None
+    trials: tuple[RuleTrial, ...]
+    cache_mode: CacheMode
+    needs_judgement: bool
+    judge_first: bool
+    floor: int
+    ceiling: int
+    only_target: str
+    tier_names: tuple[str, ...]
+
+    @property
+    def rule_name(self) -> str:
+        """The matched rule's name, or empty."""
+        return self.rule.name if self.rule else ""
+
+    def admits(self, tier: str, target: str) -> bool:
+        """Whether an answer that this tier and target once gave may be served for this request."""
+        if self.only_target:
+            return target == self.only_target
+        if tier in self.tier_names:
+            return self.floor <= self.tier_names.index(tier) <= self.ceiling
+        # A tier that the configuration no longer has: nobody knows whether it was high enough.
+        return self.floor == 0 and self.ceiling == len(self.tier_names) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """A decision, and the rules that were tried on the way."""
+
+    decision: RoutingDecision
+    trials: tuple[RuleTrial, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """Where a plan begins: the only target, or a tier; the strategy to use when nobody names one; and why."""
+
+    step: str
+    reason: str
+    tier: int
+    only_target: str = ""
+    strategy: Strategy | None = None
+
+
+class Policy:
+    """The policy of one configuration. Immutable; may be shared."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._policy = settings.policy
+        self._tiers = settings.tiers
+        self._names = tuple(tier.name for tier in settings.tiers)
+        self._tier_of_target = {t.name: index for index, tier in enumerate(settings.tiers) for t in tier.targets}
+        self._default_cache_mode = CacheMode.USE if settings.cache.enabled else CacheMode.BYPASS
+
+    def open(self, request: CompletionRequest, judgement: Classification | None = None) -> Opening:
+        """What can be said before the plan. With a judgement, nothing is left open.
+
+        Raises NoEligibleTargetError.
+        """
+        options = request.options
+        bypassed = not options.pinned_target and self._is_bypassed(request.endpoint)
+        search = find_rule(() if bypassed else self._policy.rules, Facts(request), judgement)
+        rule = search.matched
+        floor, ceiling = self._limits(request, rule)
+        only_target = ""
+        if options.pinned_target:
+            step, only_target = "pinned", options.pinned_target
+            self._check_only_target(only_target, floor, ceiling)
+        elif bypassed:
+            step, floor = "bypass", min(max(floor, self._bypass_tier()), ceiling)
+        elif rule is not None and rule.then.target:
+            step, only_target = "rule", rule.then.target
+            self._check_only_target(only_target, floor, ceiling)
+        else:
+            step = "rule" if rule is not None and rule.then.start_tier else ""
+        limited = any(_limits_the_cache(each, pinned=step == "pinned") for each in search.open_rules)
+        undecided = bool(search.open_rules) or (not step and judgement is None)
+        return Opening(
+            step=step,
+            rule=rule,
+            trials=search.trials,
+            cache_mode=self._cache_mode(request, rule),
+            # Of a pinned request an open rule can only change the limits.
+            needs_judgement=limited if step == "pinned" else undecided,
+            judge_first=limited,
+            floor=floor,
+            ceiling=ceiling,
+            only_target=only_target,
+            tier_names=self._names,
+        )
+
+    def decide(self, request: CompletionRequest, judgement: Classification | None = None) -> Routed:
+        """The one decision for `request`; a judgement is required where `open` says that one is needed.
+
+        Raises NoEligibleTargetError.
+        """
+        opening = self.open(request, judgement)
+        if opening.needs_judgement:
+            raise ValueError("this route needs a judgement")
+        start = self._start(opening, judgement)
+        plan, moved = self._plan(request, opening, start)
+        decision = RoutingDecision(
+            policy_step=start.step,
+            reason=start.reason + moved,
+            rule=opening.rule_name,
+            classification=judgement,
+            plan=plan,
+        )
+        return Routed(decision=decision, trials=opening.trials)
+
+    def _is_bypassed(self, endpoint: str) -> bool:
+        return bool(endpoint) and any(matches_endpoint(each, endpoint) for each in self._policy.bypass_endpoints)
+
+    def _bypass_tier(self) -> int:
+        name = self._policy.bypass_tier
+        return self._tier_index(name, "policy.bypass_tier") if name else len(self._tiers) - 1
+
+    def _cache_mode(self, request: CompletionRequest, rule: Rule | None) -> CacheMode:
+        modes = [self._default_cache_mode, request.options.cache_mode, rule.then.cache_mode if rule else None]
+        return max((mode for mode in modes if mode is not None), key=_STRICTNESS.index)
+
+    def _limits(self, request: CompletionRequest, rule: Rule | None) -> tuple[int, int]:
+        floors, ceilings = [0], [len(self._tiers) - 1]
+        for where, options in (("options", request.options), ("rule", rule.then if rule else None)):
+            if options is not None and options.tier_floor:
+                floors.append(self._tier_index(options.tier_floor, f"{where}.tier_floor"))
+            if options is not None and options.tier_ceiling:
+                ceilings.append(self._tier_index(options.tier_ceiling, f"{where}.tier_ceiling"))
+        floor, ceiling = max(floors), min(ceilings)
+        if floor > ceiling:
+            raise NoEligibleTargetError(
+                "the tier floor is above the tier ceiling", f"{self._names[floor]} is above {self._names[ceiling]}"
+            )
+        return floor, ceiling
+
+    def _tier_index(self, name: str, where: str) -> int:
+        if name not in self._names:
+            raise NoEligibleTargetError("there is no tier of the name that was given", f"{where}: {name!r}")
+        return self._names.index(name)
+
+    def _check_only_target(self, target: str, floor: int, ceiling: int) -> None:
+        tier = self._tier_of_target.get(target)
+        if tier is None:
+            raise NoEligibleTargetError("there is no target of the name that was given", repr(target))
+        if not floor <= tier <= ceiling:
+            raise NoEligibleTargetError(
+                "the target that was named is outside the tier floor and ceiling", f"{target!r}, {self._names[tier]}"
+            )
+
+    def _start(self, opening: Opening, judgement: Classification | None) -> _Start:
+        if opening.only_target:
+            who = "the request pins" if opening.step == "pinned" else f"rule {opening.rule_name} names"
+            tier = self._tier_of_target[opening.only_target]
+            reason = f"{who} target {opening.only_target}"
+            return _Start(opening.step, reason, tier, opening.only_target, Strategy.DIRECT)
+        if opening.step == "bypass":
+            tier = opening.floor
+            reason = f"the endpoint goes straight to tier {self._names[tier]}"
+            return _Start("bypass", reason, tier, strategy=Strategy.DIRECT)
+        if opening.rule is not None and opening.rule.then.start_tier:
+            tier = self._tier_index(opening.rule.then.start_tier, "rule.start_tier")
+            return _Start("rule", f"rule {opening.rule_name} starts at tier {self._names[tier]}", tier)
+        if judgement is None:
+            raise ValueError("this route needs a judgement")
+        return self._start_by_complexity(opening, judgement)
+
+    def _start_by_complexity(self, opening: Opening, judgement: Classification) -> _Start:
+        tier = self._tier_of_complexity(judgement.complexity)
+        said = f"complexity {judgement.complexity} with confidence {judgement.confidence:.2f}"
+        least = self._policy.confidence_bump.get(judgement.complexity, 0.0)
+        if judgement.confidence < least:
+            bumped = min(tier + 1, len(self._tiers) - 1)
+            if _clamp(bumped, opening) != _clamp(tier, opening):
+                reason = f"{said}, below {least:.2f}: one tier up, at {self._names[_clamp(bumped, opening)]}"
+                return _Start("confidence_bump", reason, bumped)
+        return _Start("complexity", f"{said} starts at tier {self._names[tier]}", tier)
+
+    def _tier_of_complexity(self, complexity: Complexity) -> int:
+        configured = self._policy.start_tier.get(complexity)
+        if configured:
+            return self._tier_index(configured, f"policy.start_tier.{complexity}")
+        if complexity.value in self._names:
+            return self._names.index(complexity.value)
+        last = len(self._names) - 1
+        return {Complexity.SIMPLE: 0, Complexity.MEDIUM: last // 2, Complexity.COMPLEX: last}[complexity]
+
+    def _plan(self, request: CompletionRequest, opening: Opening, start: _Start) -> tuple[Plan, str]:
+        """The plan, and what to add to the reason when it does not begin at the start tier."""
+        first = _clamp(start.tier, opening)
+        tokens = estimated_tokens(request.chat)
+        rungs = {
+            index: planned
+            for index in range(opening.floor, opening.ceiling + 1)
+            if (planned := _planned_tier(self._tiers[index], tokens, start.only_target)) is not None
+        }
+        chosen = [index for index in rungs if index >= first] or list(rungs)[-1:]
+        if not chosen:
+            raise NoEligibleTargetError(
+                "no target that may answer has a context window large enough", f"~{tokens} tokens"
+            )
+        options = request.options
+        rule_strategy = opening.rule.then.strategy if opening.rule else None
+        strategy = options.strategy or rule_strategy or start.strategy or self._policy.strategy
+        if start.only_target or strategy is Strategy.DIRECT:
+            chosen = chosen[:1]
+        if start.only_target:
+            strategy = Strategy.DIRECT
+        asked = options.escalations_max
+        plan = Plan(
+            tiers=tuple(rungs[index] for index in chosen),
+            strategy=strategy,
+            escalations_max=self._policy.escalations_max if asked is None else asked,
+            cost_nanousd_max=options.cost_nanousd_max,
+            confidence_min=options.confidence_min,
+        )
+        moved = ""
+        if first != start.tier:
+            moved = f"; the tier {'floor' if first > start.tier else 'ceiling'} moves it to {self._names[first]}"
+        if chosen[0] != first:
+            moved += f"; only tier {self._names[chosen[0]]} has room for the input"
+        return plan, moved
+
+
+def estimated_tokens(chat: ChatRequest) -> int:
+    """A cautious estimate of the tokens that a request and its answer take in a context window."""
+    chars = sum(len(tool.description) + len(tool.parameters_schema_json) for tool in chat.tools)
+    chars += len(chat.response_format.schema_json) if chat.response_format else 0
+    images = 0
+    for message in chat.messages:
+        chars += len(message.text) + sum(len(call.arguments_json) for call in message.tool_calls)
+        images += sum(isinstance(part, ImagePart) for part in message.parts)
+    return -(-chars // _CHARS_PER_TOKEN) + images * _IMAGE_TOKENS + (chat.generation.max_output_tokens or 0)
+
+
+def _limits_the_cache(rule: Rule, *, pinned: bool) -> bool:
+    then = rule.then
+    return bool(then.cache_mode or then.tier_floor or then.tier_ceiling or (then.target and not pinned))
+
+
+def _clamp(tier: int, opening: Opening) -> int:
+    return min(max(tier, opening.floor), opening.ceiling)
+
+
+def _planned_tier(tier: Tier, tokens: int, only_target: str) -> PlannedTier | None:
+    """One rung with the targets that have room, or None when none has."""
+    names = tuple(
+        target.name
+        for target in tier.targets
+        if target.context_window_tokens >= tokens and (not only_target or target.name == only_target)
+    )
+    if not names:
+        return None
+    return PlannedTier(
+        name=tier.name,
+        targets=names,
+        gates=tuple(_gate_spec(gate, names) for gate in tier.gates),
+        attempt_timeout_s=tier.attempt_timeout_s,
+    )
+
+
+def _gate_spec(gate: Gate, targets: tuple[str, ...]) -> GateSpec:
+    if isinstance(gate, AgreementGate):
+        spec = AgreementSpec(second_target=gate.second_target, normalizer=gate.normalizer)
+        # A second opinion that was left out of the tier is replaced by the next one, by the executor's rule.
+        return spec if spec.second_target in targets else replace(spec, second_target="")
+    if isinstance(gate, SelfConfidenceGate):
+        return SelfConfidenceSpec(threshold=gate.threshold)
+    return RulesSpec(
+        chars_min=gate.chars_min,
+        chars_max=gate.chars_max,
+        must_match=tuple(gate.must_match),
+        must_not_match=tuple(gate.must_not_match),
+        require_code_block=gate.require_code_block,
+        number_min=gate.number_min,
+        number_max=gate.number_max,
+    )

@@ -1,0 +1,253 @@
+"""The routing policy as a table: which request goes where, and why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from services.orchestrator.policy import NoEligibleTargetError, Policy, estimated_tokens
+from spillway.chat import ChatRequest, GenerationParams, ImagePart, Message, Role, TextPart, ToolDefinition
+from spillway.routing import AgreementSpec, CacheMode, Classification, Complexity, Strategy, TaskType
+from tests.unit.orchestrator.ladder import judged, request_of, settings_of, target, tier
+
+SIMPLE, MEDIUM, COMPLEX = Complexity.SIMPLE, Complexity.MEDIUM, Complexity.COMPLEX
+
+VIP = {"name": "vip", "when": {"user_tier": ["vip"]}, "then": {"start_tier": "complex"}}
+MATHS = {"name": "maths", "when": {"task_type": ["math"]}, "then": {"target": "medium-1"}}
+PRIVATE = {"name": "private", "when": {"tags": ["private"]}, "then": {"cache_mode": "bypass"}}
+FREE = {"name": "free", "when": {"user_tier": ["free"]}, "then": {"tier_ceiling": "medium"}}
+POLICY = {"bypass_endpoints": ["pay/*", "alarm"], "rules": [VIP, MATHS, PRIVATE, FREE]}
+
+TABLE: list[tuple[str, dict[str, Any], Classification | None, str, str, list[str]]] = [
+    (
+        "a pin overrides a rule",
+        {"pinned_target": "medium-1", "user_tier": "vip"},
+        None,
+        "pinned",
+        "vip",
+        ["medium"],
+    ),
+    ("a bypass goes straight to the top", {"endpoint": "pay/card"}, None, "bypass", "", ["complex"]),
+    (
+        "without a star all of the name counts",
+        {"endpoint": "alarm/x"},
+        judged(),
+        "complexity",
+        "",
+        ["simple", "medium", "complex"],
+    ),
+    ("a pin beats a bypass", {"endpoint": "alarm", "pinned_target": "simple-1"}, None, "pinned", "", ["simple"]),
+    ("a rule's start tier beats complexity", {"user_tier": "vip"}, None, "rule", "vip", ["complex"]),
+    ("a judged rule", {}, judged(task_type=TaskType.MATH), "rule", "maths", ["medium"]),
+    ("a rule that only limits", {"user_tier": "free"}, judged(), "complexity", "free", ["simple", "medium"]),
+    ("a ceiling holds the start down", {"user_tier": "free"}, judged(COMPLEX), "complexity", "free", ["medium"]),
+    ("simple starts at the bottom", {}, judged(SIMPLE), "complexity", "", ["simple", "medium", "complex"]),
+    ("medium starts in the middle", {}, judged(MEDIUM), "complexity", "", ["medium", "complex"]),
+    ("complex starts at the top", {}, judged(COMPLEX), "complexity", "", ["complex"]),
+    ("unsure of simple", {}, judged(SIMPLE, 0.74), "confidence_bump", "", ["medium", "complex"]),
+    ("just sure of simple", {}, judged(SIMPLE, 0.75), "complexity", "", ["simple", "medium", "complex"]),
+    ("unsure of medium", {}, judged(MEDIUM, 0.79), "confidence_bump", "", ["complex"]),
+    ("just sure of medium", {}, judged(MEDIUM, 0.80), "complexity", "", ["medium", "complex"]),
+    ("unsure of complex is complex", {}, judged(COMPLEX, 0.4), "complexity", "", ["complex"]),
+    ("a bump stops at the ceiling", {"tier_ceiling": "simple"}, judged(SIMPLE, 0.4), "complexity", "", ["simple"]),
+    (
+        "no bump below the floor",
+        {"tier_floor": "complex"},
+        judged(SIMPLE, 0.4),
+        "complexity",
+        "",
+        ["complex"],
+    ),
+    ("a floor lifts the start", {"tier_floor": "medium"}, judged(), "complexity", "", ["medium", "complex"]),
+    ("a ceiling ends the plan", {"tier_ceiling": "medium"}, judged(), "complexity", "", ["simple", "medium"]),
+    ("direct is one tier", {"strategy": Strategy.DIRECT}, judged(MEDIUM), "complexity", "", ["medium"]),
+    ("a bypass respects a ceiling", {"endpoint": "alarm", "tier_ceiling": "medium"}, None, "bypass", "", ["medium"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("fields", "judgement", "step", "rule", "tiers"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE]
+)
+def test_the_policy_table(
+    fields: dict[str, Any], judgement: Classification | None, step: str, rule: str, tiers: list[str]
+) -> None:
+    routed = Policy(settings_of(policy=POLICY)).decide(request_of(**fields), judgement)
+    assert routed.decision.policy_step == step
+    assert routed.decision.rule == rule
+    assert routed.decision.plan is not None
+    assert [each.name for each in routed.decision.plan.tiers] == tiers
+    assert routed.decision.reason
+    assert routed.decision.classification is judgement
+
+
+@pytest.mark.parametrize(
+    ("fields", "public"),
+    [
+        ({"tier_floor": "complex", "tier_ceiling": "simple"}, "the tier floor is above the tier ceiling"),
+        ({"tier_floor": "galactic"}, "there is no tier of the name that was given"),
+        ({"tier_ceiling": "galactic"}, "there is no tier of the name that was given"),
+        ({"pinned_target": "galactic"}, "there is no target of the name that was given"),
+        (
+            {"pinned_target": "complex-1", "user_tier": "free"},
+            "the target that was named is outside the tier floor and ceiling",
+        ),
+        ({"tier_floor": "complex", "user_tier": "free"}, "the tier floor is above the tier ceiling"),
+    ],
+)
+def test_a_request_that_leaves_no_target_is_refused(fields: dict[str, Any], public: str) -> None:
+    with pytest.raises(NoEligibleTargetError) as refused:
+        Policy(settings_of(policy=POLICY)).open(request_of(**fields), judged())
+    assert refused.value.public == public
+
+
+def test_the_trials_name_each_rule_up_to_the_one_that_matched() -> None:
+    routed = Policy(settings_of(policy=POLICY)).decide(request_of(tags=("private",)), judged())
+    assert [(t.rule, t.matched) for t in routed.trials] == [("vip", False), ("maths", False), ("private", True)]
+    assert routed.trials[0].reason == "user_tier: not one of those named"
+    assert routed.trials[1].reason == "task_type: factual_qa is not one of those named"
+    assert routed.trials[2].reason == ""
+
+
+def test_a_bypassed_request_tries_no_rule() -> None:
+    routed = Policy(settings_of(policy=POLICY)).decide(request_of(endpoint="alarm", user_tier="vip"))
+    assert routed.trials == ()
+
+
+@pytest.mark.parametrize(
+    ("asked", "ruled", "enabled", "mode"),
+    [
+        (None, None, True, CacheMode.USE),
+        (CacheMode.REFRESH, None, True, CacheMode.REFRESH),
+        (CacheMode.USE, "bypass", True, CacheMode.BYPASS),
+        (CacheMode.BYPASS, "use", True, CacheMode.BYPASS),
+        (CacheMode.REFRESH, "use", True, CacheMode.REFRESH),
+        (CacheMode.USE, None, False, CacheMode.BYPASS),
+    ],
+)
+def test_of_two_cache_modes_the_stricter_holds(
+    asked: CacheMode | None, ruled: str | None, enabled: bool, mode: CacheMode
+) -> None:
+    rules = [{"name": "r", "when": {}, "then": {"cache_mode": ruled}}] if ruled else []
+    policy = Policy(settings_of(policy={"rules": rules}, cache={"enabled": enabled}))
+    assert policy.open(request_of(cache_mode=asked)).cache_mode is mode
+
+
+def test_the_requests_strategy_beats_the_rules_and_the_rules_beats_the_configured_one() -> None:
+    rules = [{"name": "r", "when": {}, "then": {"strategy": "direct"}}]
+    ruled = Policy(settings_of(policy={"rules": rules}))
+    plan = ruled.decide(request_of(), judged()).decision.plan
+    assert plan is not None
+    assert (plan.strategy, len(plan.tiers)) == (Strategy.DIRECT, 1)
+    plan = ruled.decide(request_of(strategy=Strategy.CHEAP_FIRST), judged()).decision.plan
+    assert plan is not None
+    assert (plan.strategy, len(plan.tiers)) == (Strategy.CHEAP_FIRST, 3)
+
+
+def test_the_requests_budgets_travel_in_the_plan() -> None:
+    policy = Policy(settings_of(policy={"escalations_max": 1}))
+    plan = policy.decide(request_of(), judged()).decision.plan
+    assert plan is not None
+    assert (plan.escalations_max, plan.cost_nanousd_max, plan.confidence_min) == (1, None, None)
+    asked = request_of(escalations_max=0, cost_nanousd_max=5, confidence_min=0.9)
+    plan = policy.decide(asked, judged()).decision.plan
+    assert plan is not None
+    assert (plan.escalations_max, plan.cost_nanousd_max, plan.confidence_min) == (0, 5, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("names", "starts"),
+    [
+        (["only"], ["only", "only", "only"]),
+        (["cheap", "dear"], ["cheap", "cheap", "dear"]),
+        (["a", "b", "c"], ["a", "b", "c"]),
+        (["a", "b", "c", "d"], ["a", "b", "d"]),
+        (["tiny", "simple", "complex"], ["simple", "simple", "complex"]),
+    ],
+)
+def test_a_complexity_starts_at_the_tier_of_its_name_or_at_the_nearest(names: list[str], starts: list[str]) -> None:
+    policy = Policy(settings_of(*(tier(name) for name in names)))
+    for complexity, start in zip(Complexity, starts, strict=True):
+        plan = policy.decide(request_of(), judged(complexity)).decision.plan
+        assert plan is not None
+        assert plan.tiers[0].name == start
+
+
+def test_a_configured_start_tier_wins_over_the_name() -> None:
+    policy = Policy(settings_of(policy={"start_tier": {"complex": "simple"}}))
+    plan = policy.decide(request_of(), judged(COMPLEX)).decision.plan
+    assert plan is not None
+    assert plan.tiers[0].name == "simple"
+
+
+def test_targets_without_room_for_the_input_are_left_out_with_their_second_opinions() -> None:
+    gates = [{"kind": "agreement", "second_target": "small"}]
+    policy = Policy(settings_of(tier("simple", target("big"), target("small", window=256), gates=gates)))
+    short = policy.decide(request_of(), judged()).decision.plan
+    long = policy.decide(request_of("x" * 1_000), judged()).decision.plan
+    assert short is not None
+    assert long is not None
+    assert (short.tiers[0].targets, short.tiers[0].gates) == (("big", "small"), (AgreementSpec("small"),))
+    assert (long.tiers[0].targets, long.tiers[0].gates) == (("big",), (AgreementSpec(""),))
+
+
+def test_a_tier_without_room_is_passed_over_upwards_then_downwards_but_never_below_the_floor() -> None:
+    policy = Policy(settings_of(tier("simple"), tier("medium"), tier("complex", target("c", window=256))))
+    long = "x" * 1_000
+    routed = policy.decide(request_of(long), judged(COMPLEX))
+    assert routed.decision.plan is not None
+    assert [each.name for each in routed.decision.plan.tiers] == ["medium"]
+    assert "has room" in routed.decision.reason
+    with pytest.raises(NoEligibleTargetError, match="context window"):
+        policy.decide(request_of(long, tier_floor="complex"), judged(COMPLEX))
+
+
+def test_tokens_are_estimated_from_everything_that_is_sent() -> None:
+    text = Message(Role.USER, (TextPart("x" * 9), ImagePart(url="https://example.org/a.png")))
+    chat = ChatRequest((text,), GenerationParams(max_output_tokens=50), (ToolDefinition("t", "d" * 6, "s" * 3),))
+    assert estimated_tokens(chat) == 6 + 1_000 + 50
+
+
+def test_an_answer_from_the_cache_must_be_one_that_the_route_allows() -> None:
+    policy = Policy(settings_of(policy=POLICY))
+    plain = policy.open(request_of())
+    assert plain.admits("simple", "simple-1")
+    assert plain.admits("retired", "retired-1")
+    floored = policy.open(request_of(tier_floor="medium"))
+    assert not floored.admits("simple", "simple-1")
+    assert not floored.admits("retired", "retired-1")
+    assert floored.admits("complex", "complex-1")
+    assert not policy.open(request_of(tier_ceiling="medium")).admits("complex", "complex-1")
+    assert not policy.open(request_of(pinned_target="medium-1")).admits("medium", "medium-2")
+    assert not policy.open(request_of(endpoint="alarm")).admits("medium", "medium-1")
+
+
+def test_a_judged_rule_that_may_limit_the_cache_asks_for_the_judgement_first() -> None:
+    hard = {"name": "hard", "when": {"complexity": ["complex"]}, "then": {"start_tier": "complex"}}
+    assert not Policy(settings_of(policy={"rules": [hard]})).open(request_of()).judge_first
+    policy = Policy(settings_of(policy={"rules": [hard, PRIVATE]}))
+    assert not policy.open(request_of()).judge_first
+    private = policy.open(request_of(tags=("private",)))
+    assert private.judge_first
+    assert private.needs_judgement
+    assert Policy(settings_of(policy={"rules": [MATHS]})).open(request_of()).judge_first
+
+
+@pytest.mark.parametrize(
+    ("fields", "needed"),
+    [
+        ({}, True),
+        ({"pinned_target": "simple-1"}, False),
+        ({"endpoint": "alarm"}, False),
+        ({"user_tier": "vip"}, False),
+        ({"user_tier": "free"}, True),
+    ],
+)
+def test_a_judgement_is_needed_only_where_it_decides(fields: dict[str, Any], needed: bool) -> None:
+    policy = {"bypass_endpoints": ["alarm"], "rules": [VIP, FREE]}
+    assert Policy(settings_of(policy=policy)).open(request_of(**fields)).needs_judgement is needed
+
+
+def test_deciding_without_the_judgement_that_is_needed_is_a_defect_of_the_caller() -> None:
+    with pytest.raises(ValueError, match="needs a judgement"):
+        Policy(settings_of()).decide(request_of())
