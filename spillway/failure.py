@@ -1,0 +1,76 @@
+"""What a failed call says, read from its gRPC status and status details.
+
+Promises: pure; never raises on details that are missing, foreign or damaged, but falls back to the status alone.
+protos/spillway/v1/error.proto states the form of the details.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import grpc
+from google.protobuf.any_pb2 import Any
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
+
+__all__ = ["DETAILS_KEY", "ERROR_DOMAIN", "Failure", "read_failure"]
+
+DETAILS_KEY = "grpc-status-details-bin"
+ERROR_DOMAIN = "spillway.dev"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a call failed: gRPC status, machine-readable reason, public sentence.
+
+    `reason` is a name of ErrorReason without its prefix; empty when Spillway did not answer, e.g. no connection.
+    `violations` are (field path, what is wrong). `retry_after_s` is None when no time is known.
+    """
+
+    code: grpc.StatusCode
+    reason: str = ""
+    message: str = ""
+    violations: tuple[tuple[str, str], ...] = ()
+    retry_after_s: float | None = None
+
+
+def read_failure(rpc_error: grpc.RpcError) -> Failure:
+    """Read the error of a call made with `grpc` or `grpc.aio`."""
+    reason = ""
+    violations: tuple[tuple[str, str], ...] = ()
+    retry_after_s = None
+    for detail in _details(rpc_error):
+        info = error_details_pb2.ErrorInfo()
+        bad_request = error_details_pb2.BadRequest()
+        retry = error_details_pb2.RetryInfo()
+        try:
+            if detail.Unpack(info) and info.domain == ERROR_DOMAIN:
+                reason = info.reason
+            elif detail.Unpack(bad_request):
+                violations = tuple((found.field, found.description) for found in bad_request.field_violations)
+            elif detail.Unpack(retry):
+                retry_after_s = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
+        except DecodeError:
+            continue
+    return Failure(
+        code=rpc_error.code(),
+        reason=reason,
+        message=rpc_error.details() or "",
+        violations=violations,
+        retry_after_s=retry_after_s,
+    )
+
+
+def _details(rpc_error: grpc.RpcError) -> Sequence[Any]:
+    # grpc gives a tuple of pairs, grpc.aio its Metadata, which iterates as pairs; either may be None.
+    metadata = cast("Iterable[tuple[str, str | bytes]] | None", rpc_error.trailing_metadata())
+    for key, value in metadata or ():
+        if key == DETAILS_KEY and isinstance(value, bytes):
+            try:
+                details: Sequence[Any] = status_pb2.Status.FromString(value).details
+            except DecodeError:
+                return ()
+            return details
+    return ()
