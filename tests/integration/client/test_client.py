@@ -74,6 +74,7 @@ class Orchestrator(orchestrator_pb2_grpc.OrchestratorServiceServicer):
         self.send_completion = True
         self.after_first_piece: Callable[[grpc.ServicerContext], None] = lambda _: None
         self.cancelled = threading.Event()
+        self.answer = completion_to_proto(ANSWER)
 
     def _step(self, request: Request, context: grpc.ServicerContext) -> None:
         self.requests.append(request)
@@ -85,7 +86,7 @@ class Orchestrator(orchestrator_pb2_grpc.OrchestratorServiceServicer):
         self, request: Request, context: grpc.ServicerContext
     ) -> orchestrator_pb2.CompleteResponse:
         self._step(request, context)
-        return orchestrator_pb2.CompleteResponse(completion=completion_to_proto(ANSWER))
+        return orchestrator_pb2.CompleteResponse(completion=self.answer)
 
     def StreamComplete(  # noqa: N802 - named by the service
         self, request: orchestrator_pb2.StreamCompleteRequest, context: grpc.ServicerContext
@@ -303,14 +304,8 @@ async def test_an_explanation_arrives(client: AsyncClient) -> None:
     assert await client.explain("x") == EXPLANATION
 
 
-async def test_an_answer_of_a_newer_version_is_a_server_error(
-    client: AsyncClient, orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    strange = completion_to_proto(ANSWER)
-    strange.cache.kind = 99  # type: ignore[assignment]
-    monkeypatch.setattr(
-        Orchestrator, "Complete", lambda *_: orchestrator_pb2.CompleteResponse(completion=strange), raising=True
-    )
+async def test_an_answer_of_a_newer_version_is_a_server_error(client: AsyncClient, orchestrator: Orchestrator) -> None:
+    orchestrator.answer.cache.kind = 99  # type: ignore[assignment]
     with pytest.raises(ServerError, match="newer version"):
         await client.complete("x")
 
