@@ -1,0 +1,279 @@
+"""How hard a conversation looks by its words alone: weighted signals, each with its evidence. Pure.
+
+Promises: no count decides on its own - every signal saturates, and pasted material is set aside, so that a long text
+with a simple question stays simple. The last user turn decides, the rest informs. Evidence names the matched keyword,
+never more of the prompt. Probabilities are those of an ordered logistic model: P(simple) = s((t1 - score) / w),
+P(complex) = s((score - t2) / w), and medium is the rest; w widens where the words say little.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.classifier import lexicon
+from services.classifier.turn import Turn, split_turn
+from spillway.chat import ImagePart, Message, Role
+from spillway.routing import Signal, TaskType
+
+__all__ = ["HEURISTICS_VERSION", "TASK_TYPES", "HeuristicJudgement", "judge"]
+
+HEURISTICS_VERSION = "heuristics-1"
+TASK_TYPES = tuple(TaskType)
+
+# The thresholds and width of the ordered logistic model, in units of the score.
+SIMPLE_BELOW = -0.45
+COMPLEX_ABOVE = 0.60
+WIDTH = 0.42
+# Words of another language are only partly in the lexicon: what was not found says less.
+WIDTH_FOREIGN = 0.75
+# The score of a turn with no signal at all.
+BASE_SCORE = -0.35
+
+# What each signal adds to the score at value 1.
+WEIGHTS = {
+    "greeting": -3.2,
+    "plain_arithmetic": -2.4,
+    "direct_question": -1.1,
+    "brief_question": -0.9,
+    "easy_words": -0.55,
+    "worded_length": 1.5,
+    "deep_work_words": 1.5,
+    "expert_words": 0.9,
+    "hard_words": 0.6,
+    "constraints": 0.7,
+    "several_parts": 0.7,
+    "code_forms": 0.45,
+    "mathematics": 0.45,
+    "numbers_in_prose": 0.3,
+    "long_material": 0.25,
+    "images": 0.4,
+    "tools_offered": 0.1,
+    "follow_up": 1.0,
+    "other_language": 0.0,
+    "material_set_aside": 0.0,
+}
+# A single keyword gives 0.5 of a signal, two 0.75: 1 - 0.5 ** n.
+KEYWORD_HALVING = 0.5
+KEYWORDS_SHOWN_MAX = 3
+KEYWORD_MATCHES_MAX = 64
+# Beyond this a question has said what it wants; it bounds the work.
+KEYWORD_SCAN_CHARACTERS = 8_000
+GREETING_CHARACTERS_MAX = 120
+ARITHMETIC_CHARACTERS_MAX = 80
+DIRECT_QUESTION_WORDS_MAX = 14
+BRIEF_QUESTION_WORDS = 9
+# The number of words at which "worded_length" is one half.
+WORDED_LENGTH_WORDS = 55
+FOLLOW_UP_WORDS_MAX = 4
+FOLLOW_UP_TURNS_BACK_MAX = 20
+LONG_MATERIAL_CHARACTERS = 20_000
+FOREIGN_SHARE_MIN = 0.12
+NON_LATIN_SHARE_MIN = 0.2
+
+# Task types: keywords anywhere, keywords at the start (the first words say what is to be done, the later ones with
+# what), and the form of the question.
+TASK_KEYWORD_WEIGHT = 3.2
+TASK_OPENING_CHARACTERS = 40
+TASK_OPENING_WEIGHT = 1.2
+TASK_SHAPE_WEIGHTS = (
+    ("code_forms", TaskType.CODE, 2.0),
+    ("mathematics", TaskType.MATH, 1.5),
+    ("numbers_in_prose", TaskType.MATH, 1.0),
+    ("plain_arithmetic", TaskType.MATH, 6.0),
+    ("greeting", TaskType.CHITCHAT, 6.0),
+    ("direct_question", TaskType.FACTUAL_QA, 0.8),
+)
+
+_WORD = re.compile(r"\w+")
+_NUMBER = re.compile(r"(?<![\w.])\d[\d.,]{0,20}")
+_PART = re.compile(r"[;?？;]|\d\) |(?:^|\n)\s{0,8}(?:[-*•]|\d{1,2}[.)]) |\b(?:then|also|and then|finally|as well as)\b")
+# About the size of one character of Chinese or Japanese, counted in English words.
+CJK_WORDS_PER_CHARACTER = 0.6
+_CJK = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]")
+
+
+@dataclass(frozen=True, slots=True)
+class HeuristicJudgement:
+    """What the words say. `probabilities`: simple, medium, complex; `task_probabilities` in the order of TASK_TYPES."""
+
+    probabilities: tuple[float, float, float]
+    task_probabilities: tuple[float, ...]
+    signals: tuple[Signal, ...]
+    score: float
+
+    @property
+    def confidence(self) -> float:
+        """The probability of the most probable complexity."""
+        return max(self.probabilities)
+
+    @property
+    def task_confidence(self) -> float:
+        """The probability of the most probable task type."""
+        return max(self.task_probabilities)
+
+
+def _sigmoid(value: float) -> float:
+    return 1.0 / (1.0 + math.exp(-max(-40.0, min(40.0, value))))
+
+
+def _signal(name: str, value: float, evidence: str) -> Signal:
+    return Signal(name=name, value=value, contribution=WEIGHTS[name] * value, evidence=evidence)
+
+
+def _keywords(pattern: re.Pattern[str], text: str) -> list[str]:
+    """Distinct matches in order of appearance, at most KEYWORD_MATCHES_MAX."""
+    found: dict[str, None] = {}
+    for match in pattern.finditer(text):
+        found[match.group()] = None
+        if len(found) >= KEYWORD_MATCHES_MAX:
+            break
+    return list(found)
+
+
+def _keyword_signal(name: str, found: Sequence[str]) -> Signal:
+    shown = ", ".join(f'"{word.strip()}"' for word in found[:KEYWORDS_SHOWN_MAX])
+    more = f" and {len(found) - KEYWORDS_SHOWN_MAX} more" if len(found) > KEYWORDS_SHOWN_MAX else ""
+    return _signal(name, 1.0 - KEYWORD_HALVING ** len(found), shown + more)
+
+
+def _word_count(text: str) -> int:
+    ideographs = len(_CJK.findall(text))
+    return len(_WORD.findall(_CJK.sub(" ", text))) + round(CJK_WORDS_PER_CHARACTER * ideographs)
+
+
+def _is_foreign(text: str, words: int) -> bool:
+    letters = sum(character.isalpha() for character in text)
+    non_latin = sum(character.isalpha() and character > "\u024f" for character in text)
+    if letters and non_latin / letters >= NON_LATIN_SHARE_MIN:
+        return True
+    return words > 0 and len(lexicon.FOREIGN.findall(text)) / words >= FOREIGN_SHARE_MIN
+
+
+def _shape_signals(question: str, words: int) -> list[Signal]:
+    """What the form of the question says, apart from its keywords."""
+    signals: list[Signal] = []
+    if len(question) <= GREETING_CHARACTERS_MAX and lexicon.GREETING.fullmatch(question):
+        return [_signal("greeting", 1.0, "the whole turn is a greeting or thanks")]
+    if len(question) <= ARITHMETIC_CHARACTERS_MAX and lexicon.PLAIN_ARITHMETIC.fullmatch(question):
+        return [_signal("plain_arithmetic", 1.0, "two numbers and one operation")]
+    if words <= DIRECT_QUESTION_WORDS_MAX and lexicon.DIRECT_QUESTION.match(question):
+        signals.append(_signal("direct_question", 1.0, f"asks directly, in {words} words"))
+    if words <= BRIEF_QUESTION_WORDS:
+        signals.append(_signal("brief_question", 1.0 - words / (2 * BRIEF_QUESTION_WORDS), f"{words} words"))
+    signals.append(_signal("worded_length", words / (words + WORDED_LENGTH_WORDS), f"{words} words of instruction"))
+    parts = len(_PART.findall(question[:KEYWORD_SCAN_CHARACTERS]))
+    if parts > 1:
+        signals.append(_signal("several_parts", 1.0 - KEYWORD_HALVING ** (parts - 1), f"{parts} parts"))
+    numbers = len(_NUMBER.findall(question[:KEYWORD_SCAN_CHARACTERS]))
+    if numbers > 2 and words > 3 * numbers:
+        signals.append(_signal("numbers_in_prose", 1.0 - KEYWORD_HALVING ** (numbers - 2), f"{numbers} numbers"))
+    return signals
+
+
+def _keyword_signals(question: str) -> list[Signal]:
+    negated = _keywords(lexicon.NEGATED_EASY, question)
+    easy = [word for word in _keywords(lexicon.EASY, question) if not any(word in phrase for phrase in negated)]
+    candidates = (
+        ("easy_words", easy),
+        ("hard_words", [*_keywords(lexicon.HARD, question), *negated]),
+        ("deep_work_words", _keywords(lexicon.DEEP_WORK, question)),
+        ("expert_words", _keywords(lexicon.EXPERT, question)),
+        ("constraints", _keywords(lexicon.CONSTRAINTS, question)),
+    )
+    signals = [_keyword_signal(name, found) for name, found in candidates if found]
+    for name, pattern, evidence in (
+        ("code_forms", lexicon.CODE_FORMS, "program text in the question"),
+        ("mathematics", lexicon.MATH_FORMS, "formulas in the question"),
+    ):
+        count = len(_keywords(pattern, question))
+        if count:
+            signals.append(_signal(name, 1.0 - KEYWORD_HALVING**count, evidence))
+    return signals
+
+
+def _turn_signals(turn: Turn) -> list[Signal]:
+    question = turn.question.lower()[:KEYWORD_SCAN_CHARACTERS]
+    words = _word_count(question)
+    signals = _shape_signals(question.strip(), words)
+    if signals and signals[0].name in {"greeting", "plain_arithmetic"}:
+        return signals
+    signals += _keyword_signals(question)
+    if turn.has_code_block and not any(signal.name == "code_forms" for signal in signals):
+        signals.append(_signal("code_forms", 1.0, "a code block"))
+    if turn.context_characters:
+        evidence = f"{turn.context_characters} characters of pasted material"
+        signals.append(_signal("material_set_aside", 1.0, evidence))
+        signals.append(_signal("long_material", min(1.0, turn.context_characters / LONG_MATERIAL_CHARACTERS), evidence))
+    if _is_foreign(question, words):
+        signals.append(_signal("other_language", 1.0, "not English; fewer keywords are known"))
+    return signals
+
+
+def _score(signals: Sequence[Signal]) -> float:
+    return BASE_SCORE + sum(signal.contribution for signal in signals)
+
+
+def _user_turns(messages: Sequence[Message]) -> list[Message]:
+    """The last user turns, latest first."""
+    turns: list[Message] = []
+    for message in reversed(messages):
+        if message.role is Role.USER:
+            turns.append(message)
+            if len(turns) >= FOLLOW_UP_TURNS_BACK_MAX:
+                break
+    return turns
+
+
+def _follow_up(turns: Sequence[Message], score: float) -> list[Signal]:
+    """ "Why?" or "continue" asks for more of the last turn that said something: half of its score is taken over."""
+    for earlier in turns[1:]:
+        turn = split_turn(earlier.text)
+        if _word_count(turn.question) > FOLLOW_UP_WORDS_MAX:
+            inherited = max(-1.0, min(1.0, (_score(_turn_signals(turn)) - score) / 2))
+            evidence = "a few words after a longer turn"
+            return [Signal(name="follow_up", value=abs(inherited), contribution=inherited, evidence=evidence)]
+    return []
+
+
+def _task_probabilities(turn: Turn, signals: Sequence[Signal]) -> tuple[float, ...]:
+    question = turn.question.lower()[:KEYWORD_SCAN_CHARACTERS]
+    names = {signal.name for signal in signals}
+    opening = question.lstrip()[:TASK_OPENING_CHARACTERS]
+    scores: dict[TaskType, float] = {}
+    for kind, pattern in lexicon.TASK_WORDS.items():
+        scores[kind] = TASK_KEYWORD_WEIGHT * (1.0 - KEYWORD_HALVING ** len(_keywords(pattern, question)))
+        if pattern.search(opening):
+            scores[kind] += TASK_OPENING_WEIGHT
+    for name, kind, weight in TASK_SHAPE_WEIGHTS:
+        if name in names:
+            scores[kind] += weight
+    exponents = [math.exp(scores[kind]) for kind in TASK_TYPES]
+    total = sum(exponents)
+    return tuple(value / total for value in exponents)
+
+
+def judge(messages: Sequence[Message], *, has_tools: bool) -> HeuristicJudgement:
+    """Judges a conversation; no messages at all are judged like an empty turn. Any text is accepted."""
+    turns = _user_turns(messages)
+    turn = split_turn(turns[0].text if turns else "")
+    signals = _turn_signals(turn)
+    names = {signal.name for signal in signals}
+    if "greeting" not in names and len(turns) > 1 and _word_count(turn.question) <= FOLLOW_UP_WORDS_MAX:
+        signals += _follow_up(turns, _score(signals))
+    if turns and any(isinstance(part, ImagePart) for part in turns[0].parts):
+        signals.append(_signal("images", 1.0, "a picture"))
+    if has_tools:
+        signals.append(_signal("tools_offered", 1.0, "tools may be called"))
+    score = _score(signals)
+    width = WIDTH_FOREIGN if "other_language" in names else WIDTH
+    simple = _sigmoid((SIMPLE_BELOW - score) / width)
+    complex_ = _sigmoid((score - COMPLEX_ABOVE) / width)
+    return HeuristicJudgement(
+        probabilities=(simple, max(0.0, 1.0 - simple - complex_), complex_),
+        task_probabilities=_task_probabilities(turn, signals),
+        signals=tuple(sorted(signals, key=lambda signal: -abs(signal.contribution))),
+        score=score,
+    )
