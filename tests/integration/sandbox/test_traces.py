@@ -131,7 +131,9 @@ async def test_malformed_otlp_is_an_invalid_argument_and_later_exports_go_on(
 ) -> None:
     assert traced.otlp_endpoint is not None
     async with grpc.aio.insecure_channel(traced.otlp_endpoint) as channel:
-        export = channel.unary_unary("/opentelemetry.proto.collector.trace.v1.TraceService/Export")
+        export: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+            "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+        )
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await export(b"\xff\xff\xff", timeout=10)
         assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
