@@ -17,33 +17,23 @@ own `escalations_max` replaces the configured one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from services.orchestrator.rules import Facts, find_rule, matches_endpoint
-from spillway.chat import ChatRequest, ImagePart
+from services.orchestrator.rungs import estimated_tokens, planned_tier
 from spillway.routing import (
-    AgreementSpec,
     CacheMode,
     Classification,
     CompletionRequest,
     Complexity,
-    GateSpec,
     Plan,
-    PlannedTier,
     RoutingDecision,
-    RulesSpec,
     RuleTrial,
-    SelfConfidenceSpec,
     Strategy,
 )
-from spillway.settings import AgreementGate, Gate, Rule, SelfConfidenceGate, Settings, Tier
+from spillway.settings import Rule, Settings
 
-__all__ = ["NoEligibleTargetError", "Opening", "Policy", "Routed", "estimated_tokens"]
-
-# A provider counts a picture as so many tokens, more or less; only used to leave out targets that are too small.
-_IMAGE_TOKENS = 1_000
-# English has about four characters per token; three leave room for other languages and for markup.
-_CHARS_PER_TOKEN = 3
+__all__ = ["NoEligibleTargetError", "Opening", "Policy", "Routed"]
 
 _STRICTNESS = (CacheMode.USE, CacheMode.REFRESH, CacheMode.BYPASS)
 
@@ -259,7 +249,7 @@ class Policy:
         rungs = {
             index: planned
             for index in range(opening.floor, opening.ceiling + 1)
-            if (planned := _planned_tier(self._tiers[index], tokens, start.only_target)) is not None
+            if (planned := planned_tier(self._tiers[index], tokens, start.only_target)) is not None
         }
         chosen = [index for index in rungs if index >= first] or list(rungs)[-1:]
         if not chosen:
@@ -289,17 +279,6 @@ class Policy:
         return plan, moved
 
 
-def estimated_tokens(chat: ChatRequest) -> int:
-    """A cautious estimate of the tokens that a request and its answer take in a context window."""
-    chars = sum(len(tool.description) + len(tool.parameters_schema_json) for tool in chat.tools)
-    chars += len(chat.response_format.schema_json) if chat.response_format else 0
-    images = 0
-    for message in chat.messages:
-        chars += len(message.text) + sum(len(call.arguments_json) for call in message.tool_calls)
-        images += sum(isinstance(part, ImagePart) for part in message.parts)
-    return -(-chars // _CHARS_PER_TOKEN) + images * _IMAGE_TOKENS + (chat.generation.max_output_tokens or 0)
-
-
 def _limits_the_cache(rule: Rule, *, pinned: bool) -> bool:
     then = rule.then
     return bool(then.cache_mode or then.tier_floor or then.tier_ceiling or (then.target and not pinned))
@@ -307,38 +286,3 @@ def _limits_the_cache(rule: Rule, *, pinned: bool) -> bool:
 
 def _clamp(tier: int, opening: Opening) -> int:
     return min(max(tier, opening.floor), opening.ceiling)
-
-
-def _planned_tier(tier: Tier, tokens: int, only_target: str) -> PlannedTier | None:
-    """One rung with the targets that have room, or None when none has."""
-    names = tuple(
-        target.name
-        for target in tier.targets
-        if target.context_window_tokens >= tokens and (not only_target or target.name == only_target)
-    )
-    if not names:
-        return None
-    return PlannedTier(
-        name=tier.name,
-        targets=names,
-        gates=tuple(_gate_spec(gate, names) for gate in tier.gates),
-        attempt_timeout_s=tier.attempt_timeout_s,
-    )
-
-
-def _gate_spec(gate: Gate, targets: tuple[str, ...]) -> GateSpec:
-    if isinstance(gate, AgreementGate):
-        spec = AgreementSpec(second_target=gate.second_target, normalizer=gate.normalizer)
-        # A second opinion that was left out of the tier is replaced by the next one, by the executor's rule.
-        return spec if spec.second_target in targets else replace(spec, second_target="")
-    if isinstance(gate, SelfConfidenceGate):
-        return SelfConfidenceSpec(threshold=gate.threshold)
-    return RulesSpec(
-        chars_min=gate.chars_min,
-        chars_max=gate.chars_max,
-        must_match=tuple(gate.must_match),
-        must_not_match=tuple(gate.must_not_match),
-        require_code_block=gate.require_code_block,
-        number_min=gate.number_min,
-        number_max=gate.number_max,
-    )

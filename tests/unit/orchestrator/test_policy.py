@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from services.orchestrator.policy import NoEligibleTargetError, Policy, estimated_tokens
+from services.orchestrator.policy import NoEligibleTargetError, Policy
+from services.orchestrator.rungs import estimated_tokens
 from spillway.chat import ChatRequest, GenerationParams, ImagePart, Message, Role, TextPart, ToolDefinition
 from spillway.routing import AgreementSpec, CacheMode, Classification, Complexity, Strategy, TaskType
 from tests.unit.orchestrator.ladder import judged, request_of, settings_of, target, tier

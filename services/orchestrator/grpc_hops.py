@@ -1,0 +1,213 @@
+"""The hops over gRPC: translation with spillway.wire, and what a failed call means. Protobuf stays in here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+
+import grpc
+
+from services.orchestrator.hops import CachedAnswer, CacheQuery, CacheReply, Judgement, StoreResult, Unanswered
+from services.runtime.errors import Internal, SpillwayError, Unavailable, from_rpc_error
+from spillway import wire
+from spillway.chat import ChatRequest, ImagePart, Message, TextPart
+from spillway.routing import AnswerDelta, CacheKind, CacheOutcome, Execution, Plan, TaskType
+from spillway.v1 import (
+    cache_pb2,
+    cache_pb2_grpc,
+    classifier_pb2,
+    classifier_pb2_grpc,
+    executor_pb2,
+    executor_pb2_grpc,
+)
+
+__all__ = ["GrpcCache", "GrpcClassifier", "GrpcExecutor"]
+
+_HITS = frozenset({CacheKind.EXACT_HIT, CacheKind.SEMANTIC_HIT})
+
+
+class GrpcCache:
+    """The cache behind a channel."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = cache_pb2_grpc.CacheServiceStub(channel)
+
+    async def lookup(self, query: CacheQuery, *, skip_exact: bool, timeout_s: float) -> CacheReply:
+        request = cache_pb2.LookupRequest(
+            scope=_scope(query),
+            chat=wire.chat_request_to_proto(query.chat),
+            embedding=wire.embedding_to_proto(query.embedding) if query.embedding else None,
+            task_type=wire.task_type_to_proto(query.task_type),
+            skip_exact=skip_exact,
+        )
+        try:
+            response = await self._stub.Lookup(request, timeout=timeout_s)
+            return _reply(response)
+        except grpc.aio.AioRpcError as error:
+            return _unavailable(_word(error))
+        except wire.WireError:
+            return _unavailable("unreadable")
+
+    async def store(
+        self, query: CacheQuery, answer: CachedAnswer, *, ttl_s: float | None, tags: tuple[str, ...], timeout_s: float
+    ) -> StoreResult:
+        request = cache_pb2.StoreRequest(
+            scope=_scope(query),
+            chat=wire.chat_request_to_proto(query.chat),
+            embedding=wire.embedding_to_proto(query.embedding) if query.embedding else None,
+            task_type=wire.task_type_to_proto(query.task_type),
+            answer=cache_pb2.CachedAnswer(
+                message=wire.message_to_proto(answer.message),
+                finish_reason=wire.finish_reason_to_proto(answer.finish_reason),
+                tier=answer.tier,
+                target=answer.target,
+                model=answer.model,
+                usage=wire.usage_to_proto(answer.usage),
+                cost_nanousd=answer.cost_nanousd,
+                accepted=answer.accepted,
+            ),
+            ttl=wire.duration_to_proto(ttl_s) if ttl_s is not None else None,
+            tags=tags,
+        )
+        try:
+            response = await self._stub.Store(request, timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            return StoreResult("unavailable", _word(error))
+        outcomes = cache_pb2.StoreResponse.Outcome
+        if response.outcome == outcomes.OUTCOME_STORED:
+            return StoreResult("stored")
+        refused = response.outcome == outcomes.OUTCOME_NOT_ADMITTED
+        return StoreResult("not_admitted" if refused else "unavailable", response.reason)
+
+
+class GrpcClassifier:
+    """The classifier behind a channel. Pictures stay here: it reads text."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = classifier_pb2_grpc.ClassifierServiceStub(channel)
+
+    async def classify(self, chat: ChatRequest, *, want_embedding: bool, timeout_s: float) -> Judgement | Unanswered:
+        request = classifier_pb2.ClassifyRequest(
+            messages=[wire.message_to_proto(_without_pictures(message)) for message in chat.messages],
+            has_tools=bool(chat.tools),
+            want_embedding=want_embedding,
+        )
+        try:
+            response = await self._stub.Classify(request, timeout=timeout_s)
+            classification = wire.classification_from_proto(response.classification)
+        except grpc.aio.AioRpcError as error:
+            return Unanswered(_word(error))
+        except wire.WireError:
+            return Unanswered("unreadable")
+        embedding = wire.embedding_from_proto(response.embedding) if response.embedding.values else None
+        return Judgement(classification, embedding)
+
+
+class GrpcExecutor:
+    """The executor behind a channel."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = executor_pb2_grpc.ExecutorServiceStub(channel)
+
+    async def execute(
+        self, chat: ChatRequest, plan: Plan, *, task_type: TaskType | None, timeout_s: float
+    ) -> Execution:
+        try:
+            response = await self._stub.Execute(_execute_request(chat, plan, task_type), timeout=timeout_s)
+            return wire.execution_from_proto(response.execution)
+        except grpc.aio.AioRpcError as error:
+            raise _executor_error(error) from error
+        except wire.WireError as error:
+            raise _unreadable() from error
+
+    async def stream(
+        self, chat: ChatRequest, plan: Plan, *, task_type: TaskType | None, timeout_s: float
+    ) -> AsyncGenerator[AnswerDelta | Execution, None]:
+        request = executor_pb2.StreamExecuteRequest(request=_execute_request(chat, plan, task_type))
+        call = self._stub.StreamExecute(request, timeout=timeout_s)
+        begun = False
+        execution: Execution | None = None
+        try:
+            async for response in call:
+                if response.WhichOneof("event") == "execution":
+                    execution = wire.execution_from_proto(response.execution)
+                else:
+                    begun = True
+                    yield wire.answer_delta_from_proto(response.delta)
+        except grpc.aio.AioRpcError as error:
+            raise _broken_off(_executor_error(error), begun=begun) from error
+        except wire.WireError as error:
+            raise _unreadable() from error
+        finally:
+            call.cancel()  # of no effect on a call that has ended
+        if execution is None:
+            raise Unavailable("STREAM_INTERRUPTED", "the stream broke off before its end", detail="no execution event")
+        # Handed on after the call's own end, so that leaving early never cancels a call that was as good as done.
+        yield execution
+
+
+def _scope(query: CacheQuery) -> cache_pb2.CacheScope:
+    return cache_pb2.CacheScope(tenant=query.tenant, namespace=query.namespace, template_version=query.template_version)
+
+
+def _reply(response: cache_pb2.LookupResponse) -> CacheReply:
+    outcome = wire.cache_outcome_from_proto(response.outcome)
+    if outcome.kind not in _HITS:
+        return CacheReply(outcome)
+    pb = response.answer
+    message = wire.message_from_proto(pb.message, "answer.message")
+    return CacheReply(
+        outcome,
+        CachedAnswer(
+            message=message,
+            finish_reason=wire.finish_reason_from_proto(pb.finish_reason, "answer.finish_reason"),
+            tier=pb.tier,
+            target=pb.target,
+            model=pb.model,
+            usage=wire.usage_from_proto(pb.usage),
+            cost_nanousd=pb.cost_nanousd,
+            accepted=pb.accepted,
+        ),
+    )
+
+
+def _unavailable(reason: str) -> CacheReply:
+    return CacheReply(CacheOutcome(CacheKind.UNAVAILABLE, reason=reason))
+
+
+def _word(error: grpc.aio.AioRpcError) -> str:
+    return error.code().name.lower()
+
+
+def _without_pictures(message: Message) -> Message:
+    if not any(isinstance(part, ImagePart) for part in message.parts):
+        return message
+    texts = tuple(part for part in message.parts if isinstance(part, TextPart))
+    return replace(message, parts=texts or (TextPart(""),))
+
+
+def _execute_request(chat: ChatRequest, plan: Plan, task_type: TaskType | None) -> executor_pb2.ExecuteRequest:
+    return executor_pb2.ExecuteRequest(
+        chat=wire.chat_request_to_proto(chat),
+        plan=wire.plan_to_proto(plan),
+        task_type=wire.task_type_to_proto(task_type),
+    )
+
+
+def _executor_error(error: grpc.aio.AioRpcError) -> SpillwayError:
+    """As the executor said it. A call that it gave up while stopping was not given up by our caller."""
+    if error.code() is grpc.StatusCode.CANCELLED:
+        return Unavailable(detail="the executor gave up the call")
+    return from_rpc_error(error)
+
+
+def _unreadable() -> SpillwayError:
+    # A WireError here is the executor's fault; let through, it would be told to the caller as a wrong request.
+    return Internal(detail="the executor's answer cannot be read")
+
+
+def _broken_off(error: SpillwayError, *, begun: bool) -> SpillwayError:
+    """A connection that is lost after the first delta is an interrupted stream, whoever says so."""
+    if begun and error.reason == "SERVICE_UNAVAILABLE":
+        return Unavailable("STREAM_INTERRUPTED", "the stream broke off before its end", detail=error.detail)
+    return error

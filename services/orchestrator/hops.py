@@ -1,0 +1,123 @@
+"""The other services, as the orchestrator sees them: three narrow Protocols and their values.
+
+Promises of every implementation: a call has a time limit, given by the caller. The cache and the classifier can be done
+without: whatever goes wrong with them (no connection, a timeout, an error status, an answer that makes no sense) comes
+back as a value. The executor cannot: its failures are SpillwayErrors, with the code, reason and public text that it
+gave. Cancelling the caller cancels the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Protocol
+
+from spillway.chat import ChatRequest, Embedding, FinishReason, Message, Usage
+from spillway.routing import AnswerDelta, CacheOutcome, Classification, Execution, Plan, TaskType
+
+__all__ = [
+    "CacheHop",
+    "CacheQuery",
+    "CacheReply",
+    "CachedAnswer",
+    "ClassifierHop",
+    "ExecutorHop",
+    "Judgement",
+    "StoreResult",
+    "Unanswered",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class CacheQuery:
+    """What to look for, or under what to store: whose answers, the request, and the last user turn as a vector."""
+
+    tenant: str
+    namespace: str
+    template_version: str
+    chat: ChatRequest
+    embedding: Embedding | None = None
+    task_type: TaskType | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CachedAnswer:
+    """An answer that was accepted before, or is to be stored. `cost_nanousd` is what its whole execution had cost."""
+
+    message: Message
+    finish_reason: FinishReason
+    tier: str
+    target: str
+    model: str
+    usage: Usage
+    cost_nanousd: int
+    accepted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CacheReply:
+    """What the cache said; `answer` is set exactly for hits."""
+
+    outcome: CacheOutcome
+    answer: CachedAnswer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreResult:
+    """What became of an answer: "stored", "not_admitted" (and by which rule), or "unavailable"."""
+
+    outcome: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the classifier said; the embedding only when it was wanted and there is a model."""
+
+    classification: Classification
+    embedding: Embedding | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """An optional service gave no answer that could be used; `reason` is a word for logs and metrics."""
+
+    reason: str
+
+
+class CacheHop(Protocol):
+    """The cache."""
+
+    async def lookup(self, query: CacheQuery, *, skip_exact: bool, timeout_s: float) -> CacheReply:
+        """Look for an answer; a cache that does not answer is an outcome of kind UNAVAILABLE."""
+        ...
+
+    async def store(
+        self, query: CacheQuery, answer: CachedAnswer, *, ttl_s: float | None, tags: tuple[str, ...], timeout_s: float
+    ) -> StoreResult:
+        """Offer an answer for storing."""
+        ...
+
+
+class ClassifierHop(Protocol):
+    """The classifier."""
+
+    async def classify(self, chat: ChatRequest, *, want_embedding: bool, timeout_s: float) -> Judgement | Unanswered:
+        """Judge the prompt, and embed its last user turn when that is wanted."""
+        ...
+
+
+class ExecutorHop(Protocol):
+    """The executor."""
+
+    async def execute(
+        self, chat: ChatRequest, plan: Plan, *, task_type: TaskType | None, timeout_s: float
+    ) -> Execution:
+        """Run the plan. Raises SpillwayError."""
+        ...
+
+    def stream(
+        self, chat: ChatRequest, plan: Plan, *, task_type: TaskType | None, timeout_s: float
+    ) -> AsyncGenerator[AnswerDelta | Execution, None]:
+        """Run the plan; deltas as they come, then the Execution, last and once. Raises SpillwayError."""
+        ...

@@ -1,0 +1,185 @@
+"""One request on its way through the pipeline: what came in, and what has become known of it so far.
+
+Promises: a Run belongs to one request and is changed only by the pipeline; when the request has ended, in whatever way,
+the run knows how, and `span_attributes` and `record` say it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from services.orchestrator.hops import CachedAnswer
+from services.orchestrator.record import DecisionRecord, end_user_hash, prompt_sha256
+from services.runtime.clock import Clock
+from spillway.chat import Embedding
+from spillway.routing import (
+    CacheKind,
+    CacheMode,
+    CacheOutcome,
+    Classification,
+    Completion,
+    CompletionRequest,
+    CostSummary,
+    Execution,
+    HopLatency,
+    RoutingDecision,
+    TaskType,
+)
+from spillway.settings import Target
+
+__all__ = ["Run"]
+
+NOT_LOOKED = CacheOutcome(CacheKind.BYPASS, reason="the request ended before the cache was asked")
+
+
+@dataclass(slots=True)
+class Run:
+    """A request under way. `deadline_s` and `started_s` are monotonic. `status_code` is the gRPC number."""
+
+    request: CompletionRequest
+    request_id: str
+    clock: Clock
+    started_s: float
+    received_at_unix_s: float
+    deadline_s: float
+    trace_id: str = ""
+    hops: list[HopLatency] = field(default_factory=list)
+    degraded: list[str] = field(default_factory=list)
+    cache_mode: CacheMode = CacheMode.BYPASS
+    cache: CacheOutcome = NOT_LOOKED
+    judged: bool = False
+    classification: Classification | None = None
+    embedding: Embedding | None = None
+    routing: RoutingDecision = field(default_factory=RoutingDecision)
+    execution: Execution | None = None
+    completion: Completion | None = None
+    status_code: int = 0
+    error_reason: str = ""
+
+    @property
+    def remaining_s(self) -> float:
+        """How long the caller still waits, at least 0."""
+        return max(0.0, self.deadline_s - self.clock.monotonic())
+
+    @property
+    def task_type(self) -> TaskType | None:
+        """The kind of work, when it was judged."""
+        return self.classification.task_type if self.classification else None
+
+    @property
+    def cost(self) -> CostSummary:
+        """What the request has cost."""
+        return self.completion.cost if self.completion else CostSummary()
+
+    @contextmanager
+    def hop(self, name: str) -> Iterator[None]:
+        """Records how long the body took, however it ended."""
+        start_s = self.clock.monotonic()
+        try:
+            yield
+        finally:
+            self.hops.append(HopLatency(name, self.clock.monotonic() - start_s))
+
+    def do_without(self, service: str) -> None:
+        """Notes an optional service that did not answer."""
+        if service not in self.degraded:
+            self.degraded.append(service)
+
+    def answered_from_cache(self, hit: CachedAnswer, flagship: Target) -> Completion:
+        """The completion of a hit: it costs nothing; the flagship's estimate is on the tokens of that earlier call."""
+        self.completion = Completion(
+            request_id=self.request_id,
+            message=hit.message,
+            finish_reason=hit.finish_reason,
+            accepted=hit.accepted,
+            tier=hit.tier,
+            target=hit.target,
+            model=hit.model,
+            usage=hit.usage,
+            cost=CostSummary(0, flagship.price.nanousd(hit.usage), flagship.name),
+            cache=self.cache,
+            routing=self.routing,
+            hops=tuple(self.hops),
+            trace_id=self.trace_id,
+            completed_at_unix_s=self.clock.unix(),
+        )
+        return self.completion
+
+    def answered(self, execution: Execution, flagship: Target) -> Completion:
+        """The completion of an execution: every attempt costs; the flagship's estimate is on the answering call."""
+        self.execution = execution
+        cost_nanousd = sum(attempt.cost_nanousd for attempt in execution.attempts)
+        self.completion = Completion(
+            request_id=self.request_id,
+            message=execution.message,
+            finish_reason=execution.finish_reason,
+            accepted=execution.accepted,
+            tier=execution.tier,
+            target=execution.target,
+            model=execution.model,
+            usage=execution.usage,
+            cost=CostSummary(cost_nanousd, flagship.price.nanousd(execution.usage), flagship.name),
+            cache=self.cache,
+            routing=self.routing,
+            attempts=execution.attempts,
+            escalations=execution.escalations,
+            fallbacks=execution.fallbacks,
+            hops=tuple(self.hops),
+            trace_id=self.trace_id,
+            completed_at_unix_s=self.clock.unix(),
+        )
+        return self.completion
+
+    def span_attributes(self) -> dict[str, str | int | bool]:
+        """For the server span; never the prompt."""
+        attributes: dict[str, str | int | bool] = {
+            "spillway.request_id": self.request_id,
+            "spillway.cache.outcome": self.cache.kind.value,
+            "spillway.policy_step": self.routing.policy_step,
+            "spillway.rule": self.routing.rule,
+            "spillway.degraded": ",".join(self.degraded),
+        }
+        done = self.completion
+        if done is not None:
+            attributes |= {
+                "spillway.tier": done.tier,
+                "spillway.target": done.target,
+                "spillway.cost_nanousd": done.cost.cost_nanousd,
+                "spillway.flagship_cost_nanousd": done.cost.flagship_cost_nanousd,
+                "spillway.escalations": done.escalations,
+                "spillway.fallbacks": done.fallbacks,
+                "spillway.accepted": done.accepted,
+            }
+        return {name: value for name, value in attributes.items() if value != ""}
+
+    def record(self, *, prompt_head_chars: int, config_version: str) -> DecisionRecord:
+        """The decision record as of now, which is taken as the time of the last byte."""
+        request, done = self.request, self.completion
+        prompt = request.chat.last_user_text
+        return DecisionRecord(
+            request_id=self.request_id,
+            trace_id=self.trace_id,
+            received_at_unix_s=self.received_at_unix_s,
+            tenant=request.tenant,
+            end_user_hash=end_user_hash(request.tenant, request.end_user),
+            endpoint=request.endpoint,
+            tags=request.tags,
+            prompt_sha256=prompt_sha256(prompt),
+            prompt_head=prompt[:prompt_head_chars],
+            routing=self.routing,
+            cache=self.cache,
+            attempts=done.attempts if done else (),
+            cost=self.cost,
+            tier=done.tier if done else "",
+            target=done.target if done else "",
+            accepted=done.accepted if done else False,
+            status_code=self.status_code,
+            error_reason=self.error_reason,
+            latency_s=self.clock.monotonic() - self.started_s,
+            hops=tuple(self.hops),
+            config_version=config_version,
+            escalations=done.escalations if done else 0,
+            fallbacks=done.fallbacks if done else 0,
+        )
