@@ -1,0 +1,73 @@
+"""Channels to the other services.
+
+Promises: calls go round robin over every address of the target and only to those whose health service says SERVING;
+a call that no handler has seen is repeated on UNAVAILABLE, at most ATTEMPTS_MAX times in all, and in an outage
+hardly ever (retry throttling); a dead connection is noticed within KEEPALIVE_S + KEEPALIVE_TIMEOUT_S.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+import grpc
+
+from services.runtime.interceptors import remaining_s
+from services.runtime.tracing import client_interceptors
+
+__all__ = ["ATTEMPTS_MAX", "open_channel", "remaining_s"]
+
+ATTEMPTS_MAX: Final = 4
+KEEPALIVE_S: Final = 20.0
+KEEPALIVE_TIMEOUT_S: Final = 5.0
+_RECONNECT_S_MIN: Final = 0.1
+_RECONNECT_S_MAX: Final = 2.0
+# How soon a new replica behind a name may be seen.
+_RESOLVE_S_MIN: Final = 5.0
+
+
+def _service_config(service_name: str) -> str:
+    return json.dumps(
+        {
+            "loadBalancingConfig": [{"round_robin": {}}],
+            "healthCheckConfig": {"serviceName": service_name},
+            "methodConfig": [
+                {
+                    "name": [{}],
+                    "retryPolicy": {
+                        "maxAttempts": ATTEMPTS_MAX,
+                        "initialBackoff": "0.05s",
+                        "maxBackoff": "1s",
+                        "backoffMultiplier": 2,
+                        "retryableStatusCodes": ["UNAVAILABLE"],
+                    },
+                }
+            ],
+            # Half of the tokens gone: no more retries. A failure takes 1, a success gives 0.1 back.
+            "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
+        }
+    )
+
+
+def open_channel(target: str, *, service_name: str, message_bytes_max: int) -> grpc.aio.Channel:
+    """A channel to `target`, e.g. "dns:///executor:50054" or "ipv4:127.0.0.1:1,127.0.0.1:2"; connects when first used.
+
+    `service_name` is the full name whose health decides, e.g. "spillway.v1.CacheService". To be closed by the caller.
+    """
+    options: list[tuple[str, str | int]] = [
+        ("grpc.service_config", _service_config(service_name)),
+        ("grpc.enable_retries", 1),
+        # What may be repeated has to be kept; the default of 256 KiB would leave long conversations without a retry.
+        ("grpc.per_rpc_retry_buffer_size", message_bytes_max),
+        ("grpc.max_send_message_length", message_bytes_max),
+        ("grpc.max_receive_message_length", message_bytes_max),
+        ("grpc.keepalive_time_ms", int(KEEPALIVE_S * 1_000)),
+        ("grpc.keepalive_timeout_ms", int(KEEPALIVE_TIMEOUT_S * 1_000)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.initial_reconnect_backoff_ms", int(_RECONNECT_S_MIN * 1_000)),
+        ("grpc.min_reconnect_backoff_ms", int(_RECONNECT_S_MIN * 1_000)),
+        ("grpc.max_reconnect_backoff_ms", int(_RECONNECT_S_MAX * 1_000)),
+        ("grpc.dns_min_time_between_resolutions_ms", int(_RESOLVE_S_MIN * 1_000)),
+    ]
+    return grpc.aio.insecure_channel(target, options=options, interceptors=client_interceptors())

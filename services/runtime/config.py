@@ -1,0 +1,165 @@
+"""spillway.yaml: found, read, filled in, and checked as a whole.
+
+Promises: every error at once, each with its path and line, those of type and those of reference together; nothing of a
+bad file is used. Secrets are read by name from the environment or from a file, never from here, and never printed.
+
+    python -m services.runtime.config schema         the JSON Schema of the file
+    python -m services.runtime.config check [PATH]   all errors, or nothing
+    python -m services.runtime.config show [PATH]    the settings in force, defaults included
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from services.runtime import document, references
+from services.runtime.document import Document, Place, Problem
+from spillway.settings import Settings
+
+__all__ = ["ConfigError", "Loaded", "SecretError", "load", "read_secret"]
+
+PATH_ENV: Final = "SPILLWAY_CONFIG"
+LOCAL_NAME: Final = "spillway.yaml"
+SECRET_BYTES_MAX: Final = 65_536
+_VERSION_DIGITS: Final = 12
+_DEFAULT: Final = resources.files("spillway") / "configs" / "default.yaml"
+
+
+class ConfigError(Exception):
+    """The file cannot be used. `problems`, in the order of the file, says everything that is wrong with it."""
+
+    def __init__(self, path: Path, problems: Sequence[Problem]) -> None:
+        self.path = path
+        self.problems = tuple(sorted(problems, key=lambda problem: problem.line))
+        count = f"{len(problems)} errors" if len(problems) > 1 else "1 error"
+        super().__init__("\n".join([f"{path}: {count}", *(f"  {problem}" for problem in self.problems)]))
+
+
+class SecretError(Exception):
+    """A secret is named, but its variable or file does not have it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The settings in force, their version (12 hex digits of the SHA-256 of their values), and where they came from."""
+
+    settings: Settings
+    version: str
+    path: Path
+
+
+def load(path: Path | None = None, environment: Mapping[str, str] | None = None) -> Loaded:
+    """Reads the file: `path`, else $SPILLWAY_CONFIG, else ./spillway.yaml, else the one in the package.
+
+    Raises ConfigError. `environment` is the process's own by default.
+    """
+    variables = os.environ if environment is None else environment
+    found = path or _find(variables)
+    try:
+        with found.open("rb") as file:
+            raw = file.read(document.BYTES_MAX + 1)
+    except OSError as error:
+        raise ConfigError(found, [Problem(0, "", f"cannot be read: {error.strerror}")]) from error
+    read = document.parse(raw, variables)
+    settings = _validated(read)
+    if settings is None or read.problems:
+        raise ConfigError(found, read.problems)
+    digest = hashlib.sha256(settings.model_dump_json().encode()).hexdigest()
+    return Loaded(settings, digest[:_VERSION_DIGITS], found)
+
+
+def _find(variables: Mapping[str, str]) -> Path:
+    if named := variables.get(PATH_ENV):
+        return Path(named)
+    local = Path(LOCAL_NAME)
+    # The wheel is installed unzipped, so the packaged file has a path.
+    return local if local.is_file() else Path(str(_DEFAULT))
+
+
+def _validated(read: Document) -> Settings | None:
+    """The settings, or None with everything that is wrong noted in `read`."""
+    if read.data is None:
+        return None
+    settings: Settings | None = None
+    try:
+        settings = Settings.model_validate(read.data)
+    except ValidationError as error:
+        for wrong in error.errors(include_url=False, include_input=False, include_context=False):
+            read.add(_place(read.data, wrong["loc"]), wrong["msg"])
+    references.check(read)
+    return settings
+
+
+def _place(data: Any, location: tuple[str | int, ...]) -> Place:
+    """pydantic's location without the tags of unions, which do not stand in the file."""
+    place: list[str | int] = []
+    current = data
+    for i, part in enumerate(location):
+        inside_mapping = isinstance(current, dict) and part in current
+        inside_list = isinstance(current, list) and isinstance(part, int) and part < len(current)
+        if inside_mapping or inside_list:
+            current = current[part]
+        elif i < len(location) - 1 or part == "[key]":
+            continue
+        place.append(part)
+    return tuple(place)
+
+
+def read_secret(env: str, file: str) -> str:
+    """The secret in `file`, or else in the variable `env`; empty when neither is named. Surrounding space is cut.
+
+    Raises SecretError, whose text names the place and never the secret.
+    """
+    if file:
+        try:
+            with Path(file).open("rb") as opened:
+                raw = opened.read(SECRET_BYTES_MAX)
+            secret = raw.decode("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SecretError(f"the file {file} cannot be read: {type(error).__name__}") from None
+        if not secret:
+            raise SecretError(f"the file {file} is empty")
+        return secret
+    if env:
+        secret = os.environ.get(env, "").strip()
+        if not secret:
+            raise SecretError(f"the environment variable {env} is not set")
+        return secret
+    return ""
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m services.runtime.config", description="spillway.yaml")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("schema", help="print the JSON Schema of the file")
+    for name, text in (("check", "print all errors"), ("show", "print the settings in force")):
+        commands.add_parser(name, help=text).add_argument("path", type=Path, nargs="?")
+    arguments = parser.parse_args()
+    if arguments.command == "schema":
+        schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Settings.model_json_schema()}
+        sys.stdout.write(json.dumps(schema, indent=2) + "\n")
+        return
+    try:
+        loaded = load(arguments.path)
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(2)
+    if arguments.command == "check":
+        sys.stdout.write(f"{loaded.path}: good, version {loaded.version}\n")
+    else:
+        sys.stdout.write(loaded.settings.model_dump_json(indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    _main()
