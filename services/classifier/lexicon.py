@@ -127,8 +127,8 @@ CODE_FORMS = re.compile(
     r"console\.log|print(?:ln)?!?\(|return\s\w|\);|\{\n|(?<!\w)(?:let|const|var) \w+ ?=|\w\(\w*\)|`[^`\n]{2,80}`|</\w+>"
 )
 MATH_FORMS = re.compile(
-    r"\\(?:frac|sum|int|sqrt|begin|cdot|leq|geq|mathbb)|\$[^$\n]{1,200}\$|[a-z]\s?\^\s?\d|\d\s?[+*/=^]\s?[\da-z]|\d - \d|"
-    r"(?<!\w)[a-z]\s?[=<>≥≤]\s?[\d-]|[∑∫√∞≤≥≠∈∀∃π∩∪]|(?<!\w)f\([a-z]\)|(?<!\w)x\s?[-+]\s?\d"
+    r"\\(?:frac|sum|int|sqrt|begin|cdot|leq|geq|mathbb)|\$[^$\n]{1,200}\$|[a-z]\s?\^\s?\d|\d\s?[+*/=^]\s?[\da-z]|"
+    r"\d - \d|(?<!\w)[a-z]\s?[=<>≥≤]\s?[\d-]|[∑∫√∞≤≥≠∈∀∃π∩∪]|(?<!\w)f\([a-z]\)|(?<!\w)x\s?[-+]\s?\d"
 )
 # Frequent words of other languages that use the Latin alphabet.
 FOREIGN = _words(

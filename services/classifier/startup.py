@@ -1,0 +1,51 @@
+"""What the service loads when it starts: the embedding model, built first if need be, and the head.
+
+Promises: blocking functions for a thread; a model that is returned has been checked against its reference vectors; what
+cannot be loaded is a ModelError or HeadError whose text names the remedy.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from services.classifier.encoder import Encoder
+from services.classifier.head import ARTIFACT_BYTES_MAX, Head, HeadError, parse_head
+from services.classifier.model import ModelCorruptError, ModelError, ModelMissingError, check_reference, load_verified
+
+__all__ = ["BUILTIN_HEAD", "open_encoder", "open_head"]
+
+BUILTIN_HEAD = Path(__file__).parent / "data" / "head-builtin-1.npz"
+
+
+def _build(directory: Path) -> None:
+    try:
+        # Only a build needs onnx and safetensors, which are another extra.
+        from services.classifier.model_build import build  # noqa: PLC0415
+    except ImportError as error:
+        message = "building the embedding model needs: pip install 'spillway[model]'"
+        raise ModelError(message) from error
+    build(directory)
+
+
+def open_encoder(directory: Path) -> Encoder:
+    """The model in `directory`, built there first (two seconds) when it is missing or damaged. Raises ModelError."""
+    try:
+        files = load_verified(directory)
+    except (ModelMissingError, ModelCorruptError):
+        _build(directory)
+        files = load_verified(directory)
+    # One core for one batch: several workers use several cores better than one batch does.
+    encoder = Encoder(files, threads=1)
+    check_reference(encoder.encode)
+    return encoder
+
+
+def open_head(path: Path) -> Head:
+    """The head in `path`. Raises HeadError."""
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(ARTIFACT_BYTES_MAX + 1)
+    except OSError as error:
+        message = f"the head {path.name} cannot be read"
+        raise HeadError(message) from error
+    return parse_head(data)
