@@ -2,7 +2,7 @@
 
 Promises: every call of a Spillway service is one server span, and one client span where it was made with
 `open_channel`, in the caller's trace; cancelled and streamed calls too. Health checks, reflection and channelz are not
-traced. Why these are not the contrib interceptors: docs/adr/0002-own-grpc-tracing.md.
+traced. Why these are not the contrib interceptors: docs/adr/0006-own-grpc-tracing.md.
 """
 
 from __future__ import annotations
