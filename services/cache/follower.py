@@ -1,7 +1,7 @@
 """Keeps the index of questions in step with the store's changes.
 
-Promises: what cannot be indexed (a vector of another version, a broken one) is left out and logged, and disturbs nothing;
-a long catch-up gives other tasks their turns. Belongs to one event loop.
+Promises: what cannot be indexed (a vector of another version, a broken one) is left out and logged, and disturbs
+nothing; a long catch-up gives other tasks their turns. Belongs to one event loop.
 """
 
 from __future__ import annotations

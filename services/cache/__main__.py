@@ -1,0 +1,77 @@
+"""The cache process: `python -m services.cache --config FILE --listen HOST:PORT`."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+import faiss
+
+from services.cache.admission import TtlByFreshness
+from services.cache.answer_store import AnswerStore, MemoryStore
+from services.cache.answer_store_redis import RedisStore
+from services.cache.semantic_cache import CachePolicy, SemanticCache
+from services.cache.servicer import CacheServicer
+from services.cache.vector_index import VectorIndex
+from services.runtime.clock import Clock, SystemClock
+from services.runtime.config import Loaded, SecretError, read_secret
+from services.runtime.main import run
+from services.runtime.server import Service
+from spillway.settings import Cache
+from spillway.v1.cache_pb2_grpc import add_CacheServiceServicer_to_server
+
+SEARCH_THREADS = 2
+"""Searches of large partitions at a time; each is bound by memory bandwidth, so more would not be faster."""
+
+LOOKUP_MARGIN_S = 0.005
+"""What a lookup may take beyond the store's time limit, so that the store's own verdict comes first."""
+
+
+async def build(loaded: Loaded) -> Service:
+    """The composition root."""
+    settings = loaded.settings.cache
+    clock = SystemClock()
+    faiss.omp_set_num_threads(1)
+    threads = ThreadPoolExecutor(SEARCH_THREADS, thread_name_prefix="cache-search")
+    cache = SemanticCache(
+        _store(settings, clock),
+        VectorIndex(entries_max=settings.entries_max, executor=threads),
+        policy=CachePolicy(
+            ttl=TtlByFreshness(settings.ttl_s.static, settings.ttl_s.business, settings.ttl_s.default),
+            semantic_task_types=frozenset(settings.semantic_task_types if settings.semantic else ()),
+            similarity_min=settings.similarity_min,
+            entry_bytes_max=settings.entry_bytes_max,
+            lookup_s=settings.redis_timeout_s + LOOKUP_MARGIN_S,
+        ),
+        clock=clock,
+    )
+    servicer = CacheServicer(cache)
+
+    async def close() -> None:
+        await cache.close()
+        threads.shutdown(wait=False)
+
+    return Service(
+        name="cache",
+        register=lambda server: add_CacheServiceServicer_to_server(servicer, server),
+        service_names=("spillway.v1.CacheService",),
+        warm=cache.start,
+        close=close,
+    )
+
+
+def _store(settings: Cache, clock: Clock) -> AnswerStore:
+    if settings.store == "memory":
+        return MemoryStore(entries_max=settings.entries_max, clock=clock)
+    if urlsplit(settings.redis_url).password:
+        raise SecretError("cache.redis_url must not contain a password: name its variable in cache.redis_password_env")
+    return RedisStore(
+        settings.redis_url,
+        password=read_secret(settings.redis_password_env, ""),
+        timeout_s=settings.redis_timeout_s,
+        clock=clock,
+    )
+
+
+if __name__ == "__main__":
+    run("cache", build)

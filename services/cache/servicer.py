@@ -1,0 +1,161 @@
+"""CacheService: protobuf in, protobuf out, errors by whose fault they are, and what a trace shows of a lookup.
+
+Promises: a store that is away is an outcome of Lookup and Store, and an error only of Invalidate, whose caller must
+know that nothing was removed. Spans carry the outcome and its reason, never a text of the request or of an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+
+from services.cache.answer_codec import answer_from_proto, answer_to_proto
+from services.cache.answer_store import StoreUnavailableError
+from services.cache.entry import Scope, Selector
+from services.cache.semantic_cache import SemanticCache, StoreResult
+from services.cache.vector_index import DimensionMismatchError, InvalidVectorError
+from services.runtime import telemetry
+from services.runtime.errors import FailedPrecondition, InvalidRequest, Unavailable
+from spillway import wire
+from spillway.chat import Embedding
+from spillway.v1 import cache_pb2 as pb
+from spillway.v1 import cache_pb2_grpc, chat_pb2
+from spillway.validation import check_tags
+
+__all__ = ["CacheServicer"]
+
+Context = grpc.aio.ServicerContext[object, object]
+
+RETRY_AFTER_S = 1.0
+"""When an invalidation may be tried again: the store is asked anew after that time."""
+
+_RESULTS = {
+    StoreResult.STORED: pb.StoreResponse.OUTCOME_STORED,
+    StoreResult.NOT_ADMITTED: pb.StoreResponse.OUTCOME_NOT_ADMITTED,
+    StoreResult.UNAVAILABLE: pb.StoreResponse.OUTCOME_UNAVAILABLE,
+}
+
+
+class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
+    """The cache behind gRPC."""
+
+    def __init__(self, cache: SemanticCache) -> None:
+        self._cache = cache
+
+    async def Lookup(self, request: pb.LookupRequest, context: Context) -> pb.LookupResponse:
+        _check_chat(request.chat)
+        with _embedding_errors():
+            found = await self._cache.lookup(
+                _scope(request.scope),
+                wire.chat_request_from_proto(request.chat, "chat"),
+                embedding=_embedding(request),
+                task_type=wire.task_type_from_proto(request.task_type, "task_type"),
+                skip_exact=request.skip_exact,
+            )
+        outcome = found.outcome
+        telemetry.set_attributes(
+            {
+                "spillway.cache.outcome": outcome.kind.value,
+                "spillway.cache.reason": outcome.reason,
+                "spillway.cache.similarity": outcome.similarity,
+                "spillway.cache.partition_entries": found.partition_entries,
+            }
+        )
+        response = pb.LookupResponse(outcome=wire.cache_outcome_to_proto(outcome))
+        if found.answer is not None:
+            response.answer.CopyFrom(answer_to_proto(found.answer))
+        return response
+
+    async def Store(self, request: pb.StoreRequest, context: Context) -> pb.StoreResponse:
+        _check_chat(request.chat)
+        check_tags(request.tags)
+        if not request.HasField("answer"):
+            raise InvalidRequest([("answer", "must be set")])
+        with _embedding_errors():
+            stored = await self._cache.store(
+                _scope(request.scope),
+                wire.chat_request_from_proto(request.chat, "chat"),
+                answer_from_proto(request.answer, "answer"),
+                embedding=_embedding(request),
+                task_type=wire.task_type_from_proto(request.task_type, "task_type"),
+                ttl_s=_ttl_s(request),
+                tags=tuple(request.tags),
+            )
+        telemetry.set_attributes(
+            {"spillway.cache.outcome": stored.result.value, "spillway.cache.reason": stored.reason or None}
+        )
+        return pb.StoreResponse(outcome=_RESULTS[stored.result], entry_key=stored.entry_key, reason=stored.reason)
+
+    async def Invalidate(self, request: pb.InvalidateRequest, context: Context) -> pb.InvalidateResponse:
+        if not request.HasField("tenant") and not request.HasField("entry_key"):
+            raise InvalidRequest([("tenant", "must be set unless entry_key is")])
+        selector = Selector(
+            tenant=request.tenant if request.HasField("tenant") else None,
+            namespace=request.namespace if request.HasField("namespace") else None,
+            template_version=request.template_version if request.HasField("template_version") else None,
+            tag=request.tag if request.HasField("tag") else None,
+            entry_key=request.entry_key if request.HasField("entry_key") else None,
+        )
+        try:
+            entries = await self._cache.invalidate(selector, dry_run=request.dry_run)
+        except StoreUnavailableError as error:
+            raise Unavailable(
+                "SERVICE_UNAVAILABLE", "the cache's store does not answer", RETRY_AFTER_S, detail=str(error)
+            ) from error
+        return pb.InvalidateResponse(entries=entries)
+
+    async def GetStats(self, request: pb.GetStatsRequest, context: Context) -> pb.GetStatsResponse:
+        stats = self._cache.stats()
+        return pb.GetStatsResponse(
+            lookups=stats.lookups,
+            exact_hits=stats.exact_hits,
+            semantic_hits=stats.semantic_hits,
+            unavailable=stats.unavailable,
+            stored=stats.stored,
+            not_admitted=stats.not_admitted,
+            dropped=stats.dropped,
+            indexed_entries=stats.indexed_entries,
+            partitions=stats.partitions,
+        )
+
+
+def _check_chat(chat: chat_pb2.ChatRequest) -> None:
+    if not chat.messages:
+        raise InvalidRequest([("chat.messages", "must not be empty")])
+
+
+def _scope(scope: pb.CacheScope) -> Scope:
+    return Scope(scope.tenant, scope.namespace, scope.template_version)
+
+
+def _embedding(request: pb.LookupRequest | pb.StoreRequest) -> Embedding | None:
+    if not request.HasField("embedding"):
+        return None
+    if not request.embedding.model:
+        raise InvalidRequest([("embedding.model", "must be set")])
+    return wire.embedding_from_proto(request.embedding)
+
+
+def _ttl_s(request: pb.StoreRequest) -> float | None:
+    if not request.HasField("ttl"):
+        return None
+    ttl_s = wire.duration_from_proto(request.ttl)
+    if ttl_s <= 0:
+        raise InvalidRequest([("ttl", "must be above 0")])
+    return ttl_s
+
+
+@contextmanager
+def _embedding_errors() -> Iterator[None]:
+    try:
+        yield
+    except InvalidVectorError as error:
+        raise InvalidRequest([("embedding.values", str(error))]) from error
+    except DimensionMismatchError as error:
+        raise FailedPrecondition(
+            "EMBEDDING_MISMATCH",
+            "the embedding's dimension is not that of its model's other embeddings",
+            detail=str(error),
+        ) from error
