@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.classifier.embedder import Embedder, EmbedderError, EmbedderOverloadedError
-from services.classifier.head import Head, HeadJudgement
+from services.classifier.head import Head, HeadError, HeadJudgement
 from services.classifier.heuristics import HEURISTICS_VERSION, TASK_TYPES, HeuristicJudgement, judge
 from spillway.chat import Message, Role
 from spillway.routing import Classification, Complexity, Layer, Signal, TaskType
@@ -125,10 +125,10 @@ class Classifier:
         return self._embedder
 
     def attach(self, embedder: Embedder, head: Head | None) -> None:
-        """Uses these from the next call on. A head of another embedding model is a ValueError."""
+        """Uses these from the next call on. A head of another embedding model is a HeadError."""
         if head is not None and head.embedding_model != embedder.model_id:
             message = f"the head was trained on {head.embedding_model}, not on {embedder.model_id}"
-            raise ValueError(message)
+            raise HeadError(message)
         self._embedder, self._head = embedder, head
 
     async def classify(

@@ -33,6 +33,7 @@ __all__ = [
     "ModelFiles",
     "ModelMissingError",
     "ModelPackageMissingError",
+    "build_model",
     "check_reference",
     "load_verified",
     "model_directory",
@@ -162,6 +163,17 @@ def check_reference(encode: Callable[[Sequence[str]], Vectors]) -> float:
     return cosine
 
 
+def build_model(directory: Path, *, force: bool = False) -> bool:
+    """`model_build.build`, with the missing libraries of a build as a ModelError."""
+    try:
+        # Imported here: onnx and safetensors are needed for a build only, and come with another extra.
+        from services.classifier.model_build import build  # noqa: PLC0415
+    except ImportError as error:
+        message = "building the embedding model needs: pip install 'spillway[model]'"
+        raise ModelError(message) from error
+    return build(directory, force=force)
+
+
 def _main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m services.classifier.model", description="The embedding model.")
     parser.add_argument("action", choices=("build", "check"))
@@ -172,10 +184,7 @@ def _main(arguments: Sequence[str]) -> int:
     started_s = time.monotonic()
     try:
         if options.action == "build":
-            # Imported here: onnx and safetensors are needed for a build only.
-            from services.classifier.model_build import build  # noqa: PLC0415
-
-            built = build(directory, force=options.force)
+            built = build_model(directory, force=options.force)
             done = "built" if built else "already built"
         else:
             done = "verified"

@@ -10,21 +10,17 @@ from pathlib import Path
 
 from services.classifier.encoder import Encoder
 from services.classifier.head import ARTIFACT_BYTES_MAX, Head, HeadError, parse_head
-from services.classifier.model import ModelCorruptError, ModelError, ModelMissingError, check_reference, load_verified
+from services.classifier.model import (
+    ModelCorruptError,
+    ModelMissingError,
+    build_model,
+    check_reference,
+    load_verified,
+)
 
 __all__ = ["BUILTIN_HEAD", "open_encoder", "open_head"]
 
 BUILTIN_HEAD = Path(__file__).parent / "data" / "head-builtin-1.npz"
-
-
-def _build(directory: Path) -> None:
-    try:
-        # Only a build needs onnx and safetensors, which are another extra.
-        from services.classifier.model_build import build  # noqa: PLC0415
-    except ImportError as error:
-        message = "building the embedding model needs: pip install 'spillway[model]'"
-        raise ModelError(message) from error
-    build(directory)
 
 
 def open_encoder(directory: Path) -> Encoder:
@@ -32,7 +28,7 @@ def open_encoder(directory: Path) -> Encoder:
     try:
         files = load_verified(directory)
     except (ModelMissingError, ModelCorruptError):
-        _build(directory)
+        build_model(directory)
         files = load_verified(directory)
     # One core for one batch: several workers use several cores better than one batch does.
     encoder = Encoder(files, threads=1)
