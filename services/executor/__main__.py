@@ -1,0 +1,52 @@
+"""`python -m services.executor`: the composition root of the executor."""
+
+from __future__ import annotations
+
+import random
+
+import grpc
+
+from services.executor.execution import Executor
+from services.executor.providers.openai_chat import OpenAIChat
+from services.executor.servicer import ExecutorServicer
+from services.executor.targets import TargetPool
+from services.runtime.clock import SystemClock
+from services.runtime.config import Loaded, read_secret
+from services.runtime.main import run
+from services.runtime.server import Service
+from spillway.v1 import executor_pb2, executor_pb2_grpc
+
+__all__ = ["build"]
+
+
+async def build(loaded: Loaded) -> Service:
+    """The service, from its settings."""
+    settings = loaded.settings
+    providers = {
+        name: OpenAIChat(
+            provider.base_url,
+            api_key=read_secret(provider.api_key_env, provider.api_key_file),
+            connections_max=provider.connections_max,
+            connect_timeout_s=settings.executor.connect_timeout_s,
+            answer_bytes_max=settings.executor.answer_bytes_max,
+        )
+        for name, provider in settings.providers.items()
+    }
+    clock = SystemClock()
+    pool = TargetPool(settings, random=random.random)
+    executor = Executor(providers, pool, clock, confidence_min=settings.executor.confidence_min)
+    servicer = ExecutorServicer(executor, pool, clock, deadline_s=settings.orchestrator.deadline_s)
+
+    def register(server: grpc.aio.Server) -> None:
+        executor_pb2_grpc.add_ExecutorServiceServicer_to_server(servicer, server)
+
+    async def close() -> None:
+        for provider in providers.values():
+            await provider.close()
+
+    name = executor_pb2.DESCRIPTOR.services_by_name["ExecutorService"].full_name
+    return Service("executor", register, (name,), close=close)
+
+
+if __name__ == "__main__":
+    run("executor", build)

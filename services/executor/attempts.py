@@ -1,0 +1,217 @@
+"""One call of one target: its lease, its span, its cost, whatever becomes of it.
+
+Promises: every lease is given back exactly once and every span ended, also when the caller leaves; every call has a
+cost. Money is never counted too low in silence: when a provider reports no usage, or a call that may have been charged
+fails or is cancelled, tokens are estimated as characters divided by four, and `Attempt.usage` stays empty to say so.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Final
+
+from opentelemetry import trace
+from opentelemetry.trace import Span, SpanKind, StatusCode
+
+from services.executor.breaker import CallResult
+from services.executor.budget import estimate_input_tokens, estimate_output_tokens
+from services.executor.outcome import Answer, FailureKind, ProviderFailure
+from services.executor.providers.provider import Provider, ProviderCall
+from services.executor.targets import Lease, TargetPool
+from services.runtime.clock import Clock
+from spillway.chat import ChatRequest, FinishReason, Usage
+from spillway.routing import AnswerDelta, Attempt, AttemptOutcome, GateVerdict, PlannedTier
+from spillway.settings import Target
+
+__all__ = ["AttemptInProgress", "Attempts"]
+
+_FAIR_TIMEOUT_S: Final = 10.0
+_OUTCOMES: Final = {
+    FailureKind.TIMEOUT: AttemptOutcome.TIMEOUT,
+    FailureKind.THROTTLED: AttemptOutcome.THROTTLED,
+}
+
+
+@dataclass(slots=True)
+class AttemptInProgress:
+    """What is known of an attempt so far."""
+
+    tier: PlannedTier
+    target: Target
+    started_after_s: float
+    outcome: AttemptOutcome = AttemptOutcome.CANCELLED
+    answer: Answer | None = None
+    failure: ProviderFailure | None = None
+    verdicts: tuple[GateVerdict, ...] = ()
+    billed: Usage = field(default_factory=Usage)
+    cost_nanousd: int = 0
+    latency_s: float = 0.0
+    time_to_first_token_s: float | None = None
+    error_reason: str = ""
+    span: Span = trace.INVALID_SPAN
+    ended_at_ns: int | None = None
+
+    def record(self) -> Attempt:
+        """The attempt as it is reported."""
+        return Attempt(
+            tier=self.tier.name,
+            target=self.target.name,
+            model=self.target.model,
+            provider=self.target.provider,
+            outcome=self.outcome,
+            verdicts=self.verdicts,
+            usage=self.answer.usage if self.answer else None,
+            cost_nanousd=self.cost_nanousd,
+            started_after_s=self.started_after_s,
+            latency_s=self.latency_s,
+            time_to_first_token_s=self.time_to_first_token_s,
+            error_reason=self.error_reason,
+            finish_reason=self.answer.finish_reason if self.answer else FinishReason.UNKNOWN,
+        )
+
+    def end_span(self) -> None:
+        """Writes everything on the span and ends it at the time when the call ended. May be called again: no effect."""
+        span = self.span
+        if not span.is_recording():
+            return
+        span.set_attribute("spillway.attempt.outcome", self.outcome.value)
+        span.set_attribute("spillway.cost_nanousd", self.cost_nanousd)
+        if self.answer is not None:
+            span.set_attribute("gen_ai.response.model", self.answer.model or self.target.model)
+            span.set_attribute("gen_ai.response.finish_reasons", [self.answer.finish_reason.value])
+            if self.answer.usage is not None:
+                span.set_attribute("gen_ai.usage.input_tokens", self.answer.usage.input_tokens)
+                span.set_attribute("gen_ai.usage.output_tokens", self.answer.usage.output_tokens)
+        for verdict in self.verdicts:
+            prefix = f"spillway.gate.{verdict.gate}"
+            span.set_attribute(f"{prefix}.verdict", verdict.verdict.value)
+            span.set_attribute(f"{prefix}.reason", verdict.reason)
+            if verdict.score is not None:
+                span.set_attribute(f"{prefix}.score", verdict.score)
+        if self.error_reason:
+            span.set_attribute("error.type", self.error_reason)
+        if self.failure is not None:
+            span.set_status(StatusCode.ERROR, self.error_reason)
+        span.end(self.ended_at_ns)
+
+
+class Attempts:
+    """Makes attempts for one process."""
+
+    def __init__(self, providers: Mapping[str, Provider], pool: TargetPool, clock: Clock) -> None:
+        self._providers = providers
+        self._pool = pool
+        self._clock = clock
+        self._tracer = trace.get_tracer("spillway.executor")
+
+    def begin(self, tier: PlannedTier, target: Target, started_at_s: float) -> AttemptInProgress:
+        """An attempt that starts now; `started_at_s` is when the execution did. Its span is a child of the current."""
+        span = self._tracer.start_span(
+            f"chat {target.model}",
+            kind=SpanKind.CLIENT,
+            attributes={
+                "gen_ai.operation.name": "chat",
+                "gen_ai.provider.name": target.provider,
+                "gen_ai.request.model": target.model,
+                "spillway.tier": tier.name,
+                "spillway.target": target.name,
+            },
+        )
+        return AttemptInProgress(tier, target, self._clock.monotonic() - started_at_s, span=span)
+
+    def skip(self, tier: PlannedTier, target: Target, started_at_s: float, error_reason: str) -> AttemptInProgress:
+        """An attempt that was not made. It has no span: nothing took time."""
+        return AttemptInProgress(
+            tier,
+            target,
+            self._clock.monotonic() - started_at_s,
+            outcome=AttemptOutcome.SKIPPED,
+            error_reason=error_reason,
+        )
+
+    async def complete(
+        self, attempt: AttemptInProgress, lease: Lease, chat: ChatRequest, timeout_s: float
+    ) -> Answer | ProviderFailure:
+        """The target's answer. On cancellation the attempt is settled, its span ended, and the error passes through."""
+        began_s = self._clock.monotonic()
+        result: Answer | ProviderFailure | None = None
+        try:
+            provider = self._providers[attempt.target.provider]
+            result = await provider.complete(ProviderCall(attempt.target.model, chat, timeout_s))
+            return result
+        finally:
+            self._settle(attempt, lease, chat, result, began_s, timeout_s)
+
+    async def stream(
+        self, attempt: AttemptInProgress, lease: Lease, chat: ChatRequest, timeout_s: float
+    ) -> AsyncGenerator[AnswerDelta, None]:
+        """The target's text as it is written; when it ends, the attempt has its answer or its failure."""
+        began_s = self._clock.monotonic()
+        result: Answer | ProviderFailure | None = None
+        written_chars = 0
+        try:
+            provider = self._providers[attempt.target.provider]
+            async with aclosing(provider.stream(ProviderCall(attempt.target.model, chat, timeout_s))) as events:
+                async for event in events:
+                    if isinstance(event, AnswerDelta):
+                        if attempt.time_to_first_token_s is None:
+                            attempt.time_to_first_token_s = self._clock.monotonic() - began_s
+                        written_chars += len(event.text)
+                        yield event
+                    else:
+                        result = event
+        finally:
+            self._settle(attempt, lease, chat, result, began_s, timeout_s, written_chars)
+
+    def _settle(
+        self,
+        attempt: AttemptInProgress,
+        lease: Lease,
+        chat: ChatRequest,
+        result: Answer | ProviderFailure | None,
+        began_s: float,
+        timeout_s: float,
+        written_chars: int = 0,
+    ) -> None:
+        now_s = self._clock.monotonic()
+        attempt.latency_s = now_s - began_s
+        attempt.ended_at_ns = time.time_ns()
+        if isinstance(result, Answer):
+            attempt.answer = result
+            attempt.billed = result.usage or _estimate(chat, _chars(result))
+            self._pool.give_back(lease, CallResult.SUCCESS, now_s)
+        elif isinstance(result, ProviderFailure):
+            attempt.failure = result
+            attempt.outcome = _OUTCOMES.get(result.kind, AttemptOutcome.ERROR)
+            attempt.error_reason = result.error_reason
+            if result.billable:
+                attempt.billed = _estimate(chat, result.output_chars)
+            verdict = CallResult.FAILURE if _blames(result, attempt.tier, timeout_s) else CallResult.NEITHER
+            self._pool.give_back(lease, verdict, now_s, result.retry_after_s)
+        else:
+            attempt.outcome = AttemptOutcome.CANCELLED
+            attempt.error_reason = "CANCELLED"
+            attempt.billed = _estimate(chat, written_chars)
+            self._pool.give_back(lease, CallResult.NEITHER, now_s)
+        attempt.cost_nanousd = attempt.target.price.nanousd(attempt.billed)
+        if attempt.answer is None:
+            attempt.end_span()
+
+
+def _blames(failure: ProviderFailure, tier: PlannedTier, timeout_s: float) -> bool:
+    """Whether the target is to blame. A timeout counts only when the call had a fair time, not a hurried caller's."""
+    if failure.kind is FailureKind.TIMEOUT:
+        return timeout_s >= min(tier.attempt_timeout_s, _FAIR_TIMEOUT_S)
+    return failure.kind.counts_against_target
+
+
+def _estimate(chat: ChatRequest, output_chars: int) -> Usage:
+    return Usage(estimate_input_tokens(chat), estimate_output_tokens(output_chars))
+
+
+def _chars(answer: Answer) -> int:
+    calls = answer.message.tool_calls
+    return len(answer.message.text) + sum(len(call.name) + len(call.arguments_json) for call in calls)

@@ -1,0 +1,152 @@
+"""The gate on agreement: two cheap models, asked independently, say the same.
+
+Promises: pure; never raises on any text. It compares final answers, not the way to them. It abstains when there is
+no second answer, or when one of the two has no answer that can be compared. Free text agrees only when it is the
+same text after folding, so the gate is of use for questions with one short answer.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Final
+
+from services.executor.gates import canonical
+from services.executor.gates.final_answer import FinalAnswer, final_answer, last_number, nesting_depth, unfenced
+from spillway.chat import Message
+from spillway.routing import AgreementSpec, GateVerdict, Normalizer, TaskType, Verdict
+
+__all__ = ["GATE", "agree", "check"]
+
+GATE: Final = "agreement"
+_SCORE_AGREED: Final = 0.95  # a prior, not calibrated
+_SCORE_DIFFERENT: Final = 0.3
+_SHORT_CHARS_MAX: Final = 80  # a whole text of this length may itself be the answer
+_MARKUP: Final = re.compile(r"\A(\*\*|\*|`+)(?=\S)(.*)(?<=\S)\1\Z", re.DOTALL)  # **bold**, `code`, around the whole
+_JSON_DEPTH_MAX: Final = 64
+_JSON_CHARS_MAX: Final = 200_000
+
+
+def check(answer: Message, second: Message | None, spec: AgreementSpec, task_type: TaskType | None) -> GateVerdict:
+    """PASS when both say the same, FAIL when they differ, ABSTAIN when that cannot be told."""
+    if second is None:
+        return GateVerdict(gate=GATE, verdict=Verdict.ABSTAIN, reason="no second opinion")
+    if answer.tool_calls or second.tool_calls:
+        same: bool | None = _tools(answer) == _tools(second)
+    else:
+        same = agree(answer.text, second.text, spec.normalizer, task_type)
+    if same is None:
+        return GateVerdict(gate=GATE, verdict=Verdict.ABSTAIN, reason="no final answer to compare")
+    if same:
+        return GateVerdict(gate=GATE, verdict=Verdict.PASS, reason="two answers agree", score=_SCORE_AGREED)
+    return GateVerdict(gate=GATE, verdict=Verdict.FAIL, reason="two answers differ", score=_SCORE_DIFFERENT)
+
+
+def agree(
+    first: str, second: str, normalizer: Normalizer = Normalizer.AUTO, task_type: TaskType | None = None
+) -> bool | None:
+    """Whether two answers say the same; None when one of them has nothing to compare."""
+    if normalizer is Normalizer.JSON:
+        return _equal_json(first, second)
+    if normalizer is Normalizer.TEXT:
+        return canonical.text(first) == canonical.text(second) if first.strip() and second.strip() else None
+    one = _extract(first, normalizer, task_type)
+    other = _extract(second, normalizer, task_type)
+    if one is None or other is None:
+        # Neither marks an answer: whole documents, if they are JSON, can still be compared by value.
+        return _equal_json(first, second) if normalizer is Normalizer.AUTO and one is other else None
+    return _same(one, other, normalizer, task_type)
+
+
+def _extract(text: str, normalizer: Normalizer, task_type: TaskType | None) -> FinalAnswer | None:
+    found = final_answer(text)
+    if found is not None:
+        return found
+    whole = unfenced(text)
+    if whole and len(whole) <= _SHORT_CHARS_MAX and "\n" not in whole:
+        return FinalAnswer(whole)
+    if normalizer is Normalizer.NUMBER or (normalizer is Normalizer.AUTO and task_type is TaskType.MATH):
+        number = last_number(text)
+        return None if number is None else FinalAnswer(number)
+    return None
+
+
+def _same(one: FinalAnswer, other: FinalAnswer, normalizer: Normalizer, task_type: TaskType | None) -> bool | None:
+    if normalizer is Normalizer.NUMBER:
+        numbers = [_number(a.text) or _inner_number(a.text) for a in (one, other)]
+        return None if numbers[0] is None or numbers[1] is None else numbers[0].same(numbers[1])
+    if normalizer is Normalizer.CHOICE:
+        letters = [canonical.choice(a.text) for a in (one, other)]
+        return None if None in letters else letters[0] == letters[1]
+    if normalizer is Normalizer.LITERAL or task_type is TaskType.CODE:
+        return _same_literal(one.text, other.text)
+    return _same_auto(one.text, other.text)
+
+
+def _same_auto(one: str, other: str) -> bool:
+    """By the form of both: numbers, choices, literals, else text."""
+    first, second = _number(one), _number(other)
+    if first is not None and second is not None:
+        return first.same(second)
+    letters = canonical.choice(one), canonical.choice(other)
+    if letters[0] is not None and letters[1] is not None:
+        return letters[0] == letters[1]
+    return _same_literal(one, other) or canonical.text(one) == canonical.text(other)
+
+
+def _same_literal(one: str, other: str) -> bool:
+    """Equal as values; or equal as text, when quotes were left out."""
+    values = canonical.literal(one), canonical.literal(other)
+    if values[0] is not None and values[0] == values[1]:
+        return True
+    return _as_text(one) == _as_text(other)
+
+
+def _as_text(raw: str) -> str:
+    """The text that a quoted literal stands for, to the last space; anything else without markup around it."""
+    bare = _MARKUP.sub(r"\2", raw.strip())
+    value = canonical.literal(bare)
+    if isinstance(value, tuple) and value[0] == "str":
+        return str(value[1])
+    return bare
+
+
+def _number(text: str) -> canonical.Number | None:
+    """The number that `text` is, or that one equation in it ends with ("3 + 4 = 7")."""
+    found = canonical.number(text)
+    if found is None and "=" in text and not re.search(r",\s|;|\band\b|\bor\b", text):
+        found = canonical.number(text.rsplit("=", 1)[1])
+    return found
+
+
+def _inner_number(text: str) -> canonical.Number | None:
+    found = last_number(text)
+    return None if found is None else canonical.number(found)
+
+
+def _equal_json(first: str, second: str) -> bool | None:
+    try:
+        return bool(_json(first) == _json(second))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _json(text: str) -> object:
+    """A hashable stand-in for the document; raises ValueError when it is none."""
+    raw = unfenced(text)
+    if len(raw) > _JSON_CHARS_MAX or nesting_depth(raw) > _JSON_DEPTH_MAX:
+        raise ValueError
+    value = json.loads(raw)
+    return json.dumps(value, sort_keys=True)
+
+
+def _tools(message: Message) -> list[tuple[str, str]]:
+    """Names and arguments, arguments by value where they are JSON; ids are the provider's and differ."""
+    calls = []
+    for call in message.tool_calls:
+        try:
+            arguments = str(_json(call.arguments_json))
+        except (ValueError, RecursionError):
+            arguments = call.arguments_json
+        calls.append((call.name, arguments))
+    return sorted(calls)

@@ -1,0 +1,1 @@
+"""Where models are served: one protocol, its fake, and one adapter per wire format."""
