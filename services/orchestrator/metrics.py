@@ -1,0 +1,76 @@
+"""What the orchestrator counts.
+
+Promises: labels come from bounded sets: the configured tiers, the kinds of cache outcome, and the reasons of
+error.proto (any other reason counts as "OTHER"). Without a meter provider every count costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from opentelemetry.metrics import Meter
+
+from services.orchestrator.run import Run
+from spillway.v1 import error_pb2
+
+__all__ = ["RequestMetrics"]
+
+_PREFIX = "ERROR_REASON_"
+_REASONS = frozenset(name.removeprefix(_PREFIX) for name in error_pb2.ErrorReason.keys())  # noqa: SIM118 - no mapping
+_CANCELLED = 1
+
+
+class RequestMetrics:
+    """The instruments, made once. Thread-safe."""
+
+    def __init__(self, meter: Meter, tiers: Iterable[str]) -> None:
+        self._tiers = frozenset(tiers)
+        self._requests = meter.create_counter("spillway.requests", unit="{request}", description="Requests that ended.")
+        self._cost = meter.create_counter(
+            "spillway.cost", unit="{nanousd}", description="Spent on answers, all attempts, in nano US dollars."
+        )
+        self._flagship_cost = meter.create_counter(
+            "spillway.flagship_cost", unit="{nanousd}", description="What the flagship would have cost for the same."
+        )
+        self._escalations = meter.create_counter(
+            "spillway.escalations", unit="{escalation}", description="Next tiers tried because of quality."
+        )
+        self._fallbacks = meter.create_counter(
+            "spillway.fallbacks", unit="{fallback}", description="Other targets tried because of availability."
+        )
+        self._done_without = meter.create_counter(
+            "spillway.done_without", unit="{request}", description="Requests that an optional service did not help."
+        )
+        self._dropped = meter.create_counter(
+            "spillway.background.dropped", unit="{item}", description="Stores and records given up."
+        )
+
+    def ended(self, run: Run) -> None:
+        """Counts one request that has ended."""
+        done = run.completion
+        tier = self._tier(done.tier) if done else "none"
+        self._requests.add(1, {"outcome": _outcome(run), "tier": tier, "cache": run.cache.kind.value})
+        for service in run.degraded:
+            self._done_without.add(1, {"service": service})
+        if done is not None:
+            labels = {"tier": tier}
+            self._cost.add(done.cost.cost_nanousd, labels)
+            self._flagship_cost.add(done.cost.flagship_cost_nanousd, labels)
+            self._escalations.add(done.escalations, labels)
+            self._fallbacks.add(done.fallbacks, labels)
+
+    def dropped(self, kind: str, count: int = 1) -> None:
+        """Counts background work that was given up; `kind` is "store" or "record"."""
+        self._dropped.add(count, {"kind": kind})
+
+    def _tier(self, name: str) -> str:
+        # A cached answer may name a tier that the configuration no longer has.
+        return name if name in self._tiers else "other"
+
+
+def _outcome(run: Run) -> str:
+    if run.status_code == 0:
+        return "accepted" if run.completion is not None and run.completion.accepted else "unproven"
+    if run.status_code == _CANCELLED:
+        return "CANCELLED"
+    return run.error_reason if run.error_reason in _REASONS else "OTHER"

@@ -1,0 +1,181 @@
+"""The pipeline's neighbours, scripted and in memory, and answers for them to give."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from services.orchestrator.background import Background
+from services.orchestrator.decision_log import DecisionLog
+from services.orchestrator.hops import CachedAnswer, CacheQuery, CacheReply, Judgement, StoreResult, Unanswered
+from services.orchestrator.pipeline import Pipeline
+from services.runtime.clock import FakeClock
+from services.runtime.errors import SpillwayError
+from spillway.chat import ChatRequest, Embedding, FinishReason, Message, Role, Usage
+from spillway.routing import (
+    AnswerDelta,
+    Attempt,
+    AttemptOutcome,
+    CacheKind,
+    CacheOutcome,
+    Execution,
+    Plan,
+    TaskType,
+)
+from spillway.settings import Settings
+from tests.unit.orchestrator.ladder import judged, settings_of
+
+__all__ = ["Bench", "FakeCache", "FakeClassifier", "FakeExecutor", "cached", "executed"]
+
+EMBEDDING = Embedding(b"\x00\x00\x80\x3f", "test/1")
+MISS = CacheReply(CacheOutcome(CacheKind.MISS, reason="nothing stored"))
+
+
+def cached(kind: CacheKind, *, tier: str = "simple", target: str = "simple-1") -> CacheReply:
+    answer = CachedAnswer(
+        message=Message.of(Role.ASSISTANT, "Paris, as before."),
+        finish_reason=FinishReason.STOP,
+        tier=tier,
+        target=target,
+        model=f"model-of-{target}",
+        usage=Usage(10, 5),
+        cost_nanousd=99,
+        accepted=True,
+    )
+    return CacheReply(CacheOutcome(kind, similarity=0.97, entry_key="k"), answer)
+
+
+def executed(*, accepted: bool = True, finish_reason: FinishReason = FinishReason.STOP) -> Execution:
+    attempts = (
+        Attempt("simple", "simple-1", "model-of-simple-1", "lab", AttemptOutcome.REJECTED, cost_nanousd=300),
+        Attempt("simple", "simple-2", "model-of-simple-2", "lab", AttemptOutcome.EVIDENCE, cost_nanousd=50),
+        Attempt("medium", "medium-1", "model-of-medium-1", "lab", AttemptOutcome.ACCEPTED, cost_nanousd=4_000),
+    )
+    return Execution(
+        message=Message.of(Role.ASSISTANT, "Paris."),
+        finish_reason=finish_reason,
+        accepted=accepted,
+        tier="medium",
+        target="medium-1",
+        model="model-of-medium-1",
+        attempts=attempts,
+        usage=Usage(20, 4),
+        usage_total=Usage(60, 12),
+        cost_nanousd=4_350,
+        escalations=1,
+        fallbacks=0,
+    )
+
+
+@dataclass
+class FakeCache:
+    """Answers lookups from two scripts; `gate`, when given, holds stores back until it is set."""
+
+    clock: FakeClock
+    exact: CacheReply = MISS
+    semantic: CacheReply = MISS
+    gate: asyncio.Event | None = None
+    looked_up: list[tuple[CacheQuery, bool, float]] = field(default_factory=list)
+    stored: list[tuple[CacheQuery, CachedAnswer, float | None, tuple[str, ...]]] = field(default_factory=list)
+
+    async def lookup(self, query: CacheQuery, *, skip_exact: bool, timeout_s: float) -> CacheReply:
+        self.looked_up.append((query, skip_exact, timeout_s))
+        self.clock.advance(0.001)
+        return self.semantic if skip_exact else self.exact
+
+    async def store(
+        self, query: CacheQuery, answer: CachedAnswer, *, ttl_s: float | None, tags: tuple[str, ...], timeout_s: float
+    ) -> StoreResult:
+        if self.gate is not None:
+            await self.gate.wait()
+        self.stored.append((query, answer, ttl_s, tags))
+        return StoreResult("stored")
+
+
+@dataclass
+class FakeClassifier:
+    """Gives one judgement, with the embedding when it is wanted."""
+
+    clock: FakeClock
+    says: Judgement | Unanswered = field(default_factory=lambda: Judgement(judged()))
+    asked: list[tuple[bool, float]] = field(default_factory=list)
+
+    async def classify(self, chat: ChatRequest, *, want_embedding: bool, timeout_s: float) -> Judgement | Unanswered:
+        self.asked.append((want_embedding, timeout_s))
+        self.clock.advance(0.002)
+        if isinstance(self.says, Unanswered):
+            return self.says
+        return Judgement(self.says.classification, EMBEDDING if want_embedding else None)
+
+
+@dataclass
+class FakeExecutor:
+    """Gives one execution or one error; as a stream, the deltas first. With `hold` it waits for ever, and says so."""
+
+    clock: FakeClock
+    gives: Execution | SpillwayError = field(default_factory=executed)
+    deltas: Iterable[AnswerDelta] = (AnswerDelta("Par"), AnswerDelta("is."))
+    hold: bool = False
+    plans: list[tuple[Plan, TaskType | None, float]] = field(default_factory=list)
+    cancelled: int = 0
+    holding: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def execute(
+        self, chat: ChatRequest, plan: Plan, *, task_type: TaskType | None, timeout_s: float
+    ) -> Execution:
+        self.plans.append((plan, task_type, timeout_s))
+        await self._work()
+        if isinstance(self.gives, SpillwayError):
+            raise self.gives
+        return self.gives
+
+    async def stream(
+        self, chat: ChatRequest, plan: Plan, *, task_type: TaskType | None, timeout_s: float
+    ) -> AsyncGenerator[AnswerDelta | Execution, None]:
+        self.plans.append((plan, task_type, timeout_s))
+        try:
+            for delta in self.deltas:
+                yield delta
+        except GeneratorExit:
+            self.cancelled += 1
+            raise
+        await self._work()
+        if isinstance(self.gives, SpillwayError):
+            raise self.gives
+        yield self.gives
+
+    async def _work(self) -> None:
+        self.clock.advance(0.5)
+        if self.hold:
+            self.holding.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                self.cancelled += 1
+                raise
+
+
+class Bench:
+    """A pipeline among fakes."""
+
+    def __init__(
+        self, settings: Settings | None = None, *, decision_log: DecisionLog | None = None, **policy: Any
+    ) -> None:
+        self.settings = settings or settings_of(policy=policy)
+        self.clock = FakeClock()
+        self.cache = FakeCache(self.clock)
+        self.classifier = FakeClassifier(self.clock)
+        self.executor = FakeExecutor(self.clock)
+        self.background = Background(tasks_max=2)
+        self.pipeline = Pipeline(
+            self.settings,
+            config_version="c0ffee",
+            cache=self.cache,
+            classifier=self.classifier,
+            executor=self.executor,
+            clock=self.clock,
+            background=self.background,
+            decision_log=decision_log,
+        )

@@ -1,0 +1,366 @@
+"""The life of a request, with every outcome of every hop."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+
+import grpc
+import pytest
+
+from services.orchestrator.hops import CacheReply, Judgement, Unanswered
+from services.orchestrator.rough import ROUGH_CONFIDENCE
+from services.orchestrator.run import Run
+from services.runtime.errors import DeadlineExceeded, FailedPrecondition, Unavailable
+from spillway.chat import FinishReason
+from spillway.routing import (
+    AnswerDelta,
+    CacheKind,
+    CacheMode,
+    CacheOutcome,
+    Completion,
+    CompletionRequest,
+    Complexity,
+    Strategy,
+    TaskType,
+)
+from tests.unit.orchestrator.fakes import EMBEDDING, Bench, cached, executed
+from tests.unit.orchestrator.ladder import judged, request_of, settings_of
+
+DOWN = CacheReply(CacheOutcome(CacheKind.UNAVAILABLE, reason="deadline_exceeded"))
+
+
+async def complete(bench: Bench, request: CompletionRequest | None = None) -> tuple[Completion, Run]:
+    run = bench.pipeline.begin(request or request_of(), remaining_s=30.0)
+    return await bench.pipeline.complete(run), run
+
+
+def hop_names(completion: Completion) -> list[str]:
+    return [hop.hop for hop in completion.hops]
+
+
+async def test_an_exact_hit_asks_neither_classifier_nor_executor() -> None:
+    bench = Bench()
+    bench.cache.exact = cached(CacheKind.EXACT_HIT)
+    completion, run = await complete(bench)
+    assert completion.text == "Paris, as before."
+    assert completion.cache.kind is CacheKind.EXACT_HIT
+    assert completion.cost.cost_nanousd == 0
+    assert completion.cost.flagship_cost_nanousd == 15 * 1_000
+    assert completion.cost.flagship_target == "complex-1"
+    assert (completion.tier, completion.target, completion.accepted) == ("simple", "simple-1", True)
+    assert completion.routing.plan is None
+    assert completion.attempts == ()
+    assert hop_names(completion) == ["cache.exact"]
+    assert bench.classifier.asked == []
+    assert bench.executor.plans == []
+    bench.pipeline.finish(run)
+    assert bench.background.under_way == 0
+
+
+async def test_a_semantic_hit_was_judged_and_searched_by_that_embedding() -> None:
+    bench = Bench()
+    bench.cache.semantic = cached(CacheKind.SEMANTIC_HIT)
+    completion, _ = await complete(bench)
+    assert completion.cache.kind is CacheKind.SEMANTIC_HIT
+    assert completion.routing.classification == judged()
+    assert hop_names(completion) == ["cache.exact", "classifier", "cache.semantic"]
+    (exact, skipped_first, _), (semantic, skipped_then, _) = bench.cache.looked_up
+    assert (exact.embedding, skipped_first) == (None, False)
+    assert (semantic.embedding, skipped_then, semantic.task_type) == (EMBEDDING, True, TaskType.FACTUAL_QA)
+    assert bench.executor.plans == []
+
+
+async def test_a_miss_is_executed_and_stored_after_the_answer() -> None:
+    bench = Bench()
+    request = request_of(
+        tenant="t", namespace="n", template_version="v", tags=("a",), cache_ttl_s=60.0, request_id="mine"
+    )
+    completion, run = await complete(bench, request)
+    assert completion.text == "Paris."
+    assert completion.request_id == "mine"
+    assert completion.cost.cost_nanousd == 300 + 50 + 4_000
+    assert completion.cost.flagship_cost_nanousd == 24 * 1_000
+    assert (completion.escalations, len(completion.attempts)) == (1, 3)
+    assert hop_names(completion) == ["cache.exact", "classifier", "cache.semantic", "policy", "executor"]
+    assert completion.hops[-1].latency_s == pytest.approx(0.5)
+    assert bench.cache.stored == []
+    bench.pipeline.finish(run)
+    assert bench.cache.stored == []
+    await bench.background.close(5)
+    ((query, answer, ttl_s, tags),) = bench.cache.stored
+    assert (query.tenant, query.namespace, query.template_version) == ("t", "n", "v")
+    assert (query.embedding, query.task_type) == (EMBEDDING, TaskType.FACTUAL_QA)
+    assert (answer.message.text, answer.cost_nanousd, answer.accepted) == ("Paris.", 4_350, True)
+    assert (ttl_s, tags) == (60.0, ("a",))
+
+
+async def test_a_request_without_an_id_gets_one() -> None:
+    first, _ = await complete(Bench())
+    second, _ = await complete(Bench())
+    assert len(first.request_id) == 32
+    assert first.request_id != second.request_id
+
+
+async def test_a_cache_that_is_down_is_a_miss_that_is_asked_once() -> None:
+    bench = Bench()
+    bench.cache.exact = DOWN
+    completion, run = await complete(bench)
+    assert completion.text == "Paris."
+    assert completion.cache.kind is CacheKind.UNAVAILABLE
+    assert completion.routing.degraded == ("cache",)
+    assert len(bench.cache.looked_up) == 1
+    assert [wanted for wanted, _ in bench.classifier.asked] == [False]
+    bench.pipeline.finish(run)
+    await bench.background.close(5)
+    assert len(bench.cache.stored) == 1
+
+
+async def test_a_classifier_that_is_down_is_replaced_by_a_rough_judgement() -> None:
+    bench = Bench()
+    bench.classifier.says = Unanswered("unavailable")
+    completion, _ = await complete(bench)
+    assert completion.text == "Paris."
+    assert completion.routing.degraded == ("classifier",)
+    assert completion.routing.classification is not None
+    assert completion.routing.classification.confidence == ROUGH_CONFIDENCE
+    assert completion.routing.policy_step == "confidence_bump"
+    assert hop_names(completion) == ["cache.exact", "classifier", "policy", "executor"]
+
+
+async def test_everything_optional_may_be_down_at_once() -> None:
+    bench = Bench()
+    bench.cache.exact, bench.classifier.says = DOWN, Unanswered("unavailable")
+    completion, _ = await complete(bench)
+    assert completion.text == "Paris."
+    assert completion.routing.degraded == ("cache", "classifier")
+
+
+async def test_the_executors_error_is_the_callers_and_nothing_is_stored() -> None:
+    bench = Bench()
+    bench.executor.gives = Unavailable("NO_MODEL_AVAILABLE", "no model could answer", 2.5)
+    run = bench.pipeline.begin(request_of(), remaining_s=30)
+    with pytest.raises(Unavailable) as failed:
+        await bench.pipeline.complete(run)
+    assert (failed.value.reason, failed.value.retry_after_s) == ("NO_MODEL_AVAILABLE", 2.5)
+    assert (run.status_code, run.error_reason) == (grpc.StatusCode.UNAVAILABLE.value[0], "NO_MODEL_AVAILABLE")
+    bench.pipeline.finish(run)
+    assert bench.background.under_way == 0
+
+
+@pytest.mark.parametrize(
+    ("mode", "looked_up", "wants_embedding", "stores"),
+    [(CacheMode.USE, 2, True, 1), (CacheMode.REFRESH, 0, True, 1), (CacheMode.BYPASS, 0, False, 0)],
+)
+async def test_the_cache_mode_says_what_is_looked_up_and_what_is_stored(
+    mode: CacheMode, looked_up: int, wants_embedding: bool, stores: int
+) -> None:
+    bench = Bench()
+    completion, run = await complete(bench, request_of(cache_mode=mode))
+    assert len(bench.cache.looked_up) == looked_up
+    assert [wanted for wanted, _ in bench.classifier.asked] == [wants_embedding]
+    assert completion.cache.kind is (CacheKind.MISS if mode is CacheMode.USE else CacheKind.BYPASS)
+    bench.pipeline.finish(run)
+    await bench.background.close(5)
+    assert len(bench.cache.stored) == stores
+
+
+@pytest.mark.parametrize(
+    "gives", [executed(accepted=False), executed(finish_reason=FinishReason.LENGTH)], ids=["unproven", "truncated"]
+)
+async def test_an_answer_without_proof_or_end_is_not_stored(gives: object) -> None:
+    bench = Bench()
+    bench.executor.gives = gives  # type: ignore[assignment]
+    _, run = await complete(bench)
+    bench.pipeline.finish(run)
+    assert bench.background.under_way == 0
+
+
+async def test_a_route_that_is_settled_and_bypasses_the_cache_needs_no_classifier() -> None:
+    bench = Bench()
+    completion, _ = await complete(bench, request_of(pinned_target="medium-1", cache_mode=CacheMode.BYPASS))
+    assert bench.classifier.asked == []
+    assert hop_names(completion) == ["policy", "executor"]
+    assert bench.executor.plans[0][0].tiers[0].targets == ("medium-1",)
+
+
+async def test_work_that_is_only_found_exactly_is_not_searched_by_meaning() -> None:
+    bench = Bench()
+    bench.classifier.says = Judgement(judged(task_type=TaskType.MATH))
+    await complete(bench)
+    assert len(bench.cache.looked_up) == 1
+    assert bench.executor.plans[0][1] is TaskType.MATH
+
+
+@pytest.mark.parametrize("section", [{"enabled": False}, {"semantic": False}])
+async def test_what_is_switched_off_is_not_asked(section: dict[str, bool]) -> None:
+    bench = Bench(settings_of(cache=section))
+    completion, _ = await complete(bench)
+    assert len(bench.cache.looked_up) == (0 if "enabled" in section else 1)
+    assert completion.cache.kind is (CacheKind.BYPASS if "enabled" in section else CacheKind.MISS)
+    if "semantic" in section:
+        assert [wanted for wanted, _ in bench.classifier.asked] == [False]
+
+
+async def test_a_cached_answer_that_the_route_does_not_allow_is_a_miss() -> None:
+    bench = Bench()
+    bench.cache.exact = cached(CacheKind.EXACT_HIT)
+    bench.cache.semantic = cached(CacheKind.SEMANTIC_HIT)
+    completion, _ = await complete(bench, request_of(tier_floor="medium"))
+    assert completion.text == "Paris."
+    assert completion.cache.kind is CacheKind.MISS
+    assert "tier simple" in completion.cache.reason
+    assert len(bench.cache.looked_up) == 2
+
+
+async def test_a_judged_rule_that_forbids_the_cache_is_tried_before_the_first_lookup() -> None:
+    rule = {"name": "r", "when": {"task_type": ["factual_qa"]}, "then": {"cache_mode": "bypass"}}
+    bench = Bench(rules=[rule])
+    bench.cache.exact = cached(CacheKind.EXACT_HIT)
+    completion, _ = await complete(bench)
+    assert completion.cache == CacheOutcome(CacheKind.BYPASS, reason="a rule says bypass")
+    assert bench.cache.looked_up == []
+    assert len(bench.classifier.asked) == 1
+
+
+async def test_each_hop_gets_the_smaller_of_its_own_limit_and_what_remains() -> None:
+    bench = Bench()
+    await complete(bench)
+    assert [timeout for *_, timeout in bench.cache.looked_up] == [0.25, 0.25]
+    assert bench.classifier.asked[0][1] == 1.0
+    short = Bench()
+    run = short.pipeline.begin(request_of(), remaining_s=0.1)
+    await short.pipeline.complete(run)
+    assert short.cache.looked_up[0][2] == pytest.approx(0.1)
+    assert short.classifier.asked[0][1] == pytest.approx(0.099)
+    assert short.executor.plans[0][2] == pytest.approx(0.1 - 0.004 - 0.02)
+
+
+async def test_a_caller_without_time_is_told_so_before_a_model_is_called() -> None:
+    bench = Bench()
+    run = bench.pipeline.begin(request_of(), remaining_s=0.004)
+    with pytest.raises(DeadlineExceeded):
+        await bench.pipeline.complete(run)
+    assert bench.executor.plans == []
+    assert run.error_reason == "DEADLINE_EXCEEDED"
+
+
+async def test_a_request_that_leaves_no_target_is_refused_before_any_hop() -> None:
+    bench = Bench()
+    run = bench.pipeline.begin(request_of(tier_floor="complex", tier_ceiling="simple"), remaining_s=30)
+    with pytest.raises(FailedPrecondition) as refused:
+        await bench.pipeline.complete(run)
+    assert refused.value.reason == "NO_ELIGIBLE_TARGET"
+    assert bench.cache.looked_up == []
+
+
+async def test_a_cancelled_caller_cancels_the_executor_and_nothing_is_stored() -> None:
+    bench = Bench()
+    bench.executor.hold = True
+    run = bench.pipeline.begin(request_of(), remaining_s=30)
+    task = asyncio.create_task(bench.pipeline.complete(run))
+    await bench.executor.holding.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert bench.executor.cancelled == 1
+    assert (run.status_code, run.error_reason) == (grpc.StatusCode.CANCELLED.value[0], "")
+    bench.pipeline.finish(run)
+    assert bench.background.under_way == 0
+
+
+async def test_a_cancellation_at_the_deadline_is_the_deadlines() -> None:
+    bench = Bench()
+    bench.executor.hold = True
+    run = bench.pipeline.begin(request_of(), remaining_s=0.4)
+    task = asyncio.create_task(bench.pipeline.complete(run))
+    await bench.executor.holding.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert run.error_reason == "DEADLINE_EXCEEDED"
+
+
+async def test_a_stream_passes_the_deltas_and_ends_with_the_completion() -> None:
+    bench = Bench()
+    run = bench.pipeline.begin(request_of(), remaining_s=30)
+    events = [event async for event in bench.pipeline.stream(run)]
+    assert events[:2] == [AnswerDelta("Par"), AnswerDelta("is.")]
+    (completion,) = events[2:]
+    assert isinstance(completion, Completion)
+    assert completion.text == "Paris."
+    assert hop_names(completion)[-1] == "executor"
+    bench.pipeline.finish(run)
+    await bench.background.close(5)
+    assert len(bench.cache.stored) == 1
+
+
+async def test_a_hit_streams_as_one_delta() -> None:
+    bench = Bench()
+    bench.cache.exact = cached(CacheKind.EXACT_HIT)
+    run = bench.pipeline.begin(request_of(), remaining_s=30)
+    delta, completion = [event async for event in bench.pipeline.stream(run)]
+    assert delta == AnswerDelta("Paris, as before.")
+    assert isinstance(completion, Completion)
+    assert completion.cache.kind is CacheKind.EXACT_HIT
+
+
+async def test_a_stream_that_breaks_is_an_error_and_is_not_stored() -> None:
+    bench = Bench()
+    bench.executor.gives = Unavailable("STREAM_INTERRUPTED", "the stream broke off")
+    run = bench.pipeline.begin(request_of(), remaining_s=30)
+    events = bench.pipeline.stream(run)
+    assert [await anext(events), await anext(events)] == [AnswerDelta("Par"), AnswerDelta("is.")]
+    with pytest.raises(Unavailable):
+        await anext(events)
+    assert run.error_reason == "STREAM_INTERRUPTED"
+    bench.pipeline.finish(run)
+    assert bench.background.under_way == 0
+
+
+async def test_a_reader_that_leaves_a_stream_ends_the_executors() -> None:
+    bench = Bench()
+    run = bench.pipeline.begin(request_of(), remaining_s=30)
+    async with aclosing(bench.pipeline.stream(run)) as events:
+        async for _ in events:
+            break
+    assert bench.executor.cancelled == 1
+    assert run.status_code == grpc.StatusCode.CANCELLED.value[0]
+
+
+@pytest.mark.parametrize("kind", [CacheKind.MISS, CacheKind.EXACT_HIT, CacheKind.SEMANTIC_HIT])
+async def test_explain_tells_plan_cache_and_rules_and_calls_no_model(kind: CacheKind) -> None:
+    rule = {"name": "vip", "when": {"user_tier": ["vip"]}, "then": {"start_tier": "complex"}}
+    bench = Bench(rules=[rule])
+    if kind is CacheKind.EXACT_HIT:
+        bench.cache.exact = cached(kind)
+    if kind is CacheKind.SEMANTIC_HIT:
+        bench.cache.semantic = cached(kind)
+    run = bench.pipeline.begin(request_of(strategy=Strategy.DIRECT), remaining_s=30)
+    explained = await bench.pipeline.explain(run)
+    assert explained.cache.kind is kind
+    assert explained.routing.plan is not None
+    assert explained.routing.plan.tiers[0].name == "simple"
+    assert explained.routing.classification is not None
+    assert [(trial.rule, trial.matched) for trial in explained.rules] == [("vip", False)]
+    assert len(bench.classifier.asked) == 1
+    assert bench.executor.plans == []
+    assert bench.background.under_way == 0
+
+
+async def test_the_span_says_how_it_went_and_never_the_prompt() -> None:
+    bench = Bench()
+    bench.classifier.says = Judgement(judged(Complexity.SIMPLE, 0.5))
+    _, run = await complete(bench, request_of("a secret prompt"))
+    assert run.span_attributes() == {
+        "spillway.request_id": run.request_id,
+        "spillway.cache.outcome": "miss",
+        "spillway.policy_step": "confidence_bump",
+        "spillway.tier": "medium",
+        "spillway.target": "medium-1",
+        "spillway.cost_nanousd": 4_350,
+        "spillway.flagship_cost_nanousd": 24_000,
+        "spillway.escalations": 1,
+        "spillway.fallbacks": 0,
+        "spillway.accepted": True,
+    }
