@@ -73,9 +73,12 @@ def test_a_signal_ends_it_cleanly_with_streams_and_calls_open(
         http.put("/sandbox/script", json=script).raise_for_status()
         body = {"model": "a", "stream": True, "messages": [{"role": "user", "content": "Hi"}]}
         with http.stream("POST", "/v1/chat/completions", json=body) as response:
-            assert next(response.iter_text()).startswith("data: ")
+            pieces = response.iter_text()  # held: the client hangs up when its iterator goes
+            assert next(pieces).startswith("data: ")
             process.send_signal(signal_number)
             stdout, stderr = process.communicate(timeout=STOP_TIMEOUT_S)
+            with pytest.raises(httpx.TransportError):
+                next(pieces)
     assert (process.returncode, stdout, stderr) == (0, "", "")
 
 

@@ -56,7 +56,8 @@ async def test_a_scripted_confidence_is_said_only_when_asked_for(sandbox: Sandbo
     await sandbox.script(big=[{"text": "Hm.", "confidence": 1, "times": 2}, {"confidence": 3, "times": 1}])
     wanted = [{"role": "system", "content": "CONFIDENCE: N"}, {"role": "user", "content": "Sure?"}]
     assert content(await sandbox.ask()) == "Hm."
-    assert content(await sandbox.ask(messages=wanted)) == "Hm.\nCONFIDENCE: 1"
+    said = await sandbox.ask(messages=wanted)
+    assert (content(said), said.json()["usage"]["completion_tokens"]) == ("Hm.\nCONFIDENCE: 1", 2 + 3)
     assert content(await sandbox.ask(messages=wanted)) == "Quite sure.\nCONFIDENCE: 3"
     assert content(await sandbox.ask(messages=wanted)) == "Quite sure.\nCONFIDENCE: 2"
 
