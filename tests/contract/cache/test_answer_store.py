@@ -1,0 +1,175 @@
+"""What every answer store promises: one suite, for the store in memory and for the one in a real Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from services.cache.answer_store import AnswerStore, CaughtUp, Change, Forget, Indexed, MemoryStore, Removed
+from services.cache.answer_store_redis import RedisStore
+from services.cache.entry import Scope, Selector
+from services.runtime.clock import FakeClock, SystemClock
+from tests.support.cache_parts import entry, eventually
+from tests.support.redis_server import RedisServer
+
+WELL_S = 10.0
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[AnswerStore]:
+    made: AnswerStore
+    if request.param == "memory":
+        made = MemoryStore(entries_max=100, clock=SystemClock())
+    else:
+        server: RedisServer = request.getfixturevalue("redis_server")
+        made = RedisStore(server.url, timeout_s=WELL_S, clock=SystemClock())
+    yield made
+    await made.close()
+
+
+def now() -> float:
+    return SystemClock().unix()
+
+
+async def until(store: AnswerStore, stop: Callable[[list[Change]], bool]) -> list[Change]:
+    """A follower's changes up to where `stop` holds."""
+    seen: list[Change] = []
+    async with contextlib.aclosing(store.changes()) as changes, asyncio.timeout(WELL_S):
+        async for change in changes:
+            seen.append(change)
+            if stop(seen):
+                break
+    return seen
+
+
+def caught_up(seen: list[Change]) -> bool:
+    return isinstance(seen[-1], CaughtUp)
+
+
+async def test_an_entry_is_found_as_it_was_put(store: AnswerStore) -> None:
+    put = entry("what is näive? 😀\n\0", now_unix_s=now(), tags=("a b", "ü", ""), scope=Scope("", "n s", "v:1"))
+    await store.put(put)
+    assert await store.get_many([put.key, "0" * 64]) == [put, None]
+
+
+async def test_nothing_is_found_for_no_keys(store: AnswerStore) -> None:
+    assert await store.get_many([]) == []
+
+
+async def test_a_put_replaces_the_whole_entry_of_that_key(store: AnswerStore) -> None:
+    at = now()
+    await store.put(entry("q", now_unix_s=at, tags=("old",), text="old"))
+    fresh = entry("q", now_unix_s=at, text="new", partition="")
+    await store.put(fresh)
+    assert await store.get_many([fresh.key]) == [fresh]
+    assert await store.find(Selector(tenant="acme", tag="old")) == []
+
+
+async def test_an_entry_is_gone_at_its_expiry_and_no_read_prolongs_it(store: AnswerStore) -> None:
+    short, long = entry("short", now_unix_s=now(), ttl_s=0.3), entry("long", now_unix_s=now())
+    await store.put(short)
+    await store.put(long)
+
+    async def gone() -> bool:
+        return await store.get_many([short.key, long.key]) == [None, long]
+
+    await eventually(gone, what="the entry expires")
+    assert now() >= short.expires_at_unix_s - 0.01
+    assert await store.find(Selector(tenant="acme")) == [long.key]
+    assert await store.delete([short.key]) == 0
+
+
+@pytest.mark.parametrize(
+    ("selector", "expected"),
+    [
+        (Selector(tenant="acme"), {"a", "b", "c"}),
+        (Selector(tenant="acme", namespace="shop"), {"b", "c"}),
+        (Selector(tenant="acme", namespace=""), {"a"}),
+        (Selector(tenant="acme", template_version="2"), {"c"}),
+        (Selector(tenant="acme", tag="red"), {"a", "c"}),
+        (Selector(tenant="acme", namespace="shop", tag="red"), {"c"}),
+        (Selector(tenant=""), {"e"}),
+        (Selector(tenant="nobody"), set()),
+        (Selector(tag="red"), {"a", "c", "d"}),
+    ],
+)
+async def test_find_takes_what_every_condition_holds_for(
+    store: AnswerStore, selector: Selector, expected: set[str]
+) -> None:
+    at = now()
+    entries = {
+        "a": entry("a", now_unix_s=at, tags=("red",)),
+        "b": entry("b", now_unix_s=at, scope=Scope("acme", "shop", "1")),
+        "c": entry("c", now_unix_s=at, scope=Scope("acme", "shop", "2"), tags=("blue", "red")),
+        "d": entry("d", now_unix_s=at, scope=Scope("other", "shop", "2"), tags=("red",), partition=""),
+        "e": entry("e", now_unix_s=at, scope=Scope("")),
+    }
+    for each in entries.values():
+        await store.put(each)
+    assert set(await store.find(selector)) == {entries[name].key for name in expected}
+
+
+async def test_find_by_key_still_asks_whose_it_is(store: AnswerStore) -> None:
+    put = entry("q", now_unix_s=now())
+    await store.put(put)
+    assert await store.find(Selector(entry_key=put.key)) == [put.key]
+    assert await store.find(Selector(entry_key=put.key, tenant="other")) == []
+    assert await store.find(Selector(entry_key="not a key")) == []
+
+
+async def test_delete_says_how_many_there_were(store: AnswerStore) -> None:
+    a, b = entry("a", now_unix_s=now()), entry("b", now_unix_s=now())
+    await store.put(a)
+    await store.put(b)
+    assert await store.delete([a.key, a.key, "0" * 64]) == 1
+    assert await store.get_many([a.key, b.key]) == [None, b]
+    assert await store.find(Selector(tenant="acme")) == [b.key]
+    assert await store.delete([]) == 0
+
+
+async def test_a_follower_begins_with_what_is_there(store: AnswerStore) -> None:
+    a, b = entry("a", now_unix_s=now()), entry("b", now_unix_s=now())
+    for each in (a, b, entry("found exactly only", now_unix_s=now(), partition="")):
+        await store.put(each)
+    await store.delete([b.key])
+    seen = await until(store, caught_up)
+    assert isinstance(seen[0], Forget)
+    assert seen[1:-1] == [Indexed(a.key, a.partition, a.embedding_model, a.vector, a.expires_at_unix_s)]
+
+
+async def test_a_follower_learns_of_every_later_put_and_deletion_in_order(store: AnswerStore) -> None:
+    names = [f"question {number}" for number in range(50)]
+    entries = [entry(name, now_unix_s=now()) for name in names]
+    following = asyncio.Event()
+
+    async def follow() -> list[Change]:
+        def stop(seen: list[Change]) -> bool:
+            if caught_up(seen):
+                following.set()
+            return isinstance(seen[-1], Removed)
+
+        return await until(store, stop)
+
+    follower = asyncio.create_task(follow())
+    await following.wait()
+    for each in entries:
+        await store.put(each)
+    await store.delete([entries[0].key, entries[1].key])
+    seen = await follower
+    keys = [change.key for change in seen if isinstance(change, Indexed)]
+    assert keys == [each.key for each in entries]
+    assert seen[-1] == Removed((entries[0].key, entries[1].key))
+
+
+async def test_memory_expires_by_its_clock() -> None:
+    clock = FakeClock()
+    store = MemoryStore(entries_max=10, clock=clock)
+    put = entry("q", now_unix_s=clock.unix(), ttl_s=60.0)
+    await store.put(put)
+    clock.advance(59.9)
+    assert await store.get_many([put.key]) == [put]
+    clock.advance(0.1)
+    assert await store.get_many([put.key]) == [None]

@@ -1,0 +1,98 @@
+"""A redis-server of our own for tests: on a free loopback port, killed, frozen and restarted by process id."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+__all__ = ["RedisServer", "redis_server"]
+
+START_WAIT_S = 20.0
+START_TRIES_MAX = 5
+
+
+class RedisServer:
+    """One redis-server without persistence; `start` again after `kill` is a restart on the same port, empty."""
+
+    def __init__(self, directory: Path) -> None:
+        program = shutil.which("redis-server")
+        assert program is not None, "redis-server is not installed (Debian: apt-get install redis-server)"
+        self._program = program
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        for _ in range(START_TRIES_MAX):
+            self.port = self.port or _free_port()
+            command = [self._program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+            self._process = subprocess.Popen([*command, "--dir", str(self._directory)], stdout=subprocess.DEVNULL)
+            if self._answers():
+                return
+            self.stop()
+            self.port = 0
+        raise AssertionError("redis-server does not start")
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        deadline = time.monotonic() + START_WAIT_S
+        while time.monotonic() < deadline and self._process.poll() is None:
+            try:
+                with self.client() as client:
+                    return bool(client.ping())
+            except redis.ConnectionError:
+                time.sleep(0.01)
+        return False
+
+    def client(self) -> redis.Redis:
+        """A plain client, to look at the server's contents."""
+        return redis.Redis(host="127.0.0.1", port=self.port, socket_timeout=10, protocol=2)
+
+    def freeze(self) -> None:
+        """The server keeps its connections and says nothing any more."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """kill -9: connections break, memory is lost."""
+        self._signal(signal.SIGKILL)
+        assert self._process is not None
+        self._process.wait()
+        self._process = None
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self.kill()
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None, "not running"
+        self._process.send_signal(number)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A running, empty server."""
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.stop()
