@@ -1,0 +1,247 @@
+"""The commands of `spillway`: reads the command line, calls the modules beside this one, prints.
+
+Answers go to standard output, remarks and errors to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from enum import StrEnum
+from importlib.metadata import version as distribution_version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from spillway.cli import asking, replaying
+from spillway.cli.state import AlreadyRunningError
+from spillway.cli.suite import SuiteError, SuiteOptions, plan_suite
+from spillway.cli.terminal import open_console
+from spillway.cli.up import run_suite
+from spillway.routing import CacheMode, RoutingOptions, Strategy
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="spillway",
+    help="Routes each LLM request to the cheapest model that can answer it, and proves that the answer is good enough.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+config_app = typer.Typer(help="The configuration file, spillway.yaml.", no_args_is_help=True)
+model_app = typer.Typer(help="The classifier's embedding model.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+app.add_typer(model_app, name="model")
+
+
+class Ports(StrEnum):
+    """How `up` chooses addresses."""
+
+    FIXED = "fixed"
+    FREE = "free"
+
+
+class ReplayCache(StrEnum):
+    """How a replay's routed pass may use the cache."""
+
+    USE = "use"
+    BYPASS = "bypass"
+
+
+class Baseline(StrEnum):
+    """What a replay compares with."""
+
+    MEASURED = "measured"
+    ESTIMATE = "estimate"
+
+
+Target = Annotated[
+    str,
+    typer.Option(help="Address of the orchestrator; default: $SPILLWAY_TARGET, the suite of this directory, 50051."),
+]
+Tenant = Annotated[str, typer.Option(help="Whose request it is.")]
+TierFloor = Annotated[str, typer.Option(help="The lowest tier that may answer.")]
+TierCeiling = Annotated[str, typer.Option(help="The highest tier that may answer.")]
+Pin = Annotated[str, typer.Option(help="The one target that may answer.")]
+Cache = Annotated[CacheMode | None, typer.Option(help="How the cache may be used.")]
+StrategyOption = Annotated[Strategy | None, typer.Option(help="How to walk the tiers.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the whole answer as JSON.")]
+TimeoutS = Annotated[float, typer.Option("--timeout", min=0.001, help="Seconds for one request in all.")]
+Prompt = Annotated[str, typer.Argument(help="The prompt; - reads it from standard input.")]
+
+
+@app.command()
+def up(
+    config: Annotated[
+        Path | None, typer.Option(help="spillway.yaml; default: as every service, else packaged.")
+    ] = None,
+    executors: Annotated[int, typer.Option(min=1, help="How many executors.")] = 1,
+    recorded: Annotated[list[Path] | None, typer.Option(help="Recorded answers for the sandbox; repeatable.")] = None,
+    sandbox: Annotated[
+        bool | None,
+        typer.Option("--sandbox/--no-sandbox", help="Whether the built-in sandbox answers; default: without a key."),
+    ] = None,
+    demo: Annotated[bool, typer.Option("--demo", help="Route eight prompts before your eyes.")] = False,
+    leave: Annotated[bool, typer.Option("--exit", help="End when all serve (with --demo: after it).")] = False,
+    ports: Annotated[Ports, typer.Option(help="50051 and on, or any that are free.")] = Ports.FIXED,
+    otlp: Annotated[str, typer.Option(help="OTLP gRPC endpoint for traces, e.g. http://127.0.0.1:4317.")] = "",
+) -> None:
+    """Start every service on this machine and watch over them. Ctrl-C ends all of it."""
+    console = open_console()
+    options = SuiteOptions(config, executors, tuple(recorded or ()), sandbox, ports is Ports.FREE, otlp)
+    try:
+        suite = plan_suite(options, os.environ, Path.home())
+        code = asyncio.run(run_suite(suite, console, directory=Path.cwd(), demo=demo, leave=leave))
+    except (SuiteError, AlreadyRunningError) as error:
+        _fail(str(error))
+    raise typer.Exit(code)
+
+
+@app.command()
+def ask(
+    prompt: Prompt,
+    stream: Annotated[bool, typer.Option("--stream", help="Print the answer while it is written.")] = False,
+    tier_floor: TierFloor = "",
+    tier_ceiling: TierCeiling = "",
+    pin: Pin = "",
+    cache: Cache = None,
+    strategy: StrategyOption = None,
+    tenant: Tenant = "",
+    as_json: AsJson = False,
+    target: Target = "",
+    trace_url: Annotated[str, typer.Option(help="Jaeger's query API; default: that of the running suite.")] = "",
+    timeout_s: TimeoutS = 60.0,
+) -> None:
+    """The answer, the path it took, what it cost against the flagship, and its trace."""
+    options = RoutingOptions(
+        strategy=strategy, tier_floor=tier_floor, tier_ceiling=tier_ceiling, pinned_target=pin, cache_mode=cache
+    )
+    where = asking.find_suite(target, trace_url, os.environ, Path.cwd())
+    _run(
+        lambda: asking.ask(
+            where, _text(prompt), options, tenant=tenant, timeout_s=timeout_s, stream=stream, as_json=as_json
+        )
+    )
+
+
+@app.command()
+def explain(
+    prompt: Prompt,
+    tier_floor: TierFloor = "",
+    tier_ceiling: TierCeiling = "",
+    pin: Pin = "",
+    cache: Cache = None,
+    strategy: StrategyOption = None,
+    tenant: Tenant = "",
+    as_json: AsJson = False,
+    target: Target = "",
+    timeout_s: TimeoutS = 30.0,
+) -> None:
+    """The plan for a prompt and why, with no model called."""
+    options = RoutingOptions(
+        strategy=strategy, tier_floor=tier_floor, tier_ceiling=tier_ceiling, pinned_target=pin, cache_mode=cache
+    )
+    where = asking.find_suite(target, "", os.environ, Path.cwd())
+    _run(lambda: asking.explain(where, _text(prompt), options, tenant=tenant, timeout_s=timeout_s, as_json=as_json))
+
+
+@app.command()
+def replay(
+    files: Annotated[list[Path], typer.Argument(help="Recorded prompts, JSON lines, plain or .gz.")],
+    concurrency: Annotated[int, typer.Option(min=1, max=256, help="Requests under way at a time.")] = 8,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many prompts, chosen at random.")] = None,
+    sample_seed: Annotated[int, typer.Option(help="Which random choice --limit makes.")] = 0,
+    json_out: Annotated[
+        Path | None, typer.Option("--json", help="Also write the figures and each result here.")
+    ] = None,
+    cache: Annotated[
+        ReplayCache, typer.Option(help="Whether the routed pass may use the cache; a second run would only measure it.")
+    ] = ReplayCache.BYPASS,
+    baseline: Annotated[
+        Baseline, typer.Option(help="Call the flagship for every prompt too, or take the suite's estimate of its cost.")
+    ] = Baseline.MEASURED,
+    baseline_target: Annotated[
+        str, typer.Option("--baseline-model", help="The target to compare with; default: the flagship.")
+    ] = "",
+    target: Target = "",
+    timeout_s: TimeoutS = 120.0,
+) -> None:
+    """Run recorded prompts through the running suite; report accuracy, cost and savings against the flagship."""
+    order = replaying.ReplayOrder(
+        files=tuple(files),
+        concurrency=concurrency,
+        limit=limit,
+        sample_seed=sample_seed,
+        use_cache=cache is ReplayCache.USE,
+        measured=baseline is Baseline.MEASURED,
+        baseline_target=baseline_target,
+        timeout_s=timeout_s,
+        json_out=json_out,
+    )
+    where = asking.find_suite(target, "", os.environ, Path.cwd())
+    _run(lambda: asyncio.run(replaying.replay(where.target, order)))
+
+
+@config_app.command("schema")
+def config_schema() -> None:
+    """Print the JSON Schema of the file."""
+    _run_module("services.runtime.config", "schema")
+
+
+@config_app.command("check")
+def config_check(file: Annotated[Path | None, typer.Argument()] = None) -> None:
+    """Print every error of the file, each with its place, or that it is good."""
+    _run_module("services.runtime.config", "check", *([str(file)] if file else []))
+
+
+@config_app.command("show")
+def config_show(file: Annotated[Path | None, typer.Argument()] = None) -> None:
+    """Print the settings in force, defaults included."""
+    _run_module("services.runtime.config", "show", *([str(file)] if file else []))
+
+
+@model_app.command("build")
+def model_build(force: Annotated[bool, typer.Option("--force", help="Build even if it is there.")] = False) -> None:
+    """Build the model's file (once per machine; needs no network)."""
+    _run_module("services.classifier.model", "build", *(["--force"] if force else []))
+
+
+@model_app.command("check")
+def model_check() -> None:
+    """Verify the model that is there."""
+    _run_module("services.classifier.model", "check")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(f"spillway {distribution_version('spillway')}")
+
+
+def _run(command: asking.Command) -> None:
+    """Run a command that talks to the suite; its errors become a sentence and exit code 1."""
+    try:
+        command()
+    except asking.FAILURES as error:
+        _fail(asking.sentence(error))
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def _run_module(module: str, *arguments: str) -> None:
+    """Run a module's own command line in a process of its own, with this one's output and exit code."""
+    raise typer.Exit(subprocess.run([sys.executable, "-P", "-m", module, *arguments], check=False).returncode)
+
+
+def _text(prompt: str) -> str:
+    return sys.stdin.read() if prompt == "-" else prompt
+
+
+def _fail(message: str) -> None:
+    open_console(remarks=True).print(Text(message, style="red"), soft_wrap=True)
+    raise typer.Exit(1)

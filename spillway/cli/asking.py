@@ -1,0 +1,148 @@
+"""`spillway ask` and `spillway explain`: one request to the running suite, and all that it says about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from google.protobuf.json_format import MessageToJson
+from google.protobuf.message import Message
+from rich.console import Console
+from rich.rule import Rule
+from rich.text import Text
+
+from spillway.cli.recording import RecordingError
+from spillway.cli.replay import NoFlagshipError
+from spillway.cli.show import completion_view, explanation_view, hops_view
+from spillway.cli.state import read_state
+from spillway.cli.terminal import open_console
+from spillway.cli.trace import fetch_trace
+from spillway.cli.trace_view import trace_view
+from spillway.client import DEFAULT_TARGET, TARGET_VARIABLE, Client
+from spillway.errors import RequestError, UnavailableError
+from spillway.routing import AnswerDelta, AttemptOutcome, Completion, RoutingOptions
+from spillway.wire import completion_to_proto, explanation_to_proto
+
+__all__ = ["FAILURES", "Command", "SuiteAddress", "ask", "explain", "find_suite", "sentence"]
+
+FAILURES = (RequestError, RecordingError, NoFlagshipError, OSError)
+TRACE_URL_VARIABLE = "SPILLWAY_TRACE_URL"
+
+Command = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteAddress:
+    """Where the suite is; `trace_query_url` is empty without a trace store."""
+
+    target: str
+    trace_query_url: str
+
+
+def find_suite(target: str, trace_url: str, environment: Mapping[str, str], directory: Path) -> SuiteAddress:
+    """What was said on the command line, else in the environment, else by `up` in this directory, else the default."""
+    state = read_state(directory)
+    target = target or environment.get(TARGET_VARIABLE, "")
+    trace_url = trace_url or environment.get(TRACE_URL_VARIABLE, "")
+    if state is not None and target in {"", state.target}:
+        return SuiteAddress(state.target, trace_url or state.trace_query_url)
+    return SuiteAddress(target or DEFAULT_TARGET, trace_url)
+
+
+def ask(
+    where: SuiteAddress,
+    prompt: str,
+    options: RoutingOptions,
+    *,
+    tenant: str,
+    timeout_s: float,
+    stream: bool,
+    as_json: bool,
+) -> None:
+    """Ask, and print the answer, its path, cost and trace. Raises RequestError."""
+    console = open_console()
+    with Client(where.target, tenant=tenant, timeout_s=timeout_s) as client:
+        if stream and not as_json:
+            completion = _streamed(client, prompt, options, console)
+        else:
+            completion = client.complete(prompt, options=options)
+            if not as_json:
+                _print_answer(completion, console)
+    if as_json:
+        _print_json(completion_to_proto(completion))
+        return
+    console.print(Rule(style="dim"))
+    console.print(completion_view(completion))
+    console.print()
+    _print_trace(completion, where.trace_query_url, console)
+
+
+def explain(
+    where: SuiteAddress, prompt: str, options: RoutingOptions, *, tenant: str, timeout_s: float, as_json: bool
+) -> None:
+    """Print the plan for a prompt and why. Raises RequestError."""
+    with Client(where.target, tenant=tenant, timeout_s=timeout_s) as client:
+        explanation = client.explain(prompt, options=options)
+    if as_json:
+        _print_json(explanation_to_proto(explanation))
+    else:
+        open_console().print(explanation_view(explanation))
+
+
+def sentence(error: Exception) -> str:
+    """What to tell a person about a failed command."""
+    if isinstance(error, UnavailableError) and not error.failure.reason:
+        return f"no suite answers ({error.failure.message})\nIs `spillway up` running? Another address: --target."
+    if isinstance(error, RequestError) and error.failure.retry_after_s is not None:
+        return f"{error}\nTry again in {error.failure.retry_after_s:.0f} s."
+    return str(error)
+
+
+def _streamed(client: Client, prompt: str, options: RoutingOptions, console: Console) -> Completion:
+    completion: Completion | None = None
+    for event in client.stream(prompt, options=options):
+        if isinstance(event, AnswerDelta):
+            console.out(event.text, end="", highlight=False)
+            console.file.flush()
+        else:
+            completion = event
+    assert completion is not None  # noqa: S101 - the client raises when a stream ends without it
+    console.print()
+    _print_tool_calls(completion, console)
+    return completion
+
+
+def _print_answer(completion: Completion, console: Console) -> None:
+    if completion.text:
+        console.out(completion.text, highlight=False)
+    _print_tool_calls(completion, console)
+
+
+def _print_tool_calls(completion: Completion, console: Console) -> None:
+    for call in completion.message.tool_calls:
+        console.print(Text(f"{call.name}({call.arguments_json})", style="cyan"))
+
+
+def _print_json(message: Message) -> None:
+    print(MessageToJson(message, preserving_proto_field_name=True, ensure_ascii=False))
+
+
+def _print_trace(completion: Completion, query_url: str, console: Console) -> None:
+    """The trace as a tree; without a trace, the latency of each hop and a remark why."""
+    remark = "no trace store: start the suite with its own, or name one with --trace-url"
+    if query_url and completion.trace_id:
+        attempts = sum(attempt.outcome is not AttemptOutcome.SKIPPED for attempt in completion.attempts)
+        with httpx.Client(trust_env=False) as http:
+            trace = fetch_trace(query_url, completion.trace_id, attempts=attempts, client=http)
+        if trace is not None:
+            console.print(trace_view(trace, console.width))
+            if not trace.whole:
+                console.print(Text("some spans have not arrived in time", style="yellow"))
+            return
+        remark = f"the trace has not arrived at {query_url}"
+    elif query_url:
+        remark = "the suite exports no traces"
+    console.print(hops_view(completion))
+    console.print(Text(f" {remark}", style="dim"))

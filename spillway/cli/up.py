@@ -1,0 +1,155 @@
+"""`spillway up`: every service as a process of its own, watched, until one Ctrl-C ends all of it.
+
+Promises: SIGINT, SIGTERM and SIGHUP stop the services in order; a second one kills them at once. The state file is
+there while the suite serves and gone afterwards; if this process is killed, the kernel kills the services with it
+(Linux).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+from rich.console import Console
+from rich.rule import Rule
+from rich.text import Text
+
+from spillway.cli.demo import demo_view, run_demo, what_next
+from spillway.cli.state import ServiceState, StateFile, SuiteState
+from spillway.cli.status import open_status
+from spillway.cli.suite import Suite
+from spillway.cli.supervisor import StartError, Supervisor
+from spillway.cli.trace import fetch_trace
+from spillway.cli.trace_view import trace_view
+from spillway.client import AsyncClient
+from spillway.routing import AttemptOutcome
+
+__all__ = ["run_suite"]
+
+# The first start builds the embedding model; everything else is ready in seconds.
+START_TIMEOUT_S = 180.0
+EXIT_FAILED = 1
+
+
+class _Stop:
+    """Asked to stop, once or more often."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self.asked = asyncio.Event()
+        self._supervisor = supervisor
+
+    def ask(self) -> None:
+        if self.asked.is_set():
+            self._supervisor.kill()
+        self.asked.set()
+
+
+async def run_suite(suite: Suite, console: Console, *, directory: Path, demo: bool, leave: bool) -> int:
+    """Run the suite until it is told to stop, or, with `leave`, until it serves and the demo has been shown.
+
+    Returns the exit code. Raises AlreadyRunningError.
+    """
+    with StateFile(directory) as state_file:
+
+        def note_change() -> None:
+            view.changed()
+            state_file.write(_state(suite, supervisor))
+
+        supervisor = Supervisor(suite.processes, log_dir=state_file.directory / "logs", on_change=note_change)
+        view = open_status(console, supervisor.statuses)
+        _greet(suite, console, state_file.directory)
+        stop = _Stop(supervisor)
+        with _signals(stop), view:
+            supervisor.start()
+            try:
+                return await _serve(suite, supervisor, console, stop.asked, demo=demo, leave=leave)
+            finally:
+                await supervisor.stop(suite.stop_timeout_s)
+
+
+async def _serve(
+    suite: Suite, supervisor: Supervisor, console: Console, stop: asyncio.Event, *, demo: bool, leave: bool
+) -> int:
+    try:
+        if not await _unless(stop, supervisor.wait_serving(START_TIMEOUT_S)):
+            return 0
+    except StartError as error:
+        console.print(Text(str(error), style="red"))
+        return EXIT_FAILED
+    console.print(Text.assemble(("serving", "bold green"), f" on {suite.target}"))
+    if demo:
+        await _unless(stop, _show_demo(suite, console))
+    if not leave:
+        console.print(Text("Ctrl-C ends it.", style="dim"))
+        await stop.wait()
+    return 0
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[None, None, None]) -> bool:
+    """Do the work to its end, unless told to stop first. False when stopped; raises what the work raises."""
+    doing = asyncio.create_task(work)
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({doing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not doing.done():
+        doing.cancel()
+        await asyncio.wait({doing})
+        return False
+    doing.result()
+    return True
+
+
+async def _show_demo(suite: Suite, console: Console) -> None:
+    async with AsyncClient(suite.target) as client:
+        demo = await run_demo(client)
+    console.print(Rule("eight prompts", style="dim", align="left"))
+    console.print(demo_view(demo))
+    telling = demo.most_telling
+    if telling is not None and telling.trace_id and suite.trace_query_url:
+        attempts = sum(attempt.outcome is not AttemptOutcome.SKIPPED for attempt in telling.attempts)
+        with httpx.Client(trust_env=False) as http:
+            trace = await asyncio.to_thread(
+                fetch_trace, suite.trace_query_url, telling.trace_id, attempts=attempts, client=http
+            )
+        if trace is not None:
+            console.print(Rule("every hop of one of them", style="dim", align="left"))
+            console.print(trace_view(trace, console.width))
+    console.print(Rule("what next", style="dim", align="left"))
+    console.print(what_next(with_sandbox=suite.sandbox))
+
+
+def _greet(suite: Suite, console: Console, home: Path) -> None:
+    console.print(Text.assemble(("spillway", "bold"), f" · configuration {suite.config_path}"), soft_wrap=True)
+    for note in suite.notes:
+        console.print(Text(note, style="yellow"), soft_wrap=True)
+    if suite.trace_query_url:
+        console.print(Text(f"traces: {suite.trace_query_url}/api/traces", style="dim"), soft_wrap=True)
+    console.print(Text(f"logs: {home}/logs", style="dim"), soft_wrap=True)
+
+
+def _state(suite: Suite, supervisor: Supervisor) -> SuiteState:
+    return SuiteState(
+        pid=os.getpid(),
+        target=suite.target,
+        trace_query_url=suite.trace_query_url,
+        config=str(suite.config_path),
+        services=tuple(ServiceState(status.name, status.pid, status.address) for status in supervisor.statuses()),
+    )
+
+
+@contextmanager
+def _signals(stop: _Stop) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    for number in numbers:
+        loop.add_signal_handler(number, stop.ask)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)

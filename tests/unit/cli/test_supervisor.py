@@ -1,0 +1,179 @@
+"""The supervisor over toy processes: restarts, the order of the end, and no orphans."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from spillway.cli.log_file import LogFile
+from spillway.cli.supervisor import ProcessSpec, ProcessState, StartError, Supervisor
+
+SERVER = """
+import json, signal, sys, time
+log = sys.argv[1]
+def end(*_):
+    with open(log, "a") as file:
+        file.write(sys.argv[2] + "\\n")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+print(json.dumps({"event": "serving", "listen": "127.0.0.1:1"}), flush=True)
+print(json.dumps({"event": "warmed"}), file=sys.stderr, flush=True)
+while True:
+    time.sleep(60)
+"""
+STUBBORN = """
+import json, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print(json.dumps({"event": "serving"}), flush=True)
+while True:
+    time.sleep(60)
+"""
+PARENT = """
+import asyncio, sys
+from pathlib import Path
+from spillway.cli.supervisor import ProcessSpec, Supervisor
+
+async def main():
+    command = (sys.executable, "-c", sys.argv[1], sys.argv[2], "toy")
+    supervisor = Supervisor([ProcessSpec("toy", command, {})], log_dir=Path(sys.argv[2]).parent)
+    supervisor.start()
+    await supervisor.wait_serving(20)
+    print(supervisor.statuses()[0].pid, flush=True)
+    await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+def toy(name: str, ends: Path, rank: int = 0) -> ProcessSpec:
+    return ProcessSpec(name, (sys.executable, "-c", SERVER, str(ends), name), {}, stop_rank=rank)
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        await asyncio.sleep(0.01)
+
+
+def lives(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+async def test_processes_are_serving_once_they_say_so(tmp_path: Path) -> None:
+    supervisor = Supervisor([toy("one", tmp_path / "ends")], log_dir=tmp_path)
+    supervisor.start()
+    try:
+        await supervisor.wait_serving(20)
+        await until(lambda: supervisor.statuses()[0].last_event == "warmed")
+        (status,) = supervisor.statuses()
+        assert status.state is ProcessState.SERVING
+        assert status.address == "127.0.0.1:1"
+        assert status.pid is not None
+        assert lives(status.pid)
+        assert '"warmed"' in (tmp_path / "one.log").read_text()
+    finally:
+        await supervisor.stop(5)
+    assert supervisor.statuses()[0].state is ProcessState.STOPPED
+    assert not lives(status.pid)
+
+
+async def test_a_killed_process_comes_back(tmp_path: Path) -> None:
+    supervisor = Supervisor([toy("one", tmp_path / "ends")], log_dir=tmp_path)
+    supervisor.start()
+    try:
+        await supervisor.wait_serving(20)
+        first = supervisor.statuses()[0].pid
+        assert first is not None
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: supervisor.statuses()[0].restarts == 1)
+        await supervisor.wait_serving(20)
+        assert supervisor.statuses()[0].pid not in {None, first}
+    finally:
+        await supervisor.stop(5)
+
+
+async def test_processes_end_by_rank(tmp_path: Path) -> None:
+    ends = tmp_path / "ends"
+    supervisor = Supervisor([toy("provider", ends, 2), toy("front", ends, 0), toy("worker", ends, 1)], log_dir=tmp_path)
+    supervisor.start()
+    await supervisor.wait_serving(20)
+    await supervisor.stop(5)
+    assert ends.read_text().split() == ["front", "worker", "provider"]
+
+
+async def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
+    supervisor = Supervisor([ProcessSpec("mule", (sys.executable, "-c", STUBBORN), {})], log_dir=tmp_path)
+    supervisor.start()
+    await supervisor.wait_serving(20)
+    pid = supervisor.statuses()[0].pid
+    assert pid is not None
+    await supervisor.stop(0.05)
+    assert not lives(pid)
+
+
+async def test_a_wrong_configuration_is_not_tried_again(tmp_path: Path) -> None:
+    command = (sys.executable, "-c", "import sys; print('line 3: no such tier', file=sys.stderr); sys.exit(2)")
+    supervisor = Supervisor([ProcessSpec("one", command, {})], log_dir=tmp_path)
+    supervisor.start()
+    with pytest.raises(StartError, match=r"one ended with code 2(.|\n)*line 3: no such tier"):
+        await supervisor.wait_serving(20)
+    assert supervisor.statuses()[0].restarts == 0
+    await supervisor.stop(5)
+
+
+async def test_a_process_that_never_serves_is_given_up(tmp_path: Path) -> None:
+    supervisor = Supervisor([ProcessSpec("one", (sys.executable, "-c", "raise SystemExit(7)"), {})], log_dir=tmp_path)
+    supervisor.start()
+    with pytest.raises(StartError, match="one ended with code 7"):
+        await supervisor.wait_serving(20)
+    assert supervisor.statuses()[0].restarts == 2
+    await supervisor.stop(5)
+
+
+async def test_a_program_that_is_not_there_fails_at_once(tmp_path: Path) -> None:
+    supervisor = Supervisor([ProcessSpec("one", (str(tmp_path / "nothing"),), {})], log_dir=tmp_path)
+    supervisor.start()
+    with pytest.raises(StartError, match="cannot start"):
+        await supervisor.wait_serving(20)
+    await supervisor.stop(5)
+
+
+async def test_stopping_while_starting_leaves_nothing(tmp_path: Path) -> None:
+    supervisor = Supervisor([toy("one", tmp_path / "ends")], log_dir=tmp_path)
+    supervisor.start()
+    await supervisor.stop(5)
+    assert supervisor.statuses()[0].state is ProcessState.STOPPED
+    assert supervisor.statuses()[0].pid is None
+
+
+async def test_a_supervisor_killed_with_sigkill_leaves_no_orphan(tmp_path: Path) -> None:
+    arguments = [sys.executable, "-c", PARENT, SERVER, str(tmp_path / "ends")]
+    parent = await asyncio.create_subprocess_exec(*arguments, stdout=asyncio.subprocess.PIPE)
+    assert parent.stdout is not None
+    child = int(await parent.stdout.readline())
+    assert lives(child)
+    parent.kill()
+    await parent.wait()
+    await until(lambda: not lives(child))
+
+
+def test_a_full_log_moves_aside_and_stays_bounded(tmp_path: Path) -> None:
+    log = LogFile(tmp_path / "x.log", bytes_max=100)
+    for number in range(50):
+        log.write(f"line {number:04}\n".encode())
+    log.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.log", "x.log.1"]
+    assert all(path.stat().st_size <= 100 for path in tmp_path.iterdir())
+    assert log.tail()[-1] == "line 0049"
