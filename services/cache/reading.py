@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from services.cache.lexicon import FOREIGN_FUNCTION_WORDS, FUNCTION_WORDS, NUMBER_WORDS, UNITS, word_set
 
@@ -135,7 +136,7 @@ def _names(normal: str) -> Iterator[str]:
 
 def _questions(words: tuple[str, ...]) -> frozenset[str]:
     kinds = set()
-    for word, following in zip(words, (*words[1:], ""), strict=True):
+    for word, following in pairwise((*words, "")):
         kind = _QUESTION_WORDS.get(word)
         if kind == "how" and following in _HOW:
             kind = f"how {following}"

@@ -80,7 +80,7 @@ def verify(question: str, stored_question: str, *, similarity: float, similarity
         return Verification(False, "length", f"a question is longer than {TEXT_CHARS_MAX} characters")
     if question == stored_question:
         return _hit(similarity, "the same question")
-    a, b = read(question), read(stored_question)
+    a, b = map(read, sorted((question, stored_question)))  # one order, so that the verdict is the same both ways
     for name, guard in _GUARDS:
         if reason := guard(a, b):
             return Verification(False, name, f"{name}: {reason}")
