@@ -103,7 +103,7 @@ def up(
 
 
 @app.command()
-def ask(
+def ask(  # noqa: PLR0917 - the options of a command are its arguments
     prompt: Prompt,
     stream: Annotated[bool, typer.Option("--stream", help="Print the answer while it is written.")] = False,
     tier_floor: TierFloor = "",
@@ -130,7 +130,7 @@ def ask(
 
 
 @app.command()
-def explain(
+def explain(  # noqa: PLR0917 - the options of a command are its arguments
     prompt: Prompt,
     tier_floor: TierFloor = "",
     tier_ceiling: TierCeiling = "",
@@ -151,7 +151,7 @@ def explain(
 
 
 @app.command()
-def replay(
+def replay(  # noqa: PLR0917 - the options of a command are its arguments
     files: Annotated[list[Path], typer.Argument(help="Recorded prompts, JSON lines, plain or .gz.")],
     concurrency: Annotated[int, typer.Option(min=1, max=256, help="Requests under way at a time.")] = 8,
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many prompts, chosen at random.")] = None,

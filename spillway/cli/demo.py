@@ -5,7 +5,7 @@ The prompts are of the sandbox's examples, so that its answers fit; on real prov
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -15,11 +15,12 @@ from spillway.cli.show import gate_marks, saved_text
 from spillway.cli.terminal import usd
 from spillway.client import AsyncClient
 from spillway.errors import RequestError
-from spillway.routing import CacheKind, Completion
+from spillway.routing import Attempt, CacheKind, Completion, RoutingOptions, Verdict
 
 __all__ = ["Demo", "DemoPrompt", "demo_view", "run_demo", "what_next"]
 
 PROMPT_TIMEOUT_S = 60.0
+HARD_GATE = "hard_failure"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,11 @@ class DemoPrompt:
 
     text: str
     remark: str = ""
+    options: RoutingOptions = field(default_factory=RoutingOptions)
 
 
+# More than the configuration asks for: the cheaper models' "fairly sure" is then not enough.
+SURE = RoutingOptions(confidence_min=0.9)
 # The repeats stand well after what they repeat: an answer is stored after it has left.
 PROMPTS = (
     DemoPrompt("What is the capital of France?"),
@@ -37,9 +41,11 @@ PROMPTS = (
     DemoPrompt('Translate to Spanish: "Where is the train station?"'),
     DemoPrompt("What is the capital of France?", "an exact repeat"),
     DemoPrompt("What's the capital of France?", "a paraphrase"),
-    DemoPrompt("A train leaves at 14:40 and travels 210 km at 84 km/h. When does it arrive?"),
-    DemoPrompt("How many different arrangements are there of the letters of LEVEL?"),
-    DemoPrompt("How many positive integers n up to 1000 are divisible by neither 2, 3 nor 5?", "hard"),
+    DemoPrompt("A shirt costs 40 dollars and is reduced by 25 %. What does it cost now?"),
+    DemoPrompt("How many different arrangements are there of the letters of LEVEL?", "to be 90 % sure", SURE),
+    DemoPrompt(
+        "How many positive integers n up to 1000 are divisible by neither 2, 3 nor 5?", "hard, to be 90 % sure", SURE
+    ),
 )
 
 
@@ -65,7 +71,9 @@ async def run_demo(client: AsyncClient) -> Demo:
     outcomes: list[tuple[DemoPrompt, Completion | RequestError]] = []
     for prompt in PROMPTS:
         try:
-            outcomes.append((prompt, await client.complete(prompt.text, timeout_s=PROMPT_TIMEOUT_S)))
+            outcomes.append(
+                (prompt, await client.complete(prompt.text, options=prompt.options, timeout_s=PROMPT_TIMEOUT_S))
+            )
         except RequestError as error:
             outcomes.append((prompt, error))
     return Demo(tuple(outcomes))
@@ -78,8 +86,8 @@ def demo_view(demo: Demo) -> RenderableType:
     for name in ("answered by", "cache", "gates"):
         table.add_column(name, overflow="fold")
     table.add_column("esc.", justify="right", no_wrap=True)
-    for name in ("cost", "flagship", "saved"):
-        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("cost, of flagship's", "saved"):
+        table.add_column(name, justify="right")
     for prompt, outcome in demo.outcomes:
         text = Text(prompt.text)
         if prompt.remark:
@@ -111,17 +119,22 @@ def _cells(completion: Completion) -> tuple[RenderableType, ...]:
     hit = completion.cache.kind in {CacheKind.EXACT_HIT, CacheKind.SEMANTIC_HIT}
     who = Text(completion.tier, style="bold")
     who.append(f"\n{completion.model}", style="dim")
-    gates = Text("\n").join(gate_marks(attempt.verdicts, reasons=False) for attempt in completion.attempts)
+    gates = Text("\n").join(_gates(attempt) for attempt in completion.attempts)
     cost = completion.cost
     return (
         who,
         Text(completion.cache.kind.value.replace("_", " "), style="green" if hit else "dim"),
         gates,
         Text(str(completion.escalations), style="yellow" if completion.escalations else "dim"),
-        usd(cost.cost_nanousd),
-        usd(cost.flagship_cost_nanousd),
+        f"{usd(cost.cost_nanousd)}\nof {usd(cost.flagship_cost_nanousd)}",
         saved_text(cost.cost_nanousd, cost.flagship_cost_nanousd),
     )
+
+
+def _gates(attempt: Attempt) -> Text:
+    """The marks, without the gate that every complete answer passes."""
+    telling = [found for found in attempt.verdicts if found.gate != HARD_GATE or found.verdict is not Verdict.PASS]
+    return gate_marks(tuple(telling), reasons=False) if telling else Text("–", style="dim")
 
 
 def _totals(demo: Demo) -> Text:

@@ -76,7 +76,6 @@ class PlainStatus:
         self._seen: dict[str, tuple[ProcessState, int | None]] = {}
 
     def __enter__(self) -> StatusView:
-        self.changed()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -5,6 +5,7 @@ Promises: colours only on a terminal and never with NO_COLOR; 100 columns where 
 
 from __future__ import annotations
 
+import math
 import sys
 
 from rich.console import Console
@@ -22,12 +23,12 @@ def open_console(*, remarks: bool = False) -> Console:
 
 
 def usd(nanousd: int) -> str:
-    """Money for people: at least two significant digits, however little it is."""
-    dollars = nanousd / NANO
-    for limit, places in ((1, 2), (0.01, 4), (0.0001, 6), (0.000001, 8)):
-        if abs(dollars) >= limit:
-            return f"${dollars:.{places}f}"
-    return f"${dollars:.9f}" if nanousd else "$0"
+    """Money for people: cents from a dollar on, below that three significant digits, however little it is."""
+    dollars = abs(nanousd) / NANO
+    if not nanousd:
+        return "$0"
+    places = 2 if dollars >= 1 else min(9, 2 - math.floor(math.log10(dollars)))
+    return f"{'-' if nanousd < 0 else ''}${dollars:.{places}f}"
 
 
 def ms(seconds: float) -> str:

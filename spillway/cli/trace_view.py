@@ -102,14 +102,19 @@ def _attempt(span: Span) -> str:
 
 
 def _gates(span: Span) -> str:
+    """The verdicts, failures first; not the hard-failure gate's when it passed, as every complete answer does."""
     prefix, suffix = "spillway.gate.", ".verdict"
-    found = []
+    passed, failed = [], []
     for key, verdict in span.tags.items():
         if key.startswith(prefix) and key.endswith(suffix):
             reason = span.tags.get(key.removesuffix(suffix) + ".reason", "")
             why = f" ({reason})" if reason and verdict != "pass" else ""
-            found.append(f"{key.removeprefix(prefix).removesuffix(suffix)} {verdict}{why}")
-    return ", ".join(found)
+            gate = key.removeprefix(prefix).removesuffix(suffix)
+            if verdict != "pass":
+                failed.append(f"{gate} {verdict}{why}")
+            elif gate != "hard_failure":
+                passed.append(f"{gate} {verdict}")
+    return ", ".join(failed + passed)
 
 
 def _clip(text: str, columns: int) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,12 +28,17 @@ from spillway.cli.supervisor import StartError, Supervisor
 from spillway.cli.trace import fetch_trace
 from spillway.cli.trace_view import trace_view
 from spillway.client import AsyncClient
-from spillway.routing import AttemptOutcome
+from spillway.errors import RequestError
+from spillway.routing import AttemptOutcome, CacheKind
 
 __all__ = ["run_suite"]
 
 # The first start builds the embedding model; everything else is ready in seconds.
 START_TIMEOUT_S = 180.0
+# After the last process is up: how long the front may take to reach the others.
+CONNECT_TIMEOUT_S = 10.0
+CONNECT_PAUSE_S = 0.1
+PROBE = "Is everybody there?"
 EXIT_FAILED = 1
 
 
@@ -81,9 +87,11 @@ async def _serve(
     except StartError as error:
         console.print(Text(str(error), style="red"))
         return EXIT_FAILED
-    console.print(Text.assemble(("serving", "bold green"), f" on {suite.target}"))
-    if demo:
-        await _unless(stop, _show_demo(suite, console))
+    async with AsyncClient(suite.target) as client:
+        if not await _unless(stop, _say_serving(suite, client, console)):
+            return 0
+        if demo:
+            await _unless(stop, _show_demo(suite, client, console))
     if not leave:
         console.print(Text("Ctrl-C ends it.", style="dim"))
         await stop.wait()
@@ -104,9 +112,28 @@ async def _unless(stop: asyncio.Event, work: Coroutine[None, None, None]) -> boo
     return True
 
 
-async def _show_demo(suite: Suite, console: Console) -> None:
-    async with AsyncClient(suite.target) as client:
-        demo = await run_demo(client)
+async def _say_serving(suite: Suite, client: AsyncClient, console: Console) -> None:
+    """Say so once a request gets through to every service: the front may still be connecting when all are up."""
+    deadline = time.monotonic() + CONNECT_TIMEOUT_S
+    missing: tuple[str, ...] = ("orchestrator",)
+    while missing and time.monotonic() < deadline:
+        try:
+            explanation = await client.explain(PROBE, timeout_s=CONNECT_TIMEOUT_S)
+        except RequestError:
+            await asyncio.sleep(CONNECT_PAUSE_S)
+            continue
+        absent = ("cache",) if explanation.cache.kind is CacheKind.UNAVAILABLE else ()
+        missing = tuple(dict.fromkeys((*explanation.routing.degraded, *absent)))
+        if missing:
+            await asyncio.sleep(CONNECT_PAUSE_S)
+    text = Text.assemble(("serving", "bold green"), f" on {suite.target}")
+    if missing:
+        text.append(f", so far without {', '.join(missing)}", style="yellow")
+    console.print(text)
+
+
+async def _show_demo(suite: Suite, client: AsyncClient, console: Console) -> None:
+    demo = await run_demo(client)
     console.print(Rule("eight prompts", style="dim", align="left"))
     console.print(demo_view(demo))
     telling = demo.most_telling
