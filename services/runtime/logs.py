@@ -106,6 +106,6 @@ def report_loop_exceptions(loop: asyncio.AbstractEventLoop) -> None:
 
     def report(_loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
         error = context.get("exception")
-        logger.error("loop_exception", exc_info=error if isinstance(error, BaseException) else None)
+        logger.error("loop_exception", **(describe_exception(error) if isinstance(error, BaseException) else {}))
 
     loop.set_exception_handler(report)
