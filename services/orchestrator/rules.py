@@ -22,12 +22,20 @@ _UNSPACED_SCRIPTS_FROM = "\u0e00"
 
 
 class Facts:
-    """What rules may look at in one request; computed once, the text only when a rule asks for it."""
+    """What rules may look at in one request; each fact is computed when a rule first asks for it."""
 
     def __init__(self, request: CompletionRequest) -> None:
         self.request = request
-        self.input_chars = sum(len(message.text) for message in request.chat.messages)
-        self.has_images = any(isinstance(part, ImagePart) for m in request.chat.messages for part in m.parts)
+
+    @cached_property
+    def input_chars(self) -> int:
+        """Characters of text in all messages."""
+        return sum(len(message.text) for message in self.request.chat.messages)
+
+    @cached_property
+    def has_images(self) -> bool:
+        """Whether any message has a picture."""
+        return any(isinstance(part, ImagePart) for m in self.request.chat.messages for part in m.parts)
 
     @cached_property
     def folded_last_turn(self) -> str:

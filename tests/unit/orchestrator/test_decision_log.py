@@ -21,12 +21,12 @@ from spillway.v1 import ledger_pb2
 from tests.unit.orchestrator.fakes import Bench
 from tests.unit.orchestrator.ladder import request_of, settings_of
 
+PROMPT = "The quokka\u2028question\n"
 
-async def a_record(
-    *, head_chars: int = 0, fail: bool = False, text: str = "The quokka\u2028question\n"
-) -> DecisionRecord:
+
+async def a_record(*, head_chars: int = 0, fail: bool = False) -> DecisionRecord:
     bench = Bench()
-    request = request_of(text, tenant="acme", end_user="jane@example.org", endpoint="chat", tags=("a",))
+    request = request_of(PROMPT, tenant="acme", end_user="jane@example.org", endpoint="chat", tags=("a",))
     run = bench.pipeline.begin(request, remaining_s=30, trace_id="ab" * 16)
     if fail:
         bench.executor.gives = Unavailable("NO_MODEL_AVAILABLE", "no model could answer")

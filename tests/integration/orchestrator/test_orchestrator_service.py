@@ -1,0 +1,385 @@
+"""OrchestratorService over real sockets, with every kind of neighbour."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import grpc
+import pytest
+
+from services.orchestrator.pipeline import Pipeline
+from services.orchestrator.run import Run
+from services.runtime.errors import FailedPrecondition, Unavailable, from_rpc_error
+from spillway import wire
+from spillway.chat import ChatRequest, ImagePart, Message, Role, TextPart
+from spillway.routing import CacheKind, CacheOutcome
+from spillway.v1 import cache_pb2, chat_pb2, classifier_pb2
+from spillway.v1 import orchestrator_pb2 as api
+from spillway.v1.orchestrator_pb2_grpc import OrchestratorServiceStub
+from tests.integration.orchestrator.neighbours import EMBEDDING, Neighbourhood, asking, hit
+from tests.unit.orchestrator.fakes import executed
+
+TIMEOUT_S = 30.0
+
+
+async def forever() -> None:
+    await asyncio.Event().wait()
+
+
+async def refuse() -> None:
+    raise ValueError("a text that nobody may see")
+
+
+async def complete(town: Neighbourhood, request: api.CompleteRequest | None = None) -> api.Completion:
+    response = await town.stub.Complete(request or asking(), timeout=TIMEOUT_S)
+    return response.completion
+
+
+async def stored(town: Neighbourhood) -> cache_pb2.StoreRequest:
+    return await asyncio.wait_for(town.cache.stored.get(), TIMEOUT_S)
+
+
+async def test_a_miss_is_answered_by_the_executor_and_stored_with_its_embedding() -> None:
+    async with Neighbourhood() as town:
+        completion = await complete(town, asking(tenant="t", tags=("a",), cache_ttl_s=5.0))
+        store = await stored(town)
+    execution = executed()
+    assert wire.message_from_proto(completion.message) == execution.message
+    assert completion.cost.cost_nanousd == 4_350
+    assert tuple(wire.attempt_from_proto(each) for each in completion.attempts) == execution.attempts
+    assert [each.HasField("embedding") for each in town.cache.lookups] == [False, True]
+    assert town.classifier.asked[0].want_embedding
+    (asked,) = town.executor.asked
+    assert [tier.name for tier in asked.plan.tiers] == ["simple", "medium", "complex"]
+    assert asked.task_type == chat_pb2.TASK_TYPE_FACTUAL_QA
+    assert (store.scope.tenant, list(store.tags), store.ttl.seconds) == ("t", ["a"], 5)
+    assert wire.embedding_from_proto(store.embedding) == EMBEDDING
+    assert store.answer.accepted
+
+
+@pytest.mark.parametrize("kind", [CacheKind.EXACT_HIT, CacheKind.SEMANTIC_HIT])
+async def test_a_hit_calls_no_model(kind: CacheKind) -> None:
+    async with Neighbourhood() as town:
+        if kind is CacheKind.EXACT_HIT:
+            town.cache.exact = hit(kind)
+        else:
+            town.cache.semantic = hit(kind)
+        completion = await complete(town)
+        *_, last = [event async for event in town.stub.StreamComplete(api.StreamCompleteRequest(request=asking()))]
+    assert wire.cache_outcome_from_proto(completion.cache).kind is kind
+    assert completion.message == last.completion.message
+    assert (completion.cost.cost_nanousd, completion.tier) == (0, "simple")
+    assert town.executor.asked == []
+
+
+async def test_a_stream_sends_the_deltas_and_then_the_completion() -> None:
+    async with Neighbourhood() as town:
+        call = town.stub.StreamComplete(api.StreamCompleteRequest(request=asking()), timeout=TIMEOUT_S)
+        events = [event async for event in call]
+        await stored(town)
+    assert [event.delta.text for event in events[:-1]] == ["Par", "is."]
+    assert wire.message_from_proto(events[-1].completion.message).text == "Paris."
+
+
+async def test_explain_calls_no_model_and_stores_nothing() -> None:
+    policy = {"rules": [{"name": "vip", "when": {"user_tier": ["vip"]}, "then": {"start_tier": "complex"}}]}
+    async with Neighbourhood(policy=policy) as town:
+        explained = await town.stub.Explain(api.ExplainRequest(request=asking()), timeout=TIMEOUT_S)
+    value = wire.explanation_from_proto(explained)
+    assert value.routing.policy_step == "complexity"
+    assert value.routing.plan is not None
+    assert value.cache.kind is CacheKind.MISS
+    assert [(trial.rule, trial.matched) for trial in value.rules] == [("vip", False)]
+    assert town.executor.asked == []
+    assert town.cache.stored.empty()
+
+
+BROKEN: list[tuple[str, dict[str, Any]]] = [
+    ("cache", {"exact": cache_pb2.LookupResponse()}),
+    ("cache", {"exact": cache_pb2.LookupResponse(outcome=hit(CacheKind.EXACT_HIT).outcome)}),
+    ("cache", {"before": refuse}),
+    ("cache", {"before": forever}),
+    ("classifier", {"says": classifier_pb2.ClassifyResponse()}),
+    ("classifier", {"before": refuse}),
+    ("classifier", {"before": forever}),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "how"), BROKEN, ids=["no outcome", "no answer", "error", "hangs", "no judgement", "errs", "stalls"]
+)
+async def test_whatever_an_optional_neighbour_does_the_request_is_answered(name: str, how: dict[str, Any]) -> None:
+    limits = {"cache_timeout_s": 0.05, "classifier_timeout_s": 0.05}
+    async with Neighbourhood(orchestrator=limits) as town:
+        for field, value in how.items():
+            setattr(getattr(town, name), field, value)
+        completion = await complete(town)
+    assert wire.message_from_proto(completion.message).text == "Paris."
+    assert list(completion.routing.degraded) == [name]
+
+
+async def test_neighbours_that_are_gone_cost_no_request() -> None:
+    async with Neighbourhood() as town:
+        await complete(town)
+        await town.stop("cache")
+        await town.stop("classifier")
+        completions = [await complete(town) for _ in range(3)]
+    assert [list(each.routing.degraded) for each in completions] == [["cache", "classifier"]] * 3
+    assert {each.routing.policy_step for each in completions} == {"confidence_bump"}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Unavailable("NO_MODEL_AVAILABLE", "no model could answer", 2.5),
+        FailedPrecondition("PROVIDER_REJECTED", "the provider refused the request"),
+    ],
+)
+async def test_the_executors_error_reaches_the_caller_as_it_was_said(error: Unavailable | FailedPrecondition) -> None:
+    async def fail() -> None:
+        raise error
+
+    async with Neighbourhood() as town:
+        town.executor.before = fail
+        with pytest.raises(grpc.aio.AioRpcError) as unary:
+            await complete(town)
+        with pytest.raises(grpc.aio.AioRpcError) as streamed:
+            async for _ in town.stub.StreamComplete(api.StreamCompleteRequest(request=asking())):
+                pass
+        assert len(town.executor.asked) == 2
+        assert town.cache.stored.empty()
+    for raised in (unary, streamed):
+        seen = from_rpc_error(raised.value)
+        assert (seen.code, seen.reason, seen.public) == (error.code, error.reason, error.public)
+        assert seen.retry_after_s == error.retry_after_s
+
+
+async def test_an_executor_that_is_gone_is_unavailable_with_a_reason() -> None:
+    async with Neighbourhood() as town:
+        await town.stop("executor")
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await complete(town)
+    seen = from_rpc_error(raised.value)
+    assert (seen.code, seen.reason) == (grpc.StatusCode.UNAVAILABLE, "SERVICE_UNAVAILABLE")
+
+
+async def test_an_executor_whose_answer_makes_no_sense_is_an_internal_error_not_the_callers() -> None:
+    async with Neighbourhood() as town:
+        town.executor.spoil = True
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await complete(town)
+    seen = from_rpc_error(raised.value)
+    assert (seen.code, seen.reason, seen.public) == (grpc.StatusCode.INTERNAL, "INTERNAL", "internal error")
+
+
+async def test_a_defect_behind_a_stream_is_internal_and_its_text_stays_there() -> None:
+    async with Neighbourhood() as town:
+        town.executor.before = refuse
+        call: Any = town.stub.StreamComplete(api.StreamCompleteRequest(request=asking()))
+        assert [(await call.read()).delta.text for _ in "12"] == ["Par", "is."]
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await call.read()
+    assert raised.value.code() is grpc.StatusCode.INTERNAL
+    assert "nobody may see" not in (raised.value.details() or "")
+
+
+async def test_a_stream_whose_executor_goes_away_is_interrupted() -> None:
+    async with Neighbourhood() as town:
+        town.executor.before = forever
+        call: Any = town.stub.StreamComplete(api.StreamCompleteRequest(request=asking()))
+        assert [(await call.read()).delta.text for _ in "12"] == ["Par", "is."]
+        await town.break_off("executor")
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await call.read()
+    seen = from_rpc_error(raised.value)
+    assert (seen.code, seen.reason) == (grpc.StatusCode.UNAVAILABLE, "STREAM_INTERRUPTED")
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_a_caller_that_leaves_ends_the_executors_work_and_nothing_is_stored(streaming: bool) -> None:
+    async with Neighbourhood() as town:
+        town.executor.before = forever
+        call: Any
+        if streaming:
+            call = town.stub.StreamComplete(api.StreamCompleteRequest(request=asking()))
+            await call.read()
+        else:
+            call = town.stub.Complete(asking())
+        await asyncio.wait_for(town.executor.working.wait(), TIMEOUT_S)
+        call.cancel()
+        await asyncio.wait_for(town.executor.cancelled.wait(), TIMEOUT_S)
+    assert town.cache.stored.empty()
+
+
+async def test_the_callers_deadline_ends_the_executors_work() -> None:
+    async with Neighbourhood() as town:
+        town.executor.before = forever
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await town.stub.Complete(asking(), timeout=0.3)
+        assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        await asyncio.wait_for(town.executor.cancelled.wait(), TIMEOUT_S)
+
+
+async def test_a_store_that_hangs_delays_neither_this_answer_nor_the_next() -> None:
+    async with Neighbourhood() as town:
+        gate = asyncio.Event()
+
+        async def held() -> None:
+            await gate.wait()
+
+        town.cache.before_store = held
+        await complete(town)
+        await asyncio.wait_for(town.cache.storing.wait(), TIMEOUT_S)
+        await complete(town)
+        assert town.cache.stored.empty()
+        gate.set()
+        await stored(town)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_the_caller_has_the_answer_before_the_request_is_finished(
+    streaming: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered, finished = threading.Event(), asyncio.Event()
+    in_time: list[bool] = []
+
+    def finish(_self: Pipeline, _run: Run, *, context: object) -> None:
+        # The loop stands still here: only what gRPC already has in its hands can reach the caller.
+        in_time.append(answered.wait(10))
+        finished.set()
+
+    monkeypatch.setattr(Pipeline, "finish", finish)
+
+    def call(address: str) -> None:
+        with grpc.insecure_channel(address) as channel:
+            stub = OrchestratorServiceStub(channel)
+            if streaming:
+                *_, last = stub.StreamComplete(api.StreamCompleteRequest(request=asking()), timeout=TIMEOUT_S)
+                assert last.HasField("completion")
+            else:
+                stub.Complete(asking(), timeout=TIMEOUT_S)
+            answered.set()
+
+    async with Neighbourhood() as town:
+        await asyncio.to_thread(call, town.servers["orchestrator"].address)
+        await asyncio.wait_for(finished.wait(), TIMEOUT_S)
+    assert in_time == [True]
+
+
+async def test_what_was_to_be_stored_and_recorded_is_so_before_the_service_ends(tmp_path: Any) -> None:
+    path = tmp_path / "decisions.jsonl"
+    async with Neighbourhood(orchestrator={"decision_log": str(path)}) as town:
+        gate = asyncio.Event()
+
+        async def held() -> None:
+            await gate.wait()
+
+        town.cache.before_store = held
+        await asyncio.gather(*(complete(town) for _ in range(5)))
+        stopping = asyncio.create_task(town.stop("orchestrator"))
+        await asyncio.wait_for(town.cache.storing.wait(), TIMEOUT_S)
+        gate.set()
+        await stopping
+        assert town.cache.stored.qsize() == 5
+    assert len(path.read_bytes().splitlines()) == 5
+
+
+async def test_a_failed_and_a_cancelled_request_are_recorded_too(tmp_path: Any) -> None:
+    path = tmp_path / "decisions.jsonl"
+    async with Neighbourhood(orchestrator={"decision_log": str(path)}) as town:
+        town.executor.before = forever
+        call = town.stub.Complete(asking(request_id="left"))
+        await asyncio.wait_for(town.executor.working.wait(), TIMEOUT_S)
+        call.cancel()
+        await asyncio.wait_for(town.executor.cancelled.wait(), TIMEOUT_S)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await complete(town, asking(request_id="refused", pinned_target="nowhere"))
+        await town.stop("orchestrator")
+    text = path.read_text()
+    assert '"left"' in text
+    assert '"status_code": 1' in text
+    assert '"error_reason": "NO_ELIGIBLE_TARGET"' in text
+
+
+@pytest.mark.parametrize(
+    ("options", "public"),
+    [
+        ({"tier_floor": "complex", "tier_ceiling": "simple"}, "the tier floor is above the tier ceiling"),
+        ({"pinned_target": "nowhere"}, "there is no target of the name that was given"),
+        ({"tier_floor": "nowhere"}, "there is no tier of the name that was given"),
+    ],
+)
+async def test_a_request_that_leaves_no_target_is_a_failed_precondition(options: dict[str, str], public: str) -> None:
+    async with Neighbourhood() as town:
+        for call in (
+            town.stub.Complete(asking(**options)),
+            town.stub.Explain(api.ExplainRequest(request=asking(**options))),
+            town.stub.StreamComplete(api.StreamCompleteRequest(request=asking(**options))).read(),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await call
+            seen = from_rpc_error(raised.value)
+            assert (seen.code, seen.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "NO_ELIGIBLE_TARGET")
+            assert seen.public == public
+
+
+async def test_a_wrong_request_is_refused_with_the_path_of_what_is_wrong() -> None:
+    wrong = asking(confidence_min=7.0)
+    unknown = asking()
+    unknown.chat.messages[0].role = 99  # type: ignore[assignment]
+    async with Neighbourhood() as town:
+        seen = []
+        for call in (
+            town.stub.Complete(wrong),
+            town.stub.Explain(api.ExplainRequest(request=wrong)),
+            town.stub.Complete(unknown),
+            town.stub.Complete(api.CompleteRequest()),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await call
+            seen.append(from_rpc_error(raised.value))
+        assert town.cache.lookups == []
+    assert {(each.code, each.reason) for each in seen} == {(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")}
+    assert [each.violations[0][0] for each in seen[:3]] == [
+        "options.confidence_min",
+        "request.options.confidence_min",
+        "chat.messages[0].role",
+    ]
+
+
+async def test_what_is_not_part_of_this_version_says_so() -> None:
+    async with Neighbourhood() as town:
+        calls: dict[str, Any] = {
+            "SubmitJob": town.stub.SubmitJob(api.SubmitJobRequest()),
+            "GetJob": town.stub.GetJob(api.GetJobRequest()),
+            "CancelJob": town.stub.CancelJob(api.CancelJobRequest()),
+            "WatchJob": town.stub.WatchJob(api.WatchJobRequest()).read(),
+            "SendFeedback": town.stub.SendFeedback(api.SendFeedbackRequest()),
+        }
+        for name, call in calls.items():
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await call
+            seen = from_rpc_error(raised.value)
+            assert (seen.code, seen.reason) == (grpc.StatusCode.UNIMPLEMENTED, "NOT_IMPLEMENTED")
+            assert seen.public == f"{name} is not part of this version"
+
+
+async def test_pictures_are_not_sent_to_the_classifier() -> None:
+    picture = ImagePart(data=b"\x89PNG", media_type="image/png")
+    chat = ChatRequest((Message(Role.USER, (TextPart("What is this?"), picture)),))
+    async with Neighbourhood() as town:
+        await complete(town, asking(chat=chat))
+    (message,) = town.classifier.asked[0].messages
+    assert [part.WhichOneof("part") for part in message.parts] == ["text"]
+    assert town.executor.asked[0].chat.messages[0].parts[1].image.data == b"\x89PNG"
+
+
+async def test_a_cache_that_says_unavailable_is_degraded_not_an_error() -> None:
+    async with Neighbourhood() as town:
+        outcome = CacheOutcome(CacheKind.UNAVAILABLE, reason="store_timeout")
+        town.cache.exact = cache_pb2.LookupResponse(outcome=wire.cache_outcome_to_proto(outcome))
+        completion = await complete(town)
+    assert list(completion.routing.degraded) == ["cache"]
+    assert completion.cache.reason == "store_timeout"
