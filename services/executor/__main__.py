@@ -11,9 +11,11 @@ from services.executor.providers.openai_chat import OpenAIChat
 from services.executor.servicer import ExecutorServicer
 from services.executor.targets import TargetPool
 from services.runtime.clock import SystemClock
-from services.runtime.config import Loaded, read_secret
+from services.runtime.config import Loaded, SecretError, read_secret
+from services.runtime.logs import get_logger
 from services.runtime.main import run
 from services.runtime.server import Service
+from spillway.settings import Provider
 from spillway.v1 import executor_pb2, executor_pb2_grpc
 
 __all__ = ["build"]
@@ -25,7 +27,7 @@ async def build(loaded: Loaded) -> Service:
     providers = {
         name: OpenAIChat(
             provider.base_url,
-            api_key=read_secret(provider.api_key_env, provider.api_key_file),
+            api_key=_api_key(name, provider),
             connections_max=provider.connections_max,
             connect_timeout_s=settings.executor.connect_timeout_s,
             answer_bytes_max=settings.executor.answer_bytes_max,
@@ -46,6 +48,17 @@ async def build(loaded: Loaded) -> Service:
 
     name = executor_pb2.DESCRIPTOR.services_by_name["ExecutorService"].full_name
     return Service("executor", register, (name,), close=close)
+
+
+def _api_key(name: str, provider: Provider) -> str:
+    """The key; without its variable set, none: local servers ask for none, and others will answer 401."""
+    try:
+        return read_secret(provider.api_key_env, provider.api_key_file)
+    except SecretError:
+        if provider.api_key_file:
+            raise
+        get_logger(__name__).warning("provider_without_key", provider=name, variable=provider.api_key_env)
+        return ""
 
 
 if __name__ == "__main__":

@@ -229,7 +229,7 @@ class Cascade:
         if spec.second_target and spec.second_target != target and spec.second_target not in self._down:
             return spec.second_target
         others = [name for name in rung.targets if name != target]
-        if not others and not spec.second_target:
+        if not others and spec.second_target in {"", target}:
             return target  # the only one: a second sample of it
         return next((name for name in others if name not in self._down), "")
 

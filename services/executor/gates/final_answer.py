@@ -142,7 +142,7 @@ def _json_string(rest: str) -> FinalAnswer | None:
             value, end = json.JSONDecoder(strict=False).raw_decode(rest)
             # A quote that was not escaped ends the string early: what follows must be the object's next token.
             if re.match(r"\s*(?:[,}\]]|\Z|```)", rest[end:]):
-                return FinalAnswer(str(value).strip())
+                return FinalAnswer(_with_backslashes(str(value)).strip())
         except ValueError:
             pass
     # Backslashes of LaTeX, raw quotes inside, or cut off: up to the quote that ends the object, else to the end.
@@ -150,6 +150,12 @@ def _json_string(rest: str) -> FinalAnswer | None:
     raw = rest[1 : 1 + close.start()] if close else rest[1:].split("\n", 1)[0]
     raw = raw.replace('\\"', '"').replace("\\\\", "\\").strip()
     return FinalAnswer(raw) if raw else None
+
+
+def _with_backslashes(text: str) -> str:
+    r"""TeX that was not escaped in JSON: "\frac" was read as a form feed and "rac"."""
+    text = text.replace("\f", "\\f").replace("\b", "\\b")
+    return re.sub(r"\t(?=(?:ext|imes|heta|an)(?![a-z]))", r"\\t", text)
 
 
 def _braced(text: str, start: int) -> str:

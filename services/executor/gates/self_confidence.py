@@ -20,7 +20,7 @@ INSTRUCTION: Final = (
 )
 _SCORES: Final = {1: 0.2, 2: 0.5, 3: 0.8, 4: 0.9, 5: 0.97}
 _MISSING: Final = 1
-_MARKS: Final = r"[ \t*_`#>~\[\]()\"'-]{0,12}"  # bounded, so that the patterns stay linear on any text
+_MARKS: Final = r"[ \t\r*_`#>~\[\]()\"'-]{0,12}"  # bounded, so that the patterns stay linear on any text
 _NUMBER: Final = (
     rf"CONFIDENCE(?:[ \t]+(?:LEVEL|SCORE|RATING))?{_MARKS}[:=\uFF1A]{_MARKS}([1-5])(?![\d.%])"
     rf"(?:[ \t]*(?:/|out of|of)[ \t]*5)?{_MARKS}\.?{_MARKS}"

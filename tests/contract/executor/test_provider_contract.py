@@ -1,0 +1,205 @@
+"""What every provider promises: the fake, and the OpenAI adapter against a real server on a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from services.executor.outcome import Answer, FailureKind, ProviderFailure
+from services.executor.providers.openai_chat import OpenAIChat
+from services.executor.providers.provider import FakeProvider, FakeStep, Provider, ProviderCall
+from spillway.chat import ChatRequest, FinishReason, Message, Role, Usage
+from spillway.routing import AnswerDelta
+
+CHAT = ChatRequest((Message.of(Role.USER, "Count to three."),))
+TEXT = "one, two, three"
+ANSWER = Answer(Message.of(Role.ASSISTANT, TEXT), FinishReason.STOP, Usage(5, 7), "m-1")
+CHUNK_CHARS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A provider, and how many of its calls the other side still works on."""
+
+    provider: Provider
+    in_flight: Callable[[], int]
+
+
+Make = Callable[[FakeStep], Awaitable[Subject]]
+
+
+def _call(timeout_s: float = 20.0) -> ProviderCall:
+    return ProviderCall("m", CHAT, timeout_s)
+
+
+@asynccontextmanager
+async def _server(step: FakeStep) -> AsyncIterator[tuple[str, Callable[[], int]]]:
+    """A plain HTTP/1.1 server that plays `step` at every request."""
+    open_calls: set[int] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        number = id(writer)
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+                length = int(head.split("content-length:")[1].split("\r\n")[0])
+                request = json.loads(await reader.readexactly(length))
+                open_calls.add(number)
+                if step.hang:
+                    await reader.read()  # until the client leaves
+                    return
+                body, kind = _body(step, stream=bool(request.get("stream")))
+                status = "200 OK" if isinstance(step.result, Answer) else "503 Service Unavailable"
+                cut = step.cut_after is not None
+                writer.write(
+                    f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\n"
+                    f"content-length: {len(body) + (100 if cut else 0)}\r\n\r\n".encode()
+                )
+                writer.write(body)
+                await writer.drain()
+                open_calls.discard(number)
+                if cut:
+                    return
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            open_calls.discard(number)
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        yield f"http://127.0.0.1:{port}/v1", lambda: len(open_calls)
+    finally:
+        server.close()
+
+
+def _body(step: FakeStep, *, stream: bool) -> tuple[bytes, str]:
+    if isinstance(step.result, ProviderFailure):
+        return b'{"error": {}}', "application/json"
+    text = step.result.message.text
+    usage = {"prompt_tokens": 5, "completion_tokens": 7}
+    if not stream:
+        choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+        return json.dumps({"model": "m-1", "choices": [choice], "usage": usage}).encode(), "application/json"
+    pieces = [text[i : i + step.chunk_chars] for i in range(0, len(text), step.chunk_chars)]
+    chunks: list[object] = [
+        {"model": "m-1", "choices": [{"delta": {"content": piece}}]} for piece in pieces[: step.cut_after]
+    ]
+    if step.cut_after is None:
+        chunks += [{"choices": [{"delta": {}, "finish_reason": "stop"}]}, {"choices": [], "usage": usage}]
+    lines = [f"data: {json.dumps(chunk)}\r\n\r\n" for chunk in chunks]
+    end = "data: [DONE]\r\n\r\n" if step.cut_after is None else ""
+    return (": hello\r\n\r\n" + "".join(lines) + end).encode(), "text/event-stream"
+
+
+@pytest.fixture(params=["fake", "openai"])
+async def make(request: pytest.FixtureRequest) -> AsyncIterator[Make]:
+    closers: list[Callable[[], Awaitable[object]]] = []
+
+    async def fake(step: FakeStep) -> Subject:
+        provider = FakeProvider({"m": [step]})
+        return Subject(provider, lambda: provider.in_flight)
+
+    async def openai(step: FakeStep) -> Subject:
+        context = _server(step)
+        url, in_flight = await context.__aenter__()
+        provider = OpenAIChat(url, api_key="k", connections_max=10, connect_timeout_s=5.0, answer_bytes_max=1_000_000)
+        closers.append(provider.close)
+        closers.append(lambda: context.__aexit__(None, None, None))
+        return Subject(provider, in_flight)
+
+    yield fake if request.param == "fake" else openai
+    for close in closers:
+        await close()
+
+
+async def test_a_call_gives_the_whole_answer(make: Make) -> None:
+    subject = await make(FakeStep(ANSWER))
+    assert await subject.provider.complete(_call()) == ANSWER
+
+
+async def test_a_stream_gives_the_text_in_pieces_and_then_the_whole_answer(make: Make) -> None:
+    subject = await make(FakeStep(ANSWER, chunk_chars=CHUNK_CHARS))
+    events = [event async for event in subject.provider.stream(_call())]
+    assert events[-1] == ANSWER
+    pieces = [event.text for event in events[:-1] if isinstance(event, AnswerDelta)]
+    assert len(pieces) == len(events) - 1 > 1
+    assert "".join(pieces) == TEXT
+
+
+async def test_a_failure_is_a_value(make: Make) -> None:
+    failure = ProviderFailure(FailureKind.ERROR, "PROVIDER_5XX", detail="HTTP 503")
+    subject = await make(FakeStep(failure))
+    assert await subject.provider.complete(_call()) == failure
+    assert [event async for event in subject.provider.stream(_call())] == [failure]
+
+
+async def test_the_time_of_a_call_is_bounded(make: Make) -> None:
+    subject = await make(FakeStep(ANSWER, hang=True))
+    result = await subject.provider.complete(_call(0.05))
+    assert isinstance(result, ProviderFailure)
+    assert (result.kind, result.error_reason, result.billable) == (FailureKind.TIMEOUT, "PROVIDER_TIMEOUT", True)
+    events = [event async for event in subject.provider.stream(_call(0.05))]
+    assert [event.kind for event in events if isinstance(event, ProviderFailure)] == [FailureKind.TIMEOUT]
+
+
+async def test_a_stream_that_is_cut_ends_with_a_failure(make: Make) -> None:
+    subject = await make(FakeStep(ANSWER, cut_after=2, chunk_chars=CHUNK_CHARS))
+    events = [event async for event in subject.provider.stream(_call())]
+    failure = events[-1]
+    assert isinstance(failure, ProviderFailure)
+    assert failure.error_reason == "PROVIDER_INTERRUPTED"
+    assert failure.billable
+    assert failure.output_chars == 2 * CHUNK_CHARS
+    assert len(events) == 3
+
+
+async def test_cancelling_ends_the_call_on_the_other_side(make: Make) -> None:
+    subject = await make(FakeStep(ANSWER, hang=True))
+    task = asyncio.create_task(subject.provider.complete(_call()))
+    await _until(lambda: subject.in_flight() == 1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await _until(lambda: subject.in_flight() == 0)
+
+
+async def test_cancelling_a_stream_ends_the_call_on_the_other_side(make: Make) -> None:
+    subject = await make(FakeStep(ANSWER, hang=True))
+
+    async def read() -> None:
+        async with aclosing(subject.provider.stream(_call())) as events:
+            async for _ in events:
+                pass
+
+    task = asyncio.create_task(read())
+    await _until(lambda: subject.in_flight() == 1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await _until(lambda: subject.in_flight() == 0)
+
+
+async def test_a_stream_may_be_left_early(make: Make) -> None:
+    subject = await make(FakeStep(ANSWER, chunk_chars=1))
+    async with aclosing(subject.provider.stream(_call())) as events:
+        assert await anext(events) == AnswerDelta(TEXT[0])
+    assert await subject.provider.complete(_call()) == ANSWER
+
+
+async def test_many_calls_at_once(make: Make) -> None:
+    subject = await make(FakeStep(ANSWER))
+    results = await asyncio.gather(*(subject.provider.complete(_call()) for _ in range(30)))
+    assert results == [ANSWER] * 30
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.005)
