@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import grpc
@@ -94,8 +94,12 @@ async def test_a_stream_from_the_cache_and_a_refusal_say_so_on_their_spans(tmp_p
         async def trace(request: api.CompleteRequest, trace_id: str, spans_min: int) -> tuple[grpc.StatusCode, Span]:
             metadata = (("traceparent", f"00-{trace_id}-{SPAN_ID}-01"),)
             call = stub.StreamComplete(api.StreamCompleteRequest(request=request), metadata=metadata, timeout=30)
-            code = await call.code()
-            return code, await asyncio.to_thread(receiver.tree, trace_id, spans_min=spans_min, parent_id=SPAN_ID)
+            with suppress(grpc.aio.AioRpcError):
+                async for _ in call:
+                    pass
+            return await call.code(), await asyncio.to_thread(
+                receiver.tree, trace_id, spans_min=spans_min, parent_id=SPAN_ID
+            )
 
         answered, from_cache = await trace(asking(), "1" * 32, 2)
         code, refused = await trace(asking(pinned_target="nowhere", request_id="r2"), "2" * 32, 1)
