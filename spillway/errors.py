@@ -93,7 +93,6 @@ _BY_CODE: dict[grpc.StatusCode, type[RequestError]] = {
     grpc.StatusCode.CANCELLED: CancelledCallError,
 }
 _BY_REASON: dict[str, type[RequestError]] = {
-    "MESSAGE_TOO_LARGE": InvalidRequestError,
     "STREAM_INTERRUPTED": InterruptedStreamError,
 }
 
@@ -101,6 +100,8 @@ _BY_REASON: dict[str, type[RequestError]] = {
 def error_for(failure: Failure, *, stream_begun: bool = False) -> RequestError:
     """The error to raise for a failure. With `stream_begun`, a lost connection is an interrupted stream."""
     kind = _BY_REASON.get(failure.reason) or _BY_CODE.get(failure.code, ServerError)
+    if failure.is_too_large:
+        kind = InvalidRequestError
     if kind is UnavailableError and stream_begun:
         kind = InterruptedStreamError
     return kind(failure)

@@ -19,6 +19,8 @@ __all__ = ["DETAILS_KEY", "ERROR_DOMAIN", "Failure", "read_failure"]
 
 DETAILS_KEY = "grpc-status-details-bin"
 ERROR_DOMAIN = "spillway.dev"
+# grpc-core's own wording; it refuses such messages and metadata before any interceptor sees them.
+_TOO_LARGE_TEXTS = ("larger than max", "metadata size exceeds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,13 @@ class Failure:
     message: str = ""
     violations: tuple[tuple[str, str], ...] = ()
     retry_after_s: float | None = None
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether a message was larger than one side takes. gRPC refuses it by itself, without our details."""
+        return self.reason == "MESSAGE_TOO_LARGE" or (
+            self.code is grpc.StatusCode.RESOURCE_EXHAUSTED and any(text in self.message for text in _TOO_LARGE_TEXTS)
+        )
 
 
 def read_failure(rpc_error: grpc.RpcError) -> Failure:

@@ -20,16 +20,17 @@ protos/spillway/v1/error.proto says.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2  # type: ignore[import-untyped]
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
-from spillway.wire import duration_from_proto, duration_to_proto
+from spillway.failure import DETAILS_KEY, ERROR_DOMAIN, Failure, read_failure
+from spillway.wire import duration_to_proto
 
 __all__ = [
     "ERROR_DOMAIN",
@@ -46,16 +47,11 @@ __all__ = [
     "from_rpc_error",
 ]
 
-ERROR_DOMAIN: Final = "spillway.dev"
 # A client refuses trailing metadata above 8 KiB by default; these bounds keep an error below 5 KiB.
 VIOLATIONS_MAX: Final = 12
 _VIOLATION_CHARS_MAX: Final = 128
-_DETAILS_KEY: Final = "grpc-status-details-bin"
 # A longer wait than this is no advice.
 _RETRY_AFTER_S_MAX: Final = 86_400.0
-# grpc-core's own wording; it refuses such messages and metadata before any interceptor sees them.
-_TOO_LARGE_TEXTS: Final = ("larger than max", "metadata size exceeds")
-_CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 
 Violations = tuple[tuple[str, str], ...]
 
@@ -100,7 +96,7 @@ class SpillwayError(Exception):
         if self.retry_after_s is not None and math.isfinite(self.retry_after_s):
             retry_after_s = min(max(self.retry_after_s, 0.0), _RETRY_AFTER_S_MAX)
             _pack(status, error_details_pb2.RetryInfo(retry_delay=duration_to_proto(retry_after_s)))
-        details: tuple[str, str | bytes] = (_DETAILS_KEY, status.SerializeToString())
+        details: tuple[str, str | bytes] = (DETAILS_KEY, status.SerializeToString())
         if self.code is grpc.StatusCode.UNAVAILABLE:
             return (details, ("grpc-retry-pushback-ms", "-1"))
         return (details,)
@@ -188,59 +184,38 @@ def from_rpc_error(error: grpc.RpcError) -> SpillwayError:
     An error that a Spillway service made keeps its code, reason, public text, violations and retry time. What gRPC
     itself says (addresses, sizes) becomes `detail`, behind constant public text.
     """
-    call = error if isinstance(error, grpc.aio.AioRpcError) else None
-    code = call.code() if call is not None else grpc.StatusCode.UNKNOWN
-    text = (call.details() or "") if call is not None else type(error).__name__
-    metadata = call.trailing_metadata() if call is not None else None
-    known = _from_details(tuple(metadata) if metadata is not None else ())
-    return known if known is not None else _from_code(code, text)
+    if not isinstance(error, grpc.aio.AioRpcError):
+        return Internal(detail=f"UNKNOWN: {type(error).__name__}")
+    failure = read_failure(error)
+    if not failure.reason:
+        return _from_code(failure)
+    return SpillwayError(
+        failure.code,
+        failure.reason,
+        failure.message,
+        violations=failure.violations,
+        retry_after_s=failure.retry_after_s,
+    )
 
 
-def _from_code(code: grpc.StatusCode, text: str) -> SpillwayError:
-    match code:
+def _from_code(failure: Failure) -> SpillwayError:
+    """What gRPC itself says, behind constant public text."""
+    match failure.code:
         case grpc.StatusCode.UNAVAILABLE:
-            return Unavailable(detail=text)
+            return Unavailable(detail=failure.message)
         case grpc.StatusCode.DEADLINE_EXCEEDED:
-            return DeadlineExceeded(detail=text)
-        case grpc.StatusCode.RESOURCE_EXHAUSTED if any(known in text for known in _TOO_LARGE_TEXTS):
-            return SpillwayError(code, "MESSAGE_TOO_LARGE", "the message is too large", detail=text)
+            return DeadlineExceeded(detail=failure.message)
+        case grpc.StatusCode.RESOURCE_EXHAUSTED if failure.is_too_large:
+            return SpillwayError(failure.code, "MESSAGE_TOO_LARGE", "the message is too large", detail=failure.message)
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
-            return Overloaded(detail=text)
+            return Overloaded(detail=failure.message)
         case grpc.StatusCode.UNIMPLEMENTED:
             return NotImplementedYet("the method")
         case _:
-            return Internal(detail=f"{code.name}: {text}")
-
-
-def _from_details(metadata: Sequence[tuple[str, str | bytes]]) -> SpillwayError | None:
-    """The error in the status details; None when there is none of ours."""
-    raw = next((value for key, value in metadata if key == _DETAILS_KEY), None)
-    if not isinstance(raw, bytes):
-        return None
-    info, bad, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
-    try:
-        status = Status.FromString(raw)
-        found = {message.DESCRIPTOR.name for message in (info, bad, retry) if _unpack(status.details, message)}
-    except DecodeError:
-        return None
-    code = _CODES.get(status.code)
-    if info.domain != ERROR_DOMAIN or code is None or code is grpc.StatusCode.OK:
-        return None
-    return SpillwayError(
-        code,
-        info.reason,
-        status.message,
-        violations=[(violation.field, violation.description) for violation in bad.field_violations],
-        retry_after_s=duration_from_proto(retry.retry_delay) if "RetryInfo" in found else None,
-    )
+            return Internal(detail=f"{failure.code.name}: {failure.message}")
 
 
 def _pack(status: Status, message: Message) -> None:
     packed = AnyMessage()
     packed.Pack(message)
     status.details.append(packed)
-
-
-def _unpack(details: Iterable[AnyMessage], message: Message) -> bool:
-    """Fills `message` from the first detail of its type."""
-    return any(detail.Unpack(message) for detail in details)

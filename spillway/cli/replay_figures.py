@@ -146,7 +146,7 @@ def figures(task: str, routed: Sequence[Result], flagship: Sequence[Result] | No
         cost_nanousd=cost,
         flagship_cost_nanousd=flagship_cost,
         savings=1 - cost / flagship_cost if flagship_cost else None,
-        tier_mix=dict(sorted(Counter(result.tier for result in routed if result.tier).items())),
+        tier_mix=dict(Counter(result.tier for result in routed if result.tier).most_common()),
         escalation_rate=sum(result.escalations > 0 for result in routed) / count,
         fallbacks=sum(result.fallbacks for result in routed),
         cache_hits=sum(result.hit for result in routed),
