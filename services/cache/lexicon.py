@@ -92,7 +92,8 @@ SYNONYMS = _groups("""
     delete/remove/erase show/display make/create/build fix/repair/solve/resolve mistake/error bug/error
     car/automobile phone/telephone movie/film kid/child doctor/physician picture/photo/image app/application
     mean/meaning/definition/define cost/price/charge get/obtain use/utilize/utilise difference/distinction
-    explain/describe find/locate city/town job/occupation learn/study way/method/approach reason/why
+    explain/describe someone/somebody anyone/anybody everyone/everybody website/site color/colour
+    favorite/favourite find/locate city/town job/occupation learn/study way/method/approach reason/why
 """)
 """Words that may stand in each other's place; each maps to the first of its group."""
 
@@ -139,7 +140,7 @@ DIRECTIONAL_WORDS = word_set("""
 """)
 """Words around which the order of the other words carries the meaning."""
 
-GENITIVE_WORDS = frozenset({"of", "for", "in"})
+GENITIVE_WORDS = frozenset({"of"})
 """Of these, the ones that the order alone may replace: "symptoms of a cold", "cold symptoms"."""
 
 FUNCTION_WORDS = word_set("""

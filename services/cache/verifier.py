@@ -19,6 +19,7 @@ from services.cache.lexicon import (
     ANTONYMS,
     CONFUSABLES,
     DIRECTIONAL_WORDS,
+    FUNCTION_WORDS,
     GENITIVE_WORDS,
     NEGATING_PREFIXES,
     NEGATIONS,
@@ -38,7 +39,7 @@ TYPO_CHARS_MIN = 6
 """Shorter words one letter apart are different words too often."""
 
 EXTRA_WORDS_MAX = 0
-"""Content words that one text may have beyond the other. Each could narrow the question."""
+"""Content words that one text may have beyond the other, repetitions included. Each could narrow the question."""
 
 _PREFIXED_CHARS_MIN = 4
 _STRONG_QUESTIONS_EXEMPT = frozenset({"what", "how"})
@@ -139,8 +140,11 @@ def _antonyms(a: Reading, b: Reading) -> str:
     words_a, words_b = set(a.words), set(b.words)
     for word in sorted(words_a & _OPPOSITES.keys()):
         for other in sorted(_OPPOSITES[word]):
-            sides_b = (word in words_b, other in words_b)
-            if any(sides_b) and sides_b != (True, other in words_a):
+            sides_a, sides_b = (True, other in words_a), (word in words_b, other in words_b)
+            exchanged = sides_a == (True, False) and sides_b == (False, True)
+            # "to" is everywhere: it counts only where it stands instead of "from", not where a "from" is added.
+            added = any(sides_b) and sides_a != sides_b and not {word, other} <= FUNCTION_WORDS
+            if exchanged or added:
                 return f'"{min(word, other)}" and "{max(word, other)}" are exchanged'
     return ""
 
@@ -179,10 +183,8 @@ def _exchanged_words(a: Reading, b: Reading) -> str:
             only_b.remove(match)
     if only_a and only_b:
         return f"{len(only_a)} and {len(only_b)} words stand in each other's place"
-    # What one text lacks altogether may still be there as a repetition, an inflection or a synonym.
-    extra = [w for w in only_a if not any(_same_word(w, o) for o in b.words)]
-    extra += [w for w in only_b if not any(_same_word(w, o) for o in a.words)]
-    return f"{len(extra)} words narrow only one question" if len(extra) > EXTRA_WORDS_MAX else ""
+    extra = len(only_a) + len(only_b)
+    return f"{extra} words narrow only one question" if extra > EXTRA_WORDS_MAX else ""
 
 
 def _order(a: Reading, b: Reading) -> str:
