@@ -67,8 +67,8 @@ def _verdict(mix: Figures, flagship: str) -> Text:
     text = Text(f"{percent(mix.savings)} cheaper than {flagship or 'the flagship'} alone", style="bold")
     difference = mix.accuracy_difference
     if difference is not None:
-        text.append(f", accuracy {difference.value * 100:+.1f} points", style="bold")
-        text.append(f" (95 %: {difference.low * 100:+.1f} to {difference.high * 100:+.1f})")
+        text.append(f", accuracy {difference.value * 100:+.2f} points", style="bold")
+        text.append(f" (95 %: {difference.low * 100:+.2f} to {difference.high * 100:+.2f})")
     if mix.flagship_accuracy is None:
         text.append(" by the suite's own estimate; the flagship was not called")
     if mix.errors:
