@@ -24,7 +24,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from services.runtime import document, references
-from services.runtime.document import Document, Place, Problem
+from services.runtime.document import Document, Place, Problem, path_text
 from spillway.settings import Settings
 
 __all__ = ["ConfigError", "Loaded", "SecretError", "load", "read_secret"]
@@ -92,11 +92,14 @@ def _validated(read: Document) -> Settings | None:
     if read.data is None:
         return None
     settings: Settings | None = None
+    unread = {problem.path for problem in read.problems}
     try:
         settings = Settings.model_validate(read.data)
     except ValidationError as error:
         for wrong in error.errors(include_url=False, include_input=False, include_context=False):
-            read.add(_place(read.data, wrong["loc"]), wrong["msg"])
+            place = _place(read.data, wrong["loc"])
+            if path_text(place) not in unread:  # what could not be read has no value to complain of
+                read.add(place, wrong["msg"])
     references.check(read)
     return settings
 

@@ -1,0 +1,309 @@
+"""Reading spillway.yaml: everything that is wrong is said at once, with its place."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from services.runtime import config
+from services.runtime.config import ConfigError, SecretError, load, read_secret
+from services.runtime.document import BYTES_MAX, Problem, parse
+from spillway.settings import SelfConfidenceGate
+
+GOOD = """\
+providers:
+  p: {base_url: "http://127.0.0.1:1/v1"}
+tiers:
+  - name: simple
+    targets:
+      - {name: a, provider: p, model: m, price: {input_usd_per_mtok: 1, output_usd_per_mtok: 2}}
+  - name: complex
+    targets:
+      - {name: b, provider: p, model: m, price: {input_usd_per_mtok: 1, output_usd_per_mtok: 2}}
+"""
+
+
+def problems(folder: Path, text: str | bytes, environment: dict[str, str] | None = None) -> dict[str, tuple[int, str]]:
+    """What is wrong, by path: line and messages."""
+    path = folder / "spillway.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ConfigError) as caught:
+        load(path, environment or {})
+    for problem in caught.value.problems:
+        assert str(problem) in str(caught.value)
+    found: dict[str, tuple[int, str]] = {}
+    for problem in caught.value.problems:
+        before = found[problem.path][1] + "; " if problem.path in found else ""
+        found[problem.path] = (problem.line, before + problem.message)
+    return found
+
+
+def good(folder: Path, text: str, environment: dict[str, str] | None = None) -> config.Loaded:
+    path = folder / "spillway.yaml"
+    path.write_text(text)
+    return load(path, environment or {})
+
+
+def test_the_default_file_is_good_without_any_variable() -> None:
+    loaded = load(Path(str(config._DEFAULT)), {})
+    settings = loaded.settings
+    assert [tier.name for tier in settings.tiers] == ["simple", "medium", "complex"]
+    assert [tier.targets[0].name for tier in settings.tiers] == ["small-1", "mid-1", "flagship-1"]
+    assert [tier.targets[0].model for tier in settings.tiers] == ["gpt-4.1-nano", "gpt-4.1-mini", "gpt-4.1"]
+    assert [tier.gates for tier in settings.tiers[:2]] == [
+        [SelfConfidenceGate(kind="self_confidence", threshold=3)]
+    ] * 2
+    assert settings.flagship_target.name == "flagship-1"
+    assert settings.services.executor.listen == settings.services.executor.target == "127.0.0.1:50054"
+    assert settings.telemetry.otlp_endpoint == ""
+
+
+def test_the_default_file_follows_its_variables() -> None:
+    environment = {
+        "OPENAI_BASE_URL": "http://127.0.0.1:11434/v1",
+        "SPILLWAY_SIMPLE_MODEL": "llama3.2",
+        "SPILLWAY_CACHE_LISTEN": "0.0.0.0:1",
+        "SPILLWAY_CACHE_TARGET": "dns:///cache:1",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://jaeger:4317",
+    }
+    settings = load(Path(str(config._DEFAULT)), environment).settings
+    assert settings.providers["default"].base_url == "http://127.0.0.1:11434/v1"
+    assert settings.tiers[0].targets[0].model == "llama3.2"
+    assert (settings.services.cache.listen, settings.services.cache.target) == ("0.0.0.0:1", "dns:///cache:1")
+    assert settings.telemetry.otlp_endpoint == "http://jaeger:4317"
+
+
+def test_the_file_is_found_by_argument_then_variable_then_folder_then_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load(None, {}).path.name == "default.yaml"
+    (tmp_path / "spillway.yaml").write_text(GOOD)
+    assert load(None, {}).path == Path("spillway.yaml")
+    named = tmp_path / "named.yaml"
+    named.write_text(GOOD)
+    assert load(None, {"SPILLWAY_CONFIG": str(named)}).path == named
+    assert load(Path("spillway.yaml"), {"SPILLWAY_CONFIG": str(named)}).path == Path("spillway.yaml")
+
+
+def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        load(tmp_path / "none.yaml", {})
+
+
+def test_the_version_is_of_the_values_and_not_of_their_spelling(tmp_path: Path) -> None:
+    first = good(tmp_path, GOOD)
+    assert len(first.version) == 12
+    assert int(first.version, 16) >= 0
+    assert good(tmp_path, "# a remark\n" + GOOD + "version: 1\n").version == first.version
+    assert good(tmp_path, GOOD + "flagship: a\n").version != first.version
+
+
+def test_errors_of_type_and_of_reference_come_together_with_path_and_line(tmp_path: Path) -> None:
+    text = """\
+providers:
+  p: {base_url: "ftp://nowhere"}
+tiers:
+  - name: simple
+    targets:
+      - {name: a, provider: p, model: m, price: {input_usd_per_mtok: 1, output_usd_per_mtok: 2}}
+      - {name: b, provider: q, model: m, price: {input_usd_per_mtok: -1, output_usd_per_mtok: 2}}
+    gates:
+      - {kind: agreement, second_target: z, normaliser: auto}
+      - {kind: rules, must_match: ["(", "fine"], chars_min: 5, chars_max: 3}
+      - {kind: juggling}
+  - name: simple
+    targets:
+      - {name: a, provider: p, model: m, price: {input_usd_per_mtok: 1}}
+flagship: nobody
+policy:
+  bypass_tier: nowhere
+  start_tier: {simple: nope, easy: simple}
+  rules:
+    - name: one
+      when: {}
+      then: {target: gone, tier_floor: low, tier_ceiling: high}
+    - name: one
+      when: {has_tools: maybe}
+      then: {start_tier: top}
+cache:
+  store: redis
+limits:
+  drain_s: a while
+"""
+    found = problems(tmp_path, text)
+    lines = {path: line for path, (line, _) in found.items()}
+    assert lines == {
+        "providers.p.base_url": 2,
+        "tiers[0].targets[1].provider": 7,
+        "tiers[0].targets[1].price.input_usd_per_mtok": 7,
+        "tiers[0].gates[0].second_target": 9,
+        "tiers[0].gates[0].normaliser": 9,
+        "tiers[0].gates[1].must_match[0]": 10,
+        "tiers[0].gates[1].chars_max": 10,
+        "tiers[0].gates[2]": 11,
+        "tiers[1].name": 12,
+        "tiers[1].targets[0].name": 14,
+        "tiers[1].targets[0].price.output_usd_per_mtok": 14,
+        "flagship": 15,
+        "policy.bypass_tier": 17,
+        "policy.start_tier.simple": 18,
+        "policy.start_tier.easy": 18,
+        "policy.rules[0].then.target": 22,
+        "policy.rules[0].then.tier_floor": 22,
+        "policy.rules[0].then.tier_ceiling": 22,
+        "policy.rules[1]": 23,
+        "policy.rules[1].name": 23,
+        "policy.rules[1].when.has_tools": 24,
+        "policy.rules[1].then.start_tier": 25,
+        "cache.redis_url": 26,
+        "limits.drain_s": 29,
+    }
+    assert found["tiers[0].targets[1].provider"][1] == "there is no provider 'q'"
+    assert found["policy.rules[1]"][1] == "can never match: the rule in line 20 has no condition"
+    assert "line 4" in found["tiers[1].name"][1]
+
+
+def test_a_second_target_of_another_tier_is_an_error(tmp_path: Path) -> None:
+    text = GOOD.replace("  - name: complex", "    gates: [{kind: agreement, second_target: b}]\n  - name: complex")
+    assert list(problems(tmp_path, text)) == ["tiers[0].gates[0].second_target"]
+    good(tmp_path, text.replace("second_target: b", "second_target: a"))
+
+
+def test_a_floor_above_the_ceiling_of_a_rule_is_an_error(tmp_path: Path) -> None:
+    rule = "policy: {rules: [{name: r, when: {has_tools: true}, then: {tier_floor: complex, tier_ceiling: simple}}]}\n"
+    assert list(problems(tmp_path, GOOD + rule)) == ["policy.rules[0].then.tier_ceiling"]
+
+
+def test_a_last_rule_without_a_condition_is_fine(tmp_path: Path) -> None:
+    rules = "[{name: r, when: {has_tools: true}, then: {target: a}}, {name: s, when: {}, then: {target: b}}]"
+    assert len(good(tmp_path, f"{GOOD}policy: {{rules: {rules}}}\n").settings.policy.rules) == 2
+
+
+def test_a_key_given_twice_is_an_error_with_both_lines(tmp_path: Path) -> None:
+    found = problems(tmp_path, GOOD + "flagship: a\nflagship: b\n")
+    assert found == {"flagship": (11, "is given twice, first in line 10")}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("${MODEL}", "from-env"),
+        ("${MODEL:-fallback}", "from-env"),
+        ("${NONE:-fallback}", "fallback"),
+        ("${EMPTY:-fallback}", "fallback"),
+        ("a-${MODEL}-${NONE:-b}", "a-from-env-b"),
+        ("$${MODEL}", "${MODEL}"),
+        ("cost$", "cost$"),
+    ],
+)
+def test_variables_are_filled_in(tmp_path: Path, text: str, value: str) -> None:
+    environment = {"MODEL": "from-env", "EMPTY": ""}
+    loaded = good(tmp_path, GOOD.replace("model: m", f'model: "{text}"', 1), environment)
+    assert loaded.settings.tiers[0].targets[0].model == value
+
+
+def test_a_variable_may_hold_a_number(tmp_path: Path) -> None:
+    loaded = good(tmp_path, GOOD + "telemetry: {sample_ratio: '${RATIO:-0.25}'}\n")
+    assert loaded.settings.telemetry.sample_ratio == 0.25
+
+
+def test_a_variable_that_is_not_set_is_an_error_where_it_stands(tmp_path: Path) -> None:
+    found = problems(tmp_path, GOOD.replace("model: m", 'model: "${NOT_SET}"', 1))
+    line, message = found["tiers[0].targets[0].model"]
+    assert line == 6
+    assert "NOT_SET" in message
+
+
+def test_what_a_variable_holds_is_not_read_as_yaml(tmp_path: Path) -> None:
+    loaded = good(tmp_path, GOOD.replace("model: m", 'model: "${MODEL}"', 1), {"MODEL": "x, price: {}\n${MODEL} # y"})
+    assert loaded.settings.tiers[0].targets[0].model == "x, price: {}\n${MODEL} # y"
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (b"", "the file is empty"),
+        (b"\xff\xfe", "not UTF-8"),
+        (b"a: [", "no YAML"),
+        (b"a: 1\n---\nb: 2\n", "no YAML"),
+        (b"a\x00: 1", "no YAML"),
+        (b"[" * 100_000, "levels deep"),
+        (b"{a: " * 40 + b"1" + b"}" * 40, "levels deep"),
+        (b"a: !!python/object/apply:os.system ['true']\n", "has a tag"),
+        (b"a: !!binary aGk=\n", "has a tag"),
+        (b"a: &x {b: 1}\nc: {<<: *x}\n", "has a key that is not text"),
+        (b"1: a\n", "has a key that is not text"),
+        (b"? [a]\n: b\n", "has a key that is not text"),
+        (b"a: &a [*a]\n", "levels deep"),
+        (b"just text", "should be a valid dictionary"),
+        (b"#" + b"x" * BYTES_MAX, "larger than"),
+    ],
+)
+def test_a_file_that_is_no_plain_yaml_is_refused(tmp_path: Path, raw: bytes, message: str) -> None:
+    assert any(message in text for _, text in problems(tmp_path, raw).values())
+
+
+def test_a_bomb_of_aliases_ends_early(tmp_path: Path) -> None:
+    levels = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    levels += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]
+    found = problems(tmp_path, "\n".join(levels))
+    assert any("values" in message for _, message in found.values())
+
+
+def test_an_alias_used_once_is_fine(tmp_path: Path) -> None:
+    text = GOOD.replace("price: {", "price: &price {", 1) + "flagship: b\n"
+    head, _, tail = text.rpartition("price: {input_usd_per_mtok: 1, output_usd_per_mtok: 2}")
+    text = f"{head}price: *price{tail}"
+    assert good(tmp_path, text).settings.tiers[1].targets[0].price.output_usd_per_mtok == 2
+
+
+def test_the_number_of_reported_problems_is_bounded() -> None:
+    document = parse(b"a: 1", {})
+    for i in range(1_000):
+        document.add(("a", i), "is wrong")
+    assert len(document.problems) == 100
+    assert document.problems[0] == Problem(1, "a[0]", "is wrong")
+
+
+def test_a_secret_comes_from_its_file_before_its_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOY_KEY", " from-env ")
+    file = tmp_path / "key"
+    file.write_text("from-file\n")
+    assert read_secret("TOY_KEY", str(file)) == "from-file"
+    assert read_secret("TOY_KEY", "") == "from-env"
+    assert read_secret("", "") == ""
+
+
+def test_a_secret_that_is_named_but_missing_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TOY_KEY", raising=False)
+    with pytest.raises(SecretError, match="TOY_KEY"):
+        read_secret("TOY_KEY", "")
+    with pytest.raises(SecretError, match="cannot be read"):
+        read_secret("", str(tmp_path / "none"))
+    (tmp_path / "empty").write_text("\n")
+    with pytest.raises(SecretError, match="is empty"):
+        read_secret("", str(tmp_path / "empty"))
+
+
+def test_the_command_line_publishes_the_schema_and_checks_files(tmp_path: Path) -> None:
+    def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "services.runtime.config", *arguments], capture_output=True, text=True, check=False
+        )
+
+    schema = json.loads(command("schema").stdout)
+    assert schema["properties"]["tiers"]["maxItems"] == 8
+    assert schema["additionalProperties"] is False
+    path = tmp_path / "spillway.yaml"
+    path.write_text(GOOD + "flagship: none\n")
+    bad = command("check", str(path))
+    assert bad.returncode == 2
+    assert "line 10: flagship: there is no target 'none'" in bad.stderr
+    path.write_text(GOOD)
+    assert command("check", str(path)).returncode == 0
+    assert json.loads(command("show", str(path)).stdout)["limits"]["concurrent_rpcs_max"] == 256
