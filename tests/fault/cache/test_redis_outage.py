@@ -1,0 +1,188 @@
+"""Redis killed, frozen and restarted: lookups go on as misses, cost next to nothing, and recover by themselves."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from services.cache.answer_store import StoreUnavailableError
+from services.cache.answer_store_redis import PAUSE_S, RedisStore
+from services.cache.entry import Scope, Selector
+from services.cache.semantic_cache import SemanticCache, StoreResult
+from services.runtime.clock import FakeClock, SystemClock
+from spillway.routing import CacheKind, TaskType
+from tests.support.cache_parts import answer, cache_over, chat, embedding, eventually, policy
+from tests.support.redis_server import RedisServer
+
+ACME = Scope("acme")
+ON, ON_TOO = "How do I turn on the heater?", "how can I turn on the heater"
+TIMEOUT_S = 0.5  # far above what a busy test machine needs, far below redis-py's own patience
+
+
+@pytest.fixture
+async def cache(redis_server: RedisServer) -> AsyncIterator[SemanticCache]:
+    made = cache_over(
+        RedisStore(redis_server.url, timeout_s=TIMEOUT_S, clock=SystemClock()),
+        SystemClock(),
+        rules=policy(lookup_s=TIMEOUT_S + 0.005),
+    )
+    await made.start()
+    yield made
+    await made.close()
+
+
+async def put(cache: SemanticCache, text: str = ON) -> StoreResult:
+    stored = await cache.store(ACME, chat(text), answer(), embedding=embedding("heater"), task_type=TaskType.OTHER)
+    return stored.result
+
+
+async def kind(cache: SemanticCache, text: str = ON) -> CacheKind:
+    found = await cache.lookup(ACME, chat(text), embedding=embedding("heater"), task_type=TaskType.OTHER)
+    return found.outcome.kind
+
+
+async def until_stored(cache: SemanticCache) -> None:
+    async def stored() -> bool:
+        return await put(cache) is StoreResult.STORED
+
+    await eventually(stored, what="the store takes answers again")
+
+
+async def test_a_killed_redis_makes_lookups_unavailable_and_stores_dropped(
+    cache: SemanticCache, redis_server: RedisServer
+) -> None:
+    assert await put(cache) is StoreResult.STORED
+    redis_server.kill()
+    assert [await kind(cache, text) for text in (ON, ON_TOO, "other")] == [CacheKind.UNAVAILABLE] * 3
+    assert await put(cache) is StoreResult.UNAVAILABLE
+    stats = cache.stats()
+    assert (stats.unavailable, stats.dropped) == (3, 1)
+
+
+async def test_a_restarted_redis_is_used_again_without_help(cache: SemanticCache, redis_server: RedisServer) -> None:
+    assert await put(cache) is StoreResult.STORED
+    redis_server.kill()
+    assert await kind(cache) is CacheKind.UNAVAILABLE
+    redis_server.start()
+
+    async def missed() -> bool:
+        return await kind(cache) is CacheKind.MISS  # it came back empty
+
+    await eventually(missed, what="lookups reach Redis again")
+
+    async def forgotten() -> bool:
+        return cache.stats().indexed_entries == 0
+
+    await eventually(forgotten, what="the index forgets what Redis lost")
+    await until_stored(cache)
+    assert await kind(cache) is CacheKind.EXACT_HIT
+    assert await kind(cache, ON_TOO) is CacheKind.SEMANTIC_HIT
+
+
+async def test_a_frozen_redis_makes_lookups_unavailable_until_it_thaws(
+    cache: SemanticCache, redis_server: RedisServer
+) -> None:
+    assert await put(cache) is StoreResult.STORED
+    redis_server.freeze()
+    try:
+        assert [await kind(cache, text) for text in (ON, ON_TOO, "other")] == [CacheKind.UNAVAILABLE] * 3
+    finally:
+        redis_server.thaw()
+
+    async def exact_hit() -> bool:
+        return await kind(cache) is CacheKind.EXACT_HIT
+
+    await eventually(exact_hit, what="the entry is found again")
+    assert await kind(cache, ON_TOO) is CacheKind.SEMANTIC_HIT
+
+
+async def test_answers_after_a_thaw_belong_to_their_questions(cache: SemanticCache, redis_server: RedisServer) -> None:
+    """A connection whose call timed out must not hand a late reply to the next call."""
+    texts = [f"question {number}" for number in range(5)]
+    for text in texts:
+        await cache.store(ACME, chat(text), answer(f"answer to {text}"))
+    redis_server.freeze()
+    try:
+        assert await kind(cache, texts[0]) is CacheKind.UNAVAILABLE
+    finally:
+        redis_server.thaw()
+
+    async def well() -> bool:
+        return await kind(cache, texts[0]) is CacheKind.EXACT_HIT
+
+    await eventually(well, what="lookups reach Redis again")
+    for text in texts:
+        found = await cache.lookup(ACME, chat(text))
+        assert found.answer == answer(f"answer to {text}")
+
+
+async def test_what_another_replica_stored_during_an_interruption_is_caught_up(
+    cache: SemanticCache, redis_server: RedisServer
+) -> None:
+    with redis_server.client() as client:
+        client.config_set("timeout", 0)
+        client.client_kill_filter(_type="normal", skipme=True)  # every connection of the replica breaks
+    other = cache_over(RedisStore(redis_server.url, timeout_s=10.0, clock=SystemClock()), SystemClock())
+    assert await put(other) is StoreResult.STORED
+
+    async def semantic_hit() -> bool:
+        return await kind(cache, ON_TOO) is CacheKind.SEMANTIC_HIT
+
+    await eventually(semantic_hit, what="the change arrives after the reconnection")
+    await other.close()
+
+
+async def test_a_replica_that_starts_without_redis_serves_cold_and_warms_up_later(redis_server: RedisServer) -> None:
+    redis_server.kill()
+    late = cache_over(RedisStore(redis_server.url, timeout_s=TIMEOUT_S, clock=SystemClock()), SystemClock())
+    await late.start()
+    assert await kind(late) is CacheKind.UNAVAILABLE
+    redis_server.start()
+    other = cache_over(RedisStore(redis_server.url, timeout_s=10.0, clock=SystemClock()), SystemClock())
+    assert await put(other) is StoreResult.STORED
+
+    async def semantic_hit() -> bool:
+        return await kind(late, ON_TOO) is CacheKind.SEMANTIC_HIT
+
+    await eventually(semantic_hit, what="the late replica warms up")
+    await late.close()
+    await other.close()
+
+
+async def test_during_the_pause_redis_is_not_asked_and_after_it_once(redis_server: RedisServer) -> None:
+    clock = FakeClock()
+    store = RedisStore(redis_server.url, timeout_s=TIMEOUT_S, clock=clock)
+    cache = cache_over(store, clock, rules=policy(lookup_s=TIMEOUT_S + 0.005))
+    assert (await cache.lookup(ACME, chat(ON))).outcome.kind is CacheKind.MISS
+    redis_server.kill()
+    assert (await cache.lookup(ACME, chat(ON))).outcome.kind is CacheKind.UNAVAILABLE
+    redis_server.start()  # it is back, but by the clock the pause is not over: nobody asks
+    for _ in range(20):
+        assert (await cache.lookup(ACME, chat(ON))).outcome.kind is CacheKind.UNAVAILABLE
+    with redis_server.client() as client:
+        asked = client.info("commandstats").get("cmdstat_hmget", {"calls": 0})["calls"]
+    assert asked == 0
+    clock.advance(PAUSE_S)
+    assert (await cache.lookup(ACME, chat(ON))).outcome.kind is CacheKind.MISS
+    await cache.close()
+
+
+async def test_an_invalidation_without_redis_is_an_error_that_may_be_retried(
+    cache: SemanticCache, redis_server: RedisServer
+) -> None:
+    assert await put(cache) is StoreResult.STORED
+    redis_server.kill()
+    with pytest.raises(StoreUnavailableError):
+        await cache.invalidate(Selector(tenant="acme"), dry_run=False)
+
+
+async def test_a_redis_that_is_full_drops_answers_and_still_serves_what_it_has(
+    cache: SemanticCache, redis_server: RedisServer
+) -> None:
+    assert await put(cache) is StoreResult.STORED
+    with redis_server.client() as client:
+        client.config_set("maxmemory-policy", "noeviction")
+        client.config_set("maxmemory", 1)
+    assert await put(cache, "another question") is StoreResult.UNAVAILABLE
+    assert await kind(cache) is CacheKind.EXACT_HIT
