@@ -33,6 +33,12 @@ __all__ = ["load_examples"]
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "services" / "classifier" / "data"
 COMPLEXITY_ORDER = tuple(Complexity)
+DATA_NOTE = (
+    "Both files were written for this project by the same author, so expect less on real traffic. The heuristics' "
+    "constants and keywords were set by hand with the examples in view, which flatters cross-validation. The held-out "
+    "prompts were written after the heuristics were frozen; no word and no constant was changed after their figures "
+    "were seen."
+)
 
 
 def load_examples(path: Path, encoder: Encoder) -> Dataset:
@@ -94,7 +100,7 @@ def main(arguments: Sequence[str]) -> int:
         "data": {
             "examples": {"file": options.examples.name, "rows": len(data), "sha256": sha256_of(options.examples)},
             "heldout": {"file": options.heldout.name, "rows": len(heldout), "sha256": sha256_of(options.heldout)},
-            "note": "Both files were written for this project by the same authors: expect less on real traffic.",
+            "note": DATA_NOTE,
         },
         "split": "nested cross-validation, 5 outer and 5 inner folds, stratified by task type and complexity",
         "fitted": {

@@ -64,7 +64,7 @@ KEYWORD_SCAN_CHARACTERS = 8_000
 GREETING_CHARACTERS_MAX = 120
 ARITHMETIC_CHARACTERS_MAX = 80
 DIRECT_QUESTION_WORDS_MAX = 14
-BRIEF_QUESTION_WORDS = 9
+BRIEF_QUESTION_WORDS = 13
 # The number of words at which "worded_length" is one half.
 WORDED_LENGTH_WORDS = 55
 FOLLOW_UP_WORDS_MAX = 4
@@ -162,7 +162,7 @@ def _shape_signals(question: str, words: int) -> list[Signal]:
     if words <= DIRECT_QUESTION_WORDS_MAX and lexicon.DIRECT_QUESTION.match(question):
         signals.append(_signal("direct_question", 1.0, f"asks directly, in {words} words"))
     if words <= BRIEF_QUESTION_WORDS:
-        signals.append(_signal("brief_question", 1.0 - words / (2 * BRIEF_QUESTION_WORDS), f"{words} words"))
+        signals.append(_signal("brief_question", 1.0 - words / (BRIEF_QUESTION_WORDS + 1), f"{words} words"))
     signals.append(_signal("worded_length", words / (words + WORDED_LENGTH_WORDS), f"{words} words of instruction"))
     parts = len(_PART.findall(question[:KEYWORD_SCAN_CHARACTERS]))
     if parts > 1:

@@ -1,7 +1,7 @@
 """The words and forms that heuristics look for, in English and, for the most telling ones, in other languages.
 
-Promises: patterns expect lower-case text; all are linear in its length, save GREETING and PLAIN_ARITHMETIC, which are
-for short texts only.
+Promises: patterns expect lower-case text; all are linear in its length, save PLAIN_ARITHMETIC, which is for short texts
+only.
 """
 
 from __future__ import annotations
@@ -63,13 +63,17 @@ PASTED = re.compile(
     + r"(?:pasted|below|here is|here are|here's|the following|attached|this (?:mail|text|page|thread|article))",
     re.IGNORECASE,
 )
-GREETING = re.compile(
-    r"[\W_]*(?:(?:hi|hey|hello|yo|hiya|howdy|good (?:morning|afternoon|evening|night)|thanks?(?: you)?(?: so much)?|"
-    r"thx|cheers|bye|goodbye|see you|lol|haha|ok(?:ay)?|great|cool|nice|hola|gracias|adiós|buen[oa]s \w+|bonjour|salut|"
-    r"merci|hallo|guten (?:tag|morgen|abend)|danke|ciao|grazie|olá|obrigad[oa]|привет|спасибо|你好|谢谢|こんにちは|"
-    r"ありがとう|안녕하세요|مرحبا|नमस्ते)(?!\w)[\W_]*(?:there|mate|everyone|all|again|how are you(?: today| doing)?|"
-    r"what'?s up|¿?qué tal|wie geht'?s|ça va)?[\W_]*){1,3}"
+_GREETING_WORD = (
+    r"(?:hi|hey|hello|yo|hiya|howdy|good (?:morning|afternoon|evening|night)|thanks?(?: you)?(?: so much| a lot)?|thx|"
+    r"cheers|bye|goodbye|see you|lol|haha|ok(?:ay)?|great|cool|nice|hola|gracias|adiós|buen[oa]s (?:días|tardes|noches)"
+    r"|bonjour|salut|merci|hallo|guten (?:tag|morgen|abend)|danke|ciao|grazie|olá|obrigad[oa]|привет|спасибо|你好|谢谢|"
+    r"こんにちは|ありがとう|안녕하세요|مرحبا|नमस्ते)"
 )
+_GREETING_TAIL = (
+    r"(?:there|mate|everyone|all|again|how are you(?: today| doing)?|what'?s up|qué tal|wie geht'?s|wie geht es|ça va)"
+)
+# Words are held apart by what is no word, so no text can be read in two ways.
+GREETING = re.compile(rf"[\W_]*{_GREETING_WORD}(?!\w)(?:[\W_]+(?:{_GREETING_WORD}|{_GREETING_TAIL})(?!\w))*[\W_]*")
 EASY = _words(
     r"simpl[ey]|just|quick(?:ly)?|brief(?:ly)?|basic|easy|short|one[- ](?:line|word|sentence)|"
     r"in (?:a|one) (?:word|line|sentence)|yes or no|true or false|tl;?dr|gist|in two sentences|una frase|"

@@ -75,7 +75,9 @@ def _split_blocks(blocks: list[str], joint: str) -> tuple[str, str]:
     question: list[str] = []
     first, last = 0, len(blocks)
     for index, block in enumerate(blocks[:LEADING_BLOCKS_MAX]):
-        if len(block) <= QUESTION_PARAGRAPH_CHARACTERS_MAX and _asks(block):
+        if len(block) > QUESTION_PARAGRAPH_CHARACTERS_MAX:
+            break
+        if _asks(block):
             first = index + 1
     question += blocks[:first]
     if last > first and len(blocks[-1]) <= QUESTION_PARAGRAPH_CHARACTERS_MAX and _asks(blocks[-1]):
