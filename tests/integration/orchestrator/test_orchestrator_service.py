@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
+from services.orchestrator.background import Background
 from services.orchestrator.pipeline import Pipeline
 from services.orchestrator.run import Run
 from services.runtime.errors import FailedPrecondition, Unavailable, from_rpc_error
@@ -268,20 +269,24 @@ async def test_the_caller_has_the_answer_before_the_request_is_finished(
     assert in_time == [True]
 
 
-async def test_what_was_to_be_stored_and_recorded_is_so_before_the_service_ends(tmp_path: Any) -> None:
-    path = tmp_path / "decisions.jsonl"
+async def test_what_was_to_be_stored_and_recorded_is_so_before_the_service_ends(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, closing = tmp_path / "decisions.jsonl", asyncio.Event()
+    close = Background.close
+
+    async def noted(background: Background, timeout_s: float) -> int:
+        closing.set()
+        return await close(background, timeout_s)
+
+    async def held() -> None:
+        await closing.wait()
+
+    monkeypatch.setattr(Background, "close", noted)
     async with Neighbourhood(orchestrator={"decision_log": str(path)}) as town:
-        gate = asyncio.Event()
-
-        async def held() -> None:
-            await gate.wait()
-
         town.cache.before_store = held
         await asyncio.gather(*(complete(town) for _ in range(5)))
-        stopping = asyncio.create_task(town.stop("orchestrator"))
-        await asyncio.wait_for(town.cache.storing.wait(), TIMEOUT_S)
-        gate.set()
-        await stopping
+        await town.stop("orchestrator")
         assert town.cache.stored.qsize() == 5
     assert len(path.read_bytes().splitlines()) == 5
 

@@ -48,6 +48,18 @@ async def test_after_closing_nothing_is_taken() -> None:
     assert background.dropped["store"] == 1
 
 
+async def test_work_of_calls_that_end_while_closing_begins_is_still_taken() -> None:
+    done: list[int] = []
+
+    async def work() -> None:
+        done.append(1)
+
+    background = Background(2)
+    asyncio.get_running_loop().call_soon(background.spawn, "store", work)
+    await background.close(5)
+    assert done == [1]
+
+
 async def test_work_that_does_not_end_in_time_is_cancelled() -> None:
     background = Background(2)
     background.spawn("store", asyncio.Event().wait)  # type: ignore[arg-type]

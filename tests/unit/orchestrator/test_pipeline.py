@@ -328,6 +328,18 @@ async def test_a_reader_that_leaves_a_stream_ends_the_executors() -> None:
     assert run.status_code == grpc.StatusCode.CANCELLED.value[0]
 
 
+async def test_a_reader_that_leaves_before_the_end_is_stored_nothing_of() -> None:
+    bench = Bench()
+    run = bench.pipeline.begin(request_of(), remaining_s=30)
+    async with aclosing(bench.pipeline.stream(run)) as events:
+        async for event in events:
+            if isinstance(event, Completion):
+                break
+    assert run.status_code == grpc.StatusCode.CANCELLED.value[0]
+    bench.pipeline.finish(run)
+    assert bench.background.under_way == 0
+
+
 @pytest.mark.parametrize("kind", [CacheKind.MISS, CacheKind.EXACT_HIT, CacheKind.SEMANTIC_HIT])
 async def test_explain_tells_plan_cache_and_rules_and_calls_no_model(kind: CacheKind) -> None:
     rule = {"name": "vip", "when": {"user_tier": ["vip"]}, "then": {"start_tier": "complex"}}
