@@ -11,14 +11,11 @@ cancelled caller cancels the hop under way, and nothing of its request is stored
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 from contextvars import Context
 from dataclasses import replace
 from uuid import uuid4
-
-import grpc
 
 from services.orchestrator.background import Background
 from services.orchestrator.decision_log import DecisionLog
@@ -34,9 +31,9 @@ from services.orchestrator.policy import NoEligibleTargetError, Opening, Policy,
 from services.orchestrator.rough import rough_classification
 from services.orchestrator.run import Run
 from services.runtime.clock import Clock
-from services.runtime.errors import DeadlineExceeded, FailedPrecondition, Internal, SpillwayError
+from services.runtime.errors import DeadlineExceeded, FailedPrecondition, Internal
 from services.runtime.logs import get_logger
-from spillway.chat import Embedding, FinishReason
+from spillway.chat import Embedding
 from spillway.routing import (
     AnswerDelta,
     CacheKind,
@@ -59,8 +56,6 @@ _log = get_logger(__name__)
 ANSWER_MARGIN_S = 0.02
 # Nobody waits for a store; this only keeps a cache that hangs from filling the background.
 STORE_TIMEOUT_S = 2.0
-# A cancellation so close to the deadline was the deadline's.
-_DEADLINE_SLACK_S = 0.02
 
 
 class Pipeline:
@@ -106,7 +101,7 @@ class Pipeline:
 
     async def complete(self, run: Run) -> Completion:
         """The answer. Raises SpillwayError."""
-        with _outcome_of(run):
+        with run.ending():
             hit, opening = await self._front(run)
             if hit is not None:
                 return self._answer_from_cache(run, opening, hit)
@@ -119,7 +114,7 @@ class Pipeline:
 
     async def stream(self, run: Run) -> AsyncGenerator[AnswerDelta | Completion, None]:
         """The answer piece by piece, and the Completion last. Raises SpillwayError."""
-        with _outcome_of(run):
+        with run.ending():
             hit, opening = await self._front(run)
             if hit is not None:
                 completion = self._answer_from_cache(run, opening, hit)
@@ -144,7 +139,7 @@ class Pipeline:
 
     async def explain(self, run: Run) -> Explanation:
         """What would be done, with no model called and nothing stored. Raises SpillwayError."""
-        with _outcome_of(run):
+        with run.ending():
             _, opening = await self._front(run)
             if opening.needs_judgement:
                 await self._judge(run, want_embedding=False)
@@ -159,7 +154,7 @@ class Pipeline:
         if self._decision_log is not None:
             head = self._settings.orchestrator.prompt_head_chars
             self._decision_log.offer(run.record(prompt_head_chars=head, config_version=self._config_version))
-        if _storable(run):
+        if run.storable:
             self._background.spawn("store", lambda: self._store(run), context=context)
 
     async def _front(self, run: Run) -> tuple[CachedAnswer | None, Opening]:
@@ -308,36 +303,6 @@ def _query(run: Run, embedding: Embedding | None) -> CacheQuery:
         embedding=embedding,
         task_type=run.task_type,
     )
-
-
-def _storable(run: Run) -> bool:
-    """An accepted, complete, fresh answer of a request that may be cached and that ended well."""
-    execution = run.execution
-    return (
-        execution is not None
-        and run.status_code == 0
-        and run.cache_mode is not CacheMode.BYPASS
-        and execution.accepted
-        and execution.finish_reason is FinishReason.STOP
-    )
-
-
-@contextmanager
-def _outcome_of(run: Run) -> Iterator[None]:
-    """Notes in the run how the body ended, and lets it end so."""
-    try:
-        yield
-    except SpillwayError as error:
-        run.status_code, run.error_reason = error.code.value[0], error.reason
-        raise
-    except (asyncio.CancelledError, GeneratorExit):
-        late = run.remaining_s <= _DEADLINE_SLACK_S
-        code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
-        run.status_code, run.error_reason = code.value[0], "DEADLINE_EXCEEDED" if late else ""
-        raise
-    except Exception:
-        run.status_code, run.error_reason = grpc.StatusCode.INTERNAL.value[0], "INTERNAL"
-        raise
 
 
 @contextmanager

@@ -6,14 +6,18 @@ the run knows how, and `span_attributes` and `record` say it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import grpc
+
 from services.orchestrator.hops import CachedAnswer
 from services.orchestrator.record import DecisionRecord, end_user_hash, prompt_sha256
 from services.runtime.clock import Clock
-from spillway.chat import Embedding
+from services.runtime.errors import SpillwayError
+from spillway.chat import Embedding, FinishReason
 from spillway.routing import (
     CacheKind,
     CacheMode,
@@ -30,6 +34,9 @@ from spillway.routing import (
 from spillway.settings import Target
 
 __all__ = ["Run"]
+
+# A cancellation so close to the deadline was the deadline's.
+DEADLINE_SLACK_S = 0.02
 
 NOT_LOOKED = CacheOutcome(CacheKind.BYPASS, reason="the request ended before the cache was asked")
 
@@ -73,6 +80,18 @@ class Run:
         """What the request has cost."""
         return self.completion.cost if self.completion else CostSummary()
 
+    @property
+    def storable(self) -> bool:
+        """Whether it has an accepted, complete, fresh answer, may be cached, and ended well."""
+        execution = self.execution
+        return (
+            execution is not None
+            and self.status_code == 0
+            and self.cache_mode is not CacheMode.BYPASS
+            and execution.accepted
+            and execution.finish_reason is FinishReason.STOP
+        )
+
     @contextmanager
     def hop(self, name: str) -> Iterator[None]:
         """Records how long the body took, however it ended."""
@@ -81,6 +100,23 @@ class Run:
             yield
         finally:
             self.hops.append(HopLatency(name, self.clock.monotonic() - start_s))
+
+    @contextmanager
+    def ending(self) -> Iterator[None]:
+        """Notes how the body ended, and lets it end so."""
+        try:
+            yield
+        except SpillwayError as error:
+            self.status_code, self.error_reason = error.code.value[0], error.reason
+            raise
+        except (asyncio.CancelledError, GeneratorExit):
+            late = self.remaining_s <= DEADLINE_SLACK_S
+            code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
+            self.status_code, self.error_reason = code.value[0], "DEADLINE_EXCEEDED" if late else ""
+            raise
+        except Exception:
+            self.status_code, self.error_reason = grpc.StatusCode.INTERNAL.value[0], "INTERNAL"
+            raise
 
     def do_without(self, service: str) -> None:
         """Notes an optional service that did not answer."""

@@ -223,6 +223,14 @@ async def test_a_judged_rule_that_forbids_the_cache_is_tried_before_the_first_lo
     assert len(bench.classifier.asked) == 1
 
 
+async def test_a_request_is_judged_once_however_often_the_judgement_is_needed() -> None:
+    rule = {"name": "r", "when": {"task_type": ["factual_qa"]}, "then": {"tier_floor": "medium"}}
+    bench = Bench(rules=[rule])
+    completion, _ = await complete(bench)
+    assert hop_names(completion) == ["classifier", "cache.exact", "cache.semantic", "policy", "executor"]
+    assert [wanted for wanted, _ in bench.classifier.asked] == [True]
+
+
 async def test_each_hop_gets_the_smaller_of_its_own_limit_and_what_remains() -> None:
     bench = Bench()
     await complete(bench)
