@@ -12,7 +12,7 @@ from contextlib import aclosing
 from services.cache.answer_store import AnswerStore, CaughtUp, Change, Forget, Indexed, Interrupted, Removed
 from services.cache.vector_index import DimensionMismatchError, InvalidVectorError, VectorIndex, unit_vector
 from services.runtime.clock import Clock
-from services.runtime.logs import get_logger
+from services.runtime.logs import describe_exception, get_logger
 
 __all__ = ["Follower"]
 
@@ -37,6 +37,7 @@ class Follower:
     async def start(self) -> None:
         """Follows the store from now on; returns when the index is warm, the store away, or the time is up."""
         self._task = asyncio.create_task(self._follow(), name="cache-follower")
+        self._task.add_done_callback(self._report)
         try:
             async with asyncio.timeout(WARM_S_MAX):
                 await self._settled.wait()
@@ -48,6 +49,13 @@ class Follower:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+
+    def _report(self, task: asyncio.Task[None]) -> None:
+        """A follower ends only when it is told to; anything else is a defect that must be seen."""
+        if not task.cancelled():
+            error = task.exception()
+            self._log.error("cache_follower_ended", **({} if error is None else describe_exception(error)))
+            self._settled.set()
 
     async def _follow(self) -> None:
         taken = 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = [
     "ANTONYMS",
+    "COMMON_WORDS",
     "CONFUSABLES",
     "DIRECTIONAL_WORDS",
     "FOREIGN_FUNCTION_WORDS",
@@ -80,6 +81,9 @@ ANTONYMS = _pairs("""
     upgrade/downgrade login/logout signin/signout ask/answer hypo/hyper
     celsius/fahrenheit kilograms/pounds kilometers/miles kilometres/miles meters/feet metres/feet vegan/meat
 """)
+
+COMMON_WORDS = word_set("to in is are do has")
+"""Words of ANTONYMS that are in every other sentence, and so say something only where they replace their partner."""
 
 CONFUSABLES = _pairs("""
     desert/dessert casual/causal martial/marital prescribe/proscribe principal/principle stationary/stationery

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from services.cache.admission import TtlByFreshness, lifetime_s, refusal_reason
@@ -29,8 +29,9 @@ from spillway.routing import CacheKind, CacheOutcome, TaskType
 
 __all__ = ["CachePolicy", "Found", "SemanticCache", "Stats", "StoreResult", "Stored"]
 
-CANDIDATES_MAX = 4
-"""Nearest questions that are read and verified. The answer is nearly always with the first, or nowhere."""
+CANDIDATES_MAX = 8
+"""Nearest questions that are read, in one round trip, and verified. Near misses crowd together (order 17, order 18), so
+the right one need not be the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +201,7 @@ class SemanticCache:
 
     def stats(self) -> Stats:
         """The counts as of now."""
-        self._stats.indexed_entries, self._stats.partitions = len(self._index), self._index.partitions
-        return self._stats
+        return replace(self._stats, indexed_entries=len(self._index), partitions=self._index.partitions)
 
     def _meaning(
         self,

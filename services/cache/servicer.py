@@ -22,7 +22,7 @@ from spillway import wire
 from spillway.chat import Embedding
 from spillway.v1 import cache_pb2 as pb
 from spillway.v1 import cache_pb2_grpc, chat_pb2
-from spillway.validation import check_tags
+from spillway.validation import LABEL_CHARS_MAX, TENANT_CHARS_MAX, check_tags
 
 __all__ = ["CacheServicer"]
 
@@ -127,14 +127,23 @@ def _check_chat(chat: chat_pb2.ChatRequest) -> None:
 
 
 def _scope(scope: pb.CacheScope) -> Scope:
+    limits = (
+        ("tenant", scope.tenant, TENANT_CHARS_MAX),
+        ("namespace", scope.namespace, LABEL_CHARS_MAX),
+        ("template_version", scope.template_version, LABEL_CHARS_MAX),
+    )
+    if violations := [
+        (f"scope.{name}", f"must be at most {most} characters") for name, text, most in limits if len(text) > most
+    ]:
+        raise InvalidRequest(violations)
     return Scope(scope.tenant, scope.namespace, scope.template_version)
 
 
 def _embedding(request: pb.LookupRequest | pb.StoreRequest) -> Embedding | None:
     if not request.HasField("embedding"):
         return None
-    if not request.embedding.model:
-        raise InvalidRequest([("embedding.model", "must be set")])
+    if not 1 <= len(request.embedding.model) <= LABEL_CHARS_MAX:
+        raise InvalidRequest([("embedding.model", f"must have 1 to {LABEL_CHARS_MAX} characters")])
     return wire.embedding_from_proto(request.embedding)
 
 

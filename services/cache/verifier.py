@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 from services.cache.lexicon import (
     ANTONYMS,
+    COMMON_WORDS,
     CONFUSABLES,
     DIRECTIONAL_WORDS,
-    FUNCTION_WORDS,
     GENITIVE_WORDS,
     NEGATING_PREFIXES,
     NEGATIONS,
@@ -140,11 +140,10 @@ def _antonyms(a: Reading, b: Reading) -> str:
     words_a, words_b = set(a.words), set(b.words)
     for word in sorted(words_a & _OPPOSITES.keys()):
         for other in sorted(_OPPOSITES[word]):
-            sides_a, sides_b = (True, other in words_a), (word in words_b, other in words_b)
-            exchanged = sides_a == (True, False) and sides_b == (False, True)
-            # "to" is everywhere: it counts only where it stands instead of "from", not where a "from" is added.
-            added = any(sides_b) and sides_a != sides_b and not {word, other} <= FUNCTION_WORDS
-            if exchanged or added:
+            # Both texts speak of the pair, but not alike. That one says "to" once more means nothing; "off" does.
+            sides_b = {word, other} & words_b
+            changed = ({word, other} & words_a) ^ sides_b
+            if sides_b and changed and not (len(changed) == 1 and changed <= COMMON_WORDS):
                 return f'"{min(word, other)}" and "{max(word, other)}" are exchanged'
     return ""
 
@@ -192,7 +191,8 @@ def _order(a: Reading, b: Reading) -> str:
     persons_a, persons_b = ([_PERSONS[word] for word in reading.words if word in _PERSONS] for reading in (a, b))
     if persons_a != persons_b and sorted(persons_a) == sorted(persons_b):
         return "the persons are the other way round"
-    once = {word for word in a.sequence if a.sequence.count(word) == b.sequence.count(word) == 1}
+    counts_a, counts_b = Counter(a.sequence), Counter(b.sequence)
+    once = {word for word, count in counts_a.items() if count == counts_b[word] == 1}
     if [word for word in a.sequence if word in once] == [word for word in b.sequence if word in once]:
         return ""
     around_a, around_b = (DIRECTIONAL_WORDS.intersection(reading.words) for reading in (a, b))

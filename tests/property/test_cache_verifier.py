@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from services.cache.lexicon import ANTONYMS
 from services.cache.verifier import TEXT_CHARS_MAX, Verification, verify
 
-WORDS = (
+SENTENCE = (
     "how do i turn the heater on off what is capital of France Germany price 5 10 not never before after my your "
     "reset password 'a' \"b\" foo() x.y who when why don't can't 3kg 3 kg €5 WHO Ünder наш 東京 ?? ! I'm"
-).split(" ")
-sentences = st.lists(st.sampled_from(WORDS), max_size=10).map(" ".join)
+)
+sentences = st.lists(st.sampled_from(SENTENCE.split(" ")), max_size=10).map(" ".join)
 texts = st.text(max_size=60) | sentences
 
 
@@ -65,7 +65,10 @@ def test_a_negation_more_is_never_a_hit(text: str) -> None:
     assert not judge(f"{text} work", f"{text} not work").hit
 
 
-@given(st.text(alphabet="東京大阪日本は首都", min_size=1, max_size=8), st.text(alphabet="東京大阪日本は首都", min_size=1, max_size=8))
+@given(
+    st.text(alphabet="東京大阪日本は首都", min_size=1, max_size=8),
+    st.text(alphabet="東京大阪日本は首都", min_size=1, max_size=8),
+)
 def test_a_script_that_the_guards_cannot_read_must_be_the_same_word_for_word(a: str, b: str) -> None:
     assume(a != b)
     assert not judge(a, b).hit

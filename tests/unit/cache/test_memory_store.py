@@ -1,4 +1,4 @@
-"""The store in memory: its bounds, and followers that fall behind. What it shares with Redis is in the contract suite."""
+"""The store in memory: its bounds, and followers that fall behind. The rest is in the contract suite."""
 
 from __future__ import annotations
 

@@ -91,11 +91,11 @@ class HeldExecutor(Executor):
     """Runs what it is given when told to."""
 
     def __init__(self) -> None:
-        self.held: list[Callable[[], None]] = []
+        self.held: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
-        self.held.append(lambda: future.set_result(fn(*args, **kwargs)))
+        self.held.put_nowait(lambda: future.set_result(fn(*args, **kwargs)))
         return future
 
 
@@ -108,9 +108,7 @@ async def test_a_large_search_runs_in_the_executor_and_survives_changes_meanwhil
         index.add(f"k{number}", partition="p", model=MODEL, vector=row, expires_at_unix_s=9.0)
     query = rows[0]
     search = asyncio.create_task(index.search("p", query, count=3, now_unix_s=0.0))
-    while not executor.held:
-        await asyncio.sleep(0)
-    executor.held.pop()()  # the rows are found, and change before anyone looks
+    (await executor.held.get())()  # the rows are found, and change before anyone looks
     index.remove("k0")
     found = await search
     assert "k0" not in {candidate.key for candidate in found}
@@ -118,10 +116,9 @@ async def test_a_large_search_runs_in_the_executor_and_survives_changes_meanwhil
         assert candidate.similarity == pytest.approx(float(rows[int(candidate.key[1:])] @ query), abs=1e-6)
 
     search = asyncio.create_task(index.search("p", query, count=3, now_unix_s=0.0))
-    while not executor.held:
-        await asyncio.sleep(0)
+    run = await executor.held.get()
     index.clear()
-    executor.held.pop()()
+    run()
     assert await search == []
 
 

@@ -25,6 +25,7 @@ def judge(a: str, b: str) -> Verification:
         ("Does it weigh 10kg?", "does it weigh 10 kg"),
         ("Is 1,000 a lot?", "is 1000 a lot"),
         ("How to get to the airport?", "how do I get to the airport"),
+        ("Find out the price", "find out the price in here"),
         ("How do I fix my car?", "How can I repair my automobile?"),
         ("Wie spät ist es?", "wie spät ist es"),
         ("日本の首都はどこですか。", "日本の首都はどこですか。 "),
@@ -39,6 +40,7 @@ def test_a_paraphrase_is_a_hit(a: str, b: str) -> None:
     ("guard", "a", "b"),
     [
         ("antonyms", "How do I turn on the heater?", "How do I turn off the heater?"),
+        ("antonyms", "How do I turn it on?", "How do I turn it on and off?"),
         ("antonyms", "Enable two-factor login", "Disable two-factor login"),
         ("antonyms", "Should I buy gold?", "Should I sell gold?"),
         ("antonyms", "What can I eat before a run?", "What can I eat after a run?"),

@@ -1,0 +1,257 @@
+"""The cache service over real sockets: the contract of cache.proto, errors, spans, and the process itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from services.cache.__main__ import build
+from services.cache.answer_codec import answer_to_proto
+from services.cache.answer_store import MemoryStore
+from services.cache.servicer import CacheServicer
+from services.runtime.channel import open_channel
+from services.runtime.clock import FakeClock
+from services.runtime.config import SecretError, load
+from services.runtime.errors import from_rpc_error
+from services.runtime.server import start
+from spillway import wire
+from spillway.v1 import cache_pb2 as pb
+from spillway.v1 import chat_pb2
+from spillway.v1.cache_pb2_grpc import CacheServiceStub
+from tests.support.cache_parts import answer, cache_over, chat, embedding
+from tests.support.processes import Process
+from tests.support.redis_server import RedisServer
+
+if TYPE_CHECKING:  # exists in the type stubs alone
+    from spillway.v1.cache_pb2_grpc import CacheServiceAsyncStub
+
+ON, ON_TOO, OFF = "How do I turn on the heater?", "how can I turn on the heater", "How do I turn off the heater?"
+ACME = pb.CacheScope(tenant="acme")
+OTHER = chat_pb2.TASK_TYPE_OTHER
+NAMES = pb.StoreResponse.Outcome.Name
+
+
+def config_file(directory: Path, cache: dict[str, Any]) -> Path:
+    price = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 1}
+    target = {"name": "t", "provider": "p", "model": "m", "price": price}
+    path = directory / "spillway.yaml"
+    path.write_text(
+        json.dumps(
+            {
+                "providers": {"p": {"base_url": "http://127.0.0.1:1/v1"}},
+                "tiers": [{"name": "simple", "targets": [target]}],
+                "cache": cache,
+                "limits": {"drain_s": 0, "grace_s": 1},
+            }
+        )
+    )
+    return path
+
+
+@asynccontextmanager
+async def served(directory: Path, cache: dict[str, Any]) -> AsyncIterator[CacheServiceAsyncStub]:
+    loaded = load(config_file(directory, cache))
+    running = await start(await build(loaded), loaded, "127.0.0.1:0")
+    async with open_channel(
+        running.address, service_name="spillway.v1.CacheService", message_bytes_max=8_388_608
+    ) as channel:
+        yield CacheServiceStub(channel)
+    await running.stop()
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def stub(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[CacheServiceAsyncStub]:
+    cache: dict[str, Any] = {"store": request.param, "redis_timeout_s": 10}
+    if request.param == "redis":
+        cache["redis_url"] = cast("RedisServer", request.getfixturevalue("redis_server")).url
+    async with served(tmp_path, cache) as made:
+        yield made
+
+
+def lookup_request(text: str, **changed: Any) -> pb.LookupRequest:
+    fields: dict[str, Any] = {
+        "scope": ACME,
+        "chat": wire.chat_request_to_proto(chat(text)),
+        "embedding": wire.embedding_to_proto(embedding("heater")),
+        "task_type": OTHER,
+    }
+    return pb.LookupRequest(**(fields | changed))
+
+
+def store_request(text: str, **changed: Any) -> pb.StoreRequest:
+    fields: dict[str, Any] = {
+        "scope": ACME,
+        "chat": wire.chat_request_to_proto(chat(text)),
+        "embedding": wire.embedding_to_proto(embedding("heater")),
+        "task_type": OTHER,
+        "answer": answer_to_proto(answer()),
+    }
+    return pb.StoreRequest(**(fields | changed))
+
+
+async def test_an_answer_is_found_exactly_by_meaning_and_not_at_all(stub: CacheServiceAsyncStub) -> None:
+    stored = await stub.Store(store_request(ON, tags=["red"], ttl=Duration(seconds=60)))
+    assert NAMES(stored.outcome) == "OUTCOME_STORED"
+    exact, similar, opposite = [await stub.Lookup(lookup_request(text)) for text in (ON, ON_TOO, OFF)]
+    assert exact.outcome.kind == chat_pb2.CacheOutcome.KIND_EXACT_HIT
+    assert exact.answer == similar.answer == answer_to_proto(answer())
+    assert exact.outcome.entry_key == similar.outcome.entry_key == stored.entry_key
+    assert similar.outcome.kind == chat_pb2.CacheOutcome.KIND_SEMANTIC_HIT
+    assert similar.outcome.similarity == pytest.approx(1.0)
+    assert opposite.outcome.kind == chat_pb2.CacheOutcome.KIND_MISS
+    assert not opposite.HasField("answer")
+    assert opposite.outcome.reason.startswith("antonyms")
+    stats = await stub.GetStats(pb.GetStatsRequest())
+    assert (stats.lookups, stats.exact_hits, stats.semantic_hits, stats.stored) == (3, 1, 1, 1)
+    assert (stats.indexed_entries, stats.partitions) == (1, 1)
+
+
+async def test_an_answer_that_is_not_admitted_says_which_rule(stub: CacheServiceAsyncStub) -> None:
+    stored = await stub.Store(store_request(ON, answer=answer_to_proto(answer(accepted=False))))
+    assert NAMES(stored.outcome) == "OUTCOME_NOT_ADMITTED"
+    assert (stored.reason, stored.entry_key) == ("not_accepted", "")
+
+
+async def test_an_invalidation_is_tried_dry_and_then_done(stub: CacheServiceAsyncStub) -> None:
+    await stub.Store(store_request(ON, tags=["red"]))
+    await stub.Store(store_request(OFF))
+    for dry_run, expected in ((True, 1), (False, 1), (False, 0)):
+        removed = await stub.Invalidate(pb.InvalidateRequest(tenant="acme", tag="red", dry_run=dry_run))
+        assert removed.entries == expected
+    assert (await stub.Invalidate(pb.InvalidateRequest(tenant=""))).entries == 0
+    assert (await stub.Invalidate(pb.InvalidateRequest(tenant="acme"))).entries == 1
+
+
+BROKEN = chat_pb2.Embedding(values=b"\0" * 8, model="m/1")
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (pb.LookupRequest(scope=ACME), "chat.messages"),
+        (lookup_request(ON, embedding=BROKEN), "embedding.values"),
+        (lookup_request(ON, embedding=chat_pb2.Embedding(values=b"\0" * 8)), "embedding.model"),
+        (lookup_request(ON, scope=pb.CacheScope(tenant="t" * 129)), "scope.tenant"),
+        (store_request(ON, scope=pb.CacheScope(namespace="n" * 257)), "scope.namespace"),
+        (lookup_request(ON, task_type=99), "task_type"),
+        (
+            pb.LookupRequest(chat=chat_pb2.ChatRequest(messages=[chat_pb2.ChatMessage(role=cast("Any", 77))])),
+            "chat.messages[0].role",
+        ),
+        (pb.StoreRequest(scope=ACME), "chat.messages"),
+        (pb.StoreRequest(chat=wire.chat_request_to_proto(chat(ON))), "answer"),
+        (store_request(ON, embedding=BROKEN), "embedding.values"),
+        (store_request(ON, ttl=Duration(seconds=0)), "ttl"),
+        (store_request(ON, ttl=Duration(seconds=-5)), "ttl"),
+        (store_request(ON, tags=["t"] * 17), "tags"),
+        (store_request(ON, answer=pb.CachedAnswer()), "answer.message.role"),
+        (pb.InvalidateRequest(), "tenant"),
+        (pb.InvalidateRequest(tag="red"), "tenant"),
+    ],
+)
+async def test_a_wrong_field_is_named(tmp_path: Path, request_: Any, field: str) -> None:
+    async with served(tmp_path, {}) as stub:
+        method = {pb.LookupRequest: stub.Lookup, pb.StoreRequest: stub.Store, pb.InvalidateRequest: stub.Invalidate}
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await cast("Any", method[type(request_)])(request_)
+    error = from_rpc_error(raised.value)
+    assert error.reason == "INVALID_FIELD"
+    assert field in {path for path, _ in error.violations}
+
+
+async def test_an_embedding_of_another_dimension_is_a_failed_precondition(stub: CacheServiceAsyncStub) -> None:
+    await stub.Store(store_request(ON))
+    short = wire.embedding_to_proto(embedding("heater", dimensions=4))
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await stub.Store(store_request(OFF, embedding=short))
+    assert raised.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert from_rpc_error(raised.value).reason == "EMBEDDING_MISMATCH"
+    found = await stub.Lookup(lookup_request(ON_TOO, embedding=short))
+    assert found.outcome.kind == chat_pb2.CacheOutcome.KIND_MISS
+
+
+async def test_without_redis_only_an_invalidation_is_an_error(tmp_path: Path, redis_server: RedisServer) -> None:
+    async with served(tmp_path, {"store": "redis", "redis_url": redis_server.url, "redis_timeout_s": 0.5}) as stub:
+        redis_server.kill()
+        found = await stub.Lookup(lookup_request(ON))
+        assert found.outcome.kind == chat_pb2.CacheOutcome.KIND_UNAVAILABLE
+        stored = await stub.Store(store_request(ON))
+        assert NAMES(stored.outcome) == "OUTCOME_UNAVAILABLE"
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await stub.Invalidate(pb.InvalidateRequest(tenant="acme"))
+    error = from_rpc_error(raised.value)
+    assert (error.code, error.reason) == (grpc.StatusCode.UNAVAILABLE, "SERVICE_UNAVAILABLE")
+    assert error.retry_after_s == pytest.approx(1.0)
+
+
+async def test_a_lookup_explains_itself_on_its_span_without_quoting() -> None:
+    clock = FakeClock()
+    servicer = CacheServicer(cache_over(MemoryStore(entries_max=10, clock=clock), clock))
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    context = cast("Any", None)
+    await servicer.Store(store_request(ON), context)
+    for text in (ON, ON_TOO, OFF):
+        with provider.get_tracer("test").start_as_current_span(text):
+            await servicer.Lookup(lookup_request(text), context)
+    spans = [dict(span.attributes or {}) for span in exporter.get_finished_spans()]
+    outcomes = [span["spillway.cache.outcome"] for span in spans]
+    assert outcomes == ["exact_hit", "semantic_hit", "miss"]
+    assert "spillway.cache.similarity" not in spans[0]
+    assert [span["spillway.cache.partition_entries"] for span in spans[1:]] == [1, 1]
+    for span in spans:
+        assert "heater" not in str(span["spillway.cache.reason"])
+
+
+async def test_a_password_in_the_url_is_refused(tmp_path: Path) -> None:
+    url = "redis://:hunter2@127.0.0.1:1/0"
+    loaded = load(config_file(tmp_path, {"store": "redis", "redis_url": url}))
+    with pytest.raises(SecretError) as raised:
+        await build(loaded)
+    assert "hunter2" not in str(raised.value)
+
+
+async def test_a_password_comes_from_the_environment(
+    tmp_path: Path, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with redis_server.client() as client:
+        client.config_set("requirepass", "hunter2")
+    monkeypatch.setenv("CACHE_PASSWORD", "hunter2")
+    cache = {
+        "store": "redis",
+        "redis_url": redis_server.url,
+        "redis_password_env": "CACHE_PASSWORD",
+        "redis_timeout_s": 10,
+    }
+    async with served(tmp_path, cache) as stub:
+        assert NAMES((await stub.Store(store_request(ON))).outcome) == "OUTCOME_STORED"
+
+
+async def test_the_process_serves_and_ends_cleanly(tmp_path: Path) -> None:
+    arguments = ["--config", str(config_file(tmp_path, {})), "--listen", "127.0.0.1:0"]
+    process = Process("services.cache", arguments, {}, tmp_path / "log")
+    try:
+        ready = process.ready()
+        assert (ready["event"], ready["service"]) == ("serving", "cache")
+        async with open_channel(
+            ready["listen"], service_name="spillway.v1.CacheService", message_bytes_max=8_388_608
+        ) as channel:
+            stub = CacheServiceStub(channel)
+            await stub.Store(store_request(ON))
+            found = await stub.Lookup(lookup_request(ON))
+        assert found.outcome.kind == chat_pb2.CacheOutcome.KIND_EXACT_HIT
+        assert process.stop() == 0
+        assert "heater" not in process.log()
+    finally:
+        process.stop()
