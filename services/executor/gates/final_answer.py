@@ -3,7 +3,7 @@ r"""Finds the final answer in what a model wrote, so that two answers can be com
 Promises: pure; never raises on any text; linear in the text, of which at most `TEXT_CHARS_MAX` characters are read
 (the end counts: conclusions stand there). Looked for in this order, the last one of a kind winning:
 a JSON object's "answer" field (fenced or bare, even when the JSON is slightly broken or cut off after it),
-"#### 42", `\boxed{...}`, "the final answer is ...". Without any of these there is no marked answer.
+"#### 42" on the last line, `\boxed{...}`, "the final answer is ...". Without any of these there is no marked answer.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PHRASE_CHARS_MAX: Final = 2_000
 _KEYS: Final = r"(?:final[ _-]?answer|answer|final[ _-]?result|result|output)"
 _KEY: Final = re.compile(rf"""["']({_KEYS})["']\s{{0,8}}:\s{{0,64}}""", re.IGNORECASE)
 _FENCE: Final = re.compile(r"\A\s*```[A-Za-z0-9_+-]{0,20}[ \t]*\n(.*?)\n?[ \t]*```\s*\Z", re.DOTALL)
-_HASHES: Final = re.compile(r"^[ \t>]{0,8}####[ \t]*(\S.*)$", re.MULTILINE)
+_HASHES: Final = re.compile(r"(?:^|(?<=\s))####[ \t]*(\S[^\n]*?)\s*\Z")  # on the last line: elsewhere it is a heading
 _BOXED: Final = re.compile(r"\\(?:boxed|fbox)\s{0,4}\{")
 _PHRASE: Final = re.compile(
     r"(?:final\s{1,4}answer|correct\s{1,4}(?:answer|option|choice)|answer|r[ée]ponse(?:\s{1,4}finale)?|antwort|respuesta|"
@@ -49,7 +49,7 @@ def final_answer(text: str) -> FinalAnswer | None:
     found = _from_json(text)
     if found is not None:
         return found
-    hashes = _last(_HASHES, text)
+    hashes = _HASHES.search(text.rstrip().rpartition("\n")[2])
     if hashes is not None:
         return FinalAnswer(hashes.group(1).strip())
     boxed = _last(_BOXED, text)

@@ -84,9 +84,14 @@ def _check_rounds(body: list[Any]) -> None:
     varying = [_sample(item[1][2]) for item in flat if item[0] in _REPEATS and item[1][0] != item[1][1]]
     branches = [item for item in flat if item[0] is sre.BRANCH]
     for _, (_, alternatives) in branches:
-        firsts = [_sample(list(alternative)[:1]) for alternative in alternatives]
+        firsts = [_sample(list(alternative)[:1]) for alternative in alternatives]  # of an empty one: nothing
         if any(one & other for index, one in enumerate(firsts) for other in firsts[:index]):
             raise PatternError("alternatives inside a repeat must begin with different characters")
+        empty = sum(not list(alternative) for alternative in alternatives)
+        if empty > 1:
+            raise PatternError("alternatives inside a repeat must differ")
+        if empty:  # then it is an optional piece, such as the parser makes of "a|ab"
+            varying.append(frozenset().union(*firsts))
         if any(_varies(list(alternative)) for alternative in alternatives):
             raise PatternError("a repeat inside an alternative inside a repeat")
     if not varying or len(flat) == 0:

@@ -1,8 +1,8 @@
 """A provider that speaks OpenAI's chat completions, over httpx on the aiohttp transport.
 
 The transport is a fraction of the cost of httpx's own, but it says some things differently (a connection that the
-server closed is a ConnectTimeout there), so failures are told apart by how far a call had come, not by exception
-types. Promises: one deadline around the whole call, whatever drips; a bounded answer; no redirects, no proxies or
+server closed is a ConnectTimeout there), so failures are told apart by aiohttp's own exceptions, their causes.
+Promises: one deadline around the whole call, whatever drips; a bounded answer; no redirects, no proxies or
 credentials from the environment, no cookies; the key stands in the Authorization header of the request and nowhere
 else, and neither prompts nor keys are in any detail, log or exception.
 """
@@ -14,6 +14,7 @@ import email.utils
 import math
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -31,6 +32,7 @@ __all__ = ["OpenAIChat", "failure_of_status", "retry_after_s"]
 
 _KEEPALIVE_S: Final = 15.0  # shorter than the idle limits of common servers, so that a reused connection is alive
 _ERRORS: Final = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError)
+_NO_CONNECTION: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 _DONE: Final = "[DONE]"
 
 
@@ -59,6 +61,7 @@ class OpenAIChat:
             ),
             # Reading and waiting are bounded by the deadline of each call.
             timeout=httpx.Timeout(None, connect=connect_timeout_s),
+            cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=())),
             follow_redirects=False,
             trust_env=False,
         )
@@ -78,7 +81,7 @@ class OpenAIChat:
         except (UnreadableError, _AnswerTooLargeError) as error:
             return _unreadable(error)
         except _ERRORS as error:
-            return _broken(error, sent=response is not None)
+            return _broken(error)
         finally:
             if response is not None:
                 await response.aclose()
@@ -107,7 +110,7 @@ class OpenAIChat:
         except (UnreadableError, EventTooLargeError, _AnswerTooLargeError) as error:
             yield _unreadable(error, assembler.output_chars)
         except _ERRORS as error:
-            yield _interrupted(assembler.output_chars) if response else _broken(error, sent=False)
+            yield _broken(error, assembler.output_chars)
         finally:
             if response is not None:
                 await response.aclose()
@@ -199,10 +202,14 @@ def _unreadable(error: Exception, output_chars: int = 0) -> ProviderFailure:
     )
 
 
-def _interrupted(output_chars: int) -> ProviderFailure:
-    return ProviderFailure(FailureKind.ERROR, "PROVIDER_INTERRUPTED", billable=True, output_chars=output_chars)
+def _interrupted(output_chars: int, detail: str = "") -> ProviderFailure:
+    return ProviderFailure(
+        FailureKind.ERROR, "PROVIDER_INTERRUPTED", detail=detail, billable=True, output_chars=output_chars
+    )
 
 
-def _broken(error: Exception, *, sent: bool) -> ProviderFailure:
-    reason = "PROVIDER_INTERRUPTED" if sent else "PROVIDER_CONNECT"
-    return ProviderFailure(FailureKind.ERROR, reason, detail=type(error).__name__, billable=sent)
+def _broken(error: Exception, output_chars: int = 0) -> ProviderFailure:
+    """No connection, or one that was lost: then the provider may have worked, and charged."""
+    if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol) or isinstance(error.__cause__, _NO_CONNECTION):
+        return ProviderFailure(FailureKind.ERROR, "PROVIDER_CONNECT", detail=type(error).__name__)
+    return _interrupted(output_chars, type(error).__name__)

@@ -26,6 +26,8 @@ from spillway.routing import AgreementSpec, Normalizer, TaskType, Verdict
         ("{'answer': 'abc'}", "abc"),
         ('{"answer": "1"}\nWait, I was wrong.\n{"answer": "2"}', "2"),
         ("So it is 6 * 7 = 42.\n#### 42", "42"),
+        ("So it is #### 42\n", "42"),
+        ("#### Step 1\nMultiply.\n#### Result\nThe answer is 42.", "42"),
         ("Thus $\\boxed{\\frac{3}{4}}$.", "\\frac{3}{4}"),
         ("\\boxed{1} and then \\boxed{2^{10}}", "2^{10}"),
         ("\\boxed{unclosed {1}", "unclosed {1}"),

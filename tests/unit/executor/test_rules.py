@@ -1,0 +1,99 @@
+"""Plain rules, and which patterns may be used."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.executor.gates import rules
+from services.executor.gates.patterns import PatternError, compile_pattern
+from spillway.routing import RulesSpec, Verdict
+
+BLOCK = "```python\nprint(1)\n```"
+
+
+@pytest.mark.parametrize(
+    ("text", "spec", "expected"),
+    [
+        ("abc", RulesSpec(chars_min=3), Verdict.PASS),
+        ("ab  ", RulesSpec(chars_min=3), Verdict.FAIL),
+        ("abc", RulesSpec(chars_max=3), Verdict.PASS),
+        ("abcd", RulesSpec(chars_max=3), Verdict.FAIL),
+        ("see [1]", RulesSpec(must_match=(r"\[\d+\]",)), Verdict.PASS),
+        ("see", RulesSpec(must_match=(r"\[\d+\]",)), Verdict.FAIL),
+        ("as an AI", RulesSpec(must_not_match=("(?i)as an ai",)), Verdict.FAIL),
+        ("fine", RulesSpec(must_not_match=("(?i)as an ai",)), Verdict.PASS),
+        (f"Here:\n{BLOCK}", RulesSpec(require_code_block=True), Verdict.PASS),
+        ("```python\nprint(1)", RulesSpec(require_code_block=True), Verdict.FAIL),
+        ("print(1)", RulesSpec(require_code_block=True), Verdict.FAIL),
+        ("It is 5.", RulesSpec(number_min=5, number_max=5), Verdict.PASS),
+        ("It is 4 or 6.", RulesSpec(number_max=5), Verdict.FAIL),
+        ("The answer is -1.", RulesSpec(number_min=0), Verdict.FAIL),
+        ("none", RulesSpec(number_min=0), Verdict.FAIL),
+        ("x", RulesSpec(must_match=("(a+)+$",)), Verdict.ABSTAIN),
+    ],
+)
+def test_rules(text: str, spec: RulesSpec, expected: Verdict) -> None:
+    assert rules.check(text, spec).verdict is expected
+
+
+def test_only_the_beginning_of_a_long_answer_is_searched() -> None:
+    text = "a" * 100_000 + "needle"
+    assert rules.check(text, RulesSpec(must_match=("need+le",))).verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "",
+        "abc",
+        r"^\d{4}-\d{2}-\d{2}$",
+        r"^[a-z0-9]+(-[a-z0-9]+)*$",
+        r"^(\d{1,3}\.){3}\d{1,3}$",
+        r"^[^@\s]+@[^@\s]+\.[a-z]+$",
+        r"(foo|bar)+",
+        r"(?i)^(yes|no)$",
+        r"^(?:\w+ )*\w+$",
+        r"^\+?[1-9]\d{1,14}$",
+        r"^([A-Z][a-z]+,)*$",
+        r"\bword\b",
+        "(a|ab)*c",
+        r"a(?:b(?:c)?)?",
+    ],
+)
+def test_patterns_of_everyday_use_may_be_used(pattern: str) -> None:
+    compile_pattern(pattern)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "(a+)+$",
+        "(a*)*",
+        "(a|a)*$",
+        "(a|aa)*c",
+        r"(\w+\s?)*$",
+        "((a?)*)*",
+        "(a{1,30}){1,30}",
+        "(.*a){20}",
+        "(?:(a+)|b)*",
+        r"(a)\1",
+        "(?=a)b",
+        "(?<!a)b",
+        "a*b*c*d*e*f*g*",
+        "(",
+        "[z-a]",
+        "a" * 1_001,
+        "(" * 900 + ")" * 100,
+        "a{99999999999}",
+    ],
+)
+def test_patterns_that_may_take_for_ever_are_refused(pattern: str) -> None:
+    with pytest.raises(PatternError):
+        compile_pattern(pattern)
+
+
+@pytest.mark.parametrize("pattern", [r"^[a-z0-9]+(-[a-z0-9]+)*$", r"^(?:\w+ )*\w+$", r"(foo|bar)+$", "a*a*a*$"])
+def test_an_admitted_pattern_ends_on_its_worst_text(pattern: str) -> None:
+    compiled = compile_pattern(pattern)
+    for piece in ("a", "a-", "a ", "foobar", "-"):
+        compiled.found_in(piece * 100_000 + "!")
