@@ -78,7 +78,7 @@ class Toy(executor_pb2_grpc.ExecutorServiceServicer):
             "!timeout": TimeoutError(SECRET_TEXT),
             "!wire": WireError("chat.messages[2].role", "must be set"),
             "!schema": InvalidValue([Violation("chat.response_format.schema_json", "is bad", "INVALID_SCHEMA")]),
-            "!unavailable": Unavailable("NO_MODEL_AVAILABLE", "no model could answer", 3.5, detail=SECRET_TEXT),
+            "!unavailable": Unavailable("NO_MODEL_AVAILABLE", "no model could answer", 3.5, detail="small-1: 503"),
         }
         if name in errors:
             raise errors[name]
