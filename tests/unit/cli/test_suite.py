@@ -1,0 +1,133 @@
+"""What `up` decides before it starts anything."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from spillway.cli.suite import Suite, SuiteError, SuiteOptions, plan_suite
+
+CONFIG = """
+version: 1
+providers: {p: {base_url: "http://127.0.0.1:1/v1"}}
+tiers:
+  - name: only
+    targets: [{name: t, provider: p, model: m, price: {input_usd_per_mtok: 1, output_usd_per_mtok: 1}}]
+services:
+  orchestrator: {listen: "127.0.0.1:14001", target: "127.0.0.1:14001"}
+"""
+
+
+@pytest.fixture(autouse=True)
+def empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def plan(home: Path, environment: dict[str, str] | None = None, **options: object) -> Suite:
+    return plan_suite(SuiteOptions(free_ports=True, **options), environment or {}, home)  # type: ignore[arg-type]
+
+
+def names(suite: Suite) -> list[str]:
+    return [process.name for process in suite.processes]
+
+
+def test_without_a_key_the_sandbox_answers_and_it_is_said_plainly(tmp_path: Path) -> None:
+    suite = plan(tmp_path)
+    assert names(suite) == ["orchestrator", "classifier", "cache", "executor", "sandbox"]
+    assert "no OPENAI_API_KEY: the built-in sandbox answers; its answers are scripted" in suite.notes
+    executor, sandbox = suite.processes[3], suite.processes[4]
+    assert executor.environ["OPENAI_BASE_URL"] == f"{sandbox.address}/v1"
+    assert suite.trace_query_url == sandbox.address
+    assert "--otlp-port" in sandbox.command
+    assert executor.environ["OTEL_EXPORTER_OTLP_ENDPOINT"].endswith(sandbox.command[-1])
+
+
+@pytest.mark.parametrize("variable", ["OPENAI_API_KEY", "OPENAI_BASE_URL"])
+def test_a_key_or_a_providers_address_means_no_sandbox(tmp_path: Path, variable: str) -> None:
+    suite = plan(tmp_path, {variable: "http://127.0.0.1:1/v1"})
+    assert "sandbox" not in names(suite)
+    assert not suite.sandbox
+    assert suite.trace_query_url == ""
+
+
+def test_a_configuration_of_ones_own_means_no_sandbox_unless_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(CONFIG)
+    options = SuiteOptions(config=tmp_path / "mine.yaml")
+    assert "sandbox" not in names(plan_suite(options, {}, tmp_path))
+    assert "sandbox" in names(plan_suite(SuiteOptions(config=tmp_path / "mine.yaml", sandbox=True), {}, tmp_path))
+
+
+def test_a_real_key_never_reaches_what_talks_to_the_sandbox(tmp_path: Path) -> None:
+    suite = plan(tmp_path, {"OPENAI_API_KEY": "sk-real"}, sandbox=True)
+    assert {process.environ.get("OPENAI_API_KEY") for process in suite.processes[:4]} == {"sandbox"}
+
+
+def test_recorded_answers_bring_their_own_configuration(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text("{}")
+    suite = plan(tmp_path, recorded=(Path("rows.jsonl"),))
+    assert suite.config_path.name == "replay.yaml"
+    assert str(tmp_path / "rows.jsonl") in suite.processes[-1].command
+    assert suite.settings.flagship_target.name == "claude-3-5-sonnet"
+
+
+def test_a_collector_of_ones_own_gets_the_traces(tmp_path: Path) -> None:
+    suite = plan(tmp_path, otlp_url="http://127.0.0.1:4317")
+    assert suite.processes[0].environ["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://127.0.0.1:4317"
+    assert "--otlp-port" not in suite.processes[-1].command
+    assert suite.trace_query_url == ""
+
+
+def test_several_executors_share_one_target(tmp_path: Path) -> None:
+    suite = plan(tmp_path, executors=3)
+    executors = [process for process in suite.processes if process.name.startswith("executor")]
+    assert [process.name for process in executors] == ["executor", "executor-2", "executor-3"]
+    assert len({process.address for process in executors}) == 3
+    target = "ipv4:" + ",".join(process.address for process in executors)
+    assert suite.settings.services.executor.target == target
+    assert [process.command[-1] for process in executors] == [process.address for process in executors]
+
+
+def test_the_front_stops_first_and_the_provider_last(tmp_path: Path) -> None:
+    ranks = {process.name: process.stop_rank for process in plan(tmp_path).processes}
+    assert ranks["orchestrator"] < ranks["executor"] == ranks["cache"] == ranks["classifier"] < ranks["sandbox"]
+
+
+def test_fixed_addresses_of_a_configuration_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(CONFIG)
+    suite = plan_suite(SuiteOptions(config=tmp_path / "mine.yaml"), {}, tmp_path)
+    assert suite.target == suite.processes[0].address == "127.0.0.1:14001"
+
+
+def test_free_ports_need_a_configuration_that_follows_them(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(CONFIG)
+    with pytest.raises(SuiteError, match=r"SPILLWAY_ORCHESTRATOR_LISTEN:-127\.0\.0\.1:14001"):
+        plan(tmp_path, config=tmp_path / "mine.yaml")
+
+
+def test_a_taken_port_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        (tmp_path / "mine.yaml").write_text(CONFIG.replace("127.0.0.1:14001", address))
+        with pytest.raises(SuiteError, match=rf"{address} \(orchestrator\) is in use"):
+            plan_suite(SuiteOptions(config=tmp_path / "mine.yaml"), {}, tmp_path)
+
+
+def test_a_wrong_configuration_says_what_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(CONFIG.replace("provider: p,", "provider: q,"))
+    with pytest.raises(SuiteError, match=r"tiers\[0\]\.targets\[0\]\.provider"):
+        plan_suite(SuiteOptions(config=tmp_path / "mine.yaml"), {}, tmp_path)
+
+
+def test_recordings_that_are_not_there_and_contradictions_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SuiteError, match=r"no such file: gone\.jsonl"):
+        plan(tmp_path, recorded=(Path("gone.jsonl"),))
+    (tmp_path / "rows.jsonl").write_text("{}")
+    with pytest.raises(SuiteError, match="--no-sandbox"):
+        plan(tmp_path, recorded=(Path("rows.jsonl"),), sandbox=False)
+
+
+def test_a_missing_model_is_said_plainly(tmp_path: Path) -> None:
+    suite = plan(tmp_path, {"SPILLWAY_MODEL_DIR": str(tmp_path / "nothing")})
+    assert any("embedding model" in note for note in suite.notes)
