@@ -1,0 +1,85 @@
+"""What is counted, and that no label comes from outside its set."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+from services.orchestrator.hops import Unanswered
+from services.orchestrator.metrics import RequestMetrics
+from services.runtime.errors import SpillwayError, Unavailable
+from spillway.routing import CacheKind
+from tests.unit.orchestrator.fakes import Bench, cached, executed
+from tests.unit.orchestrator.ladder import request_of
+
+
+class Counted:
+    """The metrics of one bench, and what they have come to."""
+
+    def __init__(self) -> None:
+        self._reader = InMemoryMetricReader()
+        self._provider = MeterProvider([self._reader], shutdown_on_exit=False)
+        self.metrics = RequestMetrics(self._provider.get_meter("test"), ["simple", "medium", "complex"])
+
+    async def end(self, bench: Bench) -> None:
+        run = bench.pipeline.begin(request_of(), remaining_s=30)
+        try:
+            await bench.pipeline.complete(run)
+        except SpillwayError:
+            assert run.status_code != 0
+        self.metrics.ended(run)
+
+    def points(self, name: str) -> list[tuple[dict[str, Any], Any]]:
+        data = self._reader.get_metrics_data()
+        assert data is not None
+        metrics = [m for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics if m.name == name]
+        return [(dict(point.attributes or {}), getattr(point, "value", None)) for point in metrics[0].data.data_points]
+
+
+async def test_an_answer_counts_with_its_cost_its_tier_and_its_escalations() -> None:
+    counted = Counted()
+    await counted.end(Bench())
+    assert counted.points("spillway.requests") == [({"outcome": "accepted", "tier": "medium", "cache": "miss"}, 1)]
+    assert counted.points("spillway.cost") == [({"tier": "medium"}, 4_350)]
+    assert counted.points("spillway.flagship_cost") == [({"tier": "medium"}, 24_000)]
+    assert counted.points("spillway.escalations") == [({"tier": "medium"}, 1)]
+    assert counted.points("spillway.fallbacks") == [({"tier": "medium"}, 0)]
+
+
+async def test_an_answer_without_proof_counts_apart() -> None:
+    counted, bench = Counted(), Bench()
+    bench.executor.gives = executed(accepted=False)
+    bench.classifier.says = Unanswered("unavailable")
+    await counted.end(bench)
+    assert counted.points("spillway.requests")[0][0]["outcome"] == "unproven"
+    assert counted.points("spillway.done_without") == [({"service": "classifier"}, 1)]
+
+
+@pytest.mark.parametrize(
+    ("reason", "label"), [("NO_MODEL_AVAILABLE", "NO_MODEL_AVAILABLE"), ("made up by a stranger", "OTHER")]
+)
+async def test_a_failure_counts_by_a_reason_that_is_known(reason: str, label: str) -> None:
+    counted, bench = Counted(), Bench()
+    bench.executor.gives = Unavailable(reason, "text")
+    await counted.end(bench)
+    assert counted.points("spillway.requests") == [({"outcome": label, "tier": "none", "cache": "miss"}, 1)]
+
+
+async def test_a_cached_answer_of_a_tier_that_is_gone_has_the_label_other() -> None:
+    counted, bench = Counted(), Bench()
+    bench.cache.exact = cached(CacheKind.EXACT_HIT, tier="retired")
+    await counted.end(bench)
+    assert counted.points("spillway.requests") == [({"outcome": "accepted", "tier": "other", "cache": "exact_hit"}, 1)]
+
+
+def test_what_is_dropped_counts_by_kind() -> None:
+    counted = Counted()
+    counted.metrics.dropped("store")
+    counted.metrics.dropped("record", 3)
+    assert sorted(counted.points("spillway.background.dropped"), key=repr) == [
+        ({"kind": "record"}, 3),
+        ({"kind": "store"}, 1),
+    ]
