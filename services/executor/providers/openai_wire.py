@@ -136,7 +136,10 @@ class StreamAssembler:
         text = _text(delta.get("content"))
         if isinstance(delta.get("refusal"), str):
             self._refusal.append(delta["refusal"])
-        for call in delta.get("tool_calls") or ():
+        calls = delta.get("tool_calls") or []
+        if not isinstance(calls, list):
+            raise UnreadableError("tool_calls")
+        for call in calls:
             self._add_call(call)
         self._pieces.append(text)
         self.output_chars += len(text)
