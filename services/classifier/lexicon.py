@@ -1,7 +1,7 @@
 """The words and forms that heuristics look for, in English and, for the most telling ones, in other languages.
 
-Promises: patterns expect lower-case text; all are linear in its length, save PLAIN_ARITHMETIC, which is for short texts
-only.
+Promises: patterns expect lower-case text; all are linear in its length, save PLAIN_ARITHMETIC and CODE_LINE, which are
+for short texts only.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from spillway.routing import TaskType
 __all__ = [
     "ASKING",
     "CODE_FORMS",
+    "CODE_LINE",
     "CONSTRAINTS",
     "DEEP_WORK",
     "DIRECT_QUESTION",
@@ -129,6 +130,13 @@ PLAIN_ARITHMETIC = re.compile(
 CODE_FORMS = re.compile(
     r"(?<!\w)def \w+\(|(?<!\w)class \w+[:({]|function\s?\w*\(|=>|(?<!\w)import \w+|#include|select\s.{1,40}\sfrom\s|"
     r"console\.log|print(?:ln)?!?\(|return\s\w|\);|\{\n|(?<!\w)(?:let|const|var) \w+ ?=|\w\(\w*\)|`[^`\n]{2,80}`|</\w+>"
+)
+# A whole line of program text: a keyword or an indented statement, and punctuation that prose does not end with.
+CODE_LINE = re.compile(
+    r"[ \t]*(?:(?:def|class|if|elif|else|for|while|with|try|except|switch|function|public|private|func?)\b[^\n]*[:{]$|"
+    r"(?:return|assert|print|#include|using)\b[^\n]*[=()\[\]{}<;]|import \w+(?: as \w+)?$|from \w+ import |"
+    r"(?:const|let|var) \w+ ?[:=]|[})\]]+[;,]?$)|"
+    r"[ \t]{2,}(?:return\b|[\w.\[\]'\", ]{1,80}(?:[-+*/|&]?= |\())|[^\n]*[=()\[\]][^\n]*;$|[^\n]*\{$"
 )
 MATH_FORMS = re.compile(
     r"\\(?:frac|sum|int|sqrt|begin|cdot|leq|geq|mathbb)|\$[^$\n]{1,200}\$|[a-z]\s?\^\s?\d|\d\s?[+*/=^]\s?[\da-z]|"

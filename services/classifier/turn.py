@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from services.classifier.lexicon import ASKING, DEEP_WORK, PASTED, PROCESSING
+from services.classifier.lexicon import ASKING, CODE_LINE, DEEP_WORK, PASTED, PROCESSING
 
 __all__ = ["TEXT_CHARACTERS_MAX", "Turn", "split_turn"]
 
@@ -26,6 +26,9 @@ LEAD_CHARACTERS_MAX = 240
 PAYLOAD_CHARACTERS_MIN = 24
 # "Here is a mail. When is the meeting?" - the asking block may be the second.
 LEADING_BLOCKS_MAX = 2
+# One line that looks like program text may be prose.
+CODE_LINES_MIN = 2
+CODE_LINE_CHARACTERS_MAX = 200
 # A single block of prose is taken apart only when it is this long: below, it may be one careful question.
 BLOB_CHARACTERS_MIN = 1_200
 # ... or this long, when its beginning says that something is pasted.
@@ -66,6 +69,16 @@ def _without_quotes(text: str) -> tuple[str, list[str]]:
     return "\n".join(kept), quoted
 
 
+def _without_code_lines(text: str) -> tuple[str, list[str]]:
+    """Program text without a fence: lines that look like it, when there are several."""
+    lines = text.split("\n")
+    is_code = [len(line) <= CODE_LINE_CHARACTERS_MAX and CODE_LINE.match(line) is not None for line in lines]
+    if sum(is_code) < CODE_LINES_MIN or all(is_code):
+        return text, []
+    prose = "\n".join(line for line, code in zip(lines, is_code, strict=True) if not code)
+    return prose, ["\n".join(line for line, code in zip(lines, is_code, strict=True) if code)]
+
+
 def _asks(block: str) -> bool:
     return "?" in block or "？" in block or block.rstrip().endswith(":") or ASKING.search(block) is not None
 
@@ -104,12 +117,14 @@ def _split_lead(text: str) -> tuple[str, str]:
 
 
 def split_turn(text: str) -> Turn:
-    """Splits one user turn. Code blocks and quoted lines are material, unless there is nothing else."""
+    """Splits one user turn. Program text and quoted lines are material, unless there is nothing else."""
     unread = max(0, len(text) - TEXT_CHARACTERS_MAX)
     if unread:
         # The blank line keeps the head and the tail from being read as one paragraph.
         text = text[:HEAD_CHARACTERS] + "\n\n" + text[-TAIL_CHARACTERS:]
     plain, fenced = _without_fences(text)
+    plain, unfenced = _without_code_lines(plain)
+    fenced += unfenced
     plain, quoted = _without_quotes(plain)
     plain = plain.strip()
     context = [*fenced, *quoted]

@@ -50,6 +50,14 @@ def test_a_turn_of_code_alone_is_the_question() -> None:
     assert turn.has_code_block
 
 
+def test_program_text_without_a_fence_is_material() -> None:
+    turn = split_turn("What does this return for 3?\n\ndef f(n):\n    total = n * 2\n    return total + 1\n")
+    assert turn.question == "What does this return for 3?"
+    assert turn.has_code_block
+    prose = "I think so;\nlet me know what you say,\nand return soon"
+    assert split_turn(prose).question == prose
+
+
 def test_only_the_head_and_the_tail_of_a_huge_turn_are_read() -> None:
     turn = split_turn("Summarise this:\n\n" + "x" * 10_000_000)
     assert turn.question == "Summarise this:"
