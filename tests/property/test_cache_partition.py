@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
+from enum import Enum
+from typing import Any, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,6 +70,70 @@ def test_two_requests_have_the_same_bytes_exactly_when_they_are_equal(
     scope_a: Scope, chat_a: ChatRequest, scope_b: Scope, chat_b: ChatRequest
 ) -> None:
     assert (encoded(scope_a, chat_a) == encoded(scope_b, chat_b)) == ((scope_a, chat_a) == (scope_b, chat_b))
+
+
+def variants(value: Any) -> Iterator[Any]:
+    """The value with exactly one leaf changed, once for every leaf however deep, or with one item of a list missing."""
+    if is_dataclass(value) and not isinstance(value, type):
+        for field in fields(value):
+            for changed in variants(getattr(value, field.name)):
+                yield replace(value, **{field.name: changed})
+    elif isinstance(value, tuple):
+        for index, item in enumerate(value):
+            yield value[:index] + value[index + 1 :]
+            for changed in variants(item):
+                yield (*value[:index], changed, *value[index + 1 :])
+    elif isinstance(value, Enum):
+        yield from (other for other in type(value) if other is not value)
+    elif isinstance(value, bool):
+        yield not value
+    elif value is None:
+        return  # what may be absent is there in the requests that matter
+    else:
+        yield value * 2  # no text, bytes or number here is empty or zero
+
+
+def full_message(role: Role) -> Message:
+    return Message(
+        role,
+        (TextPart("text"), ImagePart("https://u", b"data", "image/png", "low"), TextPart("more")),
+        (ToolCall("id", "tool", "{}"), ToolCall("id2", "tool", "[]")),
+        "call",
+        "name",
+    )
+
+
+FULL = ChatRequest(
+    tuple(full_message(role) for role in (Role.SYSTEM, Role.USER, Role.ASSISTANT, Role.USER)),
+    GenerationParams(0.5, 0.25, 10, ("stop", "halt"), 7, 0.125, 0.75),
+    (ToolDefinition("tool", "does", "{}", False), ToolDefinition("other", "too", "[]", True)),
+    ToolChoice(ToolChoiceMode.NAMED, "tool"),
+    ResponseFormat(FormatKind.JSON_SCHEMA, "{}", "form", False),
+)
+FULL_SCOPE = Scope("tenant", "namespace", "1")
+
+
+def test_every_leaf_of_a_request_is_in_its_key_and_all_but_the_last_user_texts_in_its_partition() -> None:
+    asked: list[tuple[Scope, ChatRequest]] = [(FULL_SCOPE, FULL)]
+    asked += [(scope, FULL) for scope in variants(FULL_SCOPE)]
+    asked += [(FULL_SCOPE, chat) for chat in variants(FULL)]
+    asked += [
+        (FULL_SCOPE, replace(FULL, generation=replace(FULL.generation, **cast("Any", {field.name: None}))))
+        for field in fields(GenerationParams)
+        if field.name != "stop"
+    ]
+    asked += [(FULL_SCOPE, replace(FULL, tool_choice=None)), (FULL_SCOPE, replace(FULL, response_format=None))]
+    assert len(set(asked)) == len(asked) > 100
+    assert len({entry_key(scope, chat) for scope, chat in asked}) == len(asked)
+    contexts = {(scope, _without_last_user_text(chat)) for scope, chat in asked}
+    assert len(contexts) == len(asked) - 2  # two texts in the last user turn
+    assert len({partition_id(scope, chat, "m") for scope, chat in asked}) == len(contexts)
+
+
+def test_no_text_is_taken_for_the_marks_of_the_encoding() -> None:
+    marks = ["", "S", "SS", "SSS", "L", "NS", "S\0", "\0S"]
+    asked = [Scope(a, b, c) for a in marks for b in marks for c in marks]
+    assert len({encoded(scope, FULL) for scope in asked}) == len(asked)
 
 
 @given(st.lists(texts, min_size=2, max_size=4), st.data())

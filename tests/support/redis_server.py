@@ -37,7 +37,17 @@ class RedisServer:
     def start(self) -> None:
         for _ in range(START_TRIES_MAX):
             self.port = self.port or _free_port()
-            command = [self._program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+            command = [
+                self._program,
+                "--port",
+                str(self.port),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+            ]
             self._process = subprocess.Popen([*command, "--dir", str(self._directory)], stdout=subprocess.DEVNULL)
             if self._answers():
                 return
