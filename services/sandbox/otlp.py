@@ -26,6 +26,7 @@ from services.sandbox.traces import Log, Process, Reference, Span, Tag, TraceSto
 __all__ = ["OTLP_SERVICE", "create_otlp_server", "keep_spans"]
 
 OTLP_SERVICE: Final = "opentelemetry.proto.collector.trace.v1.TraceService"
+METRICS_SERVICE: Final = "opentelemetry.proto.collector.metrics.v1.MetricsService"
 MESSAGE_BYTES_MAX: Final = 4 * 1024 * 1024
 """Bytes of one export: gRPC's own default, stated."""
 CALLS_CONCURRENT_MAX: Final = 64
@@ -55,12 +56,22 @@ def create_otlp_server(store: TraceStore) -> aio.Server:
             response.partial_success.error_message = "spans without valid ids, or of full traces"
         return response.SerializeToString()
 
+    async def drop(request: bytes, context: "aio.ServicerContext[bytes, bytes]") -> bytes:
+        return b""  # an empty response of its type: metrics are taken and not kept
+
     server = aio.server(
         options=[("grpc.max_receive_message_length", MESSAGE_BYTES_MAX), ("grpc.so_reuseport", 0)],
         maximum_concurrent_rpcs=CALLS_CONCURRENT_MAX,
     )
     handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(export)
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(OTLP_SERVICE, {"Export": handler}),))
+    dropped: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(drop)
+    server.add_generic_rpc_handlers(
+        (
+            grpc.method_handlers_generic_handler(OTLP_SERVICE, {"Export": handler}),
+            # Exporters send both to one endpoint, and log an error every few seconds where metrics are not taken.
+            grpc.method_handlers_generic_handler(METRICS_SERVICE, {"Export": dropped}),
+        )
+    )
     return server
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.util import find_spec
 
@@ -20,6 +21,8 @@ def main() -> None:
             file=sys.stderr,
         )
         raise SystemExit(1)
+    # gRPC would write a line over the live table whenever `up` starts a process; forks that execute at once need none.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     from spillway.cli.app import app  # noqa: PLC0415 - only after its libraries are known to be there
 
     app()

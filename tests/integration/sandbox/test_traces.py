@@ -140,3 +140,12 @@ async def test_malformed_otlp_is_an_invalid_argument_and_later_exports_go_on(
         assert await export(ExportTraceServiceRequest().SerializeToString(), timeout=10) == b""
     providers["front"].get_tracer("t").start_span("after").end()
     assert await fetch(traced, "/api/services") == ["front"]
+
+
+async def test_metrics_sent_to_the_same_endpoint_are_taken_and_dropped(traced: Sandbox) -> None:
+    assert traced.otlp_endpoint is not None
+    async with grpc.aio.insecure_channel(traced.otlp_endpoint) as channel:
+        export: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+            "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
+        )
+        assert await export(b"", timeout=10) == b""
