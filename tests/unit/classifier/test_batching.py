@@ -29,7 +29,7 @@ def test_a_long_text_is_passed_over_a_bounded_number_of_times() -> None:
     queue: BatchQueue[str] = BatchQueue(100)
     queue.add("long", 256)
     batches = 0
-    while True:
+    while batches < 10 * PASSED_OVER_MAX:
         queue.add(f"short-{batches}", 5)
         batches += 1
         if "long" in queue.take():
