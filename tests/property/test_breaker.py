@@ -228,3 +228,12 @@ def test_jitter_only_lengthens_the_interval() -> None:
     for _ in range(SETTINGS.calls_min):
         call(subject, CallResult.FAILURE)
     assert SETTINGS.open_s < subject.snapshot(0.0).open_for_s <= SETTINGS.open_s * 1.2
+
+
+def test_the_failure_ratio_itself_opens() -> None:
+    subject = breaker()
+    for result in (CallResult.SUCCESS, CallResult.SUCCESS, CallResult.FAILURE):
+        call(subject, result)
+    assert subject.snapshot(0.0).state is BreakerState.CLOSED
+    call(subject, CallResult.FAILURE)
+    assert subject.snapshot(0.0).state is BreakerState.OPEN

@@ -22,7 +22,8 @@ __all__ = ["GATE", "check", "is_refusal"]
 GATE: Final = "hard_failure"
 _HEAD_CHARS: Final = 400  # a refusal says so at once
 _REFUSAL_CHARS_MAX: Final = 1_200  # what is longer has more to say than no
-_ESCALATE: Final = re.compile(r"(?:^|\n)[\s*_`>#]*\[ESCALATE\]|\[ESCALATE\][\s*_`.]*\Z")
+# At the start of a line, or at the very end. Repeats are bounded, so that the search stays linear on any text.
+_ESCALATE: Final = re.compile(r"^[ \t*_`>#]{0,12}\[ESCALATE\]|\[ESCALATE\][\s*_`.]{0,12}\Z", re.MULTILINE)
 
 # Each pattern is matched at the very start of the answer, case-folded, with typographic apostrophes made plain.
 # Verbs are about serving the request: "I can't find a mistake in it" is an answer.

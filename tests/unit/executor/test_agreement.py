@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.executor.gates import agreement
 from services.executor.gates.agreement import agree
@@ -182,3 +187,27 @@ def test_tool_calls_agree_by_name_and_arguments() -> None:
     assert verdict(called('{"a": 1, "b": 2}'), called('{"b": 2, "a": 1}', "2")) is Verdict.PASS
     assert verdict(called('{"a": 1}'), called('{"a": 2}')) is Verdict.FAIL
     assert verdict(called('{"a": 1}'), Message.of(Role.ASSISTANT, "1")) is Verdict.FAIL
+
+
+ANSWERS = st.one_of(
+    st.text(),
+    st.from_regex(r"[-$]?[0-9]{1,6}([.,/][0-9]{1,4})? ?[a-z%]{0,5}", fullmatch=True),
+    st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists).map(repr),
+    st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists).map(json.dumps),
+    st.text("\\\\{}$frac()boxed#:answer is\"'`0123 \n", max_size=40),
+)
+
+
+@given(ANSWERS, ANSWERS, st.sampled_from(Normalizer), st.none() | st.sampled_from(TaskType))
+def test_agreement_is_symmetric_and_raises_on_nothing(
+    one: str, other: str, normalizer: Normalizer, task_type: TaskType | None
+) -> None:
+    assert agree(one, other, normalizer, task_type) is agree(other, one, normalizer, task_type)
+    assert agree(one, one, normalizer, task_type) in {True, None}
+
+
+@given(ANSWERS)
+def test_marked_the_same_way_or_another_it_is_the_same_answer(value: str) -> None:
+    marked = [f"\\boxed{{{value}}}", json.dumps({"reasoning": "because", "answer": value})]
+    if not re.search(r"[\\\\{}#:\"\x00-\x1f]|answer|r.ponse", value, re.IGNORECASE) and value.strip():
+        assert agree(marked[0], marked[1]) is True

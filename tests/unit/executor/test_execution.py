@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
+from services.executor import budget
 from services.executor.outcome import Answer, FailureKind, ProviderFailure
 from services.executor.providers.provider import FakeStep
 from services.runtime.errors import SpillwayError
@@ -246,6 +247,15 @@ async def test_missing_usage_is_estimated_and_marked() -> None:
     assert execution.attempts[0].usage is None
     assert execution.usage.output_tokens == 100
     assert execution.cost_nanousd == execution.attempts[0].cost_nanousd > 0
+
+
+async def test_a_call_that_may_have_been_charged_costs_something_and_a_refusal_nothing() -> None:
+    lost = ProviderFailure(FailureKind.ERROR, "PROVIDER_INTERRUPTED", billable=True, output_chars=40)
+    execution = await run(Bench({"a1": [lost], "a2": [DOWN], "c1": ["42"]}), plan())
+    interrupted, refused, _ = execution.attempts
+    input_tokens = budget.estimate_input_tokens(chat())
+    assert (interrupted.usage, interrupted.cost_nanousd) == (None, 1_000 * input_tokens + 2_000 * 10)
+    assert refused.cost_nanousd == 0
 
 
 async def test_the_ceiling_stops_before_the_money_is_spent() -> None:

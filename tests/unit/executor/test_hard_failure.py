@@ -94,3 +94,9 @@ def test_text_about_the_marker_is_an_answer() -> None:
 
 def test_a_refusal_that_the_provider_marks_fails() -> None:
     assert hard_failure.check(replace(answer("No."), refused=True)).verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize("piece", ["\n", "```\n", "> ", "[ESCALATE", "sorry, ", "désolé, ", "es tut mir leid "])
+def test_long_runs_take_no_time(piece: str) -> None:
+    hard_failure.check(answer(piece * 100_000 + "x"))
+    hard_failure.check(answer((piece * 100_000)[:1_000] + "x"))
