@@ -67,7 +67,8 @@ async def test_a_restarted_redis_is_used_again_without_help(cache: SemanticCache
     redis_server.start()
 
     async def missed() -> bool:
-        return await kind(cache) is CacheKind.MISS  # it came back empty
+        # It came back empty. Without an embedding, so that no lookup by meaning tidies the index.
+        return (await cache.lookup(ACME, chat(ON))).outcome.kind is CacheKind.MISS
 
     await eventually(missed, what="lookups reach Redis again")
 
@@ -163,6 +164,22 @@ async def test_during_the_pause_redis_is_not_asked_and_after_it_once(redis_serve
     with redis_server.client() as client:
         asked = client.info("commandstats").get("cmdstat_hmget", {"calls": 0})["calls"]
     assert asked == 0
+    clock.advance(PAUSE_S)
+    assert (await cache.lookup(ACME, chat(ON))).outcome.kind is CacheKind.MISS
+    await cache.close()
+
+
+async def test_a_redis_that_was_silent_once_is_left_alone_for_the_pause(redis_server: RedisServer) -> None:
+    clock = FakeClock()
+    store = RedisStore(redis_server.url, timeout_s=TIMEOUT_S, clock=clock)
+    cache = cache_over(store, clock, rules=policy(lookup_s=TIMEOUT_S + 0.2))
+    assert (await cache.lookup(ACME, chat(ON))).outcome.kind is CacheKind.MISS
+    redis_server.freeze()
+    try:
+        assert (await cache.lookup(ACME, chat(ON))).outcome.kind is CacheKind.UNAVAILABLE
+    finally:
+        redis_server.thaw()
+    assert (await cache.lookup(ACME, chat(ON))).outcome.kind is CacheKind.UNAVAILABLE
     clock.advance(PAUSE_S)
     assert (await cache.lookup(ACME, chat(ON))).outcome.kind is CacheKind.MISS
     await cache.close()

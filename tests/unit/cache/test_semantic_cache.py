@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -132,6 +132,14 @@ async def test_an_entry_that_lies_under_a_wrong_key_is_not_served(bench: Bench) 
         entry.key, Scope("evil"), entry.answer, entry.stored_at_unix_s, entry.expires_at_unix_s, entry.partition
     )
     assert await bench.kind(ON) is CacheKind.MISS
+    assert await bench.kind(ON_TOO) is CacheKind.MISS
+
+
+async def test_an_entry_of_another_partition_is_not_served_although_the_index_proposes_it(bench: Bench) -> None:
+    stored = await bench.put()
+    (entry,) = await bench.store.get_many([stored.entry_key])
+    assert entry is not None
+    bench.store._entries[stored.entry_key] = replace(entry, partition="another")
     assert await bench.kind(ON_TOO) is CacheKind.MISS
 
 
