@@ -374,3 +374,10 @@ async def test_no_failure_shows_the_key_or_the_prompt() -> None:
         assert isinstance(result, ProviderFailure)
         assert KEY not in repr(result)
         assert chat().last_user_text not in repr(result)
+
+
+@pytest.mark.parametrize("size", range(1, 12))
+def test_a_line_ending_that_is_cut_in_two_is_one_line_ending(size: int) -> None:
+    raw = b"data: a\r\ndata: b\r\n\r\n"
+    parser = EventParser(100)
+    assert [event for start in range(0, len(raw), size) for event in parser.feed(raw[start : start + size])] == ["a\nb"]
