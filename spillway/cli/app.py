@@ -91,12 +91,14 @@ def up(
     ports: Annotated[Ports, typer.Option(help="50051 and on, or any that are free.")] = Ports.FIXED,
     otlp: Annotated[str, typer.Option(help="OTLP gRPC endpoint for traces, e.g. http://127.0.0.1:4317.")] = "",
 ) -> None:
-    """Start every service on this machine and watch over them. Ctrl-C ends all of it."""
-    console = open_console()
+    """Start every service on this machine and watch over them. Ctrl-C ends all of it.
+
+    A service that crashes is started again. Even if this command is killed, the services end with it (on Linux).
+    """
     options = SuiteOptions(config, executors, tuple(recorded or ()), sandbox, ports is Ports.FREE, otlp)
     try:
         suite = plan_suite(options, os.environ, Path.home())
-        code = asyncio.run(run_suite(suite, console, directory=Path.cwd(), demo=demo, leave=leave))
+        code = asyncio.run(run_suite(suite, directory=Path.cwd(), demo=demo, leave=leave))
     except (SuiteError, AlreadyRunningError) as error:
         _fail(str(error))
     raise typer.Exit(code)

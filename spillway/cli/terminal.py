@@ -6,11 +6,13 @@ Promises: colours only on a terminal and never with NO_COLOR; 100 columns where 
 from __future__ import annotations
 
 import math
+import os
 import sys
+from collections.abc import Callable
 
 from rich.console import Console
 
-__all__ = ["ms", "open_console", "percent", "saved", "usd"]
+__all__ = ["LastingConsole", "ms", "open_console", "percent", "saved", "usd"]
 
 PLAIN_COLUMNS = 100
 NANO = 1_000_000_000
@@ -20,6 +22,22 @@ def open_console(*, remarks: bool = False) -> Console:
     """The console for answers (standard output) or, with `remarks`, for all else (standard error)."""
     stream = sys.stderr if remarks else sys.stdout
     return Console(file=stream, width=None if stream.isatty() else PLAIN_COLUMNS, highlight=False)
+
+
+class LastingConsole(Console):
+    """Standard output of a command that outlives its reader (`spillway up | head`): then it falls silent, and tells."""
+
+    def __init__(self, on_lost: Callable[[], None]) -> None:
+        super().__init__(width=None if sys.stdout.isatty() else PLAIN_COLUMNS, highlight=False)
+        self._on_lost = on_lost
+
+    def on_broken_pipe(self) -> None:
+        """Called by rich, whose own version ends the process on the spot."""
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        self._on_lost()
 
 
 def usd(nanousd: int) -> str:

@@ -63,7 +63,8 @@ class Trace:
 def fetch_trace(
     query_url: str, trace_id: str, *, attempts: int, client: httpx.Client, wait_s: float = WAIT_S
 ) -> Trace | None:
-    """The trace once it is whole, or what has arrived after `wait_s`; None when that is nothing.
+    """The trace once it is whole, or what has arrived after `wait_s`; None when that is nothing, or nobody
+    listens there.
 
     `attempts` is how many model calls the answer reports, each of which must have its span.
     """
@@ -75,8 +76,10 @@ def fetch_trace(
             response = client.get(url, timeout=REQUEST_TIMEOUT_S)
             if response.status_code == httpx.codes.OK:
                 newest = parse_trace(trace_id, response.json(), attempts=attempts) or newest
+        except httpx.ConnectError:
+            return newest  # there is no store: waiting would not bring one
         except (httpx.HTTPError, ValueError):
-            newest = newest or None
+            pass  # an answer of this moment only; the next one may be better
         if (newest is not None and newest.whole) or time.monotonic() >= deadline:
             return newest
         time.sleep(PAUSE_S)

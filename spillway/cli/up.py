@@ -25,6 +25,7 @@ from spillway.cli.state import ServiceState, StateFile, SuiteState
 from spillway.cli.status import open_status
 from spillway.cli.suite import Suite
 from spillway.cli.supervisor import StartError, Supervisor
+from spillway.cli.terminal import LastingConsole
 from spillway.cli.trace import fetch_trace
 from spillway.cli.trace_view import trace_view
 from spillway.client import AsyncClient
@@ -55,8 +56,9 @@ class _Stop:
         self.asked.set()
 
 
-async def run_suite(suite: Suite, console: Console, *, directory: Path, demo: bool, leave: bool) -> int:
-    """Run the suite until it is told to stop, or, with `leave`, until it serves and the demo has been shown.
+async def run_suite(suite: Suite, *, directory: Path, demo: bool, leave: bool) -> int:
+    """Run the suite until it is told to stop or nobody reads what it prints, or, with `leave`, until it serves and the
+    demo has been shown.
 
     Returns the exit code. Raises AlreadyRunningError.
     """
@@ -67,9 +69,10 @@ async def run_suite(suite: Suite, console: Console, *, directory: Path, demo: bo
             state_file.write(_state(suite, supervisor))
 
         supervisor = Supervisor(suite.processes, log_dir=state_file.directory / "logs", on_change=note_change)
+        stop = _Stop(supervisor)
+        console = LastingConsole(on_lost=stop.asked.set)
         view = open_status(console, supervisor.statuses)
         _greet(suite, console, state_file.directory)
-        stop = _Stop(supervisor)
         with _signals(stop), view:
             supervisor.start()
             try:

@@ -173,6 +173,13 @@ def test_ask_streams_and_gives_json(up: Up) -> None:
     assert value["message"]["parts"][0]["text"] == "4"
 
 
+def test_ask_without_a_trace_store_shows_each_hop_and_says_why(up: Up) -> None:
+    text = up.run("ask", "--cache", "bypass", "--trace-url", "http://127.0.0.1:1", "Sum number 1?")
+    assert "executor" in text
+    assert "the trace has not arrived at http://127.0.0.1:1" in text
+    assert "chat " not in text
+
+
 def test_explain_shows_the_plan_and_calls_no_model(up: Up) -> None:
     text = up.run("explain", "Sum number 3?")
     assert "agreement with llama-3.1-70b" in text
@@ -231,6 +238,24 @@ def test_killing_up_itself_leaves_no_orphan(tmp_path: Path) -> None:
         up.popen.wait()
     wait_until(lambda: not [name for name, pid in pids.items() if lives(pid)], what="nothing left", within_s=20)
     assert read_state(tmp_path) is None
+
+
+def test_when_nobody_reads_any_more_the_suite_ends_in_order(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [*SPILLWAY, "up", "--ports", "free"],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as popen:
+        assert popen.stdout is not None
+        assert popen.stderr is not None
+        popen.stdout.readline()
+        popen.stdout.close()
+        assert popen.stderr.read() == ""
+        assert popen.wait(60) == 0
+    assert not (tmp_path / ".spillway" / "up.json").exists()
 
 
 def test_version_and_configuration_commands_need_no_suite(tmp_path: Path) -> None:

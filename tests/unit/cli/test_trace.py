@@ -136,7 +136,7 @@ def test_no_trace_store_is_no_trace_and_no_error() -> None:
         raise httpx.ConnectError("refused")
 
     client = httpx.Client(transport=httpx.MockTransport(refuse))
-    assert fetch_trace("http://jaeger", TRACE_ID, attempts=1, client=client, wait_s=0) is None
+    assert fetch_trace("http://jaeger", TRACE_ID, attempts=1, client=client) is None
 
 
 def test_the_tree_names_each_span_its_service_and_what_it_found() -> None:
