@@ -64,7 +64,7 @@ class ClassifierServicer(classifier_pb2_grpc.ClassifierServiceServicer):
             raise InvalidRequest([("texts", f"1 to {TEXTS_MAX} texts are needed")])
         embedder = self._classifier.embedder
         if embedder is None:
-            raise FailedPrecondition("SERVICE_UNAVAILABLE", "no embedding model is loaded")
+            raise FailedPrecondition("EMBEDDING_UNAVAILABLE", "no embedding model is loaded")
         try:
             vectors = await embedder.embed(list(request.texts))
         except EmbedderOverloadedError as error:

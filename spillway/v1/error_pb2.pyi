@@ -62,6 +62,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE: a stream that had begun to flow broke off. What was received is incomplete."""
     ERROR_REASON_EMBEDDING_MISMATCH: _ErrorReason.ValueType  # 16
     """FAILED_PRECONDITION: the embedding was made by another model than the cache's entries."""
+    ERROR_REASON_EMBEDDING_UNAVAILABLE: _ErrorReason.ValueType  # 17
+    """FAILED_PRECONDITION: the classifier runs without an embedding model."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The machine-readable reasons."""
@@ -100,4 +102,6 @@ ERROR_REASON_STREAM_INTERRUPTED: ErrorReason.ValueType  # 15
 """UNAVAILABLE: a stream that had begun to flow broke off. What was received is incomplete."""
 ERROR_REASON_EMBEDDING_MISMATCH: ErrorReason.ValueType  # 16
 """FAILED_PRECONDITION: the embedding was made by another model than the cache's entries."""
+ERROR_REASON_EMBEDDING_UNAVAILABLE: ErrorReason.ValueType  # 17
+"""FAILED_PRECONDITION: the classifier runs without an embedding model."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
