@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from services.runtime import errors
+from services.runtime.channel import open_channel
 from services.runtime.server import ListenError, RunningServer, start
 from spillway.v1 import executor_pb2 as pb
 from spillway.v1 import executor_pb2_grpc
@@ -118,7 +119,16 @@ async def test_an_error_of_a_nested_call_passes_through_with_its_reason(tmp_path
     async with served(tmp_path) as it:
         error = await failure(it.stub.Execute(command("!nested", it.server.address, "!unavailable")))
         assert (error.reason, error.retry_after_s) == ("NO_MODEL_AVAILABLE", 3.5)
-        assert it.toy.calls == 2  # an UNAVAILABLE that a handler said is not repeated by the channel
+
+
+async def test_what_a_handler_has_seen_is_not_repeated_by_the_channel(tmp_path: Path) -> None:
+    async with (
+        served(tmp_path) as it,
+        open_channel(it.server.address, service_name=NAME, message_bytes_max=100_000) as channel,
+    ):
+        error = await failure(executor_pb2_grpc.ExecutorServiceStub(channel).Execute(command("!unavailable")))
+        assert error.reason == "NO_MODEL_AVAILABLE"
+        assert it.toy.calls == 1
 
 
 async def test_a_nested_service_that_is_not_there_is_named_without_its_address(tmp_path: Path) -> None:
@@ -210,7 +220,7 @@ async def test_a_deadline_above_the_cap_is_cut(tmp_path: Path) -> None:
 async def test_a_callers_own_deadline_is_what_remains(tmp_path: Path) -> None:
     async with served(tmp_path) as it:
         answer = await it.stub.Execute(command("!remaining"), timeout=3)
-        assert 0 < answer.execution.cost_nanousd / 1e9 <= 3
+        assert 0 < answer.execution.cost_nanousd / 1e9 <= 3.2  # gRPC rounds what it sends up
 
 
 async def test_a_stream_has_a_deadline_too(tmp_path: Path) -> None:
