@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -106,7 +107,9 @@ async def test_a_killed_process_comes_back(tmp_path: Path) -> None:
 
 async def test_processes_end_by_rank(tmp_path: Path) -> None:
     ends = tmp_path / "ends"
-    supervisor = Supervisor([toy("provider", ends, 2), toy("front", ends, 0), toy("worker", ends, 1)], log_dir=tmp_path)
+    # Ranks that a set would not hand out in their order.
+    specs = [toy("provider", ends, 16), toy("front", ends, 8), toy("worker", ends, 9)]
+    supervisor = Supervisor(specs, log_dir=tmp_path)
     supervisor.start()
     await supervisor.wait_serving(20)
     await supervisor.stop(5)
@@ -163,10 +166,14 @@ async def test_a_supervisor_killed_with_sigkill_leaves_no_orphan(tmp_path: Path)
     parent = await asyncio.create_subprocess_exec(*arguments, stdout=asyncio.subprocess.PIPE)
     assert parent.stdout is not None
     child = int(await parent.stdout.readline())
-    assert lives(child)
-    parent.kill()
-    await parent.wait()
-    await until(lambda: not lives(child))
+    try:
+        assert lives(child)
+        parent.kill()
+        await parent.wait()
+        await until(lambda: not lives(child))
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
 
 
 def test_a_full_log_moves_aside_and_stays_bounded(tmp_path: Path) -> None:
