@@ -13,6 +13,7 @@ import pytest
 
 from services.cache.vector_index import (
     DIMENSIONS_MAX,
+    EXPIRED_PER_CALL_MAX,
     INLINE_ROWS_MAX,
     DimensionMismatchError,
     InvalidVectorError,
@@ -78,6 +79,13 @@ async def test_expired_entries_leave_the_memory_without_being_asked_for() -> Non
         index.add(f"k{number}", partition=f"p{number}", model=MODEL, vector=vector("v"), expires_at_unix_s=1.0 + number)
     await index.search("elsewhere", vector("v"), count=1, now_unix_s=3.0)
     assert (len(index), index.partitions) == (2, 2)
+
+
+async def test_no_expired_entry_is_found_however_many_expire_at_once() -> None:
+    index = VectorIndex(entries_max=1_000)
+    for number in range(3 * EXPIRED_PER_CALL_MAX):
+        index.add(f"k{number}", partition="p", model=MODEL, vector=vector("v"), expires_at_unix_s=1.0)
+    assert list(await index.search("p", vector("v"), count=5, now_unix_s=1.0)) == []
 
 
 def test_replacing_one_entry_for_ever_takes_no_memory() -> None:
