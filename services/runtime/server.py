@@ -52,7 +52,7 @@ class ListenError(Exception):
 class Service:
     """What a process serves. `register` adds servicers; `service_names` are their full names.
 
-    `warm` runs while health still says NOT_SERVING; `close` runs after the last call has ended.
+    `warm` runs while health still says NOT_SERVING; `close` runs after the last call has ended, or after `warm` failed.
     """
 
     name: str
@@ -158,6 +158,8 @@ async def start(service: Service, loaded: Loaded, listen: str) -> RunningServer:
             await service.warm()
     except BaseException:
         await server.stop(0)
+        if service.close is not None:
+            await service.close()
         raise
     for name in watched:
         await health_servicer.set(name, _SERVING)

@@ -63,12 +63,18 @@ async def test_a_server_is_not_serving_until_it_is_warm(tmp_path: Path) -> None:
 
 
 async def test_a_warm_up_that_fails_ends_the_server(tmp_path: Path) -> None:
+    closed = asyncio.Event()
+
+    async def close() -> None:
+        closed.set()
+
     async def warm() -> None:
         raise RuntimeError("no model")
 
     loaded = settings(tmp_path)
     with pytest.raises(RuntimeError, match="no model"):
-        await start(toy_service(Toy(), warm=warm), loaded, "127.0.0.1:0")
+        await start(toy_service(Toy(), warm=warm, close=close), loaded, "127.0.0.1:0")
+    assert closed.is_set()
 
 
 async def test_health_flips_first_and_a_call_under_way_finishes(tmp_path: Path) -> None:
