@@ -16,7 +16,14 @@ from spillway.validation.chat import (
     check_messages,
 )
 from spillway.validation.plan import check_plan
-from spillway.validation.request import TAG_CHARS_MAX, TAGS_MAX, check_completion_request, check_tags
+from spillway.validation.request import (
+    LABEL_CHARS_MAX,
+    TAG_CHARS_MAX,
+    TAGS_MAX,
+    TENANT_CHARS_MAX,
+    check_completion_request,
+    check_tags,
+)
 from spillway.validation.violations import (
     INVALID_FIELD,
     INVALID_SCHEMA,
@@ -30,11 +37,13 @@ __all__ = [
     "IMAGE_BYTES_MAX",
     "INVALID_FIELD",
     "INVALID_SCHEMA",
+    "LABEL_CHARS_MAX",
     "NAME_CHARS_MAX",
     "SCHEMA_BYTES_MAX",
     "SCHEMA_DEPTH_MAX",
     "TAGS_MAX",
     "TAG_CHARS_MAX",
+    "TENANT_CHARS_MAX",
     "TOOLS_MAX",
     "VIOLATIONS_MAX",
     "InvalidValue",

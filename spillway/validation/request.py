@@ -11,7 +11,7 @@ from spillway.validation.chat import chat_request
 from spillway.validation.plan import ESCALATIONS_MAX
 from spillway.validation.violations import NAME_CHARS_MAX, Violation, between, chars, raise_if_any
 
-__all__ = ["TAGS_MAX", "TAG_CHARS_MAX", "check_completion_request", "check_tags"]
+__all__ = ["LABEL_CHARS_MAX", "TAGS_MAX", "TAG_CHARS_MAX", "TENANT_CHARS_MAX", "check_completion_request", "check_tags"]
 
 REQUEST_ID_CHARS_MAX: Final = 128
 TENANT_CHARS_MAX: Final = 128
