@@ -88,7 +88,7 @@ async def _serve(
         if not await _unless(stop, supervisor.wait_serving(START_TIMEOUT_S)):
             return 0
     except StartError as error:
-        console.print(Text(str(error), style="red"))
+        console.print(Text(str(error), style="red"), soft_wrap=True)
         return EXIT_FAILED
     async with AsyncClient(suite.target) as client:
         if not await _unless(stop, _say_serving(suite, client, console)):

@@ -80,6 +80,12 @@ def start(directory: Path, *arguments: str) -> Up:
     return Up(directory, popen)
 
 
+def serving(up: Up) -> bool:
+    text = (up.directory / "up.txt").read_text()
+    assert up.popen.poll() is None, text
+    return "\nserving on " in text
+
+
 def all_started(up: Up) -> bool:
     assert up.popen.poll() is None, (up.directory / "up.txt").read_text()
     state = read_state(up.directory)
@@ -115,7 +121,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     recorded = write_rows(directory / "recorded.jsonl", ROWS)
     running = start(directory, "--recorded", str(recorded), "--executors", "2")
     try:
-        wait_until(lambda: "\nserving on " in (directory / "up.txt").read_text(), what="the suite serves", within_s=90)
+        wait_until(lambda: serving(running), what="the suite serves", within_s=90)
         yield running
         pids = running.pids()
         assert len(pids) == 6
