@@ -16,6 +16,7 @@ __all__ = [
     "AnswerDelta",
     "Attempt",
     "AttemptOutcome",
+    "AttemptPurpose",
     "CacheKind",
     "CacheMode",
     "CacheOutcome",
@@ -23,13 +24,16 @@ __all__ = [
     "Completion",
     "CompletionRequest",
     "Complexity",
+    "CompositeSpec",
     "CostSummary",
     "Execution",
     "Explanation",
     "GateSpec",
     "GateVerdict",
     "HopLatency",
+    "JudgeSpec",
     "Layer",
+    "LogprobSpec",
     "Normalizer",
     "Plan",
     "PlannedTier",
@@ -38,8 +42,10 @@ __all__ = [
     "RuleTrial",
     "RulesSpec",
     "SelfConfidenceSpec",
+    "SelfEvaluationSpec",
     "Signal",
     "Strategy",
+    "StreamPrefix",
     "TaskType",
     "Verdict",
 ]
@@ -117,6 +123,16 @@ class AttemptOutcome(StrEnum):
     EVIDENCE = "evidence"
 
 
+class AttemptPurpose(StrEnum):
+    """What one call of one target was for."""
+
+    ANSWER = "answer"
+    HEDGE = "hedge"
+    SECOND_OPINION = "second_opinion"
+    SELF_EVALUATION = "self_evaluation"
+    JUDGE = "judge"
+
+
 class CacheKind(StrEnum):
     """What the cache said."""
 
@@ -165,10 +181,15 @@ class Classification:
 
 @dataclass(frozen=True, slots=True)
 class AgreementSpec:
-    """Two cheap answers must agree; an empty `second_target` means the tier's next target, or a second sample."""
+    """Cheap answers must agree; an empty `second_target` means the tier's next target, or a second sample.
+
+    `agreeing_min` of the opinions asked must say the same as the answer; 0 means all of them.
+    """
 
     second_target: str = ""
     normalizer: Normalizer = Normalizer.AUTO
+    further_targets: tuple[str, ...] = ()
+    agreeing_min: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,9 +210,57 @@ class RulesSpec:
     require_code_block: bool = False
     number_min: float | None = None
     number_max: float | None = None
+    require_citation: bool = False
+    language: str = ""
 
 
-GateSpec = AgreementSpec | SelfConfidenceSpec | RulesSpec
+@dataclass(frozen=True, slots=True)
+class SelfEvaluationSpec:
+    """A model grades the answer, 0 to 1; an empty `target` means the one that answered."""
+
+    target: str = ""
+    score_min: float = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class LogprobSpec:
+    """Least accepted log-probabilities (natural, at most 0): mean, least token, mean over the final answer."""
+
+    mean_min: float | None = None
+    least_min: float | None = None
+    span_mean_min: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeSpec:
+    """Another model grades the answer against a rubric, 0 to 1; an empty rubric means a general one."""
+
+    target: str
+    score_min: float = 0.7
+    rubric: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CompositeSpec:
+    """One calibrated P(acceptable) decides; the tier's other soft gates inform it.
+
+    Without a threshold the plan's least confidence is it, or, with the cost of a wrong answer, the value that makes
+    accepting and escalating equally dear.
+    """
+
+    threshold: float | None = None
+    wrong_answer_cost_nanousd: int | None = None
+
+
+GateSpec = AgreementSpec | SelfConfidenceSpec | RulesSpec | SelfEvaluationSpec | LogprobSpec | JudgeSpec | CompositeSpec
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPrefix:
+    """How much of a stream the gates read before it flows: tokens (characters / 4), or seconds since the first."""
+
+    tokens: int
+    wait_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +271,8 @@ class PlannedTier:
     targets: tuple[str, ...]
     gates: tuple[GateSpec, ...] = ()
     attempt_timeout_s: float = 60.0
+    escape_valve: bool = False
+    stream_prefix: StreamPrefix | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +315,7 @@ class Attempt:
     time_to_first_token_s: float | None = None
     error_reason: str = ""
     finish_reason: FinishReason = FinishReason.UNKNOWN
+    purpose: AttemptPurpose = AttemptPurpose.ANSWER
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,20 +19,27 @@ __all__ = [
     "Breaker",
     "Cache",
     "Classifier",
+    "CompositeGate",
     "Executor",
     "Freshness",
     "Gate",
+    "Hedging",
+    "JudgeGate",
     "Limits",
     "Log",
+    "LogprobGate",
     "Orchestrator",
     "Policy",
+    "Prefix",
     "Price",
     "Provider",
+    "RetryBudget",
     "Rule",
     "RuleAction",
     "RuleCondition",
     "RulesGate",
     "SelfConfidenceGate",
+    "SelfEvaluationGate",
     "ServiceAddress",
     "Services",
     "Settings",
@@ -53,9 +60,9 @@ class Section(BaseModel):
 
 
 class Provider(Section):
-    """Where models are served. Any server that speaks OpenAI's chat completions."""
+    """Where models are served: any server that speaks OpenAI's chat completions or Anthropic's Messages."""
 
-    kind: Literal["openai"] = Field("openai", description="The wire format.")
+    kind: Literal["openai", "anthropic"] = Field("openai", description="The wire format.")
     base_url: str = Field(pattern=r"^https?://\S+$", description="Up to and including /v1.")
     api_key_env: str = Field("", description="The environment variable that holds the key; empty means no key.")
     api_key_file: str = Field("", description="The file that holds the key; wins over api_key_env.")
@@ -97,6 +104,7 @@ class Target(Section):
     price: Price
     context_window_tokens: int = Field(128_000, ge=256, le=100_000_000)
     concurrency_max: int = Field(64, ge=1, le=100_000, description="Calls under way per executor; more are skipped.")
+    weight: float = Field(1.0, gt=0, le=1_000, description="Its share of the tier's calls, with balance: weighted.")
 
 
 class AgreementGate(Section):
@@ -105,6 +113,8 @@ class AgreementGate(Section):
     kind: Literal["agreement"]
     second_target: str = Field("", description="Default: the tier's next target, or a second sample of the same one.")
     normalizer: Normalizer = Normalizer.AUTO
+    further_targets: list[Name] = Field([], max_length=4, description="Further opinions, asked at the same time.")
+    agreeing_min: int = Field(0, ge=0, le=5, description="How many opinions must agree with the answer; 0 means all.")
 
 
 class SelfConfidenceGate(Section):
@@ -125,9 +135,57 @@ class RulesGate(Section):
     require_code_block: bool = False
     number_min: float | None = None
     number_max: float | None = None
+    require_citation: bool = Field(False, description='"[1]", "(Author, 2020)" or a link.')
+    language: str = Field("", pattern=r"^([a-z]{2})?$", description="ISO 639-1; empty means any.")
 
 
-Gate = Annotated[AgreementGate | SelfConfidenceGate | RulesGate, Field(discriminator="kind")]
+class SelfEvaluationGate(Section):
+    """A second call asks a model to grade the answer."""
+
+    kind: Literal["self_evaluation"]
+    target: str = Field("", description="Who grades. Default: the target that answered.")
+    score_min: Ratio = 0.7
+
+
+class LogprobGate(Section):
+    """How sure the model was of its words: natural logarithms, at most 0; abstains where the provider gives none."""
+
+    kind: Literal["logprob"]
+    mean_min: float | None = Field(None, ge=-100, le=0)
+    least_min: float | None = Field(None, ge=-100, le=0)
+    span_mean_min: float | None = Field(None, ge=-100, le=0, description="Mean over the final answer's tokens.")
+
+
+class JudgeGate(Section):
+    """Another model grades the answer against a rubric."""
+
+    kind: Literal["judge"]
+    target: Name
+    score_min: Ratio = 0.7
+    rubric: str = Field("", max_length=2_000, description="What a good answer has. Default: a general rubric.")
+
+
+class CompositeGate(Section):
+    """One calibrated P(acceptable) decides; the tier's other soft gates inform it."""
+
+    kind: Literal["composite"]
+    threshold: Ratio | None = Field(None, description="Default: the least confidence of the request or the executor.")
+    wrong_answer_cost_usd: float | None = Field(
+        None, gt=0, le=1e6, description="When set, the threshold makes accepting and escalating equally dear."
+    )
+
+
+Gate = Annotated[
+    AgreementGate | SelfConfidenceGate | RulesGate | SelfEvaluationGate | LogprobGate | JudgeGate | CompositeGate,
+    Field(discriminator="kind"),
+]
+
+
+class Prefix(Section):
+    """How much of a stream the gates read before it flows."""
+
+    tokens: int = Field(64, ge=1, le=4_096, description="Counted as characters divided by four.")
+    wait_s: float = Field(2.0, gt=0, le=30, description="Since the first token.")
 
 
 class Tier(Section):
@@ -137,6 +195,13 @@ class Tier(Section):
     targets: list[Target] = Field(min_length=1, max_length=16)
     gates: list[Gate] = Field([], max_length=16, description="Beside those that always apply.")
     attempt_timeout_s: Seconds = 60.0
+    balance: Literal["order", "weighted", "least_loaded"] = Field(
+        "order", description="Which target is asked first: the first listed, by weight, or the less busy of two."
+    )
+    escape_valve: bool = Field(False, description='The prompt offers a way out: reply "[ESCALATE]".')
+    stream_prefix: Prefix | None = Field(
+        None, description="Streams flow once the gates have passed this much. Default: the whole answer is gated."
+    )
 
 
 class RuleCondition(Section):
@@ -191,7 +256,7 @@ class Policy(Section):
         description="Below this confidence the request starts one tier higher.",
     )
     escalations_max: int = Field(2, ge=0, le=2)
-    strategy: Literal[Strategy.CHEAP_FIRST, Strategy.DIRECT] = Strategy.CHEAP_FIRST
+    strategy: Literal[Strategy.CHEAP_FIRST, Strategy.DIRECT, Strategy.RACE, Strategy.HEDGED] = Strategy.CHEAP_FIRST
 
 
 class Orchestrator(Section):
@@ -251,6 +316,24 @@ class Breaker(Section):
     open_s: Seconds = Field(5.0, description="First open interval; doubles at each failed probe, with jitter.")
     open_s_max: Seconds = 60.0
     probes_max: int = Field(1, ge=1, le=100, description="Calls let through while half-open.")
+    slow_call_s: float = Field(0.0, ge=0, le=86_400, description="A longer call is slow; 0 means none is.")
+    slow_ratio: Ratio = Field(0.8, description="This share of slow calls opens it too.")
+
+
+class Hedging(Section):
+    """When a second call starts beside a slow one, with strategy: hedged."""
+
+    delay_quantile: Ratio = Field(0.95, description="Of the latencies seen of the first target.")
+    delay_s_min: Seconds = 0.05
+    delay_s_default: Seconds = Field(2.0, description="While too few latencies have been seen.")
+    share_max: Ratio = Field(0.1, description="Share of requests that may be hedged.")
+
+
+class RetryBudget(Section):
+    """How many further calls availability may cost: fallbacks and retries, over all requests of an executor."""
+
+    share: Ratio = Field(0.1, description="Of a request's call, this much is put aside for further calls.")
+    calls_min: int = Field(10, ge=0, le=10_000, description="So many may always be made at once, e.g. after a start.")
 
 
 class Executor(Section):
@@ -261,6 +344,12 @@ class Executor(Section):
     connect_timeout_s: Seconds = 5.0
     answer_bytes_max: int = Field(8_388_608, ge=1_024, description="A larger provider answer is an error.")
     retry_after_s_max: Seconds = Field(300.0, description="Longer Retry-After times are cut to this.")
+    hedging: Hedging = Hedging()
+    retry_budget: RetryBudget = RetryBudget()
+    slow_start_s: float = Field(10.0, ge=0, le=3_600, description="After an outage a target's share grows this long.")
+    share_redis_url: str = Field("", description="Replicas tell each other of open breakers through this Redis.")
+    share_redis_password_env: str = ""
+    gate_weights: str = Field("", description="An artifact of `spillway calibrate gates`. Default: the built-in one.")
 
 
 class Limits(Section):

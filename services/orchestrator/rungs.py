@@ -9,8 +9,29 @@ from __future__ import annotations
 from dataclasses import replace
 
 from spillway.chat import ChatRequest, ImagePart
-from spillway.routing import AgreementSpec, GateSpec, PlannedTier, RulesSpec, SelfConfidenceSpec
-from spillway.settings import AgreementGate, Gate, SelfConfidenceGate, Tier
+from spillway.routing import (
+    AgreementSpec,
+    CompositeSpec,
+    GateSpec,
+    JudgeSpec,
+    LogprobSpec,
+    PlannedTier,
+    RulesSpec,
+    SelfConfidenceSpec,
+    SelfEvaluationSpec,
+    StreamPrefix,
+)
+from spillway.settings import (
+    AgreementGate,
+    CompositeGate,
+    Gate,
+    JudgeGate,
+    LogprobGate,
+    RulesGate,
+    SelfConfidenceGate,
+    SelfEvaluationGate,
+    Tier,
+)
 
 __all__ = ["estimated_tokens", "planned_tier"]
 
@@ -18,6 +39,7 @@ __all__ = ["estimated_tokens", "planned_tier"]
 _IMAGE_TOKENS = 1_000
 # English has about four characters per token; three leave room for other languages and for markup.
 _CHARS_PER_TOKEN = 3
+NANOUSD_PER_USD = 1_000_000_000
 
 
 def estimated_tokens(chat: ChatRequest) -> int:
@@ -40,27 +62,48 @@ def planned_tier(tier: Tier, tokens: int, only_target: str) -> PlannedTier | Non
     )
     if not names:
         return None
+    prefix = tier.stream_prefix
     return PlannedTier(
         name=tier.name,
         targets=names,
         gates=tuple(_gate_spec(gate, names) for gate in tier.gates),
         attempt_timeout_s=tier.attempt_timeout_s,
+        escape_valve=tier.escape_valve,
+        stream_prefix=prefix and StreamPrefix(prefix.tokens, prefix.wait_s),
     )
 
 
 def _gate_spec(gate: Gate, targets: tuple[str, ...]) -> GateSpec:
-    if isinstance(gate, AgreementGate):
-        spec = AgreementSpec(second_target=gate.second_target, normalizer=gate.normalizer)
-        # A second opinion that was left out of the tier is replaced by the next one, by the executor's rule.
-        return spec if spec.second_target in targets else replace(spec, second_target="")
-    if isinstance(gate, SelfConfidenceGate):
-        return SelfConfidenceSpec(threshold=gate.threshold)
-    return RulesSpec(
-        chars_min=gate.chars_min,
-        chars_max=gate.chars_max,
-        must_match=tuple(gate.must_match),
-        must_not_match=tuple(gate.must_not_match),
-        require_code_block=gate.require_code_block,
-        number_min=gate.number_min,
-        number_max=gate.number_max,
-    )
+    match gate:
+        case AgreementGate():
+            spec = AgreementSpec(
+                second_target=gate.second_target,
+                normalizer=gate.normalizer,
+                further_targets=tuple(target for target in gate.further_targets if target in targets),
+                agreeing_min=gate.agreeing_min,
+            )
+            # A second opinion that was left out of the tier is replaced by the next one, by the executor's rule.
+            return spec if spec.second_target in targets else replace(spec, second_target="")
+        case SelfConfidenceGate():
+            return SelfConfidenceSpec(threshold=gate.threshold)
+        case RulesGate():
+            return RulesSpec(
+                chars_min=gate.chars_min,
+                chars_max=gate.chars_max,
+                must_match=tuple(gate.must_match),
+                must_not_match=tuple(gate.must_not_match),
+                require_code_block=gate.require_code_block,
+                number_min=gate.number_min,
+                number_max=gate.number_max,
+                require_citation=gate.require_citation,
+                language=gate.language,
+            )
+        case SelfEvaluationGate():
+            return SelfEvaluationSpec(target=gate.target, score_min=gate.score_min)
+        case LogprobGate():
+            return LogprobSpec(gate.mean_min, gate.least_min, gate.span_mean_min)
+        case JudgeGate():
+            return JudgeSpec(gate.target, gate.score_min, gate.rubric)
+        case CompositeGate():
+            cost_usd = gate.wrong_answer_cost_usd
+            return CompositeSpec(gate.threshold, None if cost_usd is None else round(cost_usd * NANOUSD_PER_USD))

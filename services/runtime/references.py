@@ -18,10 +18,10 @@ def check(document: Document) -> None:
     """Adds to `document` what is wrong."""
     data = _mapping(document.data)
     tiers = list(_items(data.get("tiers"), ("tiers",)))
-    _check_tiers(document, tiers)
     _check_targets(document, tiers, set(_mapping(data.get("providers"))))
     order = [name for _, tier in tiers if (name := _text(tier.get("name")))]
     targets = {name for _, target in _targets(tiers) if (name := _text(target.get("name")))}
+    _check_tiers(document, tiers, targets)
     _known(document, ("flagship",), data.get("flagship"), targets, "target")
     _check_policy(document, _mapping(data.get("policy")), order, targets)
     cache = _mapping(data.get("cache"))
@@ -73,7 +73,7 @@ def _check_unique(document: Document, named: Iterator[tuple[Place, dict[str, Any
             first[name] = document.line((*place, "name"))
 
 
-def _check_tiers(document: Document, tiers: list[tuple[Place, dict[str, Any]]]) -> None:
+def _check_tiers(document: Document, tiers: list[tuple[Place, dict[str, Any]]], targets: set[str]) -> None:
     _check_unique(document, iter(tiers), "tier")
     for place, tier in tiers:
         own = {
@@ -85,6 +85,10 @@ def _check_tiers(document: Document, tiers: list[tuple[Place, dict[str, Any]]]) 
             if gate.get("kind") == "agreement":
                 second = gate.get("second_target")
                 _known(document, (*gate_place, "second_target"), second, own, "target in this tier called")
+                for further_place, further in _strings(gate.get("further_targets"), (*gate_place, "further_targets")):
+                    _known(document, further_place, further, own, "target in this tier called")
+            elif gate.get("kind") in {"self_evaluation", "judge"}:
+                _known(document, (*gate_place, "target"), gate.get("target"), targets, "target")
             elif gate.get("kind") == "rules":
                 _check_rules_gate(document, gate_place, gate)
 

@@ -907,7 +907,9 @@ class GateVerdict(_message.Message):
     COST_NANOUSD_FIELD_NUMBER: _builtins.int
     LATENCY_FIELD_NUMBER: _builtins.int
     gate: _builtins.str
-    """Which gate: "hard_failure", "schema", "rules", "self_confidence", "agreement"."""
+    """Which gate: "hard_failure", "schema", "rules", "self_confidence", "agreement", "self_evaluation", "logprob", "judge",
+    "composite".
+    """
     verdict: Global___GateVerdict.Verdict.ValueType
     """The verdict."""
     score: _builtins.float
@@ -969,7 +971,7 @@ class Attempt(_message.Message):
         OUTCOME_SKIPPED: Attempt._Outcome.ValueType  # 7
         """Not called: its breaker was open, or its concurrency limit reached."""
         OUTCOME_EVIDENCE: Attempt._Outcome.ValueType  # 8
-        """It answered as a second opinion for a gate."""
+        """It answered a gate's question."""
 
     class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper):
         """How it ended."""
@@ -991,7 +993,42 @@ class Attempt(_message.Message):
     OUTCOME_SKIPPED: Attempt.Outcome.ValueType  # 7
     """Not called: its breaker was open, or its concurrency limit reached."""
     OUTCOME_EVIDENCE: Attempt.Outcome.ValueType  # 8
-    """It answered as a second opinion for a gate."""
+    """It answered a gate's question."""
+
+    class _Purpose:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _PurposeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Attempt._Purpose.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        PURPOSE_UNSPECIFIED: Attempt._Purpose.ValueType  # 0
+        """Never sent."""
+        PURPOSE_ANSWER: Attempt._Purpose.ValueType  # 1
+        """To answer the request."""
+        PURPOSE_HEDGE: Attempt._Purpose.ValueType  # 2
+        """To answer it beside another call that was slow or looked bad."""
+        PURPOSE_SECOND_OPINION: Attempt._Purpose.ValueType  # 3
+        """To give the agreement gate another opinion."""
+        PURPOSE_SELF_EVALUATION: Attempt._Purpose.ValueType  # 4
+        """To grade the answer for the self-evaluation gate."""
+        PURPOSE_JUDGE: Attempt._Purpose.ValueType  # 5
+        """To grade the answer for the judge gate."""
+
+    class Purpose(_Purpose, metaclass=_PurposeEnumTypeWrapper):
+        """What the call was for."""
+
+    PURPOSE_UNSPECIFIED: Attempt.Purpose.ValueType  # 0
+    """Never sent."""
+    PURPOSE_ANSWER: Attempt.Purpose.ValueType  # 1
+    """To answer the request."""
+    PURPOSE_HEDGE: Attempt.Purpose.ValueType  # 2
+    """To answer it beside another call that was slow or looked bad."""
+    PURPOSE_SECOND_OPINION: Attempt.Purpose.ValueType  # 3
+    """To give the agreement gate another opinion."""
+    PURPOSE_SELF_EVALUATION: Attempt.Purpose.ValueType  # 4
+    """To grade the answer for the self-evaluation gate."""
+    PURPOSE_JUDGE: Attempt.Purpose.ValueType  # 5
+    """To grade the answer for the judge gate."""
 
     TIER_FIELD_NUMBER: _builtins.int
     TARGET_FIELD_NUMBER: _builtins.int
@@ -1006,6 +1043,7 @@ class Attempt(_message.Message):
     TIME_TO_FIRST_TOKEN_FIELD_NUMBER: _builtins.int
     ERROR_REASON_FIELD_NUMBER: _builtins.int
     FINISH_REASON_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
     tier: _builtins.str
     """The tier, e.g. "simple"."""
     target: _builtins.str
@@ -1022,6 +1060,8 @@ class Attempt(_message.Message):
     """For anything but an answer: a machine-readable reason, e.g. "PROVIDER_5XX"."""
     finish_reason: Global___FinishReason.ValueType
     """The finish reason of the answer, if there was one."""
+    purpose: Global___Attempt.Purpose.ValueType
+    """What the call was for."""
     @_builtins.property
     def verdicts(self) -> _containers.RepeatedCompositeFieldContainer[Global___GateVerdict]:
         """What the gates said; empty when there was no answer."""
@@ -1058,10 +1098,11 @@ class Attempt(_message.Message):
         time_to_first_token: _duration_pb2.Duration | None = ...,
         error_reason: _builtins.str = ...,
         finish_reason: Global___FinishReason.ValueType = ...,
+        purpose: Global___Attempt.Purpose.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["latency", b"latency", "started_after", b"started_after", "time_to_first_token", b"time_to_first_token", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_nanousd", b"cost_nanousd", "error_reason", b"error_reason", "finish_reason", b"finish_reason", "latency", b"latency", "model", b"model", "outcome", b"outcome", "provider", b"provider", "started_after", b"started_after", "target", b"target", "tier", b"tier", "time_to_first_token", b"time_to_first_token", "usage", b"usage", "verdicts", b"verdicts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_nanousd", b"cost_nanousd", "error_reason", b"error_reason", "finish_reason", b"finish_reason", "latency", b"latency", "model", b"model", "outcome", b"outcome", "provider", b"provider", "purpose", b"purpose", "started_after", b"started_after", "target", b"target", "tier", b"tier", "time_to_first_token", b"time_to_first_token", "usage", b"usage", "verdicts", b"verdicts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from spillway.v1 import chat_pb2 as spillway_dot_v1_dot_chat__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aspillway/v1/executor.proto\x12\x0bspillway.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x16spillway/v1/chat.proto\"\xfc\x01\n\rAgreementGate\x12\x15\n\rsecond_target\x18\x01 \x01(\t\x12\x39\n\nnormalizer\x18\x02 \x01(\x0e\x32%.spillway.v1.AgreementGate.Normalizer\"\x98\x01\n\nNormalizer\x12\x1a\n\x16NORMALIZER_UNSPECIFIED\x10\x00\x12\x15\n\x11NORMALIZER_NUMBER\x10\x01\x12\x15\n\x11NORMALIZER_CHOICE\x10\x02\x12\x16\n\x12NORMALIZER_LITERAL\x10\x03\x12\x13\n\x0fNORMALIZER_JSON\x10\x04\x12\x13\n\x0fNORMALIZER_TEXT\x10\x05\"\'\n\x12SelfConfidenceGate\x12\x11\n\tthreshold\x18\x01 \x01(\x05\"\xc9\x01\n\tRulesGate\x12\x11\n\tchars_min\x18\x01 \x01(\x05\x12\x11\n\tchars_max\x18\x02 \x01(\x05\x12\x12\n\nmust_match\x18\x03 \x03(\t\x12\x16\n\x0emust_not_match\x18\x04 \x03(\t\x12\x1a\n\x12require_code_block\x18\x05 \x01(\x08\x12\x17\n\nnumber_min\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\nnumber_max\x18\x07 \x01(\x01H\x01\x88\x01\x01\x42\r\n\x0b_number_minB\r\n\x0b_number_max\"\xa8\x01\n\x08GateSpec\x12/\n\tagreement\x18\x01 \x01(\x0b\x32\x1a.spillway.v1.AgreementGateH\x00\x12:\n\x0fself_confidence\x18\x02 \x01(\x0b\x32\x1f.spillway.v1.SelfConfidenceGateH\x00\x12\'\n\x05rules\x18\x03 \x01(\x0b\x32\x16.spillway.v1.RulesGateH\x00\x42\x06\n\x04gate\"\x86\x01\n\x0bPlannedTier\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07targets\x18\x02 \x03(\t\x12$\n\x05gates\x18\x03 \x03(\x0b\x32\x15.spillway.v1.GateSpec\x12\x32\n\x0f\x61ttempt_timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xd5\x01\n\x04Plan\x12\'\n\x08strategy\x18\x01 \x01(\x0e\x32\x15.spillway.v1.Strategy\x12\'\n\x05tiers\x18\x02 \x03(\x0b\x32\x18.spillway.v1.PlannedTier\x12\x17\n\x0f\x65scalations_max\x18\x03 \x01(\x05\x12\x1d\n\x10\x63ost_nanousd_max\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x1b\n\x0e\x63onfidence_min\x18\x05 \x01(\x01H\x01\x88\x01\x01\x42\x13\n\x11_cost_nanousd_maxB\x11\n\x0f_confidence_min\"\x83\x01\n\x0e\x45xecuteRequest\x12&\n\x04\x63hat\x18\x01 \x01(\x0b\x32\x18.spillway.v1.ChatRequest\x12\x1f\n\x04plan\x18\x02 \x01(\x0b\x32\x11.spillway.v1.Plan\x12(\n\ttask_type\x18\x03 \x01(\x0e\x32\x15.spillway.v1.TaskType\"\xd9\x02\n\tExecution\x12)\n\x07message\x18\x01 \x01(\x0b\x32\x18.spillway.v1.ChatMessage\x12\x30\n\rfinish_reason\x18\x02 \x01(\x0e\x32\x19.spillway.v1.FinishReason\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x03 \x01(\x08\x12\x0c\n\x04tier\x18\x04 \x01(\t\x12\x0e\n\x06target\x18\x05 \x01(\t\x12\r\n\x05model\x18\x06 \x01(\t\x12&\n\x08\x61ttempts\x18\x07 \x03(\x0b\x32\x14.spillway.v1.Attempt\x12\'\n\x0busage_total\x18\x08 \x01(\x0b\x32\x12.spillway.v1.Usage\x12!\n\x05usage\x18\t \x01(\x0b\x32\x12.spillway.v1.Usage\x12\x14\n\x0c\x63ost_nanousd\x18\n \x01(\x03\x12\x13\n\x0b\x65scalations\x18\x0b \x01(\x05\x12\x11\n\tfallbacks\x18\x0c \x01(\x05\"<\n\x0f\x45xecuteResponse\x12)\n\texecution\x18\x01 \x01(\x0b\x32\x16.spillway.v1.Execution\"D\n\x14StreamExecuteRequest\x12,\n\x07request\x18\x01 \x01(\x0b\x32\x1b.spillway.v1.ExecuteRequest\"F\n\x0b\x41nswerDelta\x12\x0c\n\x04text\x18\x01 \x01(\t\x12)\n\ntool_calls\x18\x02 \x03(\x0b\x32\x15.spillway.v1.ToolCall\"x\n\x15StreamExecuteResponse\x12)\n\x05\x64\x65lta\x18\x01 \x01(\x0b\x32\x18.spillway.v1.AnswerDeltaH\x00\x12+\n\texecution\x18\x02 \x01(\x0b\x32\x16.spillway.v1.ExecutionH\x00\x42\x07\n\x05\x65vent\"\x14\n\x12ListTargetsRequest\"\xe1\x02\n\x0cTargetStatus\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x0c\n\x04tier\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x37\n\x07\x62reaker\x18\x04 \x01(\x0e\x32&.spillway.v1.TargetStatus.BreakerState\x12+\n\x08open_for\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0cwindow_calls\x18\x06 \x01(\x05\x12\x17\n\x0fwindow_failures\x18\x07 \x01(\x05\x12\x11\n\tin_flight\x18\x08 \x01(\x05\"|\n\x0c\x42reakerState\x12\x1d\n\x19\x42REAKER_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x42REAKER_STATE_CLOSED\x10\x01\x12\x16\n\x12\x42REAKER_STATE_OPEN\x10\x02\x12\x1b\n\x17\x42REAKER_STATE_HALF_OPEN\x10\x03\"A\n\x13ListTargetsResponse\x12*\n\x07targets\x18\x01 \x03(\x0b\x32\x19.spillway.v1.TargetStatus2\x83\x02\n\x0f\x45xecutorService\x12\x44\n\x07\x45xecute\x12\x1b.spillway.v1.ExecuteRequest\x1a\x1c.spillway.v1.ExecuteResponse\x12X\n\rStreamExecute\x12!.spillway.v1.StreamExecuteRequest\x1a\".spillway.v1.StreamExecuteResponse0\x01\x12P\n\x0bListTargets\x12\x1f.spillway.v1.ListTargetsRequest\x1a .spillway.v1.ListTargetsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aspillway/v1/executor.proto\x12\x0bspillway.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x16spillway/v1/chat.proto\"\xab\x02\n\rAgreementGate\x12\x15\n\rsecond_target\x18\x01 \x01(\t\x12\x39\n\nnormalizer\x18\x02 \x01(\x0e\x32%.spillway.v1.AgreementGate.Normalizer\x12\x17\n\x0f\x66urther_targets\x18\x03 \x03(\t\x12\x14\n\x0c\x61greeing_min\x18\x04 \x01(\x05\"\x98\x01\n\nNormalizer\x12\x1a\n\x16NORMALIZER_UNSPECIFIED\x10\x00\x12\x15\n\x11NORMALIZER_NUMBER\x10\x01\x12\x15\n\x11NORMALIZER_CHOICE\x10\x02\x12\x16\n\x12NORMALIZER_LITERAL\x10\x03\x12\x13\n\x0fNORMALIZER_JSON\x10\x04\x12\x13\n\x0fNORMALIZER_TEXT\x10\x05\"\'\n\x12SelfConfidenceGate\x12\x11\n\tthreshold\x18\x01 \x01(\x05\"\xf5\x01\n\tRulesGate\x12\x11\n\tchars_min\x18\x01 \x01(\x05\x12\x11\n\tchars_max\x18\x02 \x01(\x05\x12\x12\n\nmust_match\x18\x03 \x03(\t\x12\x16\n\x0emust_not_match\x18\x04 \x03(\t\x12\x1a\n\x12require_code_block\x18\x05 \x01(\x08\x12\x17\n\nnumber_min\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\nnumber_max\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12\x18\n\x10require_citation\x18\x08 \x01(\x08\x12\x10\n\x08language\x18\t \x01(\tB\r\n\x0b_number_minB\r\n\x0b_number_max\"7\n\x12SelfEvaluationGate\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x11\n\tscore_min\x18\x02 \x01(\x01\"\x85\x01\n\x0bLogprobGate\x12\x15\n\x08mean_min\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\tleast_min\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x1a\n\rspan_mean_min\x18\x03 \x01(\x01H\x02\x88\x01\x01\x42\x0b\n\t_mean_minB\x0c\n\n_least_minB\x10\n\x0e_span_mean_min\">\n\tJudgeGate\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x11\n\tscore_min\x18\x02 \x01(\x01\x12\x0e\n\x06rubric\x18\x03 \x01(\t\"{\n\rCompositeGate\x12\x16\n\tthreshold\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12&\n\x19wrong_answer_cost_nanousd\x18\x02 \x01(\x03H\x01\x88\x01\x01\x42\x0c\n\n_thresholdB\x1c\n\x1a_wrong_answer_cost_nanousd\"\xeb\x02\n\x08GateSpec\x12/\n\tagreement\x18\x01 \x01(\x0b\x32\x1a.spillway.v1.AgreementGateH\x00\x12:\n\x0fself_confidence\x18\x02 \x01(\x0b\x32\x1f.spillway.v1.SelfConfidenceGateH\x00\x12\'\n\x05rules\x18\x03 \x01(\x0b\x32\x16.spillway.v1.RulesGateH\x00\x12:\n\x0fself_evaluation\x18\x04 \x01(\x0b\x32\x1f.spillway.v1.SelfEvaluationGateH\x00\x12+\n\x07logprob\x18\x05 \x01(\x0b\x32\x18.spillway.v1.LogprobGateH\x00\x12\'\n\x05judge\x18\x06 \x01(\x0b\x32\x16.spillway.v1.JudgeGateH\x00\x12/\n\tcomposite\x18\x07 \x01(\x0b\x32\x1a.spillway.v1.CompositeGateH\x00\x42\x06\n\x04gate\"\xce\x01\n\x0bPlannedTier\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07targets\x18\x02 \x03(\t\x12$\n\x05gates\x18\x03 \x03(\x0b\x32\x15.spillway.v1.GateSpec\x12\x32\n\x0f\x61ttempt_timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0c\x65scape_valve\x18\x05 \x01(\x08\x12\x30\n\rstream_prefix\x18\x06 \x01(\x0b\x32\x19.spillway.v1.StreamPrefix\"G\n\x0cStreamPrefix\x12\x0e\n\x06tokens\x18\x01 \x01(\x05\x12\'\n\x04wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xd5\x01\n\x04Plan\x12\'\n\x08strategy\x18\x01 \x01(\x0e\x32\x15.spillway.v1.Strategy\x12\'\n\x05tiers\x18\x02 \x03(\x0b\x32\x18.spillway.v1.PlannedTier\x12\x17\n\x0f\x65scalations_max\x18\x03 \x01(\x05\x12\x1d\n\x10\x63ost_nanousd_max\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x1b\n\x0e\x63onfidence_min\x18\x05 \x01(\x01H\x01\x88\x01\x01\x42\x13\n\x11_cost_nanousd_maxB\x11\n\x0f_confidence_min\"\x83\x01\n\x0e\x45xecuteRequest\x12&\n\x04\x63hat\x18\x01 \x01(\x0b\x32\x18.spillway.v1.ChatRequest\x12\x1f\n\x04plan\x18\x02 \x01(\x0b\x32\x11.spillway.v1.Plan\x12(\n\ttask_type\x18\x03 \x01(\x0e\x32\x15.spillway.v1.TaskType\"\xd9\x02\n\tExecution\x12)\n\x07message\x18\x01 \x01(\x0b\x32\x18.spillway.v1.ChatMessage\x12\x30\n\rfinish_reason\x18\x02 \x01(\x0e\x32\x19.spillway.v1.FinishReason\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x03 \x01(\x08\x12\x0c\n\x04tier\x18\x04 \x01(\t\x12\x0e\n\x06target\x18\x05 \x01(\t\x12\r\n\x05model\x18\x06 \x01(\t\x12&\n\x08\x61ttempts\x18\x07 \x03(\x0b\x32\x14.spillway.v1.Attempt\x12\'\n\x0busage_total\x18\x08 \x01(\x0b\x32\x12.spillway.v1.Usage\x12!\n\x05usage\x18\t \x01(\x0b\x32\x12.spillway.v1.Usage\x12\x14\n\x0c\x63ost_nanousd\x18\n \x01(\x03\x12\x13\n\x0b\x65scalations\x18\x0b \x01(\x05\x12\x11\n\tfallbacks\x18\x0c \x01(\x05\"<\n\x0f\x45xecuteResponse\x12)\n\texecution\x18\x01 \x01(\x0b\x32\x16.spillway.v1.Execution\"D\n\x14StreamExecuteRequest\x12,\n\x07request\x18\x01 \x01(\x0b\x32\x1b.spillway.v1.ExecuteRequest\"F\n\x0b\x41nswerDelta\x12\x0c\n\x04text\x18\x01 \x01(\t\x12)\n\ntool_calls\x18\x02 \x03(\x0b\x32\x15.spillway.v1.ToolCall\"x\n\x15StreamExecuteResponse\x12)\n\x05\x64\x65lta\x18\x01 \x01(\x0b\x32\x18.spillway.v1.AnswerDeltaH\x00\x12+\n\texecution\x18\x02 \x01(\x0b\x32\x16.spillway.v1.ExecutionH\x00\x42\x07\n\x05\x65vent\"\x14\n\x12ListTargetsRequest\"\xc2\x03\n\x0cTargetStatus\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x0c\n\x04tier\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x37\n\x07\x62reaker\x18\x04 \x01(\x0e\x32&.spillway.v1.TargetStatus.BreakerState\x12+\n\x08open_for\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0cwindow_calls\x18\x06 \x01(\x05\x12\x17\n\x0fwindow_failures\x18\x07 \x01(\x05\x12\x11\n\tin_flight\x18\x08 \x01(\x05\x12\x13\n\x0bwindow_slow\x18\t \x01(\x05\x12\x32\n\x0flatency_average\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x16\n\x0eopened_by_peer\x18\x0b \x01(\x08\"|\n\x0c\x42reakerState\x12\x1d\n\x19\x42REAKER_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x42REAKER_STATE_CLOSED\x10\x01\x12\x16\n\x12\x42REAKER_STATE_OPEN\x10\x02\x12\x1b\n\x17\x42REAKER_STATE_HALF_OPEN\x10\x03\"A\n\x13ListTargetsResponse\x12*\n\x07targets\x18\x01 \x03(\x0b\x32\x19.spillway.v1.TargetStatus2\x83\x02\n\x0f\x45xecutorService\x12\x44\n\x07\x45xecute\x12\x1b.spillway.v1.ExecuteRequest\x1a\x1c.spillway.v1.ExecuteResponse\x12X\n\rStreamExecute\x12!.spillway.v1.StreamExecuteRequest\x1a\".spillway.v1.StreamExecuteResponse0\x01\x12P\n\x0bListTargets\x12\x1f.spillway.v1.ListTargetsRequest\x1a .spillway.v1.ListTargetsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,39 +34,49 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'spillway.v1.executor_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_AGREEMENTGATE']._serialized_start=100
-  _globals['_AGREEMENTGATE']._serialized_end=352
-  _globals['_AGREEMENTGATE_NORMALIZER']._serialized_start=200
-  _globals['_AGREEMENTGATE_NORMALIZER']._serialized_end=352
-  _globals['_SELFCONFIDENCEGATE']._serialized_start=354
-  _globals['_SELFCONFIDENCEGATE']._serialized_end=393
-  _globals['_RULESGATE']._serialized_start=396
-  _globals['_RULESGATE']._serialized_end=597
-  _globals['_GATESPEC']._serialized_start=600
-  _globals['_GATESPEC']._serialized_end=768
-  _globals['_PLANNEDTIER']._serialized_start=771
-  _globals['_PLANNEDTIER']._serialized_end=905
-  _globals['_PLAN']._serialized_start=908
-  _globals['_PLAN']._serialized_end=1121
-  _globals['_EXECUTEREQUEST']._serialized_start=1124
-  _globals['_EXECUTEREQUEST']._serialized_end=1255
-  _globals['_EXECUTION']._serialized_start=1258
-  _globals['_EXECUTION']._serialized_end=1603
-  _globals['_EXECUTERESPONSE']._serialized_start=1605
-  _globals['_EXECUTERESPONSE']._serialized_end=1665
-  _globals['_STREAMEXECUTEREQUEST']._serialized_start=1667
-  _globals['_STREAMEXECUTEREQUEST']._serialized_end=1735
-  _globals['_ANSWERDELTA']._serialized_start=1737
-  _globals['_ANSWERDELTA']._serialized_end=1807
-  _globals['_STREAMEXECUTERESPONSE']._serialized_start=1809
-  _globals['_STREAMEXECUTERESPONSE']._serialized_end=1929
-  _globals['_LISTTARGETSREQUEST']._serialized_start=1931
-  _globals['_LISTTARGETSREQUEST']._serialized_end=1951
-  _globals['_TARGETSTATUS']._serialized_start=1954
-  _globals['_TARGETSTATUS']._serialized_end=2307
-  _globals['_TARGETSTATUS_BREAKERSTATE']._serialized_start=2183
-  _globals['_TARGETSTATUS_BREAKERSTATE']._serialized_end=2307
-  _globals['_LISTTARGETSRESPONSE']._serialized_start=2309
-  _globals['_LISTTARGETSRESPONSE']._serialized_end=2374
-  _globals['_EXECUTORSERVICE']._serialized_start=2377
-  _globals['_EXECUTORSERVICE']._serialized_end=2636
+  _globals['_AGREEMENTGATE']._serialized_end=399
+  _globals['_AGREEMENTGATE_NORMALIZER']._serialized_start=247
+  _globals['_AGREEMENTGATE_NORMALIZER']._serialized_end=399
+  _globals['_SELFCONFIDENCEGATE']._serialized_start=401
+  _globals['_SELFCONFIDENCEGATE']._serialized_end=440
+  _globals['_RULESGATE']._serialized_start=443
+  _globals['_RULESGATE']._serialized_end=688
+  _globals['_SELFEVALUATIONGATE']._serialized_start=690
+  _globals['_SELFEVALUATIONGATE']._serialized_end=745
+  _globals['_LOGPROBGATE']._serialized_start=748
+  _globals['_LOGPROBGATE']._serialized_end=881
+  _globals['_JUDGEGATE']._serialized_start=883
+  _globals['_JUDGEGATE']._serialized_end=945
+  _globals['_COMPOSITEGATE']._serialized_start=947
+  _globals['_COMPOSITEGATE']._serialized_end=1070
+  _globals['_GATESPEC']._serialized_start=1073
+  _globals['_GATESPEC']._serialized_end=1436
+  _globals['_PLANNEDTIER']._serialized_start=1439
+  _globals['_PLANNEDTIER']._serialized_end=1645
+  _globals['_STREAMPREFIX']._serialized_start=1647
+  _globals['_STREAMPREFIX']._serialized_end=1718
+  _globals['_PLAN']._serialized_start=1721
+  _globals['_PLAN']._serialized_end=1934
+  _globals['_EXECUTEREQUEST']._serialized_start=1937
+  _globals['_EXECUTEREQUEST']._serialized_end=2068
+  _globals['_EXECUTION']._serialized_start=2071
+  _globals['_EXECUTION']._serialized_end=2416
+  _globals['_EXECUTERESPONSE']._serialized_start=2418
+  _globals['_EXECUTERESPONSE']._serialized_end=2478
+  _globals['_STREAMEXECUTEREQUEST']._serialized_start=2480
+  _globals['_STREAMEXECUTEREQUEST']._serialized_end=2548
+  _globals['_ANSWERDELTA']._serialized_start=2550
+  _globals['_ANSWERDELTA']._serialized_end=2620
+  _globals['_STREAMEXECUTERESPONSE']._serialized_start=2622
+  _globals['_STREAMEXECUTERESPONSE']._serialized_end=2742
+  _globals['_LISTTARGETSREQUEST']._serialized_start=2744
+  _globals['_LISTTARGETSREQUEST']._serialized_end=2764
+  _globals['_TARGETSTATUS']._serialized_start=2767
+  _globals['_TARGETSTATUS']._serialized_end=3217
+  _globals['_TARGETSTATUS_BREAKERSTATE']._serialized_start=3093
+  _globals['_TARGETSTATUS_BREAKERSTATE']._serialized_end=3217
+  _globals['_LISTTARGETSRESPONSE']._serialized_start=3219
+  _globals['_LISTTARGETSRESPONSE']._serialized_end=3284
+  _globals['_EXECUTORSERVICE']._serialized_start=3287
+  _globals['_EXECUTORSERVICE']._serialized_end=3546
 # @@protoc_insertion_point(module_scope)

@@ -64,21 +64,31 @@ class AgreementGate(_message.Message):
 
     SECOND_TARGET_FIELD_NUMBER: _builtins.int
     NORMALIZER_FIELD_NUMBER: _builtins.int
+    FURTHER_TARGETS_FIELD_NUMBER: _builtins.int
+    AGREEING_MIN_FIELD_NUMBER: _builtins.int
     second_target: _builtins.str
     """The target in the same tier that gives the second opinion; empty means the tier's next target, or a second sample
     of the same target when there is no other.
     """
     normalizer: Global___AgreementGate.Normalizer.ValueType
     """How answers are compared."""
+    agreeing_min: _builtins.int
+    """How many opinions must say the same as the answer; 0 means all that are asked."""
+    @_builtins.property
+    def further_targets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Further opinions, asked at the same time as the second; at most 4."""
+
     def __init__(
         self,
         *,
         second_target: _builtins.str = ...,
         normalizer: Global___AgreementGate.Normalizer.ValueType = ...,
+        further_targets: _abc.Iterable[_builtins.str] | None = ...,
+        agreeing_min: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["normalizer", b"normalizer", "second_target", b"second_target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreeing_min", b"agreeing_min", "further_targets", b"further_targets", "normalizer", b"normalizer", "second_target", b"second_target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -119,6 +129,8 @@ class RulesGate(_message.Message):
     REQUIRE_CODE_BLOCK_FIELD_NUMBER: _builtins.int
     NUMBER_MIN_FIELD_NUMBER: _builtins.int
     NUMBER_MAX_FIELD_NUMBER: _builtins.int
+    REQUIRE_CITATION_FIELD_NUMBER: _builtins.int
+    LANGUAGE_FIELD_NUMBER: _builtins.int
     chars_min: _builtins.int
     """Least number of characters; 0 means no limit."""
     chars_max: _builtins.int
@@ -129,6 +141,10 @@ class RulesGate(_message.Message):
     """The least value of the answer's final number; absent means no limit."""
     number_max: _builtins.float
     """The greatest value of the answer's final number; absent means no limit."""
+    require_citation: _builtins.bool
+    """Whether a citation is required: "[1]", "(Author, 2020)" or a link."""
+    language: _builtins.str
+    """The language that the answer must be in, an ISO 639-1 code such as "de"; empty means any."""
     @_builtins.property
     def must_match(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Regular expressions (RE2-like subset of Python's `re`) that must all be found."""
@@ -147,10 +163,12 @@ class RulesGate(_message.Message):
         require_code_block: _builtins.bool = ...,
         number_min: _builtins.float | None = ...,
         number_max: _builtins.float | None = ...,
+        require_citation: _builtins.bool = ...,
+        language: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_number_max", b"_number_max", "_number_min", b"_number_min", "number_max", b"number_max", "number_min", b"number_min"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_number_max", b"_number_max", "_number_min", b"_number_min", "chars_max", b"chars_max", "chars_min", b"chars_min", "must_match", b"must_match", "must_not_match", b"must_not_match", "number_max", b"number_max", "number_min", b"number_min", "require_code_block", b"require_code_block"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_number_max", b"_number_max", "_number_min", b"_number_min", "chars_max", b"chars_max", "chars_min", b"chars_min", "language", b"language", "must_match", b"must_match", "must_not_match", b"must_not_match", "number_max", b"number_max", "number_min", b"number_min", "require_citation", b"require_citation", "require_code_block", b"require_code_block"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__number_max: _TypeAlias = _typing.Literal["number_max"]  # noqa: Y015
     _WhichOneofArgType__number_max: _TypeAlias = _typing.Literal["_number_max", b"_number_max"]  # noqa: Y015
@@ -164,6 +182,140 @@ class RulesGate(_message.Message):
 Global___RulesGate: _TypeAlias = RulesGate  # noqa: Y015
 
 @_typing.final
+class SelfEvaluationGate(_message.Message):
+    """A second call asks a model to grade the answer; it replies with JSON: a score and a reason."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    SCORE_MIN_FIELD_NUMBER: _builtins.int
+    target: _builtins.str
+    """Who grades; empty means the target that answered."""
+    score_min: _builtins.float
+    """The least accepted score, 0 to 1."""
+    def __init__(
+        self,
+        *,
+        target: _builtins.str = ...,
+        score_min: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["score_min", b"score_min", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SelfEvaluationGate: _TypeAlias = SelfEvaluationGate  # noqa: Y015
+
+@_typing.final
+class LogprobGate(_message.Message):
+    """Log-probabilities of the answer's tokens, natural logarithms, at most 0. Abstains where the provider gives none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEAN_MIN_FIELD_NUMBER: _builtins.int
+    LEAST_MIN_FIELD_NUMBER: _builtins.int
+    SPAN_MEAN_MIN_FIELD_NUMBER: _builtins.int
+    mean_min: _builtins.float
+    """The least accepted mean; absent means no limit."""
+    least_min: _builtins.float
+    """The least accepted value of the least probable token; absent means no limit."""
+    span_mean_min: _builtins.float
+    """The least accepted mean over the tokens of the final answer; absent means no limit."""
+    def __init__(
+        self,
+        *,
+        mean_min: _builtins.float | None = ...,
+        least_min: _builtins.float | None = ...,
+        span_mean_min: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_least_min", b"_least_min", "_mean_min", b"_mean_min", "_span_mean_min", b"_span_mean_min", "least_min", b"least_min", "mean_min", b"mean_min", "span_mean_min", b"span_mean_min"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_least_min", b"_least_min", "_mean_min", b"_mean_min", "_span_mean_min", b"_span_mean_min", "least_min", b"least_min", "mean_min", b"mean_min", "span_mean_min", b"span_mean_min"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__least_min: _TypeAlias = _typing.Literal["least_min"]  # noqa: Y015
+    _WhichOneofArgType__least_min: _TypeAlias = _typing.Literal["_least_min", b"_least_min"]  # noqa: Y015
+    _WhichOneofReturnType__mean_min: _TypeAlias = _typing.Literal["mean_min"]  # noqa: Y015
+    _WhichOneofArgType__mean_min: _TypeAlias = _typing.Literal["_mean_min", b"_mean_min"]  # noqa: Y015
+    _WhichOneofReturnType__span_mean_min: _TypeAlias = _typing.Literal["span_mean_min"]  # noqa: Y015
+    _WhichOneofArgType__span_mean_min: _TypeAlias = _typing.Literal["_span_mean_min", b"_span_mean_min"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__least_min) -> _WhichOneofReturnType__least_min | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mean_min) -> _WhichOneofReturnType__mean_min | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__span_mean_min) -> _WhichOneofReturnType__span_mean_min | None: ...
+
+Global___LogprobGate: _TypeAlias = LogprobGate  # noqa: Y015
+
+@_typing.final
+class JudgeGate(_message.Message):
+    """Another model grades the answer against a rubric."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    SCORE_MIN_FIELD_NUMBER: _builtins.int
+    RUBRIC_FIELD_NUMBER: _builtins.int
+    target: _builtins.str
+    """Who grades, normally of a higher tier."""
+    score_min: _builtins.float
+    """The least accepted score, 0 to 1."""
+    rubric: _builtins.str
+    """What a good answer has; empty means a general rubric."""
+    def __init__(
+        self,
+        *,
+        target: _builtins.str = ...,
+        score_min: _builtins.float = ...,
+        rubric: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rubric", b"rubric", "score_min", b"score_min", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JudgeGate: _TypeAlias = JudgeGate  # noqa: Y015
+
+@_typing.final
+class CompositeGate(_message.Message):
+    """One calibrated P(acceptable) from all signals that are present, those of the tier's other gates included: these then
+    inform, and this gate decides. Hard failures and the schema gate still reject by themselves.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    WRONG_ANSWER_COST_NANOUSD_FIELD_NUMBER: _builtins.int
+    threshold: _builtins.float
+    """The least accepted P(acceptable), 0 to 1; absent means the plan's `confidence_min`."""
+    wrong_answer_cost_nanousd: _builtins.int
+    """What a wrong answer costs its owner, in nano US dollars. When set, the threshold is the one that makes accepting and
+    escalating equally dear.
+    """
+    def __init__(
+        self,
+        *,
+        threshold: _builtins.float | None = ...,
+        wrong_answer_cost_nanousd: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_threshold", b"_threshold", "_wrong_answer_cost_nanousd", b"_wrong_answer_cost_nanousd", "threshold", b"threshold", "wrong_answer_cost_nanousd", b"wrong_answer_cost_nanousd"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_threshold", b"_threshold", "_wrong_answer_cost_nanousd", b"_wrong_answer_cost_nanousd", "threshold", b"threshold", "wrong_answer_cost_nanousd", b"wrong_answer_cost_nanousd"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__threshold: _TypeAlias = _typing.Literal["threshold"]  # noqa: Y015
+    _WhichOneofArgType__threshold: _TypeAlias = _typing.Literal["_threshold", b"_threshold"]  # noqa: Y015
+    _WhichOneofReturnType__wrong_answer_cost_nanousd: _TypeAlias = _typing.Literal["wrong_answer_cost_nanousd"]  # noqa: Y015
+    _WhichOneofArgType__wrong_answer_cost_nanousd: _TypeAlias = _typing.Literal["_wrong_answer_cost_nanousd", b"_wrong_answer_cost_nanousd"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__threshold) -> _WhichOneofReturnType__threshold | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__wrong_answer_cost_nanousd) -> _WhichOneofReturnType__wrong_answer_cost_nanousd | None: ...
+
+Global___CompositeGate: _TypeAlias = CompositeGate  # noqa: Y015
+
+@_typing.final
 class GateSpec(_message.Message):
     """One gate of a tier. Hard failures (empty, refusal, truncated, content filter, "[ESCALATE]") and the schema gate need
     no entry: they always apply.
@@ -174,6 +326,10 @@ class GateSpec(_message.Message):
     AGREEMENT_FIELD_NUMBER: _builtins.int
     SELF_CONFIDENCE_FIELD_NUMBER: _builtins.int
     RULES_FIELD_NUMBER: _builtins.int
+    SELF_EVALUATION_FIELD_NUMBER: _builtins.int
+    LOGPROB_FIELD_NUMBER: _builtins.int
+    JUDGE_FIELD_NUMBER: _builtins.int
+    COMPOSITE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def agreement(self) -> Global___AgreementGate:
         """Two cheap answers must agree."""
@@ -186,18 +342,38 @@ class GateSpec(_message.Message):
     def rules(self) -> Global___RulesGate:
         """Plain rules on the text."""
 
+    @_builtins.property
+    def self_evaluation(self) -> Global___SelfEvaluationGate:
+        """A model grades the answer, normally the one that gave it."""
+
+    @_builtins.property
+    def logprob(self) -> Global___LogprobGate:
+        """How sure the model was of its words."""
+
+    @_builtins.property
+    def judge(self) -> Global___JudgeGate:
+        """Another model grades the answer."""
+
+    @_builtins.property
+    def composite(self) -> Global___CompositeGate:
+        """All signals together."""
+
     def __init__(
         self,
         *,
         agreement: Global___AgreementGate | None = ...,
         self_confidence: Global___SelfConfidenceGate | None = ...,
         rules: Global___RulesGate | None = ...,
+        self_evaluation: Global___SelfEvaluationGate | None = ...,
+        logprob: Global___LogprobGate | None = ...,
+        judge: Global___JudgeGate | None = ...,
+        composite: Global___CompositeGate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "gate", b"gate", "rules", b"rules", "self_confidence", b"self_confidence"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "composite", b"composite", "gate", b"gate", "judge", b"judge", "logprob", b"logprob", "rules", b"rules", "self_confidence", b"self_confidence", "self_evaluation", b"self_evaluation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "gate", b"gate", "rules", b"rules", "self_confidence", b"self_confidence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "composite", b"composite", "gate", b"gate", "judge", b"judge", "logprob", b"logprob", "rules", b"rules", "self_confidence", b"self_confidence", "self_evaluation", b"self_evaluation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_gate: _TypeAlias = _typing.Literal["agreement", "self_confidence", "rules"]  # noqa: Y015
+    _WhichOneofReturnType_gate: _TypeAlias = _typing.Literal["agreement", "self_confidence", "rules", "self_evaluation", "logprob", "judge", "composite"]  # noqa: Y015
     _WhichOneofArgType_gate: _TypeAlias = _typing.Literal["gate", b"gate"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_gate) -> _WhichOneofReturnType_gate | None: ...
 
@@ -213,8 +389,12 @@ class PlannedTier(_message.Message):
     TARGETS_FIELD_NUMBER: _builtins.int
     GATES_FIELD_NUMBER: _builtins.int
     ATTEMPT_TIMEOUT_FIELD_NUMBER: _builtins.int
+    ESCAPE_VALVE_FIELD_NUMBER: _builtins.int
+    STREAM_PREFIX_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The tier's name."""
+    escape_valve: _builtins.bool
+    """Whether the prompt offers the way out: a model that cannot answer well is to reply "[ESCALATE]" only."""
     @_builtins.property
     def targets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The targets that may be called, in order of preference; at least one."""
@@ -227,6 +407,10 @@ class PlannedTier(_message.Message):
     def attempt_timeout(self) -> _duration_pb2.Duration:
         """The most time one attempt in this tier may take."""
 
+    @_builtins.property
+    def stream_prefix(self) -> Global___StreamPrefix:
+        """How much of a stream the gates read before it flows; absent means all of it, when the tier has gates."""
+
     def __init__(
         self,
         *,
@@ -234,14 +418,44 @@ class PlannedTier(_message.Message):
         targets: _abc.Iterable[_builtins.str] | None = ...,
         gates: _abc.Iterable[Global___GateSpec] | None = ...,
         attempt_timeout: _duration_pb2.Duration | None = ...,
+        escape_valve: _builtins.bool = ...,
+        stream_prefix: Global___StreamPrefix | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "stream_prefix", b"stream_prefix"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "gates", b"gates", "name", b"name", "targets", b"targets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "escape_valve", b"escape_valve", "gates", b"gates", "name", b"name", "stream_prefix", b"stream_prefix", "targets", b"targets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PlannedTier: _TypeAlias = PlannedTier  # noqa: Y015
+
+@_typing.final
+class StreamPrefix(_message.Message):
+    """The beginning of a stream that the gates read. It flows when either bound is reached and no gate rejects it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKENS_FIELD_NUMBER: _builtins.int
+    WAIT_FIELD_NUMBER: _builtins.int
+    tokens: _builtins.int
+    """So many tokens, counted as characters divided by four; 1 to 4,096."""
+    @_builtins.property
+    def wait(self) -> _duration_pb2.Duration:
+        """So much time since the first token; at most 30 s."""
+
+    def __init__(
+        self,
+        *,
+        tokens: _builtins.int = ...,
+        wait: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["wait", b"wait"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tokens", b"tokens", "wait", b"wait"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamPrefix: _TypeAlias = StreamPrefix  # noqa: Y015
 
 @_typing.final
 class Plan(_message.Message):
@@ -564,6 +778,9 @@ class TargetStatus(_message.Message):
     WINDOW_CALLS_FIELD_NUMBER: _builtins.int
     WINDOW_FAILURES_FIELD_NUMBER: _builtins.int
     IN_FLIGHT_FIELD_NUMBER: _builtins.int
+    WINDOW_SLOW_FIELD_NUMBER: _builtins.int
+    LATENCY_AVERAGE_FIELD_NUMBER: _builtins.int
+    OPENED_BY_PEER_FIELD_NUMBER: _builtins.int
     target: _builtins.str
     """The target's name in the configuration."""
     tier: _builtins.str
@@ -578,9 +795,17 @@ class TargetStatus(_message.Message):
     """Of these, failures."""
     in_flight: _builtins.int
     """Calls under way."""
+    window_slow: _builtins.int
+    """Of `window_calls`, those that were slow."""
+    opened_by_peer: _builtins.bool
+    """Whether another replica opened the breaker."""
     @_builtins.property
     def open_for(self) -> _duration_pb2.Duration:
         """For OPEN: how long it stays open."""
+
+    @_builtins.property
+    def latency_average(self) -> _duration_pb2.Duration:
+        """Moving average of the time that calls took; absent before the first."""
 
     def __init__(
         self,
@@ -593,10 +818,13 @@ class TargetStatus(_message.Message):
         window_calls: _builtins.int = ...,
         window_failures: _builtins.int = ...,
         in_flight: _builtins.int = ...,
+        window_slow: _builtins.int = ...,
+        latency_average: _duration_pb2.Duration | None = ...,
+        opened_by_peer: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["open_for", b"open_for"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["latency_average", b"latency_average", "open_for", b"open_for"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "in_flight", b"in_flight", "model", b"model", "open_for", b"open_for", "target", b"target", "tier", b"tier", "window_calls", b"window_calls", "window_failures", b"window_failures"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "in_flight", b"in_flight", "latency_average", b"latency_average", "model", b"model", "open_for", b"open_for", "opened_by_peer", b"opened_by_peer", "target", b"target", "tier", b"tier", "window_calls", b"window_calls", "window_failures", b"window_failures", "window_slow", b"window_slow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,7 +7,18 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from spillway.routing import AgreementSpec, GateSpec, Plan, PlannedTier, RulesSpec, SelfConfidenceSpec
+from spillway.routing import (
+    AgreementSpec,
+    CompositeSpec,
+    GateSpec,
+    JudgeSpec,
+    LogprobSpec,
+    Plan,
+    PlannedTier,
+    RulesSpec,
+    SelfConfidenceSpec,
+    SelfEvaluationSpec,
+)
 from spillway.validation.violations import NAME_CHARS_MAX, Violation, between, chars, raise_if_any
 
 __all__ = ["ESCALATIONS_MAX", "check_plan"]
@@ -19,6 +30,11 @@ GATES_MAX: Final = 16
 ATTEMPT_TIMEOUT_S_MAX: Final = 86_400.0
 PATTERNS_MAX: Final = 32
 PATTERN_CHARS_MAX: Final = 1_000
+FURTHER_TARGETS_MAX: Final = 4
+RUBRIC_CHARS_MAX: Final = 2_000
+LOGPROB_MIN: Final = -100.0  # less probable than anything a sampler gives
+PREFIX_TOKENS_MAX: Final = 4_096
+PREFIX_WAIT_S_MAX: Final = 30.0
 
 
 def check_plan(value: Plan, path: str = "plan") -> None:
@@ -55,16 +71,44 @@ def _tier(value: PlannedTier, path: str) -> Iterator[Violation]:
         yield from _gate(gate, f"{path}.gates[{i}]")
     if not 0 < value.attempt_timeout_s <= ATTEMPT_TIMEOUT_S_MAX:
         yield Violation(f"{path}.attempt_timeout", "must be above 0 and at most a day")
+    if value.stream_prefix is not None:
+        yield from between(value.stream_prefix.tokens, 1, PREFIX_TOKENS_MAX, f"{path}.stream_prefix.tokens")
+        yield from between(value.stream_prefix.wait_s, 0, PREFIX_WAIT_S_MAX, f"{path}.stream_prefix.wait")
 
 
 def _gate(value: GateSpec, path: str) -> Iterator[Violation]:
     match value:
         case AgreementSpec():
-            yield from chars(value.second_target, NAME_CHARS_MAX, f"{path}.agreement.second_target")
+            yield from _agreement(value, f"{path}.agreement")
         case SelfConfidenceSpec():
             yield from between(value.threshold, 1, 5, f"{path}.self_confidence.threshold")
         case RulesSpec():
             yield from _rules(value, f"{path}.rules")
+        case SelfEvaluationSpec():
+            yield from chars(value.target, NAME_CHARS_MAX, f"{path}.self_evaluation.target")
+            yield from between(value.score_min, 0, 1, f"{path}.self_evaluation.score_min")
+        case LogprobSpec():
+            for name in ("mean_min", "least_min", "span_mean_min"):
+                yield from between(getattr(value, name), LOGPROB_MIN, 0, f"{path}.logprob.{name}")
+        case JudgeSpec():
+            if not value.target:
+                yield Violation(f"{path}.judge.target", "must be set")
+            yield from chars(value.target, NAME_CHARS_MAX, f"{path}.judge.target")
+            yield from between(value.score_min, 0, 1, f"{path}.judge.score_min")
+            yield from chars(value.rubric, RUBRIC_CHARS_MAX, f"{path}.judge.rubric")
+        case CompositeSpec():
+            yield from between(value.threshold, 0, 1, f"{path}.composite.threshold")
+            if value.wrong_answer_cost_nanousd is not None and value.wrong_answer_cost_nanousd <= 0:
+                yield Violation(f"{path}.composite.wrong_answer_cost_nanousd", "must be above 0")
+
+
+def _agreement(value: AgreementSpec, path: str) -> Iterator[Violation]:
+    yield from chars(value.second_target, NAME_CHARS_MAX, f"{path}.second_target")
+    if len(value.further_targets) > FURTHER_TARGETS_MAX:
+        yield Violation(f"{path}.further_targets", f"must be at most {FURTHER_TARGETS_MAX}")
+    for i, target in enumerate(value.further_targets[:FURTHER_TARGETS_MAX]):
+        yield from chars(target, NAME_CHARS_MAX, f"{path}.further_targets[{i}]")
+    yield from between(value.agreeing_min, 0, 1 + FURTHER_TARGETS_MAX, f"{path}.agreeing_min")
 
 
 def _rules(value: RulesSpec, path: str) -> Iterator[Violation]:

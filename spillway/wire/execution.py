@@ -6,15 +6,21 @@ from spillway.routing import (
     AgreementSpec,
     AnswerDelta,
     Attempt,
+    AttemptPurpose,
+    CompositeSpec,
     Execution,
     GateSpec,
     GateVerdict,
+    JudgeSpec,
+    LogprobSpec,
     Normalizer,
     Plan,
     PlannedTier,
     RulesSpec,
     SelfConfidenceSpec,
+    SelfEvaluationSpec,
     Strategy,
+    StreamPrefix,
 )
 from spillway.v1 import chat_pb2, executor_pb2
 from spillway.wire.chat import (
@@ -27,6 +33,7 @@ from spillway.wire.chat import (
 )
 from spillway.wire.fields import (
     ATTEMPT_OUTCOMES,
+    ATTEMPT_PURPOSES,
     FINISH_REASONS,
     NORMALIZERS,
     STRATEGIES,
@@ -58,7 +65,10 @@ def gate_spec_to_proto(value: GateSpec) -> executor_pb2.GateSpec:
     match value:
         case AgreementSpec():
             agreement = executor_pb2.AgreementGate(
-                second_target=value.second_target, normalizer=NORMALIZERS.to_proto(value.normalizer)
+                second_target=value.second_target,
+                normalizer=NORMALIZERS.to_proto(value.normalizer),
+                further_targets=value.further_targets,
+                agreeing_min=value.agreeing_min,
             )
             return executor_pb2.GateSpec(agreement=agreement)
         case SelfConfidenceSpec():
@@ -73,30 +83,76 @@ def gate_spec_to_proto(value: GateSpec) -> executor_pb2.GateSpec:
                 require_code_block=value.require_code_block,
                 number_min=value.number_min,
                 number_max=value.number_max,
+                require_citation=value.require_citation,
+                language=value.language,
             )
             return executor_pb2.GateSpec(rules=rules)
+        case SelfEvaluationSpec():
+            evaluation = executor_pb2.SelfEvaluationGate(target=value.target, score_min=value.score_min)
+            return executor_pb2.GateSpec(self_evaluation=evaluation)
+        case LogprobSpec():
+            logprob = executor_pb2.LogprobGate(
+                mean_min=value.mean_min, least_min=value.least_min, span_mean_min=value.span_mean_min
+            )
+            return executor_pb2.GateSpec(logprob=logprob)
+        case JudgeSpec():
+            judge = executor_pb2.JudgeGate(target=value.target, score_min=value.score_min, rubric=value.rubric)
+            return executor_pb2.GateSpec(judge=judge)
+        case CompositeSpec():
+            composite = executor_pb2.CompositeGate(
+                threshold=value.threshold, wrong_answer_cost_nanousd=value.wrong_answer_cost_nanousd
+            )
+            return executor_pb2.GateSpec(composite=composite)
 
 
 def gate_spec_from_proto(pb: executor_pb2.GateSpec, path: str = "gate") -> GateSpec:
     """Raises WireError when no gate is set."""
     which = pb.WhichOneof("gate")
     if which == "agreement":
-        normalizer = NORMALIZERS.optional(pb.agreement.normalizer, join(path, "agreement.normalizer"))
-        return AgreementSpec(pb.agreement.second_target, normalizer or Normalizer.AUTO)
+        return _agreement_from_proto(pb.agreement, join(path, "agreement"))
     if which == "self_confidence":
         return SelfConfidenceSpec(pb.self_confidence.threshold)
     if which == "rules":
-        rules = pb.rules
-        return RulesSpec(
-            chars_min=rules.chars_min,
-            chars_max=rules.chars_max,
-            must_match=tuple(rules.must_match),
-            must_not_match=tuple(rules.must_not_match),
-            require_code_block=rules.require_code_block,
-            number_min=rules.number_min if rules.HasField("number_min") else None,
-            number_max=rules.number_max if rules.HasField("number_max") else None,
+        return _rules_from_proto(pb.rules)
+    if which == "self_evaluation":
+        return SelfEvaluationSpec(pb.self_evaluation.target, pb.self_evaluation.score_min)
+    if which == "logprob":
+        logprob = pb.logprob
+        return LogprobSpec(
+            mean_min=logprob.mean_min if logprob.HasField("mean_min") else None,
+            least_min=logprob.least_min if logprob.HasField("least_min") else None,
+            span_mean_min=logprob.span_mean_min if logprob.HasField("span_mean_min") else None,
         )
+    if which == "judge":
+        return JudgeSpec(pb.judge.target, pb.judge.score_min, pb.judge.rubric)
+    if which == "composite":
+        composite = pb.composite
+        cost = composite.wrong_answer_cost_nanousd if composite.HasField("wrong_answer_cost_nanousd") else None
+        return CompositeSpec(composite.threshold if composite.HasField("threshold") else None, cost)
     raise WireError(path, "must be one of the known gates")
+
+
+def _agreement_from_proto(pb: executor_pb2.AgreementGate, path: str) -> AgreementSpec:
+    return AgreementSpec(
+        second_target=pb.second_target,
+        normalizer=NORMALIZERS.optional(pb.normalizer, join(path, "normalizer")) or Normalizer.AUTO,
+        further_targets=tuple(pb.further_targets),
+        agreeing_min=pb.agreeing_min,
+    )
+
+
+def _rules_from_proto(pb: executor_pb2.RulesGate) -> RulesSpec:
+    return RulesSpec(
+        chars_min=pb.chars_min,
+        chars_max=pb.chars_max,
+        must_match=tuple(pb.must_match),
+        must_not_match=tuple(pb.must_not_match),
+        require_code_block=pb.require_code_block,
+        number_min=pb.number_min if pb.HasField("number_min") else None,
+        number_max=pb.number_max if pb.HasField("number_max") else None,
+        require_citation=pb.require_citation,
+        language=pb.language,
+    )
 
 
 def _tier_to_proto(value: PlannedTier) -> executor_pb2.PlannedTier:
@@ -105,7 +161,17 @@ def _tier_to_proto(value: PlannedTier) -> executor_pb2.PlannedTier:
         targets=value.targets,
         gates=[gate_spec_to_proto(gate) for gate in value.gates],
         attempt_timeout=duration_to_proto(value.attempt_timeout_s),
+        escape_valve=value.escape_valve,
+        stream_prefix=None if value.stream_prefix is None else _prefix_to_proto(value.stream_prefix),
     )
+
+
+def _prefix_to_proto(value: StreamPrefix) -> executor_pb2.StreamPrefix:
+    return executor_pb2.StreamPrefix(tokens=value.tokens, wait=duration_to_proto(value.wait_s))
+
+
+def _prefix_from_proto(pb: executor_pb2.StreamPrefix) -> StreamPrefix:
+    return StreamPrefix(tokens=pb.tokens, wait_s=duration_from_proto(pb.wait))
 
 
 def _tier_from_proto(pb: executor_pb2.PlannedTier, path: str) -> PlannedTier:
@@ -116,6 +182,8 @@ def _tier_from_proto(pb: executor_pb2.PlannedTier, path: str) -> PlannedTier:
         targets=tuple(pb.targets),
         gates=tuple(gate_spec_from_proto(gate, f"{join(path, 'gates')}[{i}]") for i, gate in enumerate(pb.gates)),
         attempt_timeout_s=duration_from_proto(pb.attempt_timeout),
+        escape_valve=pb.escape_valve,
+        stream_prefix=_prefix_from_proto(pb.stream_prefix) if pb.HasField("stream_prefix") else None,
     )
 
 
@@ -179,6 +247,7 @@ def attempt_to_proto(value: Attempt) -> chat_pb2.Attempt:
         time_to_first_token=None if first_token_s is None else duration_to_proto(first_token_s),
         error_reason=value.error_reason,
         finish_reason=FINISH_REASONS.to_proto(value.finish_reason),
+        purpose=ATTEMPT_PURPOSES.to_proto(value.purpose),
     )
 
 
@@ -201,6 +270,7 @@ def attempt_from_proto(pb: chat_pb2.Attempt, path: str = "attempt") -> Attempt:
         ),
         error_reason=pb.error_reason,
         finish_reason=finish_reason_from_proto(pb.finish_reason, join(path, "finish_reason")),
+        purpose=ATTEMPT_PURPOSES.optional(pb.purpose, join(path, "purpose")) or AttemptPurpose.ANSWER,
     )
 
 

@@ -17,6 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from spillway.chat import FinishReason, FormatKind, Role, ToolChoiceMode
 from spillway.routing import (
     AttemptOutcome,
+    AttemptPurpose,
     CacheKind,
     CacheMode,
     Complexity,
@@ -30,6 +31,7 @@ from spillway.v1 import chat_pb2, executor_pb2
 
 __all__ = [
     "ATTEMPT_OUTCOMES",
+    "ATTEMPT_PURPOSES",
     "CACHE_KINDS",
     "CACHE_MODES",
     "COMPLEXITIES",
@@ -141,6 +143,7 @@ TOOL_CHOICE_MODES = EnumMap.build(chat_pb2.ToolChoice.Mode, "MODE_", ToolChoiceM
 LAYERS = EnumMap.build(chat_pb2.Classification.Layer, "LAYER_", Layer)
 VERDICTS = EnumMap.build(chat_pb2.GateVerdict.Verdict, "VERDICT_", Verdict)
 ATTEMPT_OUTCOMES = EnumMap.build(chat_pb2.Attempt.Outcome, "OUTCOME_", AttemptOutcome)
+ATTEMPT_PURPOSES = EnumMap.build(chat_pb2.Attempt.Purpose, "PURPOSE_", AttemptPurpose)
 CACHE_KINDS = EnumMap.build(chat_pb2.CacheOutcome.Kind, "KIND_", CacheKind)
 NORMALIZERS = EnumMap.build(executor_pb2.AgreementGate.Normalizer, "NORMALIZER_", Normalizer, Normalizer.AUTO)
 

@@ -15,7 +15,7 @@ from spillway.client import Client, RequestError
 from spillway.routing import CacheKind, Completion
 from spillway.v1 import executor_pb2, executor_pb2_grpc
 from tests.support.processes import wait_until
-from tests.support.redis_server import RedisServer, redis_server  # noqa: F401 - a fixture
+from tests.support.redis_server import RedisServer
 from tests.support.suite import Suite
 
 CALLERS = 4

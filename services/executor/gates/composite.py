@@ -79,7 +79,7 @@ def judge(answer: Answer, gates: tuple[GateSpec, ...], evidence: Evidence, schem
             verdict = rules.check(answer.message.text, spec)
         elif isinstance(spec, AgreementSpec):
             verdict = _agreement(answer, spec, gates, evidence)
-        elif asked and not answer.message.tool_calls:
+        elif isinstance(spec, SelfConfidenceSpec) and asked and not answer.message.tool_calls:
             verdict = self_confidence.check(said, spec)
         else:
             continue

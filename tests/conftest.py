@@ -1,4 +1,4 @@
-"""Tests here run against a redis-server of their own."""
+"""Fixtures for every kind of test."""
 
 from tests.support.redis_server import redis_server
 
