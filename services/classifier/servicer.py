@@ -40,7 +40,7 @@ class ClassifierServicer(classifier_pb2_grpc.ClassifierServiceServicer):
         self._classifier = classifier
         self._deadline_s = deadline_s
 
-    async def Classify(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyResponse:  # noqa: N802 - gRPC's name
+    async def Classify(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyResponse:
         messages = tuple(
             wire.message_from_proto(message, f"messages[{index}]") for index, message in enumerate(request.messages)
         )
@@ -59,7 +59,7 @@ class ClassifierServicer(classifier_pb2_grpc.ClassifierServiceServicer):
             response.embedding.CopyFrom(_embedding(judgement.vector, judgement.model_id))
         return response
 
-    async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:  # noqa: N802 - gRPC's name
+    async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:
         if not 1 <= len(request.texts) <= TEXTS_MAX:
             raise InvalidRequest([("texts", f"1 to {TEXTS_MAX} texts are needed")])
         embedder = self._classifier.embedder

@@ -1,4 +1,3 @@
-# ruff: noqa: N802 - methods are named by the proto
 """ExecutorService on the wire: protobuf in, values to the executor, protobuf out.
 
 Promises: a plan is checked before anything is called: ranges by spillway.validation, targets against the

@@ -4,7 +4,6 @@ Promises: a request is checked as a whole before anything else happens; the serv
 pipeline's `finish` runs when gRPC is done with the call, so that records and stores never delay an answer. Jobs and
 feedback are not part of this version and say so.
 """
-# ruff: noqa: N802 - the methods are named by the .proto file
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def remaining_s(context: Context, default: float) -> float:
     return default if remaining is None else max(0.0, remaining)
 
 
-def to_spillway_error(error: Exception) -> SpillwayError:  # noqa: PLR0911 - a line for each kind
+def to_spillway_error(error: Exception) -> SpillwayError:
     """What an exception means to a caller. Everything unknown is INTERNAL."""
     match error:
         case SpillwayError():

@@ -173,7 +173,7 @@ def _undollar(raw: str) -> str:
     return stripped
 
 
-def _key(value: object) -> object:  # noqa: PLR0911 - one line per kind
+def _key(value: object) -> object:
     """A hashable stand-in for `value`: containers by kind, numbers by value, the rest by type and value."""
     if isinstance(value, (list, tuple)):
         return ("list" if isinstance(value, list) else "tuple", *(_key(item) for item in value))

@@ -153,7 +153,7 @@ class _AnswerTooLargeError(ValueError):
     """More bytes than the bound."""
 
 
-def failure_of_status(status: int, headers: Mapping[str, str]) -> ProviderFailure:  # noqa: PLR0911 - a table
+def failure_of_status(status: int, headers: Mapping[str, str]) -> ProviderFailure:
     """What a response that is no answer means, by its status."""
     wait_s = retry_after_s(headers)
     if status == httpx.codes.TOO_MANY_REQUESTS:
