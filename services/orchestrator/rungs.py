@@ -69,7 +69,7 @@ def planned_tier(tier: Tier, tokens: int, only_target: str) -> PlannedTier | Non
         gates=tuple(_gate_spec(gate, names) for gate in tier.gates),
         attempt_timeout_s=tier.attempt_timeout_s,
         escape_valve=tier.escape_valve,
-        stream_prefix=prefix and StreamPrefix(prefix.tokens, prefix.wait_s),
+        stream_prefix=None if prefix is None else StreamPrefix(prefix.tokens, prefix.wait_s),
     )
 
 
