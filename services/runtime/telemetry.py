@@ -49,6 +49,8 @@ _METRICS_INTERVAL_S_MIN: Final = 5.0
 _EXPORTER_LOG_INTERVAL_S: Final = 60.0
 _NAME: Final = "spillway.runtime"
 _ENDPOINT_ENV: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
+# OpenTelemetry's own switch; "none" for a receiver that takes traces only, such as Jaeger.
+_METRICS_ENV: Final = "OTEL_METRICS_EXPORTER"
 
 
 class _OncePerInterval(logging.Filter):
@@ -102,6 +104,7 @@ def setup(service: str, settings: TelemetrySettings) -> Telemetry:
     """Sets the process's providers for `service` (e.g. "cache"). Call once per process, before channels and servers.
 
     An empty `otlp_endpoint` is filled from $OTEL_EXPORTER_OTLP_ENDPOINT; when that is empty too, nothing happens.
+    With $OTEL_METRICS_EXPORTER=none only traces are sent.
     """
     endpoint = settings.otlp_endpoint or os.environ.get(_ENDPOINT_ENV, "")
     if not endpoint:
@@ -115,7 +118,6 @@ def setup(service: str, settings: TelemetrySettings) -> Telemetry:
     _quieten_exporters()
     insecure = not endpoint.startswith("https://")
     span_exporter = OTLPSpanExporter(endpoint=endpoint, insecure=insecure, timeout=_EXPORT_TIMEOUT_S)
-    metric_exporter = OTLPMetricExporter(endpoint=endpoint, insecure=insecure, timeout=_EXPORT_TIMEOUT_S)
     processor = BatchSpanProcessor(
         span_exporter,
         max_queue_size=SPANS_QUEUED_MAX,
@@ -123,15 +125,19 @@ def setup(service: str, settings: TelemetrySettings) -> Telemetry:
         max_export_batch_size=SPANS_BATCH_MAX,
         export_timeout_millis=_EXPORT_TIMEOUT_S * 1_000,
     )
+    if os.environ.get(_METRICS_ENV, "") == "none":
+        return install(service, settings.sample_ratio, processor)
     reader = PeriodicExportingMetricReader(
-        metric_exporter,
+        OTLPMetricExporter(endpoint=endpoint, insecure=insecure, timeout=_EXPORT_TIMEOUT_S),
         export_interval_millis=max(settings.export_interval_s, _METRICS_INTERVAL_S_MIN) * 1_000,
         export_timeout_millis=_EXPORT_TIMEOUT_S * 1_000,
     )
     return install(service, settings.sample_ratio, processor, reader)
 
 
-def install(service: str, sample_ratio: float, processor: SpanProcessor, reader: MetricReader) -> Telemetry:
+def install(
+    service: str, sample_ratio: float, processor: SpanProcessor, reader: MetricReader | None = None
+) -> Telemetry:
     """Sets the process's providers with the given ends."""
     from opentelemetry.sdk.metrics import MeterProvider  # noqa: PLC0415
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
@@ -142,7 +148,7 @@ def install(service: str, sample_ratio: float, processor: SpanProcessor, reader:
         resource=resource, sampler=ParentBased(TraceIdRatioBased(sample_ratio)), shutdown_on_exit=False
     )
     spans.add_span_processor(processor)
-    measures = MeterProvider(metric_readers=[reader], resource=resource, shutdown_on_exit=False)
+    measures = MeterProvider(metric_readers=[reader] if reader else [], resource=resource, shutdown_on_exit=False)
     trace.set_tracer_provider(spans)
     metrics.set_meter_provider(measures)
     timeout_ms = CLOSE_S_MAX * 1_000

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 import threading
 
+import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -63,3 +67,19 @@ def test_attributes_without_a_value_are_left_out() -> None:
         assert telemetry.current_trace_id() == trace.format_trace_id(span.get_span_context().trace_id)
     (finished,) = exporter.get_finished_spans()
     assert dict(finished.attributes or {}) == {"spillway.tier": "simple", "spillway.escalations": 0}
+
+
+@pytest.mark.parametrize(("exporter", "measures"), [("", True), ("none", False)])
+def test_metrics_can_be_kept_from_a_receiver_of_traces_only(exporter: str, measures: bool) -> None:
+    # Providers are set once per process, so this takes one of its own.
+    program = (
+        "import threading\n"
+        "from services.runtime.telemetry import setup\n"
+        "from spillway.settings import Telemetry\n"
+        "setup('cache', Telemetry(otlp_endpoint='http://127.0.0.1:1'))\n"
+        "print(any('Metric' in thread.name for thread in threading.enumerate()), flush=True)\n"
+        "import os; os._exit(0)\n"
+    )
+    env = {**os.environ, "OTEL_METRICS_EXPORTER": exporter}
+    run = subprocess.run([sys.executable, "-c", program], env=env, check=True, capture_output=True, text=True)
+    assert run.stdout.strip() == str(measures)
