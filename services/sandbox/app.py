@@ -1,4 +1,4 @@
-"""The sandbox as one ASGI application: the provider, its script and journal, and the trace store's queries."""
+"""The sandbox as one ASGI application: the provider in two wire formats, its script and journal, the trace queries."""
 
 import json
 import time
@@ -12,12 +12,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from services.sandbox.openai_api import ApiError, encode_json, models_body
-from services.sandbox.provider import ClientGoneError, Provider, read_body
+from services.sandbox.anthropic_api import AnthropicWire, anthropic_models_body
+from services.sandbox.openai_api import OpenAIWire, models_body
+from services.sandbox.provider import Endpoint, Provider
 from services.sandbox.replay import Replay
+from services.sandbox.response import ClientGoneError, read_body
 from services.sandbox.rows import Row
 from services.sandbox.script import Playback, Script, ScriptError, parse_script
 from services.sandbox.traces import TRACES_MAX, TraceStore
+from services.sandbox.wire import ApiError, Wire, encode_json
 
 __all__ = ["build_app"]
 
@@ -25,6 +28,8 @@ SCRIPT_BYTES_MAX: Final = 16 * 1024 * 1024
 """Bytes of a script that is PUT."""
 TRACES_LIMIT_DEFAULT: Final = 20
 """Traces that a query returns unless it says how many, as Jaeger does."""
+
+_MESSAGES_PATH: Final = "/v1/messages"
 
 
 def build_app(
@@ -45,15 +50,41 @@ def build_app(
     provider = Provider(
         Replay(rows, aliases), count_tokens, examples_mode=examples_mode, script=script or Script(), clock=clock
     )
-    routes = [Route("/v1/chat/completions", provider, methods=["POST"]), *_control_routes(provider)]
+    openai, anthropic = OpenAIWire(), AnthropicWire()
+    routes = [
+        Route("/v1/chat/completions", Endpoint(provider, openai), methods=["POST"]),
+        Route(_MESSAGES_PATH, Endpoint(provider, anthropic), methods=["POST"]),
+        *_control_routes(provider),
+    ]
     if traces is not None:
         routes += _trace_routes(traces)
-    return Starlette(routes=routes, exception_handlers={HTTPException: _http_error, ApiError: _api_error})
+
+    def render(error: ApiError, wire: Wire, headers: Mapping[str, str] | None = None) -> Response:
+        request_id = provider.new_request_id()
+        headers = {**(headers or {}), wire.request_id_header: request_id}
+        return _json(wire.error_body(error, request_id), error.status, headers)
+
+    async def api_error(_: Request, error: Exception) -> Response:
+        if not isinstance(error, ApiError):  # registered for nothing else
+            raise error
+        return render(error, openai)
+
+    async def http_error(request: Request, error: Exception) -> Response:
+        if not isinstance(error, HTTPException):
+            raise error
+        path = request.url.path
+        message = f"Invalid URL or method ({request.method} {path})."
+        wire = anthropic if path == _MESSAGES_PATH or path.startswith(f"{_MESSAGES_PATH}/") else openai
+        return render(ApiError(error.status_code, message), wire, error.headers)
+
+    return Starlette(routes=routes, exception_handlers={HTTPException: http_error, ApiError: api_error})
 
 
 def _control_routes(provider: Provider) -> list[Route]:
-    async def models(_: Request) -> Response:
-        return _json(models_body(provider.replay.models))
+    async def models(request: Request) -> Response:
+        # The two list their models at one path; only Anthropic's callers say a version.
+        body = anthropic_models_body if "anthropic-version" in request.headers else models_body
+        return _json(body(provider.replay.models))
 
     async def healthz(_: Request) -> Response:
         return _json({"status": "ok", "prompts": len(provider.replay)})
@@ -121,16 +152,3 @@ def _jaeger(data: list[dict[str, object]] | list[str]) -> Response:
 
 def _jaeger_error(status: int, message: str) -> Response:
     return _json({"data": None, "errors": [{"code": status, "msg": message}]}, status)
-
-
-async def _api_error(_: Request, error: Exception) -> Response:
-    if not isinstance(error, ApiError):  # registered for nothing else
-        raise error
-    return _json(error.body(), error.status)
-
-
-async def _http_error(request: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
-        raise error
-    message = f"Invalid URL or method ({request.method} {request.url.path})."
-    return _json(ApiError(error.status_code, message).body(), error.status_code, error.headers)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from services.sandbox.openai_api import ChatCall, Message
+from services.sandbox.wire import Call, Message
 
 __all__ = ["CallRecord", "Journal"]
 
@@ -27,6 +27,8 @@ class CallRecord:
     """One call, and what became of it."""
 
     seq: int
+    wire: str
+    """The name of the wire format it came in."""
     model: str
     stream: bool
     messages: tuple[Message, ...]
@@ -42,6 +44,7 @@ class CallRecord:
         """Render for the wire."""
         return {
             "seq": self.seq,
+            "wire": self.wire,
             "model": self.model,
             "stream": self.stream,
             "messages": [{"role": message.role, "text": message.text} for message in self.messages],
@@ -60,7 +63,7 @@ class Journal:
         self._records: deque[CallRecord] = deque(maxlen=CALLS_MAX)
         self._seq = 0
 
-    def open(self, call: ChatCall, headers: Mapping[str, str], body_bytes: int) -> CallRecord:
+    def open(self, wire: str, call: Call, headers: Mapping[str, str], body_bytes: int) -> CallRecord:
         """Note a call on its arrival. `headers` have lower-case names; the caller fills in the rest as it happens."""
         self._seq += 1
         messages, chars_left = [], TEXT_CHARS_MAX
@@ -69,6 +72,7 @@ class Journal:
             chars_left = max(0, chars_left - len(message.text))
         record = CallRecord(
             seq=self._seq,
+            wire=wire,
             model=call.model,
             stream=call.stream,
             messages=tuple(messages),

@@ -1,158 +1,138 @@
-"""The OpenAI wire format of chat completions, both ways: request bytes to a ChatCall, an Answer to bodies and chunks.
+"""The OpenAI wire format of chat completions, both ways.
 
-Pure: no sockets, no clock, no state. It accepts what official SDKs send and leaves alone what the sandbox has no use
-for. Everything wrong with a request is an ApiError, which renders in OpenAI's shape.
+It accepts what official SDKs send and leaves alone what the sandbox has no use for. Everything wrong with a request is
+an ApiError. Pure: no sockets, no clock, no state.
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-__all__ = [
-    "BODY_BYTES_MAX",
-    "Answer",
-    "ApiError",
-    "ChatCall",
-    "Message",
-    "ToolCall",
-    "Usage",
-    "answer_deltas",
-    "chunk_body",
-    "completion_body",
-    "encode_json",
-    "models_body",
-    "parse_chat_call",
-    "sse_event",
-]
+from services.sandbox.wire import (
+    MESSAGES_MAX,
+    Answer,
+    ApiError,
+    Call,
+    Frame,
+    Message,
+    Stage,
+    TokenLogprob,
+    ToolCall,
+    Usage,
+    cut,
+    encode_json,
+    parse_object,
+)
 
-BODY_BYTES_MAX: Final = 16 * 1024 * 1024
-"""Bytes of a request: a few pictures of 4 MiB as base64."""
-MESSAGES_MAX: Final = 2_000
-"""Messages of a request."""
+__all__ = ["OpenAIWire", "models_body"]
+
+TOP_LOGPROBS_MAX: Final = 20
+"""Alternatives per token that may be asked for, as OpenAI has it."""
 
 _TYPES: Final = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 _CODES: Final = {401: "invalid_api_key", 404: "not_found", 429: "rate_limit_exceeded", 503: "overloaded"}
+_FINISH_REASONS: Final = {"stop_sequence": "stop", "refusal": "content_filter"}
+_DONE: Final = b"data: [DONE]\n\n"
 
 
-class ApiError(Exception):
-    """An error answer. `code` and the type follow from the status when not given."""
+class OpenAIWire:
+    """POST /v1/chat/completions."""
 
-    def __init__(self, status: int, message: str, *, code: str | None = None, param: str | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.code = code if code is not None else _CODES.get(status, "server_error" if status >= 500 else None)
-        self.param = param
+    name = "openai"
+    answer_id_prefix = "chatcmpl-sandbox-"
+    tool_call_id_prefix = "call_"
+    request_id_header = "x-request-id"
+    broken_json = b'{"id":"chatcmpl-sandbox","choices":[{"index":0,"message":{"role":"assist'
 
-    def body(self) -> dict[str, Any]:
-        """Render in OpenAI's shape."""
-        kind = _TYPES.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
-        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+    def parse(self, headers: Mapping[str, str], body: bytes) -> Call:
+        """Read a request. Raises ApiError (400)."""
+        value = parse_object(body)
+        model = value.pop("model", None)
+        if not isinstance(model, str) or not model:
+            raise _invalid("model", "you must provide a model")
+        stream = _flag(value.pop("stream", None), "stream")
+        options = value.get("stream_options") or {}
+        if not isinstance(options, dict):
+            raise _invalid("stream_options", "not an object")
+        if value.get("n") not in (None, 1):
+            raise _invalid("n", "the sandbox gives one choice per call")
+        tools = value.get("tools") or []
+        if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+            raise _invalid("tools", "not an array of objects")
+        return Call(
+            model=model,
+            messages=_parse_messages(value.pop("messages", None)),
+            stream=stream,
+            tools_json=json.dumps(tools, ensure_ascii=False) if tools else "",
+            parameters=value,
+            include_usage=stream and options.get("include_usage") is True,
+            top_logprobs=_parse_top_logprobs(value),
+        )
+
+    def api_key(self, headers: Mapping[str, str]) -> str | None:
+        """Find the bearer token."""
+        scheme, _, key = headers.get("authorization", "").partition(" ")
+        return key if scheme.lower() == "bearer" else None
+
+    def error_body(self, error: ApiError, request_id: str) -> dict[str, Any]:
+        """Render an error."""
+        by_status = "server_error" if error.status >= 500 else None
+        kind = error.kind or _TYPES.get(error.status) or by_status or "invalid_request_error"
+        code = error.code or _CODES.get(error.status, by_status)
+        return {"error": {"message": error.message, "type": kind, "param": error.param, "code": code}}
+
+    def answer_body(self, answer: Answer) -> dict[str, Any]:
+        """Render a whole answer."""
+        message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
+        if answer.tool_calls:
+            message["tool_calls"] = [_tool_call_body(call, call.arguments) for call in answer.tool_calls]
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish_reason(answer)}
+        if answer.logprobs is not None:
+            choice["logprobs"] = _logprobs_body(answer.logprobs, answer.top_logprobs)
+        return {**_head(answer, "chat.completion"), "choices": [choice], "usage": _usage_body(answer.usage)}
+
+    def frames(self, answer: Answer, call: Call, chunk_chars: int) -> Iterator[Frame]:
+        """Render the chunks: the role, content, the finish, the usage if asked for, and [DONE]."""
+
+        def frame(stage: Stage, *choices: dict[str, Any]) -> Frame:
+            body = {**_head(answer, "chat.completion.chunk"), "choices": choices}
+            if call.include_usage:
+                body["usage"] = None if choices else _usage_body(answer.usage)
+            return Frame(stage, _event(encode_json(body)))
+
+        def content(delta: Mapping[str, Any], logprobs: dict[str, Any] | None = None) -> Frame:
+            return frame(Stage.CONTENT, _chunk_choice(delta, logprobs))
+
+        yield frame(
+            Stage.LEAD, _chunk_choice({"role": "assistant", "content": "" if answer.text is not None else None})
+        )
+        for chunk, ended in cut(answer.text or "", chunk_chars, answer.logprobs or ()):
+            logprobs = None if answer.logprobs is None else _logprobs_body(ended, answer.top_logprobs)
+            yield content({"content": chunk}, logprobs)
+        for index, tool_call in enumerate(answer.tool_calls):
+            yield content({"tool_calls": [{"index": index, **_tool_call_body(tool_call, "")}]})
+            for piece, _ in cut(tool_call.arguments, chunk_chars):
+                yield content({"tool_calls": [{"index": index, "function": {"arguments": piece}}]})
+        yield frame(Stage.END, _chunk_choice({}, finish_reason=_finish_reason(answer)))
+        if call.include_usage:
+            yield frame(Stage.END)
+        yield Frame(Stage.END, _DONE)
+
+    def error_frame(self, error: ApiError, request_id: str) -> bytes:
+        """Render an error that comes in a stream."""
+        return _event(encode_json(self.error_body(error, request_id)))
+
+    def broken_stream(self) -> bytes:
+        """Render a stream whose first event is no JSON."""
+        return _event(self.broken_json) + _DONE
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A message of a request, its text parts joined."""
-
-    role: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class ChatCall:
-    """A request for a chat completion."""
-
-    model: str
-    messages: tuple[Message, ...]
-    stream: bool
-    include_usage: bool
-    tools_json: str
-    """The tool definitions as JSON, empty without tools: the provider counts them as prompt tokens."""
-    parameters: Mapping[str, Any]
-    """Everything else in the body, as it came."""
-
-    @property
-    def user_texts(self) -> tuple[str, ...]:
-        """What the user said, in order."""
-        return tuple(message.text for message in self.messages if message.role == "user")
-
-    def system_says(self, marker: str) -> bool:
-        """Whether an instruction contains the marker literally."""
-        return any(m.role in ("system", "developer") and marker in m.text for m in self.messages)
-
-
-@dataclass(frozen=True, slots=True)
-class ToolCall:
-    """A tool that the answer asks for."""
-
-    id: str
-    name: str
-    arguments: str
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens of one call."""
-
-    prompt_tokens: int
-    completion_tokens: int
-
-    def body(self) -> dict[str, int]:
-        """Render with the total."""
-        return {
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.completion_tokens,
-            "total_tokens": self.prompt_tokens + self.completion_tokens,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer, ready to be rendered whole or as chunks."""
-
-    id: str
-    created: int
-    """Unix time, seconds."""
-    model: str
-    text: str | None
-    tool_calls: tuple[ToolCall, ...]
-    finish_reason: str
-    usage: Usage
-
-
-def parse_chat_call(body: bytes) -> ChatCall:
-    """Read a request. Raises ApiError (400)."""
-    try:
-        value = json.loads(body, parse_constant=_refuse_constant)
-        # A lone surrogate is legal JSON and no legal text: neither a tokenizer nor UTF-8 takes it.
-        json.dumps(value, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
-        raise ApiError(400, "The body is not valid JSON.", code="invalid_json") from error
-    if not isinstance(value, dict):
-        raise ApiError(400, "The body is not a JSON object.", code="invalid_json")
-    model = value.pop("model", None)
-    if not isinstance(model, str) or not model:
-        raise _invalid("model", "you must provide a model")
-    stream = value.pop("stream", None) or False
-    if not isinstance(stream, bool):
-        raise _invalid("stream", "not a boolean")
-    options = value.get("stream_options") or {}
-    if not isinstance(options, dict):
-        raise _invalid("stream_options", "not an object")
-    if value.get("n") not in (None, 1):
-        raise _invalid("n", "the sandbox gives one choice per call")
-    tools = value.get("tools") or []
-    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
-        raise _invalid("tools", "not an array of objects")
-    return ChatCall(
-        model=model,
-        messages=_parse_messages(value.pop("messages", None)),
-        stream=stream,
-        include_usage=stream and options.get("include_usage") is True,
-        tools_json=json.dumps(tools, ensure_ascii=False) if tools else "",
-        parameters=value,
-    )
+def models_body(models: Sequence[str]) -> dict[str, Any]:
+    """Render the list of models."""
+    return {
+        "object": "list",
+        "data": [{"id": name, "object": "model", "created": 0, "owned_by": "spillway-sandbox"} for name in models],
+    }
 
 
 def _parse_messages(value: object) -> tuple[Message, ...]:
@@ -181,62 +161,31 @@ def _parse_text(content: object, place: str) -> str:
     return "".join(texts)
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+def _parse_top_logprobs(value: Mapping[str, Any]) -> int | None:
+    wanted = _flag(value.get("logprobs"), "logprobs")
+    top = value.get("top_logprobs")
+    if top is None:
+        return 0 if wanted else None
+    if type(top) is not int or not 0 <= top <= TOP_LOGPROBS_MAX:
+        raise _invalid("top_logprobs", f"not a whole number from 0 to {TOP_LOGPROBS_MAX}")
+    if not wanted:
+        raise _invalid("top_logprobs", "needs 'logprobs' to be true")
+    return top
+
+
+def _flag(value: object, param: str) -> bool:
+    if value is None:
+        return False
+    if not isinstance(value, bool):
+        raise _invalid(param, "not a boolean")
+    return value
 
 
 def _invalid(param: str, why: str) -> ApiError:
     return ApiError(400, f"Invalid value for '{param}': {why}.", code="invalid_value", param=param)
 
 
-def completion_body(answer: Answer) -> dict[str, Any]:
-    """Render a whole answer."""
-    message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
-    if answer.tool_calls:
-        message["tool_calls"] = [_tool_call_body(call, call.arguments) for call in answer.tool_calls]
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish_reason}
-    return {**_head(answer, "chat.completion"), "choices": [choice], "usage": answer.usage.body()}
-
-
-def answer_deltas(answer: Answer, chunk_chars: int) -> Iterator[dict[str, Any]]:
-    """Cut an answer's content into deltas of at most `chunk_chars` characters; the role is not among them."""
-    for start in range(0, len(answer.text or ""), chunk_chars):
-        yield {"content": (answer.text or "")[start : start + chunk_chars]}
-    for index, call in enumerate(answer.tool_calls):
-        yield {"tool_calls": [{"index": index, **_tool_call_body(call, "")}]}
-        for start in range(0, len(call.arguments), chunk_chars):
-            piece = call.arguments[start : start + chunk_chars]
-            yield {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}
-
-
-def chunk_body(
-    answer: Answer, delta: Mapping[str, Any] | None, *, finish_reason: str | None = None, include_usage: bool
-) -> dict[str, Any]:
-    """Render one chunk. Without a delta it is the usage chunk; the other chunks say `usage: null` when one follows."""
-    choices = []
-    if delta is not None:
-        choices.append({"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason})
-    body = {**_head(answer, "chat.completion.chunk"), "choices": choices}
-    if include_usage:
-        body["usage"] = answer.usage.body() if delta is None else None
-    return body
-
-
-def models_body(models: tuple[str, ...]) -> dict[str, Any]:
-    """Render the list of models."""
-    return {
-        "object": "list",
-        "data": [{"id": name, "object": "model", "created": 0, "owned_by": "spillway-sandbox"} for name in models],
-    }
-
-
-def encode_json(value: object) -> bytes:
-    """Encode as ASCII JSON, which any text survives."""
-    return json.dumps(value, separators=(",", ":")).encode("ascii")
-
-
-def sse_event(data: bytes) -> bytes:
-    """Frame one server-sent event."""
+def _event(data: bytes) -> bytes:
     return b"data: " + data + b"\n\n"
 
 
@@ -250,5 +199,39 @@ def _head(answer: Answer, kind: str) -> dict[str, Any]:
     }
 
 
+def _chunk_choice(
+    delta: Mapping[str, Any], logprobs: dict[str, Any] | None = None, *, finish_reason: str | None = None
+) -> dict[str, Any]:
+    return {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
+
+
+def _finish_reason(answer: Answer) -> str:
+    return _FINISH_REASONS.get(answer.finish_reason, answer.finish_reason)
+
+
 def _tool_call_body(call: ToolCall, arguments: str) -> dict[str, Any]:
     return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
+
+
+def _logprobs_body(logprobs: Sequence[TokenLogprob], top: int) -> dict[str, Any]:
+    entries = []
+    for entry in logprobs:
+        one = {"token": entry.token, "logprob": entry.logprob, "bytes": list(entry.token.encode())}
+        # Of the alternatives only the token that was taken is known.
+        entries.append({**one, "top_logprobs": [one] if top > 0 else []})
+    return {"content": entries, "refusal": None}
+
+
+def _usage_body(usage: Usage) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+    }
+    of_prompt = {"cached_tokens": usage.cached_tokens, "cache_write_tokens": usage.cache_creation_tokens}
+    given = {name: tokens for name, tokens in of_prompt.items() if tokens is not None}
+    if given:
+        body["prompt_tokens_details"] = given
+    if usage.reasoning_tokens is not None:
+        body["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
+    return body

@@ -1,69 +1,36 @@
-"""Plays a model provider: takes a chat completion call, follows the script, answers from the recording.
+"""Plays a model provider: takes a call in either wire format, follows the script, answers from the recording.
 
-One `Provider` is one ASGI endpoint. A client that leaves ends its call at once, whatever it was waiting for, and the
-journal says so. Faults happen to the call that the script names and to no other. Needs the server of
-`services.sandbox.server` to close connections on purpose; everything else works on any ASGI server.
+Both wires share one recording, one script and one journal. A client that leaves ends its call at once, whatever it was
+waiting for, and the journal says so. Faults happen to the call that the script names and to no other.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable
 from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
-from services.sandbox.journal import CallRecord, Journal
-from services.sandbox.openai_api import (
-    BODY_BYTES_MAX,
-    Answer,
-    ApiError,
-    ChatCall,
-    ToolCall,
-    Usage,
-    answer_deltas,
-    chunk_body,
-    completion_body,
-    encode_json,
-    parse_chat_call,
-    sse_event,
-)
-from services.sandbox.replay import Miss, Replay
-from services.sandbox.rows import RecordedAnswer
+from services.sandbox.answers import AnswerMaker
+from services.sandbox.journal import Journal
+from services.sandbox.replay import Replay
+from services.sandbox.response import ClientGoneError, HangUpError, Pace, Response, hang_up, read_body
 from services.sandbox.script import Playback, Script, Step
+from services.sandbox.wire import BODY_BYTES_MAX, Answer, ApiError, Call, Stage, Wire, encode_json
 
-__all__ = ["CLOSE_EXTENSION", "ClientGoneError", "Provider", "read_body"]
-
-CLOSE_EXTENSION: Final = "spillway.sandbox.close"
-"""ASGI scope extension: a function that closes the connection after what has been written."""
+__all__ = ["Endpoint", "Provider"]
 
 CHUNK_CHARS: Final = 32
 """Characters per content chunk unless the script says otherwise."""
-DRIP_BYTES: Final = 16
-"""Bytes per piece of a drip."""
-DRIP_DELAY_S: Final = 0.05
-"""Between the pieces of a drip unless the script gives a `chunk_delay_s`."""
-EXAMPLES_CONFIDENCE: Final = 4
-"""Said in examples mode by an answer that has no confidence of its own."""
 
-_CONFIDENCE_MARKER: Final = "CONFIDENCE:"
-_REFUSAL: Final = "I'm sorry, but I can't help with that."
-_BROKEN_JSON: Final = b'{"id":"chatcmpl-sandbox","choices":[{"index":0,"message":{"role":"assist'
-_CANNED: Final = RecordedAnswer(
-    "This is Spillway's sandbox, which stands in for a model provider and has answers to a few example prompts only. "
-    "To have prompts like this one answered, set a provider's base_url in spillway.yaml to OpenAI, Ollama, vLLM or any "
-    "other OpenAI-compatible endpoint."
-)
-
-
-class ClientGoneError(Exception):
-    """The client left before its request was complete."""
-
-
-class _HangUpError(Exception):
-    """The script wants the connection closed here."""
+_GARBAGE: Final = b"\x00\xff\xfe\x80\xc3\x28\r\n\n\n\xf0\x28\x8c\x28{\xa0\xa1\n\n"
+"""Neither JSON nor an event nor UTF-8."""
+_EVENT_STREAM: Final = "text/event-stream; charset=utf-8"
+_TOLD_TO_FAIL: Final = "The sandbox was told to fail here."
 
 
 class Provider:
-    """The endpoint of POST /v1/chat/completions, with its script and its journal. One event loop owns it."""
+    """What the endpoints share. One event loop owns it."""
 
     def __init__(
         self,
@@ -78,26 +45,43 @@ class Provider:
         self.replay = replay
         self.playback = Playback(script)
         self.journal = Journal()
-        self._count_tokens = count_tokens
-        self._examples_mode = examples_mode
-        self._clock = clock
-        # At most one entry per recorded answer, filled as they are asked for.
-        self._answer_tokens: dict[RecordedAnswer, int] = {}
+        self.answers = AnswerMaker(replay, count_tokens, examples_mode=examples_mode, clock=clock)
+        self._request_numbers = itertools.count(1)
+
+    def new_request_id(self) -> str:
+        """Name a request; every response says its request's name."""
+        return f"req_sandbox_{next(self._request_numbers)}"
+
+
+class Endpoint:
+    """The ASGI endpoint of one wire."""
+
+    def __init__(self, provider: Provider, wire: Wire) -> None:
+        """Serve `provider` in the format `wire`."""
+        self._provider = provider
+        self._wire = wire
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one call."""
+        request_id = self._provider.new_request_id()
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        own_headers = {self._wire.request_id_header: request_id}
         try:
             body = await read_body(receive, BODY_BYTES_MAX)
-            call = parse_chat_call(body)
+            call = self._wire.parse(headers, body)
         except ClientGoneError:
             return
         except ApiError as error:
-            await _Response(send).send_json(error.status, encode_json(error.body()))
+            await Response(send, own_headers).send_whole(
+                error.status, encode_json(self._wire.error_body(error, request_id))
+            )
             return
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        record = self.journal.open(call, headers, len(body))
-        response = _Response(send, record)
-        work = asyncio.create_task(self._answer_call(call, record, headers, response))
+        record = self._provider.journal.open(self._wire.name, call, headers, len(body))
+        response = Response(send, own_headers, record)
+        exchange = _Exchange(self._provider, self._wire, call, response, request_id)
+        work = asyncio.create_task(
+            exchange.run(self._wire.api_key(headers), f"{self._wire.answer_id_prefix}{record.seq}")
+        )
         gone = asyncio.create_task(_until_disconnect(receive))
         try:
             await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -105,197 +89,94 @@ class Provider:
                 record.cancelled = True
                 return
             await work
-        except _HangUpError:
-            _close(scope)
+        except HangUpError:
+            hang_up(scope, sending_side_only=exchange.step.half_close)
             await gone  # a server that sees the endpoint return without a response would send one
         finally:
             for task in (work, gone):
                 task.cancel()
             await asyncio.gather(work, gone, return_exceptions=True)
 
-    async def _answer_call(
-        self, call: ChatCall, record: CallRecord, headers: Mapping[str, str], response: "_Response"
-    ) -> None:
-        step = Step()
+
+class _Exchange:
+    """One call that was understood, and its response."""
+
+    def __init__(self, provider: Provider, wire: Wire, call: Call, response: Response, request_id: str) -> None:
+        self._provider = provider
+        self._wire = wire
+        self._call = call
+        self._response = response
+        self._request_id = request_id
+        self.step = Step()
+
+    async def run(self, api_key: str | None, answer_id: str) -> None:
+        """Play the step that serves this call. Raises HangUpError where the connection is to be closed."""
+        call, wire, response = self._call, self._wire, self._response
+        playback = self._provider.playback
         try:
-            demanded_key = self.playback.script.api_key
-            if demanded_key is not None and headers.get("authorization") != f"Bearer {demanded_key}":
+            if playback.script.api_key not in (None, api_key):
                 raise ApiError(401, "Incorrect API key provided.")
-            step = self.playback.next_step(call.model) or step
-            if step.drip:
-                response.drip_delay_s = step.chunk_delay_s or DRIP_DELAY_S
+            self.step = step = playback.next_step(call.model) or self.step
+            response.pace = Pace.of(step)
+            response.add_headers(step.headers)
             await asyncio.sleep(step.latency_s)
             if step.hang:
                 await asyncio.Event().wait()
             if step.disconnect:
-                raise _HangUpError
+                raise HangUpError
             if step.status is not None:
-                raise ApiError(step.status, "The sandbox was told to fail here.", code=step.error_code)
-            answer = self._make_answer(call, step, f"chatcmpl-sandbox-{record.seq}")
-        except ApiError as error:
-            await response.send_json(
-                error.status,
-                _BROKEN_JSON if step.malformed_json else encode_json(error.body()),
-                retry_after_s=step.retry_after_s,
+                raise self._scripted_error(step.status)
+            answer = self._provider.answers.make(
+                call, step, answer_id=answer_id, tool_call_id_prefix=wire.tool_call_id_prefix
             )
+        except ApiError as error:
+            if self.step.retry_after_s is not None:
+                # Whole seconds as the standard has them; a fraction, which tests want, as it is.
+                response.add_headers({"retry-after": f"{self.step.retry_after_s:g}"})
+            body = encode_json(wire.error_body(error, self._request_id))
+            await response.send_whole(error.status, wire.broken_json if self.step.malformed_json else body)
             return
-        if call.stream:
-            await self._stream(call, step, answer, response)
+        if step.garbage:
+            await response.send_whole(200, _GARBAGE, _EVENT_STREAM if call.stream else "application/json")
+        elif call.stream:
+            await self._stream(answer)
         else:
-            await response.send_json(200, _BROKEN_JSON if step.malformed_json else encode_json(completion_body(answer)))
+            body = encode_json(wire.answer_body(answer))
+            await response.send_whole(200, wire.broken_json if step.malformed_json else body)
 
-    async def _stream(self, call: ChatCall, step: Step, answer: Answer, response: "_Response") -> None:
-        async def send_chunk(delta: Mapping[str, object] | None, finish_reason: str | None = None) -> None:
-            chunk = chunk_body(answer, delta, finish_reason=finish_reason, include_usage=call.include_usage)
-            await response.write(sse_event(encode_json(chunk)))
-
-        await response.start(200, b"text/event-stream; charset=utf-8")
+    async def _stream(self, answer: Answer) -> None:
+        step, wire, response = self.step, self._wire, self._response
+        await response.start(200, _EVENT_STREAM)
         if step.malformed_json:
-            await response.write(sse_event(_BROKEN_JSON))
-            await response.write(sse_event(b"[DONE]"))
+            await response.write(wire.broken_stream())
             await response.end()
             return
-        await send_chunk({"role": "assistant", "content": "" if answer.text is not None else None})
-        broken_after_chunks = step.stream_error_after_chunks
-        if step.stream_cut_after_chunks is not None:
-            broken_after_chunks = step.stream_cut_after_chunks
-        for sent, delta in enumerate(answer_deltas(answer, step.chunk_chars or CHUNK_CHARS)):
-            if sent == broken_after_chunks:
+        breaks = (step.stream_error_after_chunks, step.stream_cut_after_chunks, step.stream_garbage_after_chunks)
+        break_after_chunks = next((chunks for chunks in breaks if chunks is not None), None)
+        chunks = 0
+        for frame in wire.frames(answer, self._call, step.chunk_chars or CHUNK_CHARS):
+            if break_after_chunks is not None and (
+                frame.stage is Stage.END or (frame.stage is Stage.CONTENT and chunks == break_after_chunks)
+            ):
                 break
-            if not step.drip:
-                await asyncio.sleep(step.chunk_delay_s)
-            await send_chunk(delta)
+            if frame.stage is Stage.CONTENT:
+                chunks += 1
+                if not step.drip:
+                    await asyncio.sleep(step.chunk_delay_s)
+            await response.write(frame.data)
         if step.stream_cut_after_chunks is not None:
-            raise _HangUpError
+            raise HangUpError
         if step.stream_error_after_chunks is not None:
-            await response.write(sse_event(encode_json(ApiError(500, "The sandbox was told to fail here.").body())))
-            await response.end()
-            return
-        await send_chunk({}, answer.finish_reason)
-        if call.include_usage:
-            await send_chunk(None)
-        await response.write(sse_event(b"[DONE]"))
+            await response.write(wire.error_frame(self._scripted_error(500), self._request_id))
+        if step.stream_garbage_after_chunks is not None:
+            await response.write(_GARBAGE)
         await response.end()
 
-    def _make_answer(self, call: ChatCall, step: Step, answer_id: str) -> Answer:
-        """Put an answer together. Raises ApiError (404) when neither script nor recording has one."""
-        text: str | None
-        confidence = step.confidence
-        if step.refusal:
-            text, completion_tokens = _REFUSAL, self._count_tokens(_REFUSAL)
-        elif step.empty:
-            text, completion_tokens = "", 0
-        elif step.text is not None:
-            text, completion_tokens = step.text, self._count_tokens(step.text)
-        elif step.tool_calls is not None:
-            text, completion_tokens = None, 0
-        else:
-            recorded = self._find(call)
-            text, completion_tokens = recorded.text, self._count_recorded(recorded)
-            if confidence is None:
-                confidence = recorded.confidence or (EXAMPLES_CONFIDENCE if self._examples_mode else None)
-        if text and confidence is not None and call.system_says(_CONFIDENCE_MARKER):
-            line = f"\nCONFIDENCE: {confidence}"
-            text += line
-            completion_tokens += self._count_tokens(line)
-        tool_calls = tuple(
-            ToolCall(spec.id or f"call_{answer_id}_{index}", spec.name, spec.arguments)
-            for index, spec in enumerate(step.tool_calls or ())
-        )
-        if step.usage is not None:
-            usage = Usage(step.usage.prompt_tokens, step.usage.completion_tokens)
-        else:
-            completion_tokens += sum(self._count_tokens(f"{tool.name} {tool.arguments}") for tool in tool_calls)
-            prompt_tokens = sum(self._count_tokens(message.text) for message in call.messages)
-            usage = Usage(prompt_tokens + self._count_tokens(call.tools_json), completion_tokens)
-        return Answer(
-            id=answer_id,
-            created=int(self._clock()),
-            model=call.model,
-            text=text,
-            tool_calls=tool_calls,
-            finish_reason=step.finish_reason or ("tool_calls" if tool_calls else "stop"),
-            usage=usage,
-        )
-
-    def _find(self, call: ChatCall) -> RecordedAnswer:
-        found = self.replay.find(call.user_texts, call.model)
-        if isinstance(found, RecordedAnswer):
-            return found
-        if self._examples_mode:
-            return _CANNED
-        if found is Miss.UNKNOWN_PROMPT:
-            raise ApiError(404, "No message of the user is a recorded prompt.", code=found.value)
-        raise ApiError(
-            404, f"No answer of the model '{call.model}' is recorded.", code=Miss.MODEL_NOT_FOUND.value, param="model"
-        )
-
-    def _count_recorded(self, recorded: RecordedAnswer) -> int:
-        tokens = self._answer_tokens.get(recorded)
-        if tokens is None:
-            tokens = self._answer_tokens[recorded] = self._count_tokens(recorded.text)
-        return tokens
-
-
-class _Response:
-    """The answer's way out: notes the status in the journal, and drips when told to."""
-
-    def __init__(self, send: Send, record: CallRecord | None = None) -> None:
-        self._send = send
-        self._record = record
-        self.drip_delay_s: float | None = None
-        self.complete = False
-
-    async def start(self, status: int, content_type: bytes, *extra: tuple[bytes, bytes]) -> None:
-        if self._record is not None:
-            self._record.status = status
-        headers = [(b"content-type", content_type), (b"cache-control", b"no-store"), *extra]
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
-
-    async def write(self, data: bytes) -> None:
-        if self.drip_delay_s is None:
-            await self._send({"type": "http.response.body", "body": data, "more_body": True})
-            return
-        for start in range(0, len(data), DRIP_BYTES):
-            piece = data[start : start + DRIP_BYTES]
-            await self._send({"type": "http.response.body", "body": piece, "more_body": True})
-            await asyncio.sleep(self.drip_delay_s)
-
-    async def end(self) -> None:
-        self.complete = True
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def send_json(self, status: int, body: bytes, *, retry_after_s: float | None = None) -> None:
-        extra = [(b"content-length", str(len(body)).encode())]
-        if retry_after_s is not None:
-            # Whole seconds as the standard has them; a fraction, which tests want, as it is.
-            extra.append((b"retry-after", f"{retry_after_s:g}".encode()))
-        await self.start(status, b"application/json", *extra)
-        await self.write(body)
-        await self.end()
-
-
-async def read_body(receive: Receive, bytes_max: int) -> bytes:
-    """Read a request's body. Raises ApiError (413) beyond `bytes_max`, ClientGoneError when the client leaves."""
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGoneError
-        body += message.get("body", b"")
-        if len(body) > bytes_max:
-            raise ApiError(413, f"The body is larger than {bytes_max} bytes.", code="request_too_large")
-        if not message.get("more_body", False):
-            return bytes(body)
+    def _scripted_error(self, status: int) -> ApiError:
+        step = self.step
+        return ApiError(status, step.error_message or _TOLD_TO_FAIL, kind=step.error_type, code=step.error_code)
 
 
 async def _until_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-def _close(scope: Scope) -> None:
-    close = scope.get("extensions", {}).get(CLOSE_EXTENSION)
-    if close is None:
-        raise RuntimeError("this ASGI server cannot close connections on purpose; use services.sandbox.server")
-    close()

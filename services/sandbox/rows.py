@@ -1,9 +1,9 @@
 """Recorded rows: what a line of a recording says, and reading lines from files.
 
 A recording is a file of JSON lines, plain or gzip-compressed (`.gz`). One line is
-`{"id", "task", "prompt", "gold", "answers": {MODEL: {"text", "parsed", "correct", "confidence"?}}}`; only `prompt` and
-`answers` are used here, other keys are allowed and ignored. A line that does not fit stops the reading with an error
-that names the file and the line; nothing is skipped silently.
+`{"id", "task", "prompt", "gold", "answers": {MODEL: {"text", "parsed", "correct", "confidence"?, "logprobs"?}}}`; only
+`prompt` and `answers` are used here, other keys are allowed and ignored. A line that does not fit stops the reading
+with an error that names the file and the line; nothing is skipped silently.
 """
 
 import gzip
@@ -14,6 +14,10 @@ from io import BufferedIOBase
 from pathlib import Path
 from typing import Final
 
+from pydantic import TypeAdapter, ValidationError
+
+from services.sandbox.logprobs import LogprobSpec
+
 __all__ = ["EXAMPLES_PATH", "RecordedAnswer", "RecordingError", "Row", "parse_row", "read_rows"]
 
 EXAMPLES_PATH: Final = Path(__file__).with_name("examples.jsonl")
@@ -23,6 +27,8 @@ ROWS_MAX: Final = 500_000
 """Rows per file: a recording is held in memory, and a wrong file should be refused rather than fill it."""
 LINE_BYTES_MAX: Final = 4 * 1024 * 1024
 """Bytes of one line, which also bounds what a hostile gzip file can unfold to at once."""
+
+_LOGPROBS: Final[TypeAdapter[LogprobSpec | None]] = TypeAdapter(LogprobSpec | None)
 
 
 class RecordingError(ValueError):
@@ -36,6 +42,8 @@ class RecordedAnswer:
     text: str
     confidence: int | None = None
     """How sure the model is, 1 to 5; None when the recording does not say."""
+    logprobs: LogprobSpec | None = None
+    """As in a script; None when the recording has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +93,11 @@ def _parse_answer(model: str, value: object) -> RecordedAnswer:
     confidence = value.get("confidence")
     if confidence is not None and (type(confidence) is not int or not 1 <= confidence <= 5):
         raise RecordingError(f"the confidence of {model!r} is not a whole number from 1 to 5")
-    return RecordedAnswer(value["text"], confidence)
+    try:
+        logprobs = _LOGPROBS.validate_python(value.get("logprobs"))
+    except ValidationError as error:
+        raise RecordingError(f'the logprobs of {model!r} are no number, list of numbers or "pseudo"') from error
+    return RecordedAnswer(value["text"], confidence, logprobs)
 
 
 def _open(path: Path) -> BufferedIOBase:

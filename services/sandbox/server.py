@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from services.sandbox.otlp import create_otlp_server
-from services.sandbox.provider import CLOSE_EXTENSION
+from services.sandbox.response import CONNECTION_EXTENSION
 from services.sandbox.traces import TraceStore
 
 __all__ = ["Addresses", "serving", "serving_in_thread"]
@@ -134,7 +134,7 @@ class _Protocol(H11Protocol):
         app = self.app
 
         async def closable_app(scope: Scope, receive: Receive, send: Send) -> None:
-            extensions = {**scope.get("extensions", {}), CLOSE_EXTENSION: transport.close}
+            extensions = {**scope.get("extensions", {}), CONNECTION_EXTENSION: transport}
             await app({**scope, "extensions": extensions}, receive, send)
 
         self.app = closable_app

@@ -85,6 +85,8 @@ def test_rows_are_read_from_plain_and_gzip_files_and_blank_lines_are_passed_over
         line(answers={"m": {}}),
         line(answers={"m": {"text": "t", "confidence": 6}}),
         line(answers={"m": {"text": "t", "confidence": True}}),
+        line(answers={"m": {"text": "t", "logprobs": 0.5}}),
+        line(answers={"m": {"text": "t", "logprobs": False}}),
     ],
 )
 def test_a_row_that_does_not_fit_stops_the_reading_and_is_named(tmp_path: Path, bad: bytes) -> None:
