@@ -23,7 +23,7 @@ from services.executor.providers.provider import Provider, ProviderCall
 from services.executor.targets import Lease, TargetPool
 from services.runtime.clock import Clock
 from spillway.chat import ChatRequest, FinishReason, Usage
-from spillway.routing import AnswerDelta, Attempt, AttemptOutcome, GateVerdict, PlannedTier
+from spillway.routing import AnswerDelta, Attempt, AttemptOutcome, AttemptPurpose, GateVerdict, PlannedTier
 from spillway.settings import Target
 
 __all__ = ["AttemptInProgress", "Attempts"]
@@ -32,6 +32,7 @@ _FAIR_TIMEOUT_S: Final = 10.0
 _OUTCOMES: Final = {
     FailureKind.TIMEOUT: AttemptOutcome.TIMEOUT,
     FailureKind.THROTTLED: AttemptOutcome.THROTTLED,
+    FailureKind.SPEND_CAP: AttemptOutcome.THROTTLED,
 }
 
 
@@ -42,6 +43,8 @@ class AttemptInProgress:
     tier: PlannedTier
     target: Target
     started_after_s: float
+    purpose: AttemptPurpose = AttemptPurpose.ANSWER
+    estimate_nanousd: int = 0
     outcome: AttemptOutcome = AttemptOutcome.CANCELLED
     answer: Answer | None = None
     failure: ProviderFailure | None = None
@@ -70,6 +73,7 @@ class AttemptInProgress:
             time_to_first_token_s=self.time_to_first_token_s,
             error_reason=self.error_reason,
             finish_reason=self.answer.finish_reason if self.answer else FinishReason.UNKNOWN,
+            purpose=self.purpose,
         )
 
     def end_span(self) -> None:
@@ -78,6 +82,7 @@ class AttemptInProgress:
         if not span.is_recording():
             return
         span.set_attribute("spillway.attempt.outcome", self.outcome.value)
+        span.set_attribute("spillway.attempt.purpose", self.purpose.value)
         span.set_attribute("spillway.cost_nanousd", self.cost_nanousd)
         if self.answer is not None:
             span.set_attribute("gen_ai.response.model", self.answer.model or self.target.model)

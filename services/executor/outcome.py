@@ -19,28 +19,37 @@ class FailureKind(StrEnum):
 
     TIMEOUT = "timeout"
     THROTTLED = "throttled"
+    SPEND_CAP = "spend_cap"
+    """The account has no money or quota left: asking again soon is in vain."""
     ERROR = "error"
     UNREADABLE = "unreadable"
     AUTH = "auth"
     """The target cannot be used as configured (401, 403, 404): another may be."""
+    UNSUITABLE = "unsuitable"
+    """This model cannot take this request (too long for it, a parameter that it does not know): another may."""
     REJECTED = "rejected"
     """The request itself is refused (another 4xx): another target would refuse it too."""
 
     @property
     def counts_against_target(self) -> bool:
         """Whether it says that the target is unwell: what is the request's or the configuration's fault does not."""
-        return self not in {FailureKind.AUTH, FailureKind.REJECTED}
+        return self not in {FailureKind.AUTH, FailureKind.UNSUITABLE, FailureKind.REJECTED}
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model wrote. `usage` is None when the provider counted nothing; `refused` when it said so itself."""
+    """What a model wrote. `usage` is None when the provider counted nothing; `refused` when it said so itself.
+
+    `logprobs` are the tokens of the text, each with its natural logarithm of the probability, when they were asked for
+    and the provider has them for every token; else empty.
+    """
 
     message: Message
     finish_reason: FinishReason = FinishReason.STOP
     usage: Usage | None = None
     model: str = ""
     refused: bool = False
+    logprobs: tuple[tuple[str, float], ...] = ()
 
     @property
     def is_empty(self) -> bool:

@@ -22,11 +22,15 @@ StreamEvent = AnswerDelta | Answer | ProviderFailure
 
 @dataclass(frozen=True, slots=True)
 class ProviderCall:
-    """One call. `timeout_s` bounds the whole of it, from the connection to the last byte."""
+    """One call. `timeout_s` bounds the whole of it, from the connection to the last byte.
+
+    With `want_logprobs` the answer has log-probabilities where the provider gives them.
+    """
 
     model: str
     chat: ChatRequest
     timeout_s: float
+    want_logprobs: bool = False
 
 
 class Provider(Protocol):
