@@ -9,7 +9,6 @@ before it falls back unseen; after it, a break is STREAM_INTERRUPTED.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
@@ -17,15 +16,17 @@ from dataclasses import replace
 from services.executor.attempts import AttemptInProgress, Attempts
 from services.executor.budget import estimate_call
 from services.executor.cascade import Call, Cascade, Fail, FailReason, Judged, Return, Skip
-from services.executor.gates import hard_failure, schema
-from services.executor.gates.composite import Evidence, judge
-from services.executor.outcome import Answer, FailureKind, ProviderFailure
-from services.executor.prompt import another_sample, augment
+from services.executor.gates import schema
+from services.executor.gates.composite import Evidence, Judgement, judge
+from services.executor.opinions import Opinions
+from services.executor.outcome import Answer, FailureKind
+from services.executor.prompt import augment
 from services.executor.providers.provider import Provider
+from services.executor.tab import Tab
 from services.executor.targets import Lease, Refusal, TargetPool
 from services.runtime.clock import Clock
 from services.runtime.errors import DeadlineExceeded, FailedPrecondition, Internal, SpillwayError, Unavailable
-from spillway.chat import ChatRequest, FormatKind, Message, Role, Usage
+from spillway.chat import ChatRequest, FormatKind
 from spillway.routing import (
     AgreementSpec,
     AnswerDelta,
@@ -34,7 +35,6 @@ from spillway.routing import (
     Plan,
     PlannedTier,
     TaskType,
-    Verdict,
 )
 
 __all__ = ["ExecutionEvent", "Executor"]
@@ -53,6 +53,7 @@ class Executor:
         self._confidence_min = confidence_min
         self._attempts = Attempts(providers, pool, clock)
         self.schemas = schema.Schemas()
+        self._opinions = Opinions(self._attempts, pool, self.schemas)
 
     async def execute(self, chat: ChatRequest, plan: Plan, task_type: TaskType | None, deadline_s: float) -> Execution:
         """Runs `plan` within `deadline_s` seconds. Raises SpillwayError when there is no answer."""
@@ -77,22 +78,24 @@ class Executor:
             confidence_min=self._confidence_min if plan.confidence_min is None else plan.confidence_min,
         )
         names = {name for tier in plan.tiers for name in (*tier.targets, *_second_targets(tier))}
-        cascade = Cascade(plan, {name: estimate_call(chat, self._pool[name].price) for name in names})
-        run = _Run(self._attempts, self._pool, self._clock, self.schemas, cascade, evidence)
+        estimates_nanousd = {name: estimate_call(chat, self._pool[name].price) for name in names}
+        cascade = Cascade(plan, estimates_nanousd)
+        tab = Tab(self._attempts, self._pool, self._clock, estimates_nanousd, plan.cost_nanousd_max)
+        run = _Run(self._attempts, self._pool, self._opinions, tab, cascade, evidence)
         while True:
-            action = cascade.next(deadline_s - run.elapsed_s)
+            action = cascade.next(deadline_s - tab.elapsed_s)
             if isinstance(action, Skip):
-                run.skip(action.tier, action.target, action.error_reason)
+                tab.skip(action.tier, action.target, action.error_reason)
             elif isinstance(action, Call):
-                leases = run.take(action)
-                if leases is None:
+                lease = run.take(action)
+                if lease is None:
                     continue
                 if streaming and _may_flow(action, chat):
-                    async with aclosing(run.flow(action, leases[0])) as deltas:
+                    async with aclosing(run.flow(action, lease)) as deltas:
                         async for delta in deltas:
                             yield delta
                 else:
-                    await run.hold(action, leases)
+                    await run.hold(action, lease)
             elif isinstance(action, Return):
                 execution = run.conclude(action)
                 if streaming and not run.has_flowed:
@@ -107,76 +110,50 @@ class _Run:
     """One execution: its attempts so far, and the cascade that decides on the next."""
 
     def __init__(
-        self,
-        attempts: Attempts,
-        pool: TargetPool,
-        clock: Clock,
-        schemas: schema.Schemas,
-        cascade: Cascade,
-        evidence: Evidence,
+        self, attempts: Attempts, pool: TargetPool, opinions: Opinions, tab: Tab, cascade: Cascade, evidence: Evidence
     ) -> None:
         self._attempts = attempts
         self._pool = pool
-        self._clock = clock
-        self._schemas = schemas
+        self._opinions = opinions
+        self._tab = tab
         self._cascade = cascade
         self._evidence = evidence
-        self._started_at_s = clock.monotonic()
-        self._made: list[AttemptInProgress] = []
         self._answers: dict[int, Answer] = {}  # by number of the attempt, as the gates left them
         self.has_flowed = False
 
-    @property
-    def elapsed_s(self) -> float:
-        """Seconds since the start."""
-        return self._clock.monotonic() - self._started_at_s
-
-    def skip(self, tier: PlannedTier, target: str, error_reason: str) -> None:
-        """Records that `target` was not called."""
-        self._made.append(self._attempts.skip(tier, self._pool[target], self._started_at_s, error_reason))
-
-    def take(self, call: Call) -> tuple[Lease, Lease | None] | None:
-        """Leases for the call and its second opinion; None, with the cascade told, when the target gives none."""
-        now_s = self._clock.monotonic()
-        lease = self._pool.take(call.target, now_s)
+    def take(self, call: Call) -> Lease | None:
+        """A lease for the call; None, with the cascade told, when the target gives none."""
+        lease = self._pool.take(call.target, self._tab.now_s)
         if isinstance(lease, Refusal):
-            self.skip(call.tier, call.target, lease.error_reason)
+            self._tab.skip(call.tier, call.target, lease.error_reason)
             self._cascade.skipped(lease.retry_after_s)
             return None
-        if not call.second_target:
-            return lease, None
-        second = self._pool.take(call.second_target, now_s)
-        if isinstance(second, Refusal):
-            self.skip(call.tier, call.second_target, second.error_reason)
-            return lease, None
-        return lease, second
+        return lease
 
-    async def hold(self, call: Call, leases: tuple[Lease, Lease | None]) -> None:
-        """Makes the call, and asks for the second opinion at the same time; judges the answer."""
+    async def hold(self, call: Call, lease: Lease) -> None:
+        """Makes the call, with what its gates ask others at the same time; judges the answer."""
         chat = augment(self._evidence.chat, call.tier.gates, call.notes)
-        first = self._begin(call, call.target)
-        if leases[1] is None:
-            await self._attempts.complete(first, leases[0], chat, call.timeout_s)
-            self._feed(call, first, None)
-            return
-        second = self._begin(call, call.second_target)
-        second_chat = another_sample(chat) if call.second_target == call.target else chat
-        asked = asyncio.create_task(self._attempts.complete(first, leases[0], chat, call.timeout_s))
-        asked_second = asyncio.create_task(self._attempts.complete(second, leases[1], second_chat, call.timeout_s))
-        try:
-            result = await asked
-            if _needs_second(result):
-                await asked_second
-        finally:
-            for task in (asked, asked_second):
-                task.cancel()
-            await asyncio.wait({asked, asked_second})
-        self._feed(call, first, second)
+        attempt = self._begin(call)
+        judgement = stand_in = None
+        async with self._opinions.panel(self._tab, call, chat, self._evidence_for(call)) as panel:
+            await self._attempts.complete(attempt, lease, chat, call.timeout_s)
+            if attempt.answer is not None:
+                judgement = await panel.judge(attempt.answer)
+            elif attempt.failure is not None and attempt.failure.kind is not FailureKind.REJECTED:
+                stand_in = await panel.stand_in()
+                if stand_in is not None and stand_in.answer is not None:
+                    judgement = await panel.judge(stand_in.answer)
+        spent_nanousd = attempt.cost_nanousd + panel.cost_nanousd
+        if judgement is not None:
+            judged = self._judged(call, stand_in or attempt, judgement)
+            self._cascade.answered(judged, spent_nanousd, by_second=stand_in is not None)
+        elif attempt.failure is not None:
+            self._cascade.unavailable(attempt.failure, spent_nanousd)
 
     async def flow(self, call: Call, lease: Lease) -> AsyncGenerator[AnswerDelta, None]:
         """Makes the call and passes its text on as it comes. Raises Unavailable when it breaks after that began."""
         chat = augment(self._evidence.chat, call.tier.gates, call.notes)
-        attempt = self._begin(call, call.target)
+        attempt = self._begin(call)
         held = ""
         async with aclosing(self._attempts.stream(attempt, lease, chat, call.timeout_s)) as deltas:
             async for delta in deltas:
@@ -191,11 +168,15 @@ class _Run:
         if calls or (held and self.has_flowed):
             self.has_flowed = True
             yield AnswerDelta(held, calls)
-        self._feed(call, attempt, None)
+        if attempt.answer is not None:
+            judgement = judge(attempt.answer, call.tier.gates, self._evidence_for(call), self._opinions.schemas)
+            self._cascade.answered(self._judged(call, attempt, judgement), attempt.cost_nanousd)
+        elif attempt.failure is not None:
+            self._cascade.unavailable(attempt.failure, attempt.cost_nanousd)
 
     def conclude(self, end: Return) -> Execution:
         """The result."""
-        attempt = self._made[end.attempt]
+        attempt = self._tab.made[end.attempt]
         attempt.outcome = AttemptOutcome.ACCEPTED
         answer = self._answers[end.attempt]
         return Execution(
@@ -205,45 +186,23 @@ class _Run:
             tier=attempt.tier.name,
             target=attempt.target.name,
             model=answer.model or attempt.target.model,
-            attempts=tuple(made.record() for made in self._made),
+            attempts=tuple(made.record() for made in self._tab.made),
             usage=attempt.billed,
-            usage_total=sum((made.billed for made in self._made), start=Usage()),
-            cost_nanousd=sum(made.cost_nanousd for made in self._made),
+            usage_total=self._tab.usage,
+            cost_nanousd=self._tab.cost_nanousd,
             escalations=self._cascade.escalations,
             fallbacks=self._cascade.fallbacks,
         )
 
-    def _begin(self, call: Call, target: str) -> AttemptInProgress:
-        attempt = self._attempts.begin(call.tier, self._pool[target], self._started_at_s)
-        self._made.append(attempt)
-        return attempt
+    def _begin(self, call: Call) -> AttemptInProgress:
+        return self._tab.begin(call.tier, call.target)
 
-    def _feed(self, call: Call, first: AttemptInProgress, second: AttemptInProgress | None) -> None:
-        """Tells the cascade what became of the call; when the target failed, its second opinion stands in."""
-        spent_nanousd = first.cost_nanousd + (second.cost_nanousd if second else 0)
-        failure = first.failure
-        if first.answer is not None:
-            if second is not None and second.answer is not None:
-                second.outcome = AttemptOutcome.EVIDENCE
-                second.end_span()
-            self._cascade.answered(self._judge(call, first, second), spent_nanousd)
-        elif failure is not None and failure.kind is not FailureKind.REJECTED and second and second.answer:
-            self._cascade.answered(self._judge(call, second, None), spent_nanousd, by_second=True)
-        elif failure is not None:
-            self._cascade.unavailable(failure, spent_nanousd)
+    def _evidence_for(self, call: Call) -> Evidence:
+        return replace(self._evidence, is_last=call.is_last)
 
-    def _judge(self, call: Call, attempt: AttemptInProgress, second: AttemptInProgress | None) -> Judged:
-        answer = attempt.answer or Answer(Message(Role.ASSISTANT))
-        evidence = replace(self._evidence, is_last=call.is_last)
-        if second is not None:
-            evidence = replace(
-                evidence,
-                second=second.answer.message if second.answer else None,
-                second_cost_nanousd=second.cost_nanousd,
-                second_latency_s=second.latency_s,
-            )
-        judgement = judge(answer, call.tier.gates, evidence, self._schemas)
-        number = next(index for index, made in enumerate(self._made) if made is attempt)
+    def _judged(self, call: Call, attempt: AttemptInProgress, judgement: Judgement) -> Judged:
+        """Writes the verdicts on the attempt, and says the same in the cascade's words."""
+        number = self._tab.number(attempt)
         self._answers[number] = judgement.answer
         attempt.verdicts = judgement.verdicts
         is_empty = judgement.answer.is_empty and not self.has_flowed
@@ -261,13 +220,6 @@ def _may_flow(call: Call, chat: ChatRequest) -> bool:
     """Whether nothing can replace the answer: it may be sent while it is written."""
     form = chat.response_format
     return call.is_last and not call.tier.gates and (form is None or form.kind is FormatKind.TEXT)
-
-
-def _needs_second(result: Answer | ProviderFailure) -> bool:
-    """Whether a second opinion is still of use: not for what is no answer, nor for a request that is refused."""
-    if isinstance(result, ProviderFailure):
-        return result.kind is not FailureKind.REJECTED
-    return hard_failure.check(result).verdict is Verdict.PASS
 
 
 def _error(end: Fail) -> SpillwayError:
