@@ -187,6 +187,7 @@ class Attempts:
         if isinstance(result, Answer):
             attempt.answer = result
             attempt.billed = result.usage or _estimate(chat, _chars(result))
+            self._pool.latencies[lease.target].record(attempt.latency_s)
             self._pool.give_back(lease, CallResult.SUCCESS, now_s)
         elif isinstance(result, ProviderFailure):
             attempt.failure = result
@@ -194,11 +195,13 @@ class Attempts:
             attempt.error_reason = result.error_reason
             if result.billable:
                 attempt.billed = _estimate(chat, result.output_chars)
+            if result.kind is FailureKind.TIMEOUT:
+                self._pool.latencies[lease.target].record(attempt.latency_s)
             verdict = CallResult.FAILURE if _blames(result, attempt.tier, timeout_s) else CallResult.NEITHER
             self._pool.give_back(lease, verdict, now_s, result.retry_after_s)
         else:
-            attempt.outcome = AttemptOutcome.CANCELLED
-            attempt.error_reason = "CANCELLED"
+            if attempt.outcome is AttemptOutcome.CANCELLED:  # and not rejected for how it began
+                attempt.error_reason = "CANCELLED"
             attempt.billed = _estimate(chat, written_chars)
             self._pool.give_back(lease, CallResult.NEITHER, now_s)
         attempt.cost_nanousd = attempt.target.price.nanousd(attempt.billed)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from services.executor.breaker import Breaker, BreakerState, CallResult, Permit, Snapshot
+from services.executor.latency import Latencies
 from spillway.settings import Settings, Target
 
 __all__ = ["Lease", "Refusal", "TargetPool", "TargetState"]
@@ -69,6 +70,7 @@ class TargetPool:
             for tier in settings.tiers
             for target in tier.targets
         }
+        self.latencies = Latencies(self._entries)
 
     def __contains__(self, name: str) -> bool:
         return name in self._entries
