@@ -1,7 +1,8 @@
 """The Anthropic wire format of messages, both ways.
 
-It is as strict as theirs where a caller's translation may go wrong: headers, roles, limits, and tool results that
-belong to no call. What the sandbox has no use for it leaves alone. Everything wrong with a request is an ApiError.
+It is as strict as theirs where a caller's translation may go wrong: headers, roles, limits, what a version took away,
+and tool results that belong to no call. What the sandbox has no use for it leaves alone. Everything wrong with a
+request is an ApiError.
 Pure: no sockets, no clock, no state.
 """
 
@@ -25,7 +26,10 @@ from services.sandbox.wire import (
 
 __all__ = ["AnthropicWire", "anthropic_models_body"]
 
-_VERSIONS: Final = ("2023-01-01", "2023-06-01")
+_STRICT_VERSION: Final = "2026-10-21"
+"""It refuses sampling parameters, documents that the assistant says and citations that the user says."""
+_VERSIONS: Final = ("2023-01-01", "2023-06-01", _STRICT_VERSION)
+_SAMPLING: Final = ("temperature", "top_p", "top_k")
 _TYPES: Final = {
     401: "authentication_error",
     402: "billing_error",
@@ -68,21 +72,25 @@ class AnthropicWire:
             raise _invalid("model", "Field required")
         if type(value.get("max_tokens")) is not int or value["max_tokens"] < 1:
             raise _invalid("max_tokens", "Field required, a whole number of at least 1")
-        temperature = value.get("temperature", 1)
-        if type(temperature) not in (int, float) or not 0 <= temperature <= 1:
-            raise _invalid("temperature", "range: 0..1")
+        is_strict = version == _STRICT_VERSION
+        _check_sampling(value, is_strict=is_strict)
         stream = value.pop("stream", False)
         if not isinstance(stream, bool):
             raise _invalid("stream", "Input should be a valid boolean")
         sequences = value.get("stop_sequences", [])
         if not isinstance(sequences, list) or not all(isinstance(text, str) and text.strip() for text in sequences):
             raise _invalid("stop_sequences", "not an array of texts that are more than white space")
+        if is_strict:
+            _refuse_what_is_gone(value.get("messages"))
         messages = _parse_system(value.pop("system", None)) + _parse_messages(value.pop("messages", None))
         return Call(model, tuple(messages), stream, _parse_tools(value.get("tools", [])), value)
 
     def api_key(self, headers: Mapping[str, str]) -> str | None:
-        """Find the x-api-key."""
-        return headers.get("x-api-key")
+        """Find the key: the x-api-key, else the bearer token, which is what their SDKs send since version 2."""
+        if "x-api-key" in headers:
+            return headers["x-api-key"]
+        scheme, _, key = headers.get("authorization", "").partition(" ")
+        return key if scheme.lower() == "bearer" else None
 
     def error_body(self, error: ApiError, request_id: str) -> dict[str, Any]:
         """Render an error. Its code, if it has one, is among the details."""
@@ -141,6 +149,27 @@ def anthropic_models_body(models: Sequence[str]) -> dict[str, Any]:
     ]
     ends = {"first_id": models[0] if models else None, "last_id": models[-1] if models else None}
     return {"data": entries, "has_more": False, **ends}
+
+
+def _check_sampling(value: Mapping[str, Any], *, is_strict: bool) -> None:
+    for name in _SAMPLING if is_strict else ():
+        if name in value:
+            raise _invalid(name, "Extra inputs are not permitted")
+    temperature = value.get("temperature", 1)
+    if type(temperature) not in (int, float) or not 0 <= temperature <= 1:
+        raise _invalid("temperature", "range: 0..1")
+
+
+def _refuse_what_is_gone(messages: object) -> None:
+    """Refuse blocks that a strict version no longer takes; whatever else is wrong is found later."""
+    for index, item in enumerate(messages if isinstance(messages, list) else ()):
+        content = item.get("content") if isinstance(item, dict) else None
+        for block in content if isinstance(content, list) else ():
+            kind = (item.get("role"), block.get("type")) if isinstance(block, dict) else None
+            if kind == ("assistant", "document"):
+                raise _invalid(f"messages.{index}", "`document` blocks are not permitted in assistant messages")
+            if kind == ("user", "text") and block.get("citations"):
+                raise _invalid(f"messages.{index}", "`citations` are not permitted in user messages")
 
 
 def _parse_system(value: object) -> list[Message]:

@@ -88,13 +88,38 @@ def test_what_the_sandbox_has_no_use_for_is_kept_as_parameters() -> None:
 
 
 def test_without_a_key_it_is_a_401_before_anything_else() -> None:
-    error = refused({"authorization": "Bearer k"}, b"{")
+    error = refused({"authorization": "Basic k"}, b"{")
     assert error == {
         "status": 401,
         "type": "error",
         "error": {"type": "authentication_error", "message": "x-api-key header is required"},
         "request_id": "req_1",
     }
+
+
+def test_a_key_is_an_x_api_key_or_else_a_bearer_token() -> None:
+    assert WIRE.api_key({"authorization": "Bearer a"}) == "a"
+    assert WIRE.api_key({"authorization": "Bearer a", "x-api-key": "b"}) == "b"
+    assert WIRE.api_key({"authorization": "Basic a"}) is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "place"),
+    [
+        ({"temperature": 1}, "temperature"),
+        ({"top_p": 1}, "top_p"),
+        ({"top_k": 5}, "top_k"),
+        ({"messages": [{"role": "assistant", "content": [{"type": "document"}]}]}, "messages.0"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "a", "citations": [{}]}]}]},
+            "messages.0",
+        ),
+    ],
+)
+def test_what_the_newest_version_took_away_is_refused_there_only(fields: dict[str, Any], place: str) -> None:
+    error = refused({**HEADERS, "anthropic-version": "2026-10-21"}, body(**fields))
+    assert error["error"]["message"].startswith(f"{place}: ")
+    assert WIRE.parse(HEADERS, body(**fields)).model == "m"
 
 
 @pytest.mark.parametrize("version", [{}, {"anthropic-version": "1999-01-01"}])
@@ -162,8 +187,9 @@ def test_a_final_assistant_message_may_be_empty_and_a_tool_of_theirs_needs_no_sc
     )
 )
 def test_no_body_raises_anything_but_an_api_error(fields: dict[str, Any]) -> None:
-    with suppress(ApiError):
-        WIRE.parse(HEADERS, body(**fields))
+    for version in ("2023-06-01", "2026-10-21"):
+        with suppress(ApiError):
+            WIRE.parse({**HEADERS, "anthropic-version": version}, body(**fields))
 
 
 def test_the_events_of_a_stream_come_in_their_order() -> None:
