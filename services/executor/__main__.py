@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from typing import Final
 
 import grpc
 
 from services.executor.execution import Executor
+from services.executor.providers.anthropic_messages import AnthropicMessages
 from services.executor.providers.openai_chat import OpenAIChat
 from services.executor.servicer import ExecutorServicer
 from services.executor.targets import TargetPool
@@ -20,12 +22,14 @@ from spillway.v1 import executor_pb2, executor_pb2_grpc
 
 __all__ = ["build"]
 
+_KINDS: Final = {"openai": OpenAIChat, "anthropic": AnthropicMessages}
+
 
 async def build(loaded: Loaded) -> Service:
     """The service, from its settings."""
     settings = loaded.settings
     providers = {
-        name: OpenAIChat(
+        name: _KINDS[provider.kind](
             provider.base_url,
             api_key=_api_key(name, provider),
             connections_max=provider.connections_max,

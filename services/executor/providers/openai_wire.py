@@ -1,127 +1,138 @@
-"""OpenAI's chat completions format, in both directions, as pure functions.
+"""Answers in OpenAI's chat completions format, whole and streamed, as pure functions; requests: openai_request.
 
-Promises: no I/O; what a server sends is checked field by field, and what cannot be read raises UnreadableError and
-nothing else. Absent parameters are left out, so that servers apply their own defaults.
-
-The output limit goes out as `max_tokens`, which vLLM, Ollama and the like read; OpenAI's and Azure's own servers get
-`max_completion_tokens` instead, because their reasoning models refuse the old name.
+Promises: no I/O; what a server sends is checked field by field, and what cannot be read raises UnreadableError.
+Many servers speak this format with an accent, and are understood: content as null or parts, tool calls without ids
+(one is made up) or indexes and with arguments as an object, other words for finish reasons or none, usage as null,
+an error object inside a 200, a stream that ends in [DONE] without a finish reason.
 """
 
 from __future__ import annotations
 
-import base64
 import json
+from collections.abc import Mapping
 from typing import Any, Final
 
 from services.executor.outcome import Answer
-from spillway.chat import (
-    ChatRequest,
-    FinishReason,
-    FormatKind,
-    ImagePart,
-    Message,
-    ResponseFormat,
-    Role,
-    TextPart,
-    ToolCall,
-    ToolChoice,
-    ToolChoiceMode,
-    Usage,
+from services.executor.providers.failures import ComplaintError, read_complaint
+from services.executor.providers.openai_request import request_body
+from services.executor.providers.provider import ProviderCall
+from services.executor.providers.wire import (
+    TOOL_CALLS_MAX,
+    UnreadableError,
+    load_object,
+    made_up_id,
+    model_name,
+    token_count,
 )
+from spillway.chat import FinishReason, Message, Role, TextPart, ToolCall, Usage
 
-__all__ = ["StreamAssembler", "UnreadableError", "parse_answer", "request_body"]
+__all__ = ["LOGPROBS_MAX", "OpenAIWire", "StreamAssembler", "parse_answer"]
 
-_TOOL_CALLS_MAX: Final = 256
-_TOKENS_MAX: Final = 1_000_000_000
+LOGPROBS_MAX: Final = 32_768
+"""Tokens of an answer whose log-probabilities are kept. Of a longer one none are: a part would pass for the whole."""
+_LOGPROB_MIN: Final = -1e6  # servers say -9999 for never
+_TOKEN_CHARS_MAX: Final = 1_000
+_DONE: Final = "[DONE]"
 _FINISH_REASONS: Final = {
     "stop": FinishReason.STOP,
+    "eos": FinishReason.STOP,
+    "eos_token": FinishReason.STOP,
+    "end_turn": FinishReason.STOP,
+    "stop_sequence": FinishReason.STOP,
     "length": FinishReason.LENGTH,
+    "max_tokens": FinishReason.LENGTH,
+    "model_length": FinishReason.LENGTH,
     "tool_calls": FinishReason.TOOL_CALLS,
+    "tool_use": FinishReason.TOOL_CALLS,
     "function_call": FinishReason.TOOL_CALLS,
     "content_filter": FinishReason.CONTENT_FILTER,
-}
-_CHOICES: Final = {
-    ToolChoiceMode.AUTO: "auto",
-    ToolChoiceMode.NONE: "none",
-    ToolChoiceMode.REQUIRED: "required",
+    "safety": FinishReason.CONTENT_FILTER,
 }
 
-
-class UnreadableError(ValueError):
-    """The server's answer is none."""
+Logprobs = tuple[tuple[str, float], ...]
 
 
-def request_body(model: str, chat: ChatRequest, *, stream: bool, output_limit_name: str) -> dict[str, Any]:
-    """The JSON body of a request; `output_limit_name` is the name of the output limit at this server."""
-    body: dict[str, Any] = {"model": model, "messages": [_message(message) for message in chat.messages]}
-    generation = chat.generation
-    optional = {
-        "temperature": generation.temperature,
-        "top_p": generation.top_p,
-        output_limit_name: generation.max_output_tokens,
-        "stop": list(generation.stop) or None,
-        "seed": generation.seed,
-        "presence_penalty": generation.presence_penalty,
-        "frequency_penalty": generation.frequency_penalty,
-        "tools": [_tool(tool.name, tool.description, tool.parameters_schema_json, tool.strict) for tool in chat.tools]
-        or None,
-        "tool_choice": _tool_choice(chat.tool_choice) if chat.tool_choice and chat.tools else None,
-        "response_format": _response_format(chat.response_format) if chat.response_format else None,
-    }
-    body.update({name: value for name, value in optional.items() if value is not None})
-    if stream:
-        body["stream"] = True
-        body["stream_options"] = {"include_usage": True}
-    return body
+class OpenAIWire:
+    """See Wire. `output_limit_name` is the name of the output limit at this server."""
+
+    path = "/chat/completions"
+
+    def __init__(self, output_limit_name: str) -> None:
+        self._output_limit_name = output_limit_name
+
+    def headers(self, api_key: str) -> Mapping[str, str]:
+        """See Wire."""
+        return {"authorization": f"Bearer {api_key}"} if api_key else {}
+
+    def request_body(self, call: ProviderCall, *, stream: bool) -> dict[str, Any]:
+        """See Wire."""
+        return request_body(call, stream=stream, output_limit_name=self._output_limit_name)
+
+    def parse_answer(self, body: bytes) -> Answer:
+        """See Wire."""
+        return parse_answer(body)
+
+    def assembler(self) -> StreamAssembler:
+        """See Wire."""
+        return StreamAssembler()
 
 
 def parse_answer(body: bytes) -> Answer:
-    """The answer in a response's body. Raises UnreadableError."""
-    document = _loads(body)
+    """The answer in a response's body. Raises UnreadableError, ComplaintError."""
+    document = load_object(body)
     choices = document.get("choices")
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+    if not isinstance(choices, list) or not choices:
+        _raise_complaint(document)
         raise UnreadableError("no choices")
     choice = choices[0]
-    message = choice.get("message")
+    message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(message, dict):
         raise UnreadableError("no message")
     refusal = message.get("refusal")
     calls = message.get("tool_calls") or []
-    if not isinstance(calls, list) or len(calls) > _TOOL_CALLS_MAX:
+    if not isinstance(calls, list) or len(calls) > TOOL_CALLS_MAX:
         raise UnreadableError("tool_calls")
     return _answer(
         _text(message.get("content")),
-        tuple(_tool_call(call) for call in calls),
+        tuple(_tool_call(document.get("id"), index, call) for index, call in enumerate(calls)),
         finish=choice.get("finish_reason"),
         usage=_usage(document.get("usage")),
         model=document.get("model"),
         refusal=refusal if isinstance(refusal, str) else "",
+        logprobs=_logprobs(choice.get("logprobs")) or (),
     )
 
 
 class StreamAssembler:
-    """Puts the chunks of one stream together. `is_complete` once a finish reason came."""
+    """See Assembler."""
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
         self._refusal: list[str] = []
         self._calls: dict[int, list[list[str]]] = {}  # index -> pieces of [id, name, arguments]
+        self._logprobs: list[tuple[str, float]] | None = []  # None once a piece came without
         self._finish: object = None
         self._usage: Usage | None = None
         self._model: object = None
+        self._response_id: object = None
         self.output_chars = 0
+        self.is_over = False
 
     @property
     def is_complete(self) -> bool:
-        """Whether the model has said that it is done."""
-        return self._finish is not None
+        """See Assembler."""
+        return self._finish is not None or (self.is_over and self.output_chars > 0)
 
     def feed(self, data: str) -> str:
-        """The text that one event adds. Raises UnreadableError, also for an error event."""
-        document = _loads(data)
+        """See Assembler."""
+        if data.strip() == _DONE:
+            self.is_over = True
+            return ""
+        document = load_object(data)
         if document.get("error"):
-            raise UnreadableError("an error event")
+            _raise_complaint(document)
         self._model = document.get("model") or self._model
+        self._response_id = document.get("id") or self._response_id
         self._usage = _usage(document.get("usage")) or self._usage
         choices = document.get("choices")
         if not isinstance(choices, list) or not choices:
@@ -131,28 +142,17 @@ class StreamAssembler:
             raise UnreadableError("choice")
         self._finish = choice.get("finish_reason") or self._finish
         delta = choice.get("delta")
-        if not isinstance(delta, dict):
-            return ""
-        text = _text(delta.get("content"))
-        if isinstance(delta.get("refusal"), str):
-            self._refusal.append(delta["refusal"])
-        calls = delta.get("tool_calls") or []
-        if not isinstance(calls, list):
-            raise UnreadableError("tool_calls")
-        for call in calls:
-            self._add_call(call)
-        self._pieces.append(text)
-        self.output_chars += len(text)
-        return text
+        return self._add(delta, choice.get("logprobs")) if isinstance(delta, dict) else ""
 
     def answer(self) -> Answer:
-        """Everything so far."""
+        """See Assembler."""
         calls = []
-        for index in sorted(self._calls):
+        for number, index in enumerate(sorted(self._calls)):
             call_id, name, arguments = ("".join(pieces) for pieces in self._calls[index])
             if not name:
                 raise UnreadableError("a tool call without a name")
-            calls.append(ToolCall(call_id, name, arguments))
+            identity = call_id or made_up_id(self._response_id, number, name, arguments)
+            calls.append(ToolCall(identity, name, arguments))
         return _answer(
             "".join(self._pieces),
             tuple(calls),
@@ -160,14 +160,44 @@ class StreamAssembler:
             usage=self._usage,
             model=self._model,
             refusal="".join(self._refusal),
+            logprobs=tuple(self._logprobs or ()),
         )
+
+    def _add(self, delta: dict[str, Any], logprobs: object) -> str:
+        text = _text(delta.get("content"))
+        refusal = delta.get("refusal")
+        if isinstance(refusal, str):
+            self._refusal.append(refusal)
+            self.output_chars += len(refusal)
+        calls = delta.get("tool_calls") or []
+        if not isinstance(calls, list):
+            raise UnreadableError("tool_calls")
+        for call in calls:
+            self._add_call(call)
+        self._add_logprobs(text, logprobs)
+        self._pieces.append(text)
+        # What reasoning servers (vLLM, DeepSeek, OpenRouter) show of their thinking is paid for, and no answer.
+        hidden = delta.get("reasoning_content") or delta.get("reasoning")
+        self.output_chars += len(text) + (len(hidden) if isinstance(hidden, str) else 0)
+        return text
+
+    def _add_logprobs(self, text: str, raw: object) -> None:
+        if self._logprobs is None:
+            return
+        found = _logprobs(raw)
+        if (found is None and text) or len(self._logprobs) + len(found or ()) > LOGPROBS_MAX:
+            self._logprobs = None
+        elif found:
+            self._logprobs.extend(found)
 
     def _add_call(self, call: object) -> None:
         if not isinstance(call, dict):
             raise UnreadableError("tool_calls")
-        index = call.get("index", len(self._calls))  # Ollama and others send whole calls without an index
+        index = call.get("index")
+        if index is None:
+            index = len(self._calls)  # Ollama and others send whole calls without an index
         function = call.get("function") or {}
-        if not isinstance(index, int) or not 0 <= index < _TOOL_CALLS_MAX or not isinstance(function, dict):
+        if not isinstance(index, int) or not 0 <= index < TOOL_CALLS_MAX or not isinstance(function, dict):
             raise UnreadableError("tool_calls")
         pieces = self._calls.setdefault(index, [[], [], []])
         identity = call.get("id")
@@ -182,22 +212,29 @@ class StreamAssembler:
 
 
 def _answer(
-    text: str, calls: tuple[ToolCall, ...], *, finish: object, usage: Usage | None, model: object, refusal: str
+    text: str,
+    calls: tuple[ToolCall, ...],
+    *,
+    finish: object,
+    usage: Usage | None,
+    model: object,
+    refusal: str,
+    logprobs: Logprobs,
 ) -> Answer:
     shown = text or refusal
     message = Message(Role.ASSISTANT, (TextPart(shown),) if shown else (), calls)
-    reason = _FINISH_REASONS.get(finish, FinishReason.UNKNOWN) if isinstance(finish, str) else FinishReason.UNKNOWN
-    return Answer(message, reason, usage, model if isinstance(model, str) else "", refused=bool(refusal))
+    reason = FinishReason.UNKNOWN
+    if isinstance(finish, str):
+        reason = _FINISH_REASONS.get(finish.lower(), FinishReason.UNKNOWN)
+    if calls and reason in {FinishReason.STOP, FinishReason.UNKNOWN}:
+        reason = FinishReason.TOOL_CALLS  # what OpenAI says of a named tool, and Ollama of any, is "stop"
+    return Answer(message, reason, usage, model_name(model), refused=bool(refusal), logprobs=logprobs)
 
 
-def _loads(raw: bytes | str) -> dict[str, Any]:
-    try:
-        document = json.loads(raw)
-    except (ValueError, RecursionError):
-        raise UnreadableError("not JSON") from None
-    if not isinstance(document, dict):
-        raise UnreadableError("not an object")
-    return document
+def _raise_complaint(document: Mapping[str, Any]) -> None:
+    complaint = read_complaint(document)
+    if complaint is not None:
+        raise ComplaintError(complaint)
 
 
 def _text(content: object) -> str:
@@ -211,26 +248,41 @@ def _text(content: object) -> str:
     raise UnreadableError("content")
 
 
-def _tool_call(call: object) -> ToolCall:
+def _tool_call(response_id: object, index: int, call: object) -> ToolCall:
     function = call.get("function") if isinstance(call, dict) else None
     if not isinstance(call, dict) or not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise UnreadableError("a tool call")
-    arguments = function.get("arguments")
+    name, arguments, identity = function["name"], function.get("arguments"), call.get("id")
     if arguments is None:
         arguments = ""
-    identity = call.get("id")
-    return ToolCall(
-        identity if isinstance(identity, str) else "",
-        function["name"],
-        arguments if isinstance(arguments, str) else json.dumps(arguments),
-    )
+    if not isinstance(arguments, str):
+        arguments = json.dumps(arguments)
+    if not isinstance(identity, str) or not identity:
+        identity = made_up_id(response_id, index, name, arguments)
+    return ToolCall(identity, name, arguments)
+
+
+def _logprobs(raw: object) -> Logprobs | None:
+    """The tokens of {"content": [{"token", "logprob"}]}; None when they are missing, odd or too many."""
+    entries = raw.get("content") if isinstance(raw, dict) else None
+    if not isinstance(entries, list) or len(entries) > LOGPROBS_MAX:
+        return None
+    tokens = []
+    for entry in entries:
+        token, logprob = (entry.get("token"), entry.get("logprob")) if isinstance(entry, dict) else (None, None)
+        if not isinstance(token, str) or isinstance(logprob, bool) or not isinstance(logprob, int | float):
+            return None
+        if not _LOGPROB_MIN <= logprob <= 1.0:  # a little above 0 is rounding
+            return None
+        tokens.append((token[:_TOKEN_CHARS_MAX], min(float(logprob), 0.0)))
+    return tuple(tokens)
 
 
 def _usage(raw: object) -> Usage | None:
     """Token counts; None when they are missing or make no sense, so that they are estimated instead."""
     if not isinstance(raw, dict):
         return None
-    read, written = _tokens(raw.get("prompt_tokens")), _tokens(raw.get("completion_tokens"))
+    read, written = token_count(raw.get("prompt_tokens")), token_count(raw.get("completion_tokens"))
     if read is None or written is None:
         return None
     return Usage(
@@ -243,65 +295,4 @@ def _usage(raw: object) -> Usage | None:
 
 def _detail(raw: dict[str, Any], group: str, name: str) -> int:
     details = raw.get(group)
-    return (_tokens(details.get(name)) or 0) if isinstance(details, dict) else 0
-
-
-def _tokens(raw: object) -> int | None:
-    if isinstance(raw, int) and not isinstance(raw, bool) and 0 <= raw <= _TOKENS_MAX:
-        return raw
-    return None
-
-
-def _message(message: Message) -> dict[str, Any]:
-    body: dict[str, Any] = {"role": message.role.value}
-    if any(isinstance(part, ImagePart) for part in message.parts):
-        body["content"] = [_part(part) for part in message.parts]
-    elif message.parts or not message.tool_calls:
-        body["content"] = message.text
-    else:
-        body["content"] = None
-    if message.name:
-        body["name"] = message.name
-    if message.tool_call_id:
-        body["tool_call_id"] = message.tool_call_id
-    if message.tool_calls:
-        body["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments_json}}
-            for call in message.tool_calls
-        ]
-    return body
-
-
-def _part(part: TextPart | ImagePart) -> dict[str, Any]:
-    if isinstance(part, TextPart):
-        return {"type": "text", "text": part.text}
-    url = part.url or f"data:{part.media_type};base64,{base64.b64encode(part.data).decode()}"
-    return {"type": "image_url", "image_url": {"url": url} | ({"detail": part.detail} if part.detail else {})}
-
-
-def _tool(name: str, description: str, schema_json: str, strict: bool) -> dict[str, Any]:
-    function: dict[str, Any] = {"name": name}
-    if description:
-        function["description"] = description
-    if schema_json:
-        function["parameters"] = json.loads(schema_json)
-    if strict:
-        function["strict"] = True
-    return {"type": "function", "function": function}
-
-
-def _tool_choice(choice: ToolChoice) -> str | dict[str, Any]:
-    if choice.mode is ToolChoiceMode.NAMED:
-        return {"type": "function", "function": {"name": choice.name}}
-    return _CHOICES[choice.mode]
-
-
-def _response_format(form: ResponseFormat) -> dict[str, Any] | None:
-    if form.kind is FormatKind.TEXT:
-        return None
-    if form.kind is FormatKind.JSON_OBJECT:
-        return {"type": "json_object"}
-    schema: dict[str, Any] = {"name": form.name or "answer", "schema": json.loads(form.schema_json)}
-    if form.strict:
-        schema["strict"] = True
-    return {"type": "json_schema", "json_schema": schema}
+    return (token_count(details.get(name)) or 0) if isinstance(details, dict) else 0

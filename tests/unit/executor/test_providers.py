@@ -15,10 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.executor.outcome import Answer, FailureKind, ProviderFailure
-from services.executor.providers.openai_chat import OpenAIChat, failure_of_status, retry_after_s
-from services.executor.providers.openai_wire import StreamAssembler, UnreadableError, parse_answer, request_body
+from services.executor.providers.failures import ComplaintError, outcome_of_response
+from services.executor.providers.openai_chat import OpenAIChat
+from services.executor.providers.openai_request import request_body
+from services.executor.providers.openai_wire import StreamAssembler, parse_answer
 from services.executor.providers.provider import ProviderCall
 from services.executor.providers.sse import EventParser, EventTooLargeError
+from services.executor.providers.wire import UnreadableError
 from spillway.chat import (
     FinishReason,
     FormatKind,
@@ -40,7 +43,8 @@ KEY = "sk-very-secret"
 
 
 def body(request: Any, **fields: Any) -> dict[str, Any]:
-    return request_body("m", request, **{"stream": False, "output_limit_name": "max_tokens", **fields})
+    call = ProviderCall("m", request, 1.0)
+    return request_body(call, **{"stream": False, "output_limit_name": "max_tokens", **fields})
 
 
 def test_what_is_not_set_is_not_sent() -> None:
@@ -98,7 +102,10 @@ def test_images_tools_and_results_are_sent() -> None:
 )
 async def test_the_output_limit_has_the_name_that_the_server_knows(url: str, name: str) -> None:
     provider = OpenAIChat(url, api_key="", connections_max=1, connect_timeout_s=1, answer_bytes_max=1_000)
-    assert provider._output_limit_name == name
+    request = provider._request(
+        ProviderCall("m", chat(generation=GenerationParams(max_output_tokens=9)), 1), stream=False
+    )
+    assert json.loads(request.content)[name] == 9
     await provider.close()
 
 
@@ -125,7 +132,8 @@ def test_a_refusal_field_is_a_refusal() -> None:
 def test_odd_but_common_answers_are_read() -> None:
     assert parse_answer(response({"content": [{"type": "text", "text": "hi"}]})).message.text == "hi"
     called = parse_answer(response({"tool_calls": [{"function": {"name": "f", "arguments": {"a": 1}}}]}))
-    assert called.message.tool_calls == (ToolCall("", "f", '{"a": 1}'),)
+    assert called.message.tool_calls == (ToolCall(called.message.tool_calls[0].id, "f", '{"a": 1}'),)
+    assert called.message.tool_calls[0].id
     assert parse_answer(response({"content": "x"}, usage={"prompt_tokens": -1, "completion_tokens": 2})).usage is None
     assert parse_answer(response({"content": "x"}, usage=None)).usage is None
 
@@ -149,9 +157,9 @@ DOCUMENTS = st.recursive(
 @given(DOCUMENTS)
 def test_any_json_is_an_answer_or_one_error(document: object) -> None:
     for wrapped in (document, {"choices": [document]}, {"choices": [{"message": document, "delta": document}]}):
-        with contextlib.suppress(UnreadableError):
+        with contextlib.suppress(UnreadableError, ComplaintError):
             parse_answer(json.dumps(wrapped).encode())
-        with contextlib.suppress(UnreadableError):
+        with contextlib.suppress(UnreadableError, ComplaintError):
             StreamAssembler().feed(json.dumps(wrapped))
 
 
@@ -181,7 +189,7 @@ def test_a_stream_with_tool_calls_is_put_together() -> None:
 
 
 def test_an_error_event_breaks_the_stream() -> None:
-    with pytest.raises(UnreadableError):
+    with pytest.raises(ComplaintError):
         StreamAssembler().feed('{"error": {"message": "overloaded"}}')
 
 
@@ -217,7 +225,7 @@ def test_an_event_is_bounded(raw: bytes) -> None:
         (408, FailureKind.TIMEOUT, "PROVIDER_TIMEOUT"),
         (409, FailureKind.ERROR, "PROVIDER_409"),
         (500, FailureKind.ERROR, "PROVIDER_5XX"),
-        (529, FailureKind.ERROR, "PROVIDER_5XX"),
+        (529, FailureKind.ERROR, "PROVIDER_OVERLOADED"),
         (401, FailureKind.AUTH, "PROVIDER_AUTH"),
         (403, FailureKind.AUTH, "PROVIDER_AUTH"),
         (404, FailureKind.AUTH, "PROVIDER_NOT_FOUND"),
@@ -228,27 +236,9 @@ def test_an_event_is_bounded(raw: bytes) -> None:
     ],
 )
 def test_a_status_has_its_meaning(status: int, kind: FailureKind, reason: str) -> None:
-    failure = failure_of_status(status, {})
+    failure = outcome_of_response(status, {}, None, 0.0)
+    assert isinstance(failure, ProviderFailure)
     assert (failure.kind, failure.error_reason, failure.billable) == (kind, reason, False)
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({"retry-after": "3"}, 3.0),
-        ({"retry-after": " 0.5 "}, 0.5),
-        ({"retry-after": "-1"}, 0.0),
-        ({"retry-after": "nan"}, None),
-        ({"retry-after": "inf"}, None),
-        ({"retry-after": "soon"}, None),
-        ({}, None),
-        ({"retry-after": "Sun, 06 Nov 1994 08:49:47 GMT", "date": "Sun, 06 Nov 1994 08:49:37 GMT"}, 10.0),
-        ({"retry-after": "Sun, 06 Nov 1994 08:49:47 GMT"}, None),
-        ({"retry-after": "Sun, 06 Nov 1994 08:49:47", "date": "Sun, 06 Nov 1994 08:49:37 GMT"}, None),
-    ],
-)
-def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
-    assert retry_after_s(headers) == seconds
 
 
 @asynccontextmanager
