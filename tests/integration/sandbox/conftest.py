@@ -19,6 +19,8 @@ ROWS = (
     Row("Sure?", {"big": RecordedAnswer("Quite sure.", confidence=2)}),
 )
 
+ANTHROPIC_HEADERS = {"x-api-key": "any", "anthropic-version": "2026-10-21"}
+
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
@@ -39,6 +41,13 @@ class Sandbox:
     async def ask(self, prompt: str = "Capital of France?", model: str = "big", **fields: Any) -> httpx.Response:
         """Make one call."""
         return await self.http.post("/v1/chat/completions", json=self.body(prompt, model, **fields))
+
+    async def ask_anthropic(
+        self, prompt: str = "Capital of France?", model: str = "big", **fields: Any
+    ) -> httpx.Response:
+        """Make one call in Anthropic's format."""
+        body = {**self.body(prompt, model), "max_tokens": 100, **fields}
+        return await self.http.post("/v1/messages", json=body, headers=ANTHROPIC_HEADERS)
 
     async def calls(self) -> list[dict[str, Any]]:
         """Fetch the journal."""
@@ -63,7 +72,7 @@ def replay_url(count_tokens: Callable[[str], int]) -> Iterator[str]:
 @pytest.fixture
 async def sandbox(replay_url: str) -> AsyncIterator[Sandbox]:
     """Replay ROWS, with no script and an empty journal."""
-    async with httpx.AsyncClient(base_url=replay_url, timeout=20, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=replay_url, timeout=20, trust_env=False, verify=False) as http:
         sandbox = Sandbox(http, None)
         await sandbox.script()
         await http.delete("/sandbox/calls")
@@ -75,7 +84,7 @@ async def traced(count_tokens: Callable[[str], int]) -> AsyncIterator[Sandbox]:
     """Keep traces, none yet."""
     traces = TraceStore()
     with serving_in_thread(build_app(ROWS, count_tokens, traces=traces), traces=traces) as addresses:
-        async with httpx.AsyncClient(base_url=addresses.url, timeout=20, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=addresses.url, timeout=20, trust_env=False, verify=False) as http:
             yield Sandbox(http, addresses.otlp_endpoint)
 
 
@@ -83,5 +92,5 @@ async def traced(count_tokens: Callable[[str], int]) -> AsyncIterator[Sandbox]:
 async def examples(count_tokens: Callable[[str], int]) -> AsyncIterator[Sandbox]:
     """Answer from the examples that come with the sandbox."""
     with serving_in_thread(build_app(read_rows(EXAMPLES_PATH), count_tokens, examples_mode=True)) as addresses:
-        async with httpx.AsyncClient(base_url=addresses.url, timeout=20, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=addresses.url, timeout=20, trust_env=False, verify=False) as http:
             yield Sandbox(http, None)
