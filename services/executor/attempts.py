@@ -188,7 +188,7 @@ class Attempts:
             attempt.answer = result
             attempt.billed = result.usage or _estimate(chat, _chars(result))
             self._pool.latencies[lease.target].record(attempt.latency_s)
-            self._pool.give_back(lease, CallResult.SUCCESS, now_s)
+            self._pool.give_back(lease, CallResult.SUCCESS, now_s, took_s=attempt.latency_s)
         elif isinstance(result, ProviderFailure):
             attempt.failure = result
             attempt.outcome = _OUTCOMES.get(result.kind, AttemptOutcome.ERROR)
@@ -198,7 +198,16 @@ class Attempts:
             if result.kind is FailureKind.TIMEOUT:
                 self._pool.latencies[lease.target].record(attempt.latency_s)
             verdict = CallResult.FAILURE if _blames(result, attempt.tier, timeout_s) else CallResult.NEITHER
-            self._pool.give_back(lease, verdict, now_s, result.retry_after_s)
+            self._pool.give_back(
+                lease,
+                verdict,
+                now_s,
+                result.retry_after_s,
+                took_s=attempt.latency_s,
+                unanswered=result.kind is FailureKind.TIMEOUT,
+            )
+            if result.kind is FailureKind.SPEND_CAP:
+                self._pool.spend_cap(lease.target, now_s)
         else:
             if attempt.outcome is AttemptOutcome.CANCELLED:  # and not rejected for how it began
                 attempt.error_reason = "CANCELLED"
@@ -210,8 +219,11 @@ class Attempts:
 
 
 def _blames(failure: ProviderFailure, tier: PlannedTier, timeout_s: float) -> bool:
-    """Whether the target is to blame. A timeout counts only when the call had a fair time, not a hurried caller's."""
-    if failure.kind is FailureKind.TIMEOUT:
+    """Whether the target is to blame. A timeout counts only when the call had a fair time, not a hurried caller's.
+
+    What came with a Retry-After was said by the target itself.
+    """
+    if failure.kind is FailureKind.TIMEOUT and failure.retry_after_s is None:
         return timeout_s >= min(tier.attempt_timeout_s, _FAIR_TIMEOUT_S)
     return failure.kind.counts_against_target
 

@@ -142,5 +142,8 @@ def _status(state: TargetState) -> executor_pb2.TargetStatus:
         open_for=duration_to_proto(breaker.open_for_s) if breaker.state is BreakerState.OPEN else None,
         window_calls=breaker.window_calls,
         window_failures=breaker.window_failures,
-        in_flight=state.in_flight,
+        in_flight=breaker.in_flight,
+        window_slow=breaker.window_slow,
+        latency_average=None if state.latency_average_s is None else duration_to_proto(state.latency_average_s),
+        opened_by_peer=breaker.opened_by_peer,
     )

@@ -1,62 +1,91 @@
 """The targets as this process sees them: which are configured, how busy and how well each one is.
 
 Promises: pure; time is an argument. A call needs a lease, which holds one place of the target's concurrency limit and
-one permit of its breaker; it is returned exactly once. Within a tier the plan's order is the order of preference, and
-a target that refuses its lease is passed over at once, so the next one takes its load.
+one permit of its breaker, and, for a call that follows a failed one, maybe a token of the retry budget; it is returned
+exactly once, and one that is never returned is lost after the tier's attempt timeout and `LEASE_MARGIN_S`, its place
+free again. Within a tier the configured balance is the order of preference, and a target that refuses its lease is
+passed over at once, so the next one takes its load. A spend cap closes off every target of its provider: the account is
+empty for all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final
 
-from services.executor.breaker import Breaker, BreakerState, CallResult, Permit, Snapshot
+from services.executor.balancer import Balance, Candidate, arrange, slow_start_share
+from services.executor.breaker import Breaker, BreakerState, CallResult, Permit, Snapshot, Transition
 from services.executor.latency import Latencies
+from services.executor.retry_budget import RetryBudget
+from spillway.routing import Plan
 from spillway.settings import Settings, Target
 
-__all__ = ["Lease", "Refusal", "TargetPool", "TargetState"]
+__all__ = ["LEASE_MARGIN_S", "RETRY_S", "Lease", "Refusal", "TargetChange", "TargetPool", "TargetState"]
+
+LEASE_MARGIN_S: Final = 10.0  # beyond the longest call, for what happens around it
+RETRY_S: Final = 1.0  # when to ask again where nothing better is known: a probe or a place may be free by then
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """Leave to call one target once."""
+    """Leave to call one target once. `has_token`: it took one from the retry budget."""
 
     target: str
     permit: Permit
+    has_token: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why there is no lease, and after how many seconds to ask again, if that is known."""
+    """Why there is no lease, and after how many seconds to ask again."""
 
     error_reason: str
-    retry_after_s: float | None = None
+    retry_after_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class TargetState:
-    """A target and its health as of one moment."""
+    """A target and its health as of one moment. `latency_average_s` is None before its first call."""
 
     target: Target
     tier: str
     breaker: Snapshot
-    in_flight: int
+    latency_average_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TargetChange:
+    """What a target's breaker did."""
+
+    target: Target
+    transition: Transition
 
 
 class _Entry:
-    __slots__ = ("breaker", "in_flight", "target", "tier")
+    __slots__ = ("breaker", "failed_at_s", "target", "tier")
 
     def __init__(self, tier: str, target: Target, breaker: Breaker) -> None:
         self.tier = tier
         self.target = target
         self.breaker = breaker
-        self.in_flight = 0
+        self.failed_at_s: float | None = None  # the last call, if it did not answer
 
 
 class TargetPool:
-    """Every configured target. Not thread-safe: one event loop."""
+    """Every configured target. `random` gives floats in [0, 1). Not thread-safe: one event loop.
+
+    `retry_budget` and `latencies` are the pool's own; others may read them.
+    """
 
     def __init__(self, settings: Settings, *, random: Callable[[], float]) -> None:
+        self._random = random
+        self._doubt_s = settings.executor.breaker.window_s
+        self._slow_start_s = settings.executor.slow_start_s
+        self._spend_cap_s = settings.executor.retry_after_s_max
+        self._balance: dict[str, Balance] = {tier.name: tier.balance for tier in settings.tiers}
+        self._listeners: list[Callable[[TargetChange], None]] = []
         self._entries = {
             target.name: _Entry(
                 tier.name,
@@ -64,13 +93,16 @@ class TargetPool:
                 Breaker(
                     settings.executor.breaker,
                     retry_after_s_max=settings.executor.retry_after_s_max,
+                    permit_s_max=tier.attempt_timeout_s + LEASE_MARGIN_S,
                     random=random,
+                    on_change=partial(self._changed, target),
                 ),
             )
             for tier in settings.tiers
             for target in tier.targets
         }
         self.latencies = Latencies(self._entries)
+        self.retry_budget = RetryBudget(settings.executor.retry_budget)
 
     def __contains__(self, name: str) -> bool:
         return name in self._entries
@@ -78,26 +110,116 @@ class TargetPool:
     def __getitem__(self, name: str) -> Target:
         return self._entries[name].target
 
-    def take(self, name: str, now_s: float) -> Lease | Refusal:
-        """A lease, or why there is none."""
+    def subscribe(self, listener: Callable[[TargetChange], None]) -> None:
+        """`listener` is told of every change of a breaker, at once; it must not raise, wait, or call the pool."""
+        self._listeners.append(listener)
+
+    def take(self, name: str, now_s: float, *, is_further: bool = False) -> Lease | Refusal:
+        """A lease, or why there is none. `is_further`: the request's last call failed for want of availability."""
         entry = self._entries[name]
-        if entry.in_flight >= entry.target.concurrency_max:
-            return Refusal("CONCURRENCY_LIMIT")
+        entry.breaker.forget_lost(now_s)
+        if entry.breaker.in_flight >= entry.target.concurrency_max:
+            return Refusal("CONCURRENCY_LIMIT", RETRY_S)
         permit = entry.breaker.acquire(now_s)
         if permit is None:
-            snapshot = entry.breaker.snapshot(now_s)
-            known = snapshot.open_for_s if snapshot.state is BreakerState.OPEN else None
-            return Refusal("BREAKER_OPEN", known)
-        entry.in_flight += 1
-        return Lease(name, permit)
+            return Refusal("BREAKER_OPEN", self._ready_in_s(entry, now_s))
+        if not (is_further and (permit.is_probe or self._is_in_doubt(entry, now_s))):
+            return Lease(name, permit)
+        if self.retry_budget.take():
+            return Lease(name, permit, has_token=True)
+        entry.breaker.settle(permit, CallResult.NEITHER, now_s)
+        return Refusal("RETRY_BUDGET", RETRY_S)
 
-    def give_back(self, lease: Lease, result: CallResult, now_s: float, retry_after_s: float | None = None) -> None:
-        """Ends a lease with what the call said about the target. Raises PermitError the second time."""
+    def give_back(
+        self,
+        lease: Lease,
+        result: CallResult,
+        now_s: float,
+        retry_after_s: float | None = None,
+        *,
+        took_s: float = 0.0,
+        unanswered: bool = False,
+    ) -> None:
+        """Ends a lease with what the call said about the target, which needed `took_s` for it.
+
+        `unanswered`: there was no answer in the caller's time; it is no FAILURE, but raises a doubt. Raises PermitError
+        the second time.
+        """
         entry = self._entries[lease.target]
-        entry.breaker.settle(lease.permit, result, now_s, retry_after_s)
-        entry.in_flight -= 1
+        entry.breaker.settle(lease.permit, result, now_s, took_s=took_s, retry_after_s=retry_after_s)
+        if result is CallResult.FAILURE or unanswered:
+            entry.failed_at_s = now_s
+        elif result is CallResult.SUCCESS:
+            entry.failed_at_s = None
+            if lease.has_token:
+                self.retry_budget.give_back()
+            else:
+                self.retry_budget.earn()
+
+    def spend_cap(self, name: str, now_s: float) -> None:
+        """The account behind a target has no money left: no target of its provider is called for long."""
+        provider = self._entries[name].target.provider
+        for entry in self._entries.values():
+            if entry.target.provider == provider:
+                entry.breaker.open_for(self._spend_cap_s, now_s)
+
+    def opened_by_peer(self, name: str, provider: str, for_s: float, now_s: float) -> None:
+        """Another replica opened its breaker of this target; one that is configured otherwise here is left alone."""
+        entry = self._entries.get(name)
+        if entry is not None and entry.target.provider == provider:
+            entry.breaker.open_for(for_s, now_s, by_peer=True)
+
+    def arranged(self, plan: Plan, now_s: float) -> Plan:
+        """The plan with the targets of each tier in the order in which this process would ask them now.
+
+        A tier that is not configured here keeps its order.
+        """
+        return replace(
+            plan,
+            tiers=tuple(
+                replace(tier, targets=self._arranged(tier.name, tier.targets, now_s)) if len(tier.targets) > 1 else tier
+                for tier in plan.tiers
+            ),
+        )
+
+    def retry_after_s(self, names: Iterable[str], now_s: float) -> float:
+        """After how many seconds the first of these targets may be asked again; `RETRY_S` when one may be now."""
+        return min((self._ready_in_s(self._entries[name], now_s) for name in names), default=RETRY_S)
 
     def states(self, now_s: float) -> Iterator[TargetState]:
         """All targets in the order of the configuration."""
-        for entry in self._entries.values():
-            yield TargetState(entry.target, entry.tier, entry.breaker.snapshot(now_s), entry.in_flight)
+        for name, entry in self._entries.items():
+            yield TargetState(entry.target, entry.tier, entry.breaker.snapshot(now_s), self.latencies[name].average_s)
+
+    def breakers(self) -> Iterator[tuple[str, BreakerState, int]]:
+        """Name, state and calls under way of every target, as of its last change. Safe in another thread."""
+        for name, entry in self._entries.items():
+            yield name, entry.breaker.state, entry.breaker.in_flight
+
+    def _is_in_doubt(self, entry: _Entry, now_s: float) -> bool:
+        return entry.failed_at_s is not None and now_s - entry.failed_at_s < self._doubt_s
+
+    def _arranged(self, tier: str, names: tuple[str, ...], now_s: float) -> tuple[str, ...]:
+        return arrange(self._balance.get(tier, "order"), [self._candidate(name, now_s) for name in names], self._random)
+
+    def _candidate(self, name: str, now_s: float) -> Candidate:
+        entry = self._entries[name]
+        seen = entry.breaker.snapshot(now_s)
+        return Candidate(
+            name,
+            weight=entry.target.weight,
+            share=slow_start_share(seen.closed_for_s, self._slow_start_s),
+            is_open=seen.state is BreakerState.OPEN,
+            in_flight=seen.in_flight,
+            latency_s=self.latencies[name].average_s,
+            failure_ratio=seen.window_failures / seen.window_calls if seen.window_calls else 0.0,
+        )
+
+    def _ready_in_s(self, entry: _Entry, now_s: float) -> float:
+        seen = entry.breaker.snapshot(now_s)
+        return seen.open_for_s if seen.state is BreakerState.OPEN else RETRY_S
+
+    def _changed(self, target: Target, transition: Transition) -> None:
+        change = TargetChange(target, transition)
+        for listener in self._listeners:
+            listener(change)
