@@ -1,0 +1,161 @@
+"""Answers with outcomes, from files: recorded runs of several models, or a log of gated answers. One JSON object
+a line, gzipped or not.
+
+Recorded: {"prompt", "task" | "task_type", "answers": {MODEL: {"text", "correct"}}}. Logged: {"question", "answer",
+"correct", "opinions": [...], "task_type", "self_confidence", "logprob_mean", "logprob_min", "next_correct"}, of which
+the first three are needed.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from zlib import crc32
+
+import numpy as np
+import numpy.typing as npt
+
+from spillway.routing import TaskType
+
+__all__ = ["RecordError", "Recorded", "folds", "groups", "is_recorded", "read_lines", "recorded", "task_type_of"]
+
+ROWS_MAX: Final = 1_000_000
+# Task names of the recorded benchmarks, which are no task types.
+_TASK_TYPES: Final = {"gsm": TaskType.MATH, "math-l5": TaskType.MATH, "crux": TaskType.CODE}
+_SHINGLE_WORDS: Final = 4
+_COMMON_SHARE: Final = 0.02  # a shingle in more prompts than this is a template's
+_COMMON_LEAST: Final = 20
+_OVERLAP: Final = 0.5  # of the smaller prompt's shingles
+
+
+class RecordError(ValueError):
+    """A line is not what it should be; the message names file and line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One question, and what each model wrote: its text and whether it was right."""
+
+    prompt: str
+    task: str
+    texts: dict[str, str]
+    correct: dict[str, bool]
+
+    @property
+    def task_type(self) -> TaskType | None:
+        """The type of the task, None when its name says nothing."""
+        return task_type_of(self.task)
+
+
+def task_type_of(name: str) -> TaskType | None:
+    """The task type of a benchmark or by its own name."""
+    try:
+        return _TASK_TYPES.get(name) or TaskType(name)
+    except ValueError:
+        return None
+
+
+def read_lines(paths: Iterable[Path]) -> list[dict[str, Any]]:
+    """All rows of all files. Raises RecordError and OSError."""
+    rows: list[dict[str, Any]] = []
+    for path in paths:
+        opener = gzip.open if path.suffix == ".gz" else open
+        with opener(path, "rt", encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if not line.strip():
+                    continue
+                try:
+                    row = json.loads(line)
+                except ValueError as error:
+                    raise RecordError(f"{path}:{number}: not JSON") from error
+                if not isinstance(row, dict):
+                    raise RecordError(f"{path}:{number}: not an object")
+                rows.append(row)
+                if len(rows) > ROWS_MAX:
+                    raise RecordError(f"more than {ROWS_MAX} rows")
+    return rows
+
+
+def is_recorded(rows: Sequence[dict[str, Any]]) -> bool:
+    """Whether the rows are recorded runs rather than a log."""
+    return bool(rows) and "answers" in rows[0]
+
+
+def recorded(rows: Iterable[dict[str, Any]]) -> list[Recorded]:
+    """The rows as values. Raises RecordError."""
+    found = []
+    for number, row in enumerate(rows, 1):
+        try:
+            answers = row["answers"]
+            found.append(
+                Recorded(
+                    prompt=str(row["prompt"]),
+                    task=str(row.get("task_type") or row.get("task") or "other"),
+                    texts={str(model): str(answer["text"] or "") for model, answer in answers.items()},
+                    correct={str(model): bool(answer["correct"]) for model, answer in answers.items()},
+                )
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise RecordError(f"row {number}: {error!r}") from error
+    return found
+
+
+def groups(prompts: Sequence[str]) -> npt.NDArray[np.int64]:
+    """A number for each prompt, the same for near duplicates: prompts that share half of their rare word sequences.
+
+    Digits are blanked first, so that one question with other numbers is a duplicate, and what many prompts share (a
+    template) does not count.
+    """
+    shingles = [_shingles(prompt) for prompt in prompts]
+    places: dict[int, list[int]] = defaultdict(list)
+    for index, found in enumerate(shingles):
+        for shingle in found:
+            places[shingle].append(index)
+    common = max(_COMMON_LEAST, int(_COMMON_SHARE * len(prompts)))
+    rare = [sum(len(places[s]) <= common for s in found) for found in shingles]
+    shared: dict[tuple[int, int], int] = defaultdict(int)
+    for where in places.values():
+        if 1 < len(where) <= common:
+            for position, one in enumerate(where):
+                for other in where[position + 1 :]:
+                    shared[one, other] += 1
+    parent = list(range(len(prompts)))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    for (one, other), count in shared.items():
+        if count >= _OVERLAP * min(rare[one], rare[other]):
+            parent[root(one)] = root(other)
+    return np.asarray([root(index) for index in range(len(prompts))], dtype=np.int64)
+
+
+def folds(group: npt.NDArray[np.int64], strata: Sequence[str], count: int, *, seed: int) -> npt.NDArray[np.int64]:
+    """A fold for each row: near duplicates together, each stratum spread evenly."""
+    generator = np.random.default_rng(seed)
+    result = np.zeros(len(group), dtype=np.int64)
+    first: dict[int, str] = {}
+    for number, stratum in zip(group.tolist(), strata, strict=True):
+        first.setdefault(number, stratum)
+    for stratum in sorted(set(first.values())):
+        members = np.asarray(sorted(number for number, name in first.items() if name == stratum))
+        dealt = {number: index % count for index, number in enumerate(generator.permutation(members).tolist())}
+        for row, number in enumerate(group.tolist()):
+            if number in dealt:
+                result[row] = dealt[number]
+    return result
+
+
+def _shingles(prompt: str) -> set[int]:
+    words = re.findall(r"[^\W\d_]+|#+|[^\w\s]", re.sub(r"\d+", "#", prompt.casefold()))
+    last = max(1, len(words) - _SHINGLE_WORDS + 1)
+    return {crc32(" ".join(words[at : at + _SHINGLE_WORDS]).encode()) for at in range(last)}
