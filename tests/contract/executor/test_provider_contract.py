@@ -1,4 +1,4 @@
-"""What every provider promises: the fake, and the OpenAI adapter against a real server on a real socket."""
+"""What every provider promises: the fake, and the adapters of both APIs against a real server on a real socket."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pytest
 
 from services.executor.outcome import Answer, FailureKind, ProviderFailure
+from services.executor.providers.anthropic_messages import AnthropicMessages
 from services.executor.providers.openai_chat import OpenAIChat
 from services.executor.providers.provider import FakeProvider, FakeStep, Provider, ProviderCall
 from spillway.chat import ChatRequest, FinishReason, Message, Role, Usage
@@ -38,7 +39,9 @@ def _call(timeout_s: float = 20.0) -> ProviderCall:
 
 
 @asynccontextmanager
-async def _server(step: FakeStep) -> AsyncIterator[tuple[str, Callable[[], int]]]:
+async def _server(
+    step: FakeStep, body_of: Callable[[Answer, FakeStep, bool], bytes]
+) -> AsyncIterator[tuple[str, Callable[[], int]]]:
     """A plain HTTP/1.1 server that plays `step` at every request."""
     open_calls: set[int] = set()
 
@@ -53,8 +56,11 @@ async def _server(step: FakeStep) -> AsyncIterator[tuple[str, Callable[[], int]]
                 if step.hang:
                     await reader.read()  # until the client leaves
                     return
-                body, kind = _body(step, stream=bool(request.get("stream")))
-                status = "200 OK" if isinstance(step.result, Answer) else "503 Service Unavailable"
+                stream = bool(request.get("stream"))
+                status, body, kind = "503 Service Unavailable", b'{"error": {}}', "application/json"
+                if isinstance(step.result, Answer):
+                    status, body = "200 OK", body_of(step.result, step, stream)
+                    kind = "text/event-stream" if stream else kind
                 cut = step.cut_after is not None
                 writer.write(
                     f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\n"
@@ -79,26 +85,53 @@ async def _server(step: FakeStep) -> AsyncIterator[tuple[str, Callable[[], int]]
         server.close()
 
 
-def _body(step: FakeStep, *, stream: bool) -> tuple[bytes, str]:
-    if isinstance(step.result, ProviderFailure):
-        return b'{"error": {}}', "application/json"
-    text = step.result.message.text
+def _openai_body(answer: Answer, step: FakeStep, stream: bool) -> bytes:
+    text = answer.message.text
     usage = {"prompt_tokens": 5, "completion_tokens": 7}
     if not stream:
         choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-        return json.dumps({"model": "m-1", "choices": [choice], "usage": usage}).encode(), "application/json"
-    pieces = [text[i : i + step.chunk_chars] for i in range(0, len(text), step.chunk_chars)]
-    chunks: list[object] = [
-        {"model": "m-1", "choices": [{"delta": {"content": piece}}]} for piece in pieces[: step.cut_after]
-    ]
+        return json.dumps({"model": "m-1", "choices": [choice], "usage": usage}).encode()
+    chunks: list[object] = [{"model": "m-1", "choices": [{"delta": {"content": piece}}]} for piece in _pieces(step)]
     if step.cut_after is None:
         chunks += [{"choices": [{"delta": {}, "finish_reason": "stop"}]}, {"choices": [], "usage": usage}]
     lines = [f"data: {json.dumps(chunk)}\r\n\r\n" for chunk in chunks]
     end = "data: [DONE]\r\n\r\n" if step.cut_after is None else ""
-    return (": hello\r\n\r\n" + "".join(lines) + end).encode(), "text/event-stream"
+    return (": hello\r\n\r\n" + "".join(lines) + end).encode()
 
 
-@pytest.fixture(params=["fake", "openai"])
+def _anthropic_body(answer: Answer, step: FakeStep, stream: bool) -> bytes:
+    message = {"type": "message", "model": "m-1", "content": [], "usage": {"input_tokens": 5, "output_tokens": 1}}
+    if not stream:
+        content = [{"type": "text", "text": answer.message.text}]
+        usage = {"input_tokens": 5, "output_tokens": 7}
+        return json.dumps({**message, "content": content, "stop_reason": "end_turn", "usage": usage}).encode()
+    deltas = [{"type": "text_delta", "text": piece} for piece in _pieces(step)]
+    events: list[dict[str, object]] = [
+        {"type": "message_start", "message": message},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "ping"},
+        *({"type": "content_block_delta", "index": 0, "delta": delta} for delta in deltas),
+    ]
+    if step.cut_after is None:
+        events += [
+            {"type": "content_block_stop", "index": 0},
+            {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 7}},
+            {"type": "message_stop"},
+        ]
+    return "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events).encode()
+
+
+def _pieces(step: FakeStep) -> list[str]:
+    """The text up to where the stream is cut."""
+    assert isinstance(step.result, Answer)
+    text = step.result.message.text
+    return [text[i : i + step.chunk_chars] for i in range(0, len(text), step.chunk_chars)][: step.cut_after]
+
+
+REAL = {"openai": (OpenAIChat, _openai_body), "anthropic": (AnthropicMessages, _anthropic_body)}
+
+
+@pytest.fixture(params=["fake", *REAL])
 async def make(request: pytest.FixtureRequest) -> AsyncIterator[Make]:
     closers: list[Callable[[], Awaitable[object]]] = []
 
@@ -106,15 +139,16 @@ async def make(request: pytest.FixtureRequest) -> AsyncIterator[Make]:
         provider = FakeProvider({"m": [step]})
         return Subject(provider, lambda: provider.in_flight)
 
-    async def openai(step: FakeStep) -> Subject:
-        context = _server(step)
+    async def real(step: FakeStep) -> Subject:
+        kind, body_of = REAL[request.param]
+        context = _server(step, body_of)
         url, in_flight = await context.__aenter__()
-        provider = OpenAIChat(url, api_key="k", connections_max=10, connect_timeout_s=5.0, answer_bytes_max=1_000_000)
+        provider = kind(url, api_key="k", connections_max=10, connect_timeout_s=5.0, answer_bytes_max=1_000_000)
         closers.append(provider.close)
         closers.append(lambda: context.__aexit__(None, None, None))
         return Subject(provider, in_flight)
 
-    yield fake if request.param == "fake" else openai
+    yield fake if request.param == "fake" else real
     for close in closers:
         await close()
 
