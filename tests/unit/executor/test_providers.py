@@ -15,13 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.executor.outcome import Answer, FailureKind, ProviderFailure
-from services.executor.providers.failures import ComplaintError, outcome_of_response
+from services.executor.providers.failures import ComplaintError, outcome_of_response, read_complaint
 from services.executor.providers.openai_chat import OpenAIChat
 from services.executor.providers.openai_request import request_body
-from services.executor.providers.openai_wire import StreamAssembler, parse_answer
+from services.executor.providers.openai_wire import LOGPROBS_MAX, StreamAssembler, parse_answer
 from services.executor.providers.provider import ProviderCall
 from services.executor.providers.sse import EventParser, EventTooLargeError
-from services.executor.providers.wire import UnreadableError
+from services.executor.providers.wire import UnreadableError, encode_body, load_object
 from spillway.chat import (
     FinishReason,
     FormatKind,
@@ -371,3 +371,131 @@ def test_a_line_ending_that_is_cut_in_two_is_one_line_ending(size: int) -> None:
     raw = b"data: a\r\ndata: b\r\n\r\n"
     parser = EventParser(100)
     assert [event for start in range(0, len(raw), size) for event in parser.feed(raw[start : start + size])] == ["a\nb"]
+
+
+def test_ids_are_made_up_alike_for_the_same_call_and_differ_between_responses() -> None:
+    def ids(response_id: str) -> list[str]:
+        calls = [{"function": {"name": "f", "arguments": "{}"}}, {"id": "", "function": {"name": "f"}}]
+        return [call.id for call in parse_answer(response({"tool_calls": calls}, id=response_id)).message.tool_calls]
+
+    assert ids("a") == ids("a")
+    assert len({*ids("a"), *ids("b")}) == 4
+
+
+def logprobs(count: int, value: object = -0.5) -> dict[str, Any]:
+    return {"content": [{"token": "t", "logprob": value}] * count}
+
+
+def with_logprobs(raw: object) -> bytes:
+    return json.dumps({"choices": [{"message": {"content": "t"}, "logprobs": raw, "finish_reason": "stop"}]}).encode()
+
+
+@pytest.mark.parametrize(
+    ("raw", "read"),
+    [
+        (logprobs(2), (("t", -0.5),) * 2),
+        (logprobs(1, 0), (("t", 0.0),)),
+        (logprobs(1, 1e-9), (("t", 0.0),)),
+        (logprobs(1, -9999.0), (("t", -9999.0),)),
+        (logprobs(LOGPROBS_MAX + 1), ()),
+        (logprobs(1, None), ()),
+        (logprobs(1, True), ()),
+        (logprobs(1, 10**400), ()),
+        (logprobs(1, float("nan")), ()),
+        ({"content": [3]}, ()),
+        ({"content": None}, ()),
+        ([], ()),
+        (None, ()),
+    ],
+)
+def test_logprobs_are_whole_or_none(raw: object, read: tuple[tuple[str, float], ...]) -> None:
+    assert parse_answer(with_logprobs(raw)).logprobs == read
+
+
+def test_a_stream_with_a_piece_without_logprobs_has_none() -> None:
+    for last, count in ((logprobs(1), 2), (None, 0)):
+        assembler = StreamAssembler()
+        for raw in (logprobs(1), last):
+            assembler.feed(json.dumps({"choices": [{"delta": {"content": "t"}, "logprobs": raw}]}))
+        assembler.feed(json.dumps({"choices": [{"delta": {}, "finish_reason": "stop", "logprobs": None}]}))
+        assert len(assembler.answer().logprobs) == count
+
+
+def test_reasoning_that_is_shown_counts_as_written_and_is_no_part_of_the_answer() -> None:
+    assembler = StreamAssembler()
+    for delta in ({"reasoning_content": "Hm. "}, {"reasoning": "So: "}, {"content": "42"}):
+        assembler.feed(json.dumps({"choices": [{"delta": delta}]}))
+    assert (assembler.output_chars, assembler.answer().message.text) == (10, "42")
+
+
+@given(st.text(), st.sampled_from(["\\ud800", "\\uDFFF", "\\ud83d\\ud83d", "\\ude00\\ud83d"]))
+def test_no_surrogate_without_a_partner_gets_in(around: str, escape: str) -> None:
+    quoted = json.dumps(around)[1:-1]
+    raw = f'{{"{quoted}{escape}": ["{escape}{quoted}", {{"x": "{escape}"}}]}}'
+    json.dumps(load_object(raw), ensure_ascii=False).encode()
+
+
+def test_pairs_of_surrogates_and_quoted_escapes_stay_as_they_are() -> None:
+    assert load_object(r'{"a": "\ud83d\ude00", "b": "\\ud800"}') == {"a": "😀", "b": r"\ud800"}
+    assert load_object(b'\xef\xbb\xbf{"a": "\xed\xa0\x80"}')["a"].strip("\ufffd") == ""
+
+
+def test_a_request_with_a_lone_surrogate_in_a_schema_is_sent_as_it_was_written() -> None:
+    request = chat("hé", tools=(ToolDefinition("f", "", r'{"description": "\ud800"}'),))
+    sent = encode_body(body(request))
+    assert rb'"description":"\ud800"' in sent
+    assert "hé".encode() in sent
+
+
+@pytest.mark.parametrize("key", ["sk-é", "sk-\nx: y", "sk-\x00"])
+def test_a_key_that_no_header_can_carry_is_refused_at_the_start_and_not_shown(key: str) -> None:
+    with pytest.raises(ValueError, match="API key") as caught:
+        OpenAIChat("http://127.0.0.1/v1", api_key=key, connections_max=1, connect_timeout_s=1, answer_bytes_max=1_000)
+    assert "sk-" not in str(caught.value)
+
+
+COMPLAINTS = [
+    ({"error": {"type": "insufficient_quota"}}, 429, FailureKind.SPEND_CAP),
+    ({"error": {"code": "billing_hard_limit_reached"}}, 400, FailureKind.SPEND_CAP),
+    ({"error": {"message": "You exceeded your current quota, please check"}}, 429, FailureKind.SPEND_CAP),
+    ({"error": {"message": "'You exceeded your current quota' is what the prompt says"}}, 429, FailureKind.THROTTLED),
+    ({"error": {"message": "messages.0: 'your credit balance is too low'"}}, 400, FailureKind.REJECTED),
+    ({"error": {"type": "billing_error"}}, 500, FailureKind.ERROR),
+    ({"error": {"code": "context_length_exceeded"}}, 400, FailureKind.UNSUITABLE),
+    ({"object": "error", "message": "This model's maximum context length is 10", "code": 400}, 400,
+     FailureKind.UNSUITABLE),
+    ({"error": {"code": "context_length_exceeded"}}, 503, FailureKind.ERROR),
+    ({"error": 3}, 400, FailureKind.REJECTED),
+    ({"detail": "x"}, 400, FailureKind.REJECTED),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("document", "status", "kind"), COMPLAINTS)
+def test_a_complaints_words_count_and_its_text_only_at_the_beginning(
+    document: dict[str, Any], status: int, kind: FailureKind
+) -> None:
+    failure = outcome_of_response(status, {}, read_complaint(document), 0.0)
+    assert isinstance(failure, ProviderFailure)
+    assert failure.kind is kind
+
+
+def test_only_failures_of_the_target_say_when_to_ask_again() -> None:
+    for status, wait_s in ((429, 3.0), (503, 3.0), (402, 3.0), (400, None), (401, None)):
+        failure = outcome_of_response(status, {"retry-after": "3"}, None, 0.0)
+        assert isinstance(failure, ProviderFailure)
+        assert failure.retry_after_s == wait_s
+
+
+@pytest.mark.parametrize(
+    "body", [b"x" * 100_000, b"not json", b"[" * 50_000, b'{"error": "' + KEY.encode() + b'"}', b""]
+)
+async def test_the_status_stands_whatever_is_wrong_with_its_body(body: bytes) -> None:
+    async with server(http(body, "429 Too Many Requests", "retry-after: 7"), []) as url, openai(url) as provider:
+        results = [await provider.complete(call()), *[event async for event in provider.stream(call())]]
+    assert results == [ProviderFailure(FailureKind.THROTTLED, "PROVIDER_429", 7.0, detail="HTTP 429")] * 2
+
+
+async def test_a_server_that_echoes_the_key_as_its_request_id_is_not_repeated() -> None:
+    raw = http(b"{}", "500 Internal Server Error", f"x-request-id: {KEY}")
+    async with server(raw, []) as url, openai(url) as provider:
+        assert KEY not in repr(await provider.complete(call()))
