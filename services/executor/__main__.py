@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Final
 
 import grpc
 
 from services.executor.execution import Executor
+from services.executor.gates.calibration import Calibration, CalibrationError
+from services.executor.gates.calibration import load as load_calibration
 from services.executor.providers.anthropic_messages import AnthropicMessages
 from services.executor.providers.openai_chat import OpenAIChat
 from services.executor.servicer import ExecutorServicer
 from services.executor.targets import TargetPool
 from services.runtime.clock import SystemClock
-from services.runtime.config import Loaded, SecretError, read_secret
+from services.runtime.config import ConfigError, Loaded, SecretError, read_secret
+from services.runtime.document import Problem
 from services.runtime.logs import get_logger
 from services.runtime.main import run
 from services.runtime.server import Service
@@ -40,7 +44,13 @@ async def build(loaded: Loaded) -> Service:
     }
     clock = SystemClock()
     pool = TargetPool(settings, random=random.random)
-    executor = Executor(providers, pool, clock, confidence_min=settings.executor.confidence_min)
+    executor = Executor(
+        providers,
+        pool,
+        clock,
+        confidence_min=settings.executor.confidence_min,
+        calibration=_calibration(loaded),
+    )
     servicer = ExecutorServicer(executor, pool, clock, deadline_s=settings.orchestrator.deadline_s)
 
     def register(server: grpc.aio.Server) -> None:
@@ -52,6 +62,15 @@ async def build(loaded: Loaded) -> Service:
 
     name = executor_pb2.DESCRIPTOR.services_by_name["ExecutorService"].full_name
     return Service("executor", register, (name,), close=close)
+
+
+def _calibration(loaded: Loaded) -> Calibration:
+    """The weights of the composite gate: the configured ones, else those that are shipped. Raises ConfigError."""
+    path = loaded.settings.executor.gate_weights
+    try:
+        return load_calibration(Path(path) if path else None)
+    except CalibrationError as error:
+        raise ConfigError(loaded.path, [Problem(0, "executor.gate_weights", str(error))]) from error
 
 
 def _api_key(name: str, provider: Provider) -> str:

@@ -18,6 +18,7 @@ from opentelemetry.trace import Span, SpanKind, StatusCode
 
 from services.executor.breaker import CallResult
 from services.executor.budget import estimate_input_tokens, estimate_output_tokens
+from services.executor.gates.composite import wants_logprobs
 from services.executor.outcome import Answer, FailureKind, ProviderFailure
 from services.executor.providers.provider import Provider, ProviderCall
 from services.executor.targets import Lease, TargetPool
@@ -145,7 +146,7 @@ class Attempts:
         result: Answer | ProviderFailure | None = None
         try:
             provider = self._providers[attempt.target.provider]
-            result = await provider.complete(ProviderCall(attempt.target.model, chat, timeout_s))
+            result = await provider.complete(_call(attempt, chat, timeout_s))
             return result
         finally:
             self._settle(attempt, lease, chat, result, began_s, timeout_s)
@@ -159,7 +160,7 @@ class Attempts:
         written_chars = 0
         try:
             provider = self._providers[attempt.target.provider]
-            async with aclosing(provider.stream(ProviderCall(attempt.target.model, chat, timeout_s))) as events:
+            async with aclosing(provider.stream(_call(attempt, chat, timeout_s))) as events:
                 async for event in events:
                     if isinstance(event, AnswerDelta):
                         if attempt.time_to_first_token_s is None:
@@ -216,6 +217,12 @@ class Attempts:
         attempt.cost_nanousd = attempt.target.price.nanousd(attempt.billed)
         if attempt.answer is None:
             attempt.end_span()
+
+
+def _call(attempt: AttemptInProgress, chat: ChatRequest, timeout_s: float) -> ProviderCall:
+    """Log-probabilities are asked for where a gate of the tier reads them: of the answer, not of opinions on it."""
+    is_read = attempt.purpose in {AttemptPurpose.ANSWER, AttemptPurpose.HEDGE} and wants_logprobs(attempt.tier.gates)
+    return ProviderCall(attempt.target.model, chat, timeout_s, want_logprobs=is_read)
 
 
 def _blames(failure: ProviderFailure, tier: PlannedTier, timeout_s: float) -> bool:

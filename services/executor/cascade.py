@@ -26,7 +26,7 @@ from typing import Final
 
 from services.executor.budget import ATTEMPT_S_MIN, CostCeiling, attempt_timeout_s, rung_reserve_s
 from services.executor.outcome import FailureKind, ProviderFailure
-from spillway.routing import AgreementSpec, Plan, PlannedTier, Strategy
+from spillway.routing import Plan, PlannedTier, Strategy
 
 __all__ = [
     "COST_CEILING",
@@ -59,12 +59,11 @@ class CascadeError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Ask `target`, and `second_target` at the same time when it is set (a second opinion; may be the same target)."""
+    """Ask `target`. What its gates ask of others is their own affair."""
 
     tier: PlannedTier
     target: str
     timeout_s: float
-    second_target: str = ""
     notes: tuple[str, ...] = ()
     is_last: bool = False
     """Whether its answer is returned whatever the gates say of it (unless it is empty)."""
@@ -129,8 +128,6 @@ class Cascade:
         self._reserve_s = 0.0
         self._untried: list[str] = []
         self._called = ""
-        self._down: set[str] = set()
-        self._without_second = False
         self._rejected = False  # since the last call: the next call is an escalation
         self._failed_over = False  # since the last call: the next call in the same rung is a fallback
         self._notes: tuple[str, ...] = ()
@@ -205,10 +202,6 @@ class Cascade:
         if timeout_s is None:
             self._any_unavailable = True
             return None
-        second = "" if self._without_second else self._second(rung, target)
-        if second and not self._ceiling.admits(self._estimates[target] + self._estimates[second]):
-            self._without_second = True
-            return Skip(rung, second, COST_CEILING)
         if not self._ceiling.admits(self._estimates[target]):
             self._untried.pop(0)
             self._any_too_costly = True
@@ -219,24 +212,11 @@ class Cascade:
         self.escalations += self._rejected
         self.fallbacks += self._failed_over
         self._rejected = self._failed_over = False
-        return Call(rung, target, timeout_s, second, self._notes, self._is_last())
-
-    def _second(self, rung: PlannedTier, target: str) -> str:
-        """Who gives the second opinion; empty when nobody is asked for one, or nobody is left."""
-        spec = next((gate for gate in rung.gates if isinstance(gate, AgreementSpec)), None)
-        if spec is None:
-            return ""
-        if spec.second_target and spec.second_target != target and spec.second_target not in self._down:
-            return spec.second_target
-        others = [name for name in rung.targets if name != target]
-        if not others and spec.second_target in {"", target}:
-            return target  # the only one: a second sample of it
-        return next((name for name in others if name not in self._down), "")
+        return Call(rung, target, timeout_s, self._notes, self._is_last())
 
     def _lost(self, retry_after_s: float | None) -> None:
         self._any_unavailable = True
         self._failed_over = True
-        self._down.add(self._called)
         if retry_after_s is not None:
             self._retry_after_s = min(retry_after_s, self._retry_after_s or retry_after_s)
 
@@ -253,7 +233,7 @@ class Cascade:
 
     def _leave_rung(self) -> None:
         self._rung += 1
-        self._entered = self._failed_over = self._without_second = False
+        self._entered = self._failed_over = False
 
     def _reason(self) -> FailReason:
         if self._any_too_costly and not self._any_unavailable:

@@ -17,8 +17,9 @@ from services.executor.attempts import AttemptInProgress, Attempts
 from services.executor.budget import estimate_call
 from services.executor.cascade import Call, Cascade, Fail, FailReason, Judged, Return, Skip
 from services.executor.gates import schema
-from services.executor.gates.composite import Evidence, Judgement, judge
-from services.executor.opinions import Opinions
+from services.executor.gates.calibration import Calibration
+from services.executor.gates.composite import Evidence, Judgement, judge_answer
+from services.executor.opinions import Opinions, gate_targets
 from services.executor.outcome import Answer, FailureKind
 from services.executor.prompt import augment
 from services.executor.providers.provider import Provider
@@ -28,12 +29,10 @@ from services.runtime.clock import Clock
 from services.runtime.errors import DeadlineExceeded, FailedPrecondition, Internal, SpillwayError, Unavailable
 from spillway.chat import ChatRequest, FormatKind
 from spillway.routing import (
-    AgreementSpec,
     AnswerDelta,
     AttemptOutcome,
     Execution,
     Plan,
-    PlannedTier,
     TaskType,
 )
 
@@ -46,11 +45,18 @@ class Executor:
     """The use case. One per process; safe for many executions at once on one event loop."""
 
     def __init__(
-        self, providers: Mapping[str, Provider], pool: TargetPool, clock: Clock, *, confidence_min: float
+        self,
+        providers: Mapping[str, Provider],
+        pool: TargetPool,
+        clock: Clock,
+        *,
+        confidence_min: float,
+        calibration: Calibration,
     ) -> None:
         self._pool = pool
         self._clock = clock
         self._confidence_min = confidence_min
+        self._calibration = calibration
         self._attempts = Attempts(providers, pool, clock)
         self.schemas = schema.Schemas()
         self._opinions = Opinions(self._attempts, pool, self.schemas)
@@ -75,13 +81,15 @@ class Executor:
         evidence = Evidence(
             chat,
             task_type,
-            confidence_min=self._confidence_min if plan.confidence_min is None else plan.confidence_min,
+            confidence_min=self._confidence_min,
+            confidence_asked=plan.confidence_min,
+            calibration=self._calibration,
         )
-        names = {name for tier in plan.tiers for name in (*tier.targets, *_second_targets(tier))}
+        names = {name for tier in plan.tiers for name in (*tier.targets, *gate_targets(tier))}
         estimates_nanousd = {name: estimate_call(chat, self._pool[name].price) for name in names}
         cascade = Cascade(plan, estimates_nanousd)
         tab = Tab(self._attempts, self._pool, self._clock, estimates_nanousd, plan.cost_nanousd_max)
-        run = _Run(self._attempts, self._pool, self._opinions, tab, cascade, evidence)
+        run = _Run(self._attempts, self._pool, self._opinions, plan, tab, cascade, evidence)
         while True:
             action = cascade.next(deadline_s - tab.elapsed_s)
             if isinstance(action, Skip):
@@ -110,11 +118,19 @@ class _Run:
     """One execution: its attempts so far, and the cascade that decides on the next."""
 
     def __init__(
-        self, attempts: Attempts, pool: TargetPool, opinions: Opinions, tab: Tab, cascade: Cascade, evidence: Evidence
+        self,
+        attempts: Attempts,
+        pool: TargetPool,
+        opinions: Opinions,
+        plan: Plan,
+        tab: Tab,
+        cascade: Cascade,
+        evidence: Evidence,
     ) -> None:
         self._attempts = attempts
         self._pool = pool
         self._opinions = opinions
+        self._plan = plan
         self._tab = tab
         self._cascade = cascade
         self._evidence = evidence
@@ -132,7 +148,7 @@ class _Run:
 
     async def hold(self, call: Call, lease: Lease) -> None:
         """Makes the call, with what its gates ask others at the same time; judges the answer."""
-        chat = augment(self._evidence.chat, call.tier.gates, call.notes)
+        chat = augment(self._evidence.chat, call.tier, call.notes, is_last=call.is_last)
         attempt = self._begin(call)
         judgement = stand_in = None
         async with self._opinions.panel(self._tab, call, chat, self._evidence_for(call)) as panel:
@@ -152,7 +168,7 @@ class _Run:
 
     async def flow(self, call: Call, lease: Lease) -> AsyncGenerator[AnswerDelta, None]:
         """Makes the call and passes its text on as it comes. Raises Unavailable when it breaks after that began."""
-        chat = augment(self._evidence.chat, call.tier.gates, call.notes)
+        chat = augment(self._evidence.chat, call.tier, call.notes, is_last=call.is_last)
         attempt = self._begin(call)
         held = ""
         async with aclosing(self._attempts.stream(attempt, lease, chat, call.timeout_s)) as deltas:
@@ -169,7 +185,7 @@ class _Run:
             self.has_flowed = True
             yield AnswerDelta(held, calls)
         if attempt.answer is not None:
-            judgement = judge(attempt.answer, call.tier.gates, self._evidence_for(call), self._opinions.schemas)
+            judgement = judge_answer(attempt.answer, call.tier.gates, self._evidence_for(call), self._opinions.schemas)
             self._cascade.answered(self._judged(call, attempt, judgement), attempt.cost_nanousd)
         elif attempt.failure is not None:
             self._cascade.unavailable(attempt.failure, attempt.cost_nanousd)
@@ -198,7 +214,14 @@ class _Run:
         return self._tab.begin(call.tier, call.target)
 
     def _evidence_for(self, call: Call) -> Evidence:
-        return replace(self._evidence, is_last=call.is_last)
+        return replace(self._evidence, tier=call.tier.name, next_nanousd=self._next_nanousd(call), is_last=call.is_last)
+
+    def _next_nanousd(self, call: Call) -> int | None:
+        """What asking the next rung is estimated to cost; None when none may follow."""
+        if call.is_last:
+            return None
+        place = next(index for index, tier in enumerate(self._plan.tiers) if tier is call.tier)
+        return self._tab.estimate_nanousd(self._plan.tiers[place + 1].targets[0])
 
     def _judged(self, call: Call, attempt: AttemptInProgress, judgement: Judgement) -> Judged:
         """Writes the verdicts on the attempt, and says the same in the cascade's words."""
@@ -210,10 +233,6 @@ class _Run:
         attempt.outcome = AttemptOutcome.ACCEPTED if is_returned else AttemptOutcome.REJECTED
         attempt.end_span()
         return Judged(number, judgement.accepted, judgement.is_hard_failure, is_empty, judgement.notes)
-
-
-def _second_targets(tier: PlannedTier) -> list[str]:
-    return [gate.second_target for gate in tier.gates if isinstance(gate, AgreementSpec) and gate.second_target]
 
 
 def _may_flow(call: Call, chat: ChatRequest) -> bool:

@@ -1,30 +1,73 @@
-"""What the gates of a rung ask of models themselves about one answer: second opinions.
+"""What the gates of a rung ask of models themselves about one answer: second opinions, self-evaluation, a judge.
 
-Promises: opinions are asked at the same time as the answer; each is an attempt of its own, with its span, its purpose
-and its cost, whatever becomes of it. None outlives its panel: who leaves it ends the calls that are still under way
-and waits until their leases are given back. A call that is not made or fails is no error: its gate abstains.
+Promises: every such call is an attempt of its own, with its span, its purpose and its cost, whatever becomes of it.
+Opinions are asked at the same time as the answer, and given up, cancelled and paid for, as soon as they cannot change
+the verdict any more. Graders are asked afterwards, only about an answer that all other gates would take. All of it
+stays within the time of the call and within the plan's ceiling. No call outlives its panel: who leaves it ends those
+still under way and waits until their leases are given back. A call that is not made or fails is no error: its gate
+abstains and says why.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Self
+from typing import Any, Final, Self
 
 from services.executor.attempts import AttemptInProgress, Attempts
-from services.executor.cascade import Call
-from services.executor.gates import hard_failure
-from services.executor.gates.composite import Evidence, Judgement, judge
+from services.executor.budget import ATTEMPT_S_MIN, estimate_call
+from services.executor.cascade import COST_CEILING, Call
+from services.executor.gates import judge, self_evaluation
+from services.executor.gates.composite import Evidence, Judgement, Opinion, judge_answer
+from services.executor.gates.grading import Grade, Grader
 from services.executor.gates.schema import Schemas
-from services.executor.outcome import Answer, ProviderFailure
+from services.executor.outcome import Answer
 from services.executor.prompt import another_sample
 from services.executor.tab import Tab
 from services.executor.targets import Refusal, TargetPool
-from spillway.chat import ChatRequest
-from spillway.routing import AttemptOutcome, AttemptPurpose, Verdict
+from spillway.chat import ChatRequest, Message
+from spillway.routing import (
+    AgreementSpec,
+    AttemptOutcome,
+    AttemptPurpose,
+    JudgeSpec,
+    PlannedTier,
+    SelfEvaluationSpec,
+)
 
-__all__ = ["Opinions", "Panel"]
+__all__ = ["Opinions", "Panel", "gate_targets", "seats"]
+
+_WHY_NOT: Final = {COST_CEILING: "asking would cost more than is allowed"}
+
+
+def gate_targets(tier: PlannedTier) -> tuple[str, ...]:
+    """The targets that the gates of `tier` name, beside its own."""
+    named: list[str] = []
+    for gate in tier.gates:
+        if isinstance(gate, AgreementSpec):
+            named += (gate.second_target, *gate.further_targets)
+        elif isinstance(gate, (SelfEvaluationSpec, JudgeSpec)):
+            named.append(gate.target)
+    return tuple(dict.fromkeys(filter(None, named)))
+
+
+def seats(tier: PlannedTier, target: str, is_down: Callable[[str], bool]) -> tuple[str, ...]:
+    """Who gives an opinion on the answer of `target`; "" for a seat that nobody can take. The target itself samples again.
+
+    Without an agreement gate there are none. The first seat is the second target's, else the next one's of the tier.
+    """
+    spec = next((gate for gate in tier.gates if isinstance(gate, AgreementSpec)), None)
+    if spec is None:
+        return ()
+    further = tuple("" if is_down(name) else name for name in spec.further_targets)
+    if spec.second_target and spec.second_target != target and not is_down(spec.second_target):
+        return (spec.second_target, *further)
+    others = [name for name in tier.targets if name != target]
+    if not others and spec.second_target in {"", target}:
+        return (target, *further)  # the only one: a second sample of it
+    return (next((name for name in others if name not in further and not is_down(name)), ""), *further)
 
 
 class Opinions:
@@ -43,6 +86,20 @@ class Opinions:
         return Panel(self, tab, call, chat, evidence)
 
 
+@dataclass(slots=True)
+class _Seat:
+    """A place for one opinion. `task` is None when nobody can take it, `attempt` until the call begins."""
+
+    task: asyncio.Task[None] | None = None
+    attempt: AttemptInProgress | None = None
+
+    @property
+    def opinion(self) -> Opinion:
+        """What was said here so far."""
+        made = self.attempt
+        return Opinion() if made is None else Opinion(made.answer, made.cost_nanousd, made.latency_s)
+
+
 class Panel:
     """One answer's panel; a context manager, in which opinions are under way."""
 
@@ -54,10 +111,12 @@ class Panel:
         self._call = call
         self._chat = chat
         self._evidence = evidence
+        self._ends_at_s = tab.now_s + call.timeout_s
+        self._answers_from = call.target
         self._asked: list[AttemptInProgress] = []
-        self._second: AttemptInProgress | None = None
-        self._second_task: asyncio.Task[Answer | ProviderFailure] | None = None
         self._stand_in: AttemptInProgress | None = None
+        self._seats: list[_Seat] = []
+        self._graders: list[asyncio.Task[Grade]] = []
 
     @property
     def cost_nanousd(self) -> int:
@@ -65,56 +124,113 @@ class Panel:
         return sum(attempt.cost_nanousd for attempt in self._asked)
 
     async def __aenter__(self) -> Self:
-        target = self._call.second_target
-        if target:
-            lease = self._pool.take(target, self._tab.now_s)
-            if isinstance(lease, Refusal):
-                self._tab.skip(self._call.tier, target, lease.error_reason, AttemptPurpose.SECOND_OPINION)
-            else:
-                chat = another_sample(self._chat) if target == self._call.target else self._chat
-                self._second = self._tab.begin(self._call.tier, target, AttemptPurpose.SECOND_OPINION)
-                self._asked.append(self._second)
-                asking = self._attempts.complete(self._second, lease, chat, self._call.timeout_s)
-                self._second_task = asyncio.create_task(asking)
+        taken = {self._call.target}
+        for target in seats(self._call.tier, self._call.target, self._tab.is_down):
+            seat = _Seat()
+            self._seats.append(seat)
+            if target:
+                # A target that is asked again is asked for another sample, or it would say the same.
+                chat = another_sample(self._chat) if target in taken else self._chat
+                seat.task = asyncio.create_task(self._opine(seat, target, chat))
+                taken.add(target)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._second_task is not None:
-            self._second_task.cancel()
-            await asyncio.wait({self._second_task})
+        await _end([*self._pending(), *self._graders])
         for attempt in self._asked:
             if attempt.answer is not None and attempt is not self._stand_in:
                 attempt.outcome = AttemptOutcome.EVIDENCE
                 attempt.end_span()
 
     async def judge(self, answer: Answer) -> Judgement:
-        """What the gates say of `answer`. Waits for opinions only while they are of use."""
-        evidence = self._evidence
-        if self._second is not None and self._second_task is not None and _is_worth_opinions(answer):
-            await self._second_task
-            evidence = self._with_second(self._second)
-        return judge(answer, self._call.tier.gates, evidence, self._schemas)
+        """What the gates say of `answer`. Waits for opinions while they may matter, then asks the graders."""
+        judgement, evidence = self._judged(answer)
+        while judgement.is_open and (pending := self._pending()):
+            await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            judgement, evidence = self._judged(answer)
+        if pending := self._pending():
+            await _end(pending)
+            judgement, evidence = self._judged(answer)  # with what the opinions have cost
+        if not judgement.to_ask:
+            return judgement
+        grades = await self._grade(judgement.to_ask, judgement.answer.message)
+        return judge_answer(answer, self._call.tier.gates, replace(evidence, grades=grades), self._schemas)
 
     async def stand_in(self) -> AttemptInProgress | None:
-        """The opinion that takes the place of an answer that there is not; None when there is none."""
-        if self._second is None or self._second_task is None:
-            return None
-        await self._second_task
-        if self._second.answer is not None:
-            self._stand_in, self._second = self._second, None
-        return self._stand_in
+        """The first opinion to come, which takes the place of an answer that there is not; None when there is none."""
+        while True:
+            for seat in self._seats:
+                if seat.attempt is not None and seat.attempt.answer is not None:
+                    self._stand_in, seat.attempt = seat.attempt, None  # its own seat is empty now
+                    self._answers_from = self._stand_in.target.name
+                    return self._stand_in
+            if not (pending := self._pending()):
+                return None
+            await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
 
-    def _with_second(self, second: AttemptInProgress) -> Evidence:
-        return replace(
-            self._evidence,
-            second=second.answer.message if second.answer else None,
-            second_cost_nanousd=second.cost_nanousd,
-            second_latency_s=second.latency_s,
-        )
+    def _judged(self, answer: Answer) -> tuple[Judgement, Evidence]:
+        evidence = replace(self._evidence, opinions=tuple(seat.opinion for seat in self._seats))
+        return judge_answer(answer, self._call.tier.gates, evidence, self._schemas), evidence
+
+    async def _opine(self, seat: _Seat, target: str, chat: ChatRequest) -> None:
+        def begun(attempt: AttemptInProgress) -> None:
+            seat.attempt = attempt
+
+        await self._ask(target, chat, AttemptPurpose.SECOND_OPINION, self._call.timeout_s, begun)
+
+    async def _grade(self, graders: Sequence[Grader], answer: Message) -> tuple[Grade, ...]:
+        self._graders = [asyncio.create_task(self._ask_grader(spec, answer)) for spec in dict.fromkeys(graders)]
+        return tuple(await asyncio.gather(*self._graders))
+
+    async def _ask_grader(self, spec: Grader, answer: Message) -> Grade:
+        left_s = self._ends_at_s - self._tab.now_s
+        if left_s < ATTEMPT_S_MIN:
+            return Grade(spec, None, "no time was left")
+        if isinstance(spec, JudgeSpec):
+            purpose, chat = AttemptPurpose.JUDGE, judge.prompt(spec, self._evidence.chat, answer)
+        else:
+            purpose, chat = AttemptPurpose.SELF_EVALUATION, self_evaluation.prompt(self._evidence.chat, answer)
+        attempt = await self._ask(spec.target or self._answers_from, chat, purpose, left_s)
+        if isinstance(attempt, str):
+            return Grade(spec, None, _WHY_NOT.get(attempt, "the grader is not available"))
+        text = None if attempt.answer is None else attempt.answer.message.text
+        missing = "" if attempt.answer else "the grader did not answer"
+        return Grade(spec, text, missing, attempt.cost_nanousd, attempt.latency_s)
+
+    async def _ask(
+        self,
+        target: str,
+        chat: ChatRequest,
+        purpose: AttemptPurpose,
+        timeout_s: float,
+        begun: Callable[[AttemptInProgress], None] | None = None,
+    ) -> AttemptInProgress | str:
+        """The attempt, once it has ended; or the reason why it was not made, which is on the tab too."""
+        estimate_nanousd = estimate_call(chat, self._pool[target].price)
+        refused, lease = COST_CEILING, None
+        if self._tab.affords(estimate_nanousd):
+            taken = self._pool.take(target, self._tab.now_s)
+            refused, lease = (taken.error_reason, None) if isinstance(taken, Refusal) else ("", taken)
+        if lease is None:
+            self._tab.skip(self._call.tier, target, refused, purpose)
+            return refused
+        attempt = self._tab.begin(self._call.tier, target, purpose, estimate_nanousd)
+        self._asked.append(attempt)
+        if begun is not None:
+            begun(attempt)
+        await self._attempts.complete(attempt, lease, chat, timeout_s)
+        return attempt
+
+    def _pending(self) -> list[asyncio.Task[None]]:
+        return [seat.task for seat in self._seats if seat.task is not None and not seat.task.done()]
 
 
-def _is_worth_opinions(answer: Answer) -> bool:
-    """Whether opinions on it are still of use: not when it is no answer at all."""
-    return hard_failure.check(answer).verdict is Verdict.PASS
+async def _end(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Cancels what is under way and waits for the end of it."""
+    under_way = [task for task in tasks if not task.done()]
+    for task in under_way:
+        task.cancel()
+    if under_way:
+        await asyncio.wait(under_way)

@@ -11,23 +11,28 @@ from dataclasses import replace
 from typing import Final
 
 from services.executor.budget import NOTES_CHARS_MAX
-from services.executor.gates import self_confidence
+from services.executor.gates import hard_failure, self_confidence
 from services.executor.gates.composite import asks_for_confidence
 from spillway.chat import ChatRequest, Message, Role, TextPart
-from spillway.routing import GateSpec
+from spillway.routing import PlannedTier
 
 __all__ = ["another_sample", "augment"]
 
-_NOTES_CHARS_MAX: Final = NOTES_CHARS_MAX - len(self_confidence.INSTRUCTION) - 80
+_NOTES_CHARS_MAX: Final = NOTES_CHARS_MAX - len(self_confidence.INSTRUCTION) - len(hard_failure.INSTRUCTION) - 80
 _TEMPERATURE_MIN: Final = 0.7
 
 
-def augment(chat: ChatRequest, gates: tuple[GateSpec, ...], notes: tuple[str, ...]) -> ChatRequest:
-    """`chat` with the notes on an earlier answer and the instructions that the gates need."""
+def augment(chat: ChatRequest, tier: PlannedTier, notes: tuple[str, ...], *, is_last: bool = False) -> ChatRequest:
+    """`chat` with the notes on an earlier answer and the instructions that the tier needs.
+
+    The way out is offered only where a better model can follow.
+    """
     additions = []
     if notes:
         additions.append(f"An earlier attempt was rejected ({'; '.join(notes)[:_NOTES_CHARS_MAX]}). Take care.")
-    if asks_for_confidence(gates, chat):
+    if tier.escape_valve and not is_last:
+        additions.append(hard_failure.INSTRUCTION)
+    if asks_for_confidence(tier.gates, chat):
         additions.append(self_confidence.INSTRUCTION)
     if not additions:
         return chat

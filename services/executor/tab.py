@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from services.executor.attempts import AttemptInProgress, Attempts
+from services.executor.cascade import COST_CEILING
 from services.executor.targets import TargetPool
 from services.runtime.clock import Clock
 from spillway.chat import Usage
@@ -59,6 +60,10 @@ class Tab:
         """The tokens of the calls that have ended."""
         return sum((made.billed for made in self.made), start=Usage())
 
+    def estimate_nanousd(self, target: str) -> int:
+        """The most that one call of `target` for this request is expected to cost."""
+        return self._estimates_nanousd[target]
+
     def begin(
         self,
         tier: PlannedTier,
@@ -85,6 +90,10 @@ class Tab:
         attempt.purpose = purpose
         self.made.append(attempt)
 
+    def is_down(self, target: str) -> bool:
+        """Whether `target` was found to be not available in this execution."""
+        return any(made.target.name == target and _was_unavailable(made) for made in self.made)
+
     def number(self, attempt: AttemptInProgress) -> int:
         """Its place on the tab."""
         return next(index for index, made in enumerate(self.made) if made is attempt)
@@ -99,3 +108,9 @@ class Tab:
 
 def _is_under_way(attempt: AttemptInProgress) -> bool:
     return attempt.ended_at_ns is None and attempt.outcome is not AttemptOutcome.SKIPPED
+
+
+def _was_unavailable(attempt: AttemptInProgress) -> bool:
+    if attempt.outcome is AttemptOutcome.SKIPPED:
+        return attempt.error_reason != COST_CEILING
+    return attempt.failure is not None

@@ -43,6 +43,9 @@ def run(name: str, build: Callable[[Loaded], Awaitable[Service]]) -> None:
     signals = telemetry.setup(name, loaded.settings.telemetry)
     try:
         uvloop.run(_serve(build, loaded, listen))
+    except ConfigError as error:  # of a file that the configuration names
+        sys.stderr.write(f"{error}\n")
+        sys.exit(EXIT_CONFIG)
     except ListenError as error:
         logs.get_logger(__name__).error("not_serving", reason=str(error))
         sys.exit(EXIT_FAILED)

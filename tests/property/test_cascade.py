@@ -89,7 +89,7 @@ def test_every_run_ends_and_keeps_the_rules(
         last = tiers[0] if strategy is Strategy.DIRECT else tiers[-1]
         if action.tier is not last:
             assert action.timeout_s <= max(remaining_s / 2, 0.02) + 1e-9 or action.tier.name in order
-        step = estimates[action.target] + (estimates[action.second_target] if action.second_target else 0)
+        step = estimates[action.target]
         assert ceiling is None or spent + step <= ceiling
         tried.append(action.target)
         order.append(action.tier.name)
@@ -225,36 +225,6 @@ def test_when_nothing_can_be_paid_for_it_fails_for_that() -> None:
     while isinstance(action, Skip):
         action = subject.next(60)
     assert action == Fail(FailReason.COST_CEILING)
-
-
-def test_a_second_opinion_counts_as_cost() -> None:
-    tier = PlannedTier("simple", ("a1", "a2"), (AgreementSpec(),))
-    subject = cascade((tier,), cost_nanousd_max=15)
-    assert subject.next(60) == Skip(tier, "a2", "COST_CEILING")
-    assert (called(action := subject.next(60)).target, called(action).second_target) == ("a1", "")
-
-
-@pytest.mark.parametrize(
-    ("targets", "spec", "second"),
-    [
-        (("a1", "a2"), AgreementSpec(), "a2"),
-        (("a1",), AgreementSpec(), "a1"),
-        (("a1", "a2"), AgreementSpec("b1"), "b1"),
-        (("a1",), AgreementSpec("a1"), "a1"),
-        (("a1", "a2"), AgreementSpec("a1"), "a2"),
-    ],
-)
-def test_who_gives_the_second_opinion(targets: tuple[str, ...], spec: AgreementSpec, second: str) -> None:
-    subject = cascade((PlannedTier("simple", targets, (spec,)),))
-    assert called(subject.next(60)).second_target == second
-
-
-def test_a_target_that_is_down_gives_no_second_opinion() -> None:
-    subject = cascade((PlannedTier("simple", ("a1", "a2"), (AgreementSpec(),)),))
-    called(subject.next(60))
-    subject.unavailable(DOWN, 0)
-    action = called(subject.next(60))
-    assert (action.target, action.second_target) == ("a2", "")
 
 
 def test_the_last_rung_keeps_its_share_of_the_deadline() -> None:

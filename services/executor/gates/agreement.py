@@ -1,14 +1,18 @@
-"""The gate on agreement: two cheap models, asked independently, say the same.
+"""The gate on agreement: cheap models, asked independently, say the same.
 
-Promises: pure; never raises on any text. It compares final answers, not the way to them. It abstains when there is
-no second answer, or when one of the two has no answer that can be compared. Free text agrees only when it is the
-same text after folding, so the gate is of use for questions with one short answer.
+Promises: pure; never raises on any text. It compares final answers, not the way to them. An opinion that is missing,
+or that has no answer to compare, agrees with nothing and differs from nothing: the gate abstains when the others leave
+it open. Free text agrees only when it is the same text after folding, so the gate is of use for questions with one
+short answer. Overlap of words is no measure for prose: of pairs that differ in what matters (a negation, a number, a
+name) most share more words than true paraphrases do (docs/adr/0012-agreement-of-prose.md has the figures), so prose
+is left open, never called equal.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from services.executor.gates import canonical
@@ -27,19 +31,35 @@ _JSON_DEPTH_MAX: Final = 64
 _JSON_CHARS_MAX: Final = 200_000
 
 
-def check(answer: Message, second: Message | None, spec: AgreementSpec, task_type: TaskType | None) -> GateVerdict:
-    """PASS when both say the same, FAIL when they differ, ABSTAIN when that cannot be told."""
-    if second is None:
-        return GateVerdict(gate=GATE, verdict=Verdict.ABSTAIN, reason="no second opinion")
-    if answer.tool_calls or second.tool_calls:
-        same: bool | None = _tools(answer) == _tools(second)
-    else:
-        same = agree(answer.text, second.text, spec.normalizer, task_type)
-    if same is None:
-        return GateVerdict(gate=GATE, verdict=Verdict.ABSTAIN, reason="no final answer to compare")
-    if same:
-        return GateVerdict(gate=GATE, verdict=Verdict.PASS, reason="two answers agree", score=_SCORE_AGREED)
-    return GateVerdict(gate=GATE, verdict=Verdict.FAIL, reason="two answers differ", score=_SCORE_DIFFERENT)
+def check(
+    answer: Message, opinions: Sequence[Message | None], spec: AgreementSpec, task_type: TaskType | None
+) -> GateVerdict:
+    """PASS when enough opinions say the same, FAIL when enough differ, ABSTAIN while it is open.
+
+    `opinions` has one entry for everyone who is asked, None while there is no answer: what is decided then remains so
+    whatever the missing ones say.
+    """
+    needed = min(spec.agreeing_min, len(opinions)) or len(opinions)
+    found = [None if opinion is None else _same_message(answer, opinion, spec, task_type) for opinion in opinions]
+    agreeing, undecided = found.count(True), found.count(None)
+    if opinions and agreeing >= needed:
+        return GateVerdict(GATE, Verdict.PASS, _in_words(agreeing, len(opinions), "agree"), _SCORE_AGREED)
+    if agreeing + undecided < needed:
+        differing = found.count(False)
+        return GateVerdict(GATE, Verdict.FAIL, _in_words(differing, len(opinions), "differ"), _SCORE_DIFFERENT)
+    missing = not opinions or None in opinions
+    reason = "no second opinion" if missing else "no final answer to compare"
+    return GateVerdict(GATE, Verdict.ABSTAIN, reason)
+
+
+def _same_message(answer: Message, opinion: Message, spec: AgreementSpec, task_type: TaskType | None) -> bool | None:
+    if answer.tool_calls or opinion.tool_calls:
+        return _tools(answer) == _tools(opinion)
+    return agree(answer.text, opinion.text, spec.normalizer, task_type)
+
+
+def _in_words(count: int, asked: int, verb: str) -> str:
+    return f"two answers {verb}" if asked == 1 else f"{count} of {asked} opinions {verb}"
 
 
 def agree(

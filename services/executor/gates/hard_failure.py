@@ -17,13 +17,21 @@ from services.executor.outcome import Answer
 from spillway.chat import FinishReason
 from spillway.routing import GateVerdict, Verdict
 
-__all__ = ["GATE", "check", "is_refusal"]
+__all__ = ["ESCALATE", "GATE", "INSTRUCTION", "check", "is_refusal", "without_mark"]
 
 GATE: Final = "hard_failure"
 _HEAD_CHARS: Final = 400  # a refusal says so at once
 _REFUSAL_CHARS_MAX: Final = 1_200  # what is longer has more to say than no
-# At the start of a line, or at the very end. Repeats are bounded, so that the search stays linear on any text.
-_ESCALATE: Final = re.compile(r"^[ \t*_`>#]{0,12}\[ESCALATE\]|\[ESCALATE\][\s*_`.]{0,12}\Z", re.MULTILINE)
+ESCALATE: Final = "[ESCALATE]"
+INSTRUCTION: Final = (
+    f"If you cannot answer this well, or are not sure that you can, answer with exactly {ESCALATE} and nothing else."
+)
+# Alone on its line, at the start of one, or at the very end of the text; what stands within a sentence is talk of it.
+# Repeats are bounded, so that the search stays linear on any text.
+_MARK: Final = re.compile(
+    r"^[ \t*_`>#\"'(]{0,12}\[ESCALATE\][ \t*_`.\"')]{0,12}|[ \t*_`]{0,12}\[ESCALATE\][\s*_`.\"')]{0,12}\Z", re.MULTILINE
+)
+_ALONE: Final = re.compile(r"[\s*_`\"'.]{0,12}\[\s?escalate\s?\][\s*_`\"'.!]{0,12}", re.IGNORECASE)
 
 # Each pattern is matched at the very start of the answer, case-folded, with typographic apostrophes made plain.
 # Verbs are about serving the request: "I can't find a mistake in it" is an answer.
@@ -102,6 +110,13 @@ def is_refusal(text: str) -> bool:
     return any(pattern.match(head) for pattern in _PATTERNS)
 
 
+def without_mark(text: str) -> str:
+    """The text without marks to escalate: they are meant for Spillway, never for the caller."""
+    if _ALONE.fullmatch(text):
+        return ""
+    return _MARK.sub("", text).strip() if _MARK.search(text) else text
+
+
 def check(answer: Answer) -> GateVerdict:
     """PASS, or FAIL with the kind of failure as the reason."""
     text = answer.message.text
@@ -113,7 +128,7 @@ def check(answer: Answer) -> GateVerdict:
         return _fail("empty")
     if answer.refused or (not answer.message.tool_calls and is_refusal(text)):
         return _fail("a refusal")
-    if _ESCALATE.search(text):
+    if _ALONE.fullmatch(text) or _MARK.search(text):
         return _fail("the model asked to escalate")
     return GateVerdict(gate=GATE, verdict=Verdict.PASS, reason="an answer")
 

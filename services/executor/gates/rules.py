@@ -1,8 +1,10 @@
-"""The gate of plain rules on the text: length, patterns, a code block, the range of the final number.
+"""The gate of plain rules on the text: length, patterns, a code block, a citation, the language, a number's range.
 
 Promises: pure and bounded in time. Patterns are those that `patterns` admits, and only the beginning of a long answer
 is given to them (20,000 characters for a pattern with one open repeat; see there): what stands further behind is not
-found. A pattern that is refused makes the gate abstain.
+found. A pattern that is refused makes the gate abstain, and so does a language that cannot be told.
+
+Reasons name the rule, never a pattern: they are told to the next model, and patterns are the operator's alone.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import Final
 
 from services.executor.gates import canonical
 from services.executor.gates.final_answer import final_answer, last_number
+from services.executor.gates.language import is_written_in, without_code
 from services.executor.gates.patterns import Pattern, PatternError, compile_pattern
 from spillway.routing import GateVerdict, RulesSpec, Verdict
 
@@ -20,6 +23,13 @@ __all__ = ["GATE", "check"]
 
 GATE: Final = "rules"
 _CODE_BLOCK: Final = re.compile(r"^[ \t]{0,3}(```|~~~)", re.MULTILINE)
+# "[1]", "[2, 5-7]", "[^1]"; "(Knuth, 1974)", "(Lamport et al. 1978, p. 5)", "[Gray 1981]"; a link or a DOI.
+_CITATION: Final = re.compile(
+    r"(?<![=\[(,])\[\^?\d{1,3}(?:\s?[,;–-]\s?\d{1,3}){0,10}\](?!\()"
+    r"|[(\[](?:[^()\[\]\n]{0,120}[;,] )?[^\W\d_][^()\[\]\d\n]{1,80}[ ,]{1,2}(?:1[5-9]|20)\d\d[a-z]?(?:[,;:][^()\[\]\n]{0,120})?[)\]]"
+    r"|https?://[^\s/.]{1,253}\.\S|\bdoi:\s?10\.\d",
+    re.IGNORECASE,
+)
 
 
 def check(text: str, spec: RulesSpec) -> GateVerdict:
@@ -30,6 +40,12 @@ def check(text: str, spec: RulesSpec) -> GateVerdict:
         return GateVerdict(gate=GATE, verdict=Verdict.ABSTAIN, reason=f"a pattern cannot be used: {error}")
     if broken:
         return GateVerdict(gate=GATE, verdict=Verdict.FAIL, reason=broken)
+    if spec.language:
+        spoken = is_written_in(text, spec.language)
+        if spoken is None:
+            return GateVerdict(gate=GATE, verdict=Verdict.ABSTAIN, reason="the language cannot be told")
+        if not spoken:
+            return GateVerdict(gate=GATE, verdict=Verdict.FAIL, reason=f"not written in the language {spec.language}")
     return GateVerdict(gate=GATE, verdict=Verdict.PASS, reason="every rule holds")
 
 
@@ -42,6 +58,8 @@ def _broken(text: str, spec: RulesSpec) -> str:
         return f"{chars} characters, at most {spec.chars_max} allowed"
     if spec.require_code_block and len(_CODE_BLOCK.findall(text)) < 2:
         return "no complete code block"
+    if spec.require_citation and not _CITATION.search(without_code(text)):
+        return "no citation"
     for index, pattern in enumerate(spec.must_match):
         if not _compiled(pattern).found_in(text):
             return f"must_match[{index}] is not found"

@@ -26,7 +26,7 @@ from services.executor.gates.patterns import PatternError, compile_pattern
 from spillway.chat import ChatRequest, FormatKind, Message
 from spillway.routing import GateVerdict, Verdict
 
-__all__ = ["GATE", "InvalidSchemaError", "Schemas", "applies"]
+__all__ = ["GATE", "InvalidSchemaError", "Schemas", "applies", "bare"]
 
 GATE: Final = "schema"
 _COMPILED_MAX: Final = 256
@@ -48,6 +48,12 @@ def applies(chat: ChatRequest) -> bool:
     """Whether an answer to `chat` has a form to check."""
     form = chat.response_format
     return bool(chat.tools) or (form is not None and form.kind is not FormatKind.TEXT)
+
+
+def bare(text: str, chat: ChatRequest) -> str:
+    """What the caller gets of an answer that passed: when JSON was asked for, the JSON without a fence around it."""
+    form = chat.response_format
+    return text if form is None or form.kind is FormatKind.TEXT else unfenced(text)
 
 
 class Schemas:

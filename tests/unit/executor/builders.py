@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from services.executor.execution import Executor
+from services.executor.gates.calibration import BASELINE
 from services.executor.outcome import Answer, FailureKind, ProviderFailure
 from services.executor.providers.provider import FakeProvider, FakeStep
 from services.executor.targets import TargetPool
@@ -64,7 +65,11 @@ class Bench:
         configured = settings(**executor)
         self.pool = TargetPool(configured, random=lambda: 0.5)
         self.executor = Executor(
-            {"p": self.provider}, self.pool, self.clock, confidence_min=configured.executor.confidence_min
+            {"p": self.provider},
+            self.pool,
+            self.clock,
+            confidence_min=configured.executor.confidence_min,
+            calibration=BASELINE,
         )
 
     @property

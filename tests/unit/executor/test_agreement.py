@@ -173,7 +173,7 @@ def test_hostile_text_is_no_error(text: str) -> None:
 
 
 def test_the_gate_abstains_without_a_second_answer() -> None:
-    verdict = agreement.check(Message.of(Role.ASSISTANT, "42"), None, AgreementSpec(), None)
+    verdict = agreement.check(Message.of(Role.ASSISTANT, "42"), [None], AgreementSpec(), None)
     assert verdict.verdict is Verdict.ABSTAIN
 
 
@@ -182,7 +182,7 @@ def test_tool_calls_agree_by_name_and_arguments() -> None:
         return Message(Role.ASSISTANT, (), (ToolCall(identity, "f", arguments),))
 
     def verdict(one: Message, other: Message) -> Verdict:
-        return agreement.check(one, other, AgreementSpec(), None).verdict
+        return agreement.check(one, [other], AgreementSpec(), None).verdict
 
     assert verdict(called('{"a": 1, "b": 2}'), called('{"b": 2, "a": 1}', "2")) is Verdict.PASS
     assert verdict(called('{"a": 1}'), called('{"a": 2}')) is Verdict.FAIL

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from services.executor import budget
-from services.executor.gates import self_confidence
+from services.executor.gates import hard_failure, self_confidence
 from services.executor.prompt import another_sample, augment
 from services.executor.targets import Lease, Refusal, TargetPool
 from spillway.chat import ChatRequest, GenerationParams, ImagePart, Message, Role, TextPart
-from spillway.routing import SelfConfidenceSpec
+from spillway.routing import PlannedTier, SelfConfidenceSpec
 from spillway.settings import Price
 from tests.unit.executor.builders import chat, settings
 
@@ -56,20 +56,27 @@ def test_the_ceiling_itself_may_be_reached() -> None:
 
 
 def test_additions_stand_in_the_system_message_and_change_nothing_else() -> None:
-    gates = (SelfConfidenceSpec(),)
-    bare = augment(chat("hi"), gates, ("empty",))
+    tier = PlannedTier("simple", ("a1",), (SelfConfidenceSpec(),))
+    bare = augment(chat("hi"), tier, ("empty",))
     assert [message.role for message in bare.messages] == [Role.SYSTEM, Role.USER]
     assert bare.messages[1] == chat("hi").messages[0]
     own = ChatRequest((Message.of(Role.SYSTEM, "Be brief."), *chat("hi").messages))
-    added = augment(own, gates, ())
+    added = augment(own, tier, ())
     assert [message.role for message in added.messages] == [Role.SYSTEM, Role.USER]
     assert added.messages[0].parts[0] == TextPart("Be brief.")
     assert self_confidence.INSTRUCTION in added.messages[0].text
-    assert augment(own, (), ()) is own
+    assert augment(own, PlannedTier("simple", ("a1",)), ()) is own
+
+
+def test_the_way_out_is_offered_only_where_a_better_model_can_follow() -> None:
+    tier = PlannedTier("simple", ("a1",), escape_valve=True)
+    assert hard_failure.ESCALATE in augment(chat("hi"), tier, ()).messages[0].text
+    assert augment(chat("hi"), tier, (), is_last=True) == chat("hi")
 
 
 def test_additions_are_bounded() -> None:
-    added = augment(chat("hi"), (SelfConfidenceSpec(),), ("x" * 5_000,) * 20)
+    tier = PlannedTier("simple", ("a1",), (SelfConfidenceSpec(),), escape_valve=True)
+    added = augment(chat("hi"), tier, ("x" * 5_000,) * 20)
     assert len(added.messages[0].text) <= budget.NOTES_CHARS_MAX
 
 
