@@ -18,13 +18,13 @@ from typing import Any, Final, Self
 
 from services.executor.attempts import AttemptInProgress, Attempts
 from services.executor.budget import ATTEMPT_S_MIN, estimate_call
-from services.executor.cascade import COST_CEILING, Call
 from services.executor.gates import judge, self_evaluation
 from services.executor.gates.composite import Evidence, Judgement, Opinion, judge_answer
 from services.executor.gates.grading import Grade, Grader
 from services.executor.gates.schema import Schemas
 from services.executor.outcome import Answer
 from services.executor.prompt import another_sample
+from services.executor.steps import COST_CEILING, Call
 from services.executor.tab import Tab
 from services.executor.targets import Refusal, TargetPool
 from spillway.chat import ChatRequest, Message
@@ -54,7 +54,7 @@ def gate_targets(tier: PlannedTier) -> tuple[str, ...]:
 
 
 def seats(tier: PlannedTier, target: str, is_down: Callable[[str], bool]) -> tuple[str, ...]:
-    """Who gives an opinion on the answer of `target`; "" for a seat that nobody can take. The target itself samples again.
+    """Who gives an opinion on the answer of `target`; "" for a seat that nobody can take.
 
     Without an agreement gate there are none. The first seat is the second target's, else the next one's of the tier.
     """

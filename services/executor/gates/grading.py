@@ -1,4 +1,4 @@
-"""What self-evaluation and the judge have in common: how a model is asked to grade an answer, and how its grade is read.
+"""What self-evaluation and the judge have in common: how a model is asked for a grade, and how its grade is read.
 
 Promises: pure; bounded; never raises on any text. The answer under test cannot grade itself:
 - question and answer stand in the prompt as data, between marks that are a hash of both, so neither can close them;
@@ -26,7 +26,7 @@ Grader = SelfEvaluationSpec | JudgeSpec
 
 GRADE_TOKENS_MAX: Final = 400  # a short reason and a number
 _TEXT_CHARS_MAX: Final = 24_000  # of the question, and of the answer: beginning and end of what is longer
-_GRADE_CHARS_MAX: Final = 8_000
+_GRADE_CHARS_MAX: Final = 4_000
 _OBJECTS_MAX: Final = 64  # openings of objects that are tried, from the end
 _CUT: Final = "\n[... left out ...]\n"
 _OPENING: Final = re.compile(r"\{")
@@ -35,7 +35,8 @@ _CUT_OFF: Final = re.compile(
     r"""\{[^{}]{0,2000}?["']score["']\s{0,4}:\s{0,4}["']?([01](?:\.\d{1,9})?)["']?\s{0,4}(?:,[^{}]*)?\Z"""
 )
 _FORM: Final = (
-    'Think briefly, then end with one JSON object and nothing after it: {"reason": "<one sentence>", "score": <0 to 1>}. '
+    "Think briefly, then end with one JSON object and nothing after it: "
+    '{"reason": "<one sentence>", "score": <0 to 1>}. '
     "1 means certainly right and complete, 0.5 that you cannot tell, 0 certainly wrong or useless."
 )
 

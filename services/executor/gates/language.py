@@ -98,7 +98,7 @@ def detect(text: str) -> str | None:
 
 
 def is_written_in(text: str, language: str) -> bool | None:
-    """Whether the text is in `language` (ISO 639-1); None when unsure. True when there are no words to be in another."""
+    """Whether the text is in `language` (ISO 639-1); None when unsure. Without words it is in any."""
     prose = _prose(text)
     if not any(char.isalpha() for char in prose):
         return True

@@ -2,8 +2,8 @@
 
 Promises: pure. The signals and the calibration stand in `signals` and `calibration`. The threshold is, in this order:
 the gate's own; the request's least confidence; with the cost of a wrong answer, the value at which taking the answer
-and asking the next rung are equally dear (`threshold_for_cost`); the executor's least confidence. The verdict's score is
-the probability, its reason the signals that moved it most.
+and asking the next rung are equally dear (`threshold_for_cost`); the executor's least confidence. The verdict's score
+is the probability, its reason the signals that moved it most.
 """
 
 from __future__ import annotations
