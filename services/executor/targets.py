@@ -110,6 +110,11 @@ class TargetPool:
     def __getitem__(self, name: str) -> Target:
         return self._entries[name].target
 
+    @property
+    def tiers(self) -> frozenset[str]:
+        """The names of the configured tiers."""
+        return frozenset(self._balance)
+
     def subscribe(self, listener: Callable[[TargetChange], None]) -> None:
         """`listener` is told of every change of a breaker, at once; it must not raise, wait, or call the pool."""
         self._listeners.append(listener)
