@@ -7,20 +7,24 @@ from pathlib import Path
 from typing import Final
 
 import grpc
+from opentelemetry.metrics import get_meter
 
 from services.executor.execution import Executor
 from services.executor.gates.calibration import Calibration, CalibrationError
 from services.executor.gates.calibration import load as load_calibration
+from services.executor.metrics import ExecutorMetrics
 from services.executor.providers.anthropic_messages import AnthropicMessages
 from services.executor.providers.openai_chat import OpenAIChat
 from services.executor.servicer import ExecutorServicer
+from services.executor.sharing import BreakerSharing
 from services.executor.targets import TargetPool
-from services.runtime.clock import SystemClock
+from services.runtime.clock import Clock, SystemClock
 from services.runtime.config import ConfigError, Loaded, SecretError, read_secret
 from services.runtime.document import Problem
 from services.runtime.logs import get_logger
 from services.runtime.main import run
 from services.runtime.server import Service
+from spillway.settings import Executor as ExecutorSettings
 from spillway.settings import Provider
 from spillway.v1 import executor_pb2, executor_pb2_grpc
 
@@ -50,18 +54,32 @@ async def build(loaded: Loaded) -> Service:
         clock,
         confidence_min=settings.executor.confidence_min,
         calibration=_calibration(loaded),
+        hedging=settings.executor.hedging,
+        metrics=ExecutorMetrics(get_meter("spillway.executor"), pool),
     )
+    sharing = _sharing(settings.executor, pool, clock)
     servicer = ExecutorServicer(executor, pool, clock, deadline_s=settings.orchestrator.deadline_s)
 
     def register(server: grpc.aio.Server) -> None:
         executor_pb2_grpc.add_ExecutorServiceServicer_to_server(servicer, server)
 
     async def close() -> None:
+        if sharing is not None:
+            await sharing.close()
         for provider in providers.values():
             await provider.close()
 
     name = executor_pb2.DESCRIPTOR.services_by_name["ExecutorService"].full_name
-    return Service("executor", register, (name,), close=close)
+    warm = None if sharing is None else sharing.start
+    return Service("executor", register, (name,), warm=warm, close=close)
+
+
+def _sharing(settings: ExecutorSettings, pool: TargetPool, clock: Clock) -> BreakerSharing | None:
+    """What tells other replicas of open breakers; None without a Redis to do it through."""
+    if not settings.share_redis_url:
+        return None
+    password = read_secret(settings.share_redis_password_env, "")
+    return BreakerSharing(settings.share_redis_url, password=password, pool=pool, clock=clock)
 
 
 def _calibration(loaded: Loaded) -> Calibration:

@@ -19,6 +19,7 @@ from opentelemetry.trace import Span, SpanKind, StatusCode
 from services.executor.breaker import CallResult
 from services.executor.budget import estimate_input_tokens, estimate_output_tokens
 from services.executor.gates.composite import wants_logprobs
+from services.executor.metrics import ExecutorMetrics
 from services.executor.outcome import Answer, FailureKind, ProviderFailure
 from services.executor.providers.provider import Provider, ProviderCall
 from services.executor.targets import Lease, TargetPool
@@ -56,7 +57,10 @@ class AttemptInProgress:
     time_to_first_token_s: float | None = None
     error_reason: str = ""
     span: Span = trace.INVALID_SPAN
+    metrics: ExecutorMetrics | None = None
     ended_at_ns: int | None = None
+    patience_s: float | None = None
+    """How long its reader waits until the answer may flow, when that is less than the time of the call."""
 
     def record(self) -> Attempt:
         """The attempt as it is reported."""
@@ -79,6 +83,9 @@ class AttemptInProgress:
 
     def end_span(self) -> None:
         """Writes everything on the span and ends it at the time when the call ended. May be called again: no effect."""
+        metrics, self.metrics = self.metrics, None
+        if metrics is not None:
+            metrics.attempt(self.tier.name, self.target.name, self.outcome.value)
         span = self.span
         if not span.is_recording():
             return
@@ -107,7 +114,14 @@ class AttemptInProgress:
 class Attempts:
     """Makes attempts for one process."""
 
-    def __init__(self, providers: Mapping[str, Provider], pool: TargetPool, clock: Clock) -> None:
+    def __init__(
+        self,
+        providers: Mapping[str, Provider],
+        pool: TargetPool,
+        clock: Clock,
+        metrics: ExecutorMetrics | None = None,
+    ) -> None:
+        self._metrics = metrics
         self._providers = providers
         self._pool = pool
         self._clock = clock
@@ -126,10 +140,12 @@ class Attempts:
                 "spillway.target": target.name,
             },
         )
-        return AttemptInProgress(tier, target, self._clock.monotonic() - started_at_s, span=span)
+        return AttemptInProgress(tier, target, self._clock.monotonic() - started_at_s, span=span, metrics=self._metrics)
 
     def skip(self, tier: PlannedTier, target: Target, started_at_s: float, error_reason: str) -> AttemptInProgress:
         """An attempt that was not made. It has no span: nothing took time."""
+        if self._metrics is not None:
+            self._metrics.attempt(tier.name, target.name, AttemptOutcome.SKIPPED.value)
         return AttemptInProgress(
             tier,
             target,
@@ -172,6 +188,15 @@ class Attempts:
         finally:
             self._settle(attempt, lease, chat, result, began_s, timeout_s, written_chars)
 
+    def abandon(self, attempt: AttemptInProgress, lease: Lease) -> None:
+        """Settles an attempt that was cancelled before its call began. No effect on any other."""
+        if attempt.ended_at_ns is None:
+            now_s = self._clock.monotonic()
+            attempt.ended_at_ns = time.time_ns()
+            attempt.error_reason = "CANCELLED"
+            self._pool.give_back(lease, CallResult.NEITHER, now_s)
+            attempt.end_span()
+
     def _settle(
         self,
         attempt: AttemptInProgress,
@@ -183,6 +208,8 @@ class Attempts:
         written_chars: int = 0,
     ) -> None:
         now_s = self._clock.monotonic()
+        result = result or attempt.failure  # for which its reader gave it up
+        timeout_s = min(timeout_s, attempt.patience_s or timeout_s)
         attempt.latency_s = now_s - began_s
         attempt.ended_at_ns = time.time_ns()
         if isinstance(result, Answer):

@@ -1,15 +1,20 @@
 """What an execution may still spend: time and money.
 
 Promises: pure. Estimates of money are upper bounds in practice, not in theory: characters divided by four stand for
-tokens. Two stated rules:
-- a rung may use half of the time that remains when it is entered, the last rung all of it; within a rung an attempt
-  may use half of what its rung has left while another target of the rung is untried, else all. So the last rung of
-  three keeps at least a quarter of the deadline, whatever happened below it;
+tokens. The stated rules:
+- the time that remains when a rung is entered is split over it and the rungs above it by how long their targets
+  usually take (equally while that is not known), but a rung takes a tenth of it at least and half of it at most; the
+  last rung has all of it. So the last rung of three keeps at least a quarter of the deadline, whatever happened below
+  it, and a quick cheap rung leaves more than that to a slow strong one;
+- within a rung an attempt may use half of what its rung has left while another target of the rung is untried;
+- where something else can follow, an attempt is given up early: after `EARLY_FACTOR` times as long as its target
+  usually takes, but not before `EARLY_S_MIN`;
 - a step is made only when its estimate fits into what is left under the ceiling.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from spillway.chat import ChatRequest, ImagePart, TextPart, Usage
@@ -17,9 +22,12 @@ from spillway.settings import Price
 
 __all__ = [
     "ATTEMPT_S_MIN",
+    "EARLY_FACTOR",
+    "EARLY_S_MIN",
     "NOTES_CHARS_MAX",
     "CostCeiling",
     "attempt_timeout_s",
+    "early_timeout_s",
     "estimate_call",
     "estimate_input_tokens",
     "estimate_output_tokens",
@@ -27,6 +35,10 @@ __all__ = [
 ]
 
 ATTEMPT_S_MIN: Final = 0.02  # with less time than this no call is started
+EARLY_S_MIN: Final = 1.0
+EARLY_FACTOR: Final = 4.0  # of the time within which nearly all calls ended: what is longer is stuck, not thorough
+_SHARE_MIN: Final = 0.1
+_SHARE_MAX: Final = 0.5
 NOTES_CHARS_MAX: Final = 600  # what gates may add to a prompt: instructions and notes
 _CHARS_PER_TOKEN: Final = 4
 _TOKENS_PER_MESSAGE: Final = 4  # roles and separators
@@ -34,9 +46,24 @@ _TOKENS_PER_IMAGE: Final = 1_000
 _OUTPUT_TOKENS_DEFAULT: Final = 1_024  # when the request names no limit
 
 
-def rung_reserve_s(remaining_s: float, *, is_last: bool) -> float:
-    """How much of `remaining_s` a rung that is entered now must leave to the rungs after it."""
-    return 0.0 if is_last else remaining_s / 2
+def rung_reserve_s(remaining_s: float, typical_s: Sequence[float | None]) -> float:
+    """How much of `remaining_s` a rung that is entered now must leave to the rungs after it.
+
+    `typical_s` says how long the rung usually takes, then the same of each rung above it; None where it is not known.
+    """
+    if len(typical_s) == 1:
+        return 0.0
+    known_s = [seconds for seconds in typical_s if seconds is not None]
+    unknown_s = sum(known_s) / len(known_s) if known_s else 1.0
+    weights = [unknown_s if seconds is None else seconds for seconds in typical_s]
+    total = sum(weights)
+    share = weights[0] / total if total > 0 else 1 / len(weights)
+    return remaining_s * (1 - min(max(share, _SHARE_MIN), _SHARE_MAX))
+
+
+def early_timeout_s(typical_s: float | None) -> float | None:
+    """After how long a call is given up when something else can follow; None when its target is not known yet."""
+    return None if typical_s is None else max(EARLY_S_MIN, EARLY_FACTOR * typical_s)
 
 
 def attempt_timeout_s(

@@ -1,254 +1,383 @@
-"""The cascade: which model to ask next, when to stop, and which answer to return. A machine without I/O or clock.
+"""The cascade: which models to ask, when to stop, and which answer to return. A machine without I/O or clock.
 
-Its user repeats: `next()` for an action; carry it out; feed what happened. It promises
-- rungs in the plan's order, cheapest first, none twice; DIRECT has only the first;
+Its driver repeats: `next()` for an action; carry it out; feed what happened. Calls have numbers, and several may be
+under way. It promises
+- rungs in the plan's order, cheapest first, and none again after one of its answers was rejected;
 - a rejected answer escalates to the next rung, at most `escalations_max` times;
 - a target that is not available falls back to the next of its rung, then to the next rung (no escalation);
-- no step that may exceed the cost ceiling, none without time for it (the rules stand in `budget`);
+- no step that may exceed the cost ceiling, what is under way counted, none without time (the rules stand in `budget`);
 - an accepted answer is returned at once. Unproven answers are returned only when nothing can follow: that of the last
   rung that may be reached unless it is empty, else the highest that failed only soft gates;
-- a request that a provider refuses is tried nowhere else.
+- a request that a provider refuses is tried nowhere else;
+- once a stream is committed (its caller has seen some of it) nothing else is called, and it is the answer or the end;
+- every call that it starts is ended exactly once: answered, unavailable, skipped, or cancelled at its own word.
 
-    state      input                                        next state
-    READY      next() -> Call                               CALLING
-               next() -> Skip                               READY
-               next() -> Return | Fail                      DONE
-    CALLING    answered() | unavailable() | skipped()       READY
-    DONE       nothing
+The strategies
+- CHEAP_FIRST: one call at a time, as said above. DIRECT: the first rung only.
+- RACE: the first target of every rung at once; the first accepted answer wins. When all together would exceed the cost
+  ceiling the dearest is skipped, until they fit. A target that fails is replaced by the next of its rung. No
+  escalations: nobody waits for a rejection. When none is accepted, the rules for unproven answers hold.
+- HEDGED: as CHEAP_FIRST, but once per execution a second call starts beside a slow one: of the rung's next target, else
+  of the next rung's first one. Rejections wait for the other call: its answer may still be accepted. What is an early
+  bad sign (a rejected prefix, a failure) ends the first call, so the next one starts at once and is no hedge.
+- WATERFALL: for work that can wait. Every tier in turn until an answer is accepted: the plan's own limit of escalations
+  does not count, only the general one (`ESCALATIONS_MAX`: the first three tiers that answer), and no call is given up
+  early. It is never configured, only asked for by a request.
+
+    state       input                                                       next state
+    READY       next() -> Call | Skip | Wait                                READY
+                next() -> Cancel                                            CANCELLING
+                next() -> Return | Fail                                     DONE
+                answered() | unavailable() | skipped() | committed()        READY
+    CANCELLING  cancelled()                                                 READY
+    DONE        nothing
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from services.executor.budget import ATTEMPT_S_MIN, CostCeiling, attempt_timeout_s, rung_reserve_s
+from services.executor.budget import (
+    ATTEMPT_S_MIN,
+    CostCeiling,
+    attempt_timeout_s,
+    early_timeout_s,
+    rung_reserve_s,
+)
+from services.executor.hedging import Hedging
 from services.executor.outcome import FailureKind, ProviderFailure
+from services.executor.steps import (
+    COST_CEILING,
+    Action,
+    Call,
+    Cancel,
+    CascadeError,
+    Fail,
+    FailReason,
+    Judged,
+    Return,
+    Skip,
+    Wait,
+)
 from spillway.routing import Plan, PlannedTier, Strategy
 
-__all__ = [
-    "COST_CEILING",
-    "Action",
-    "Call",
-    "Cascade",
-    "CascadeError",
-    "Fail",
-    "FailReason",
-    "Judged",
-    "Return",
-    "Skip",
-]
+__all__ = ["ESCALATIONS_MAX", "Cascade"]
 
-COST_CEILING: Final = "COST_CEILING"  # the error_reason of a Skip
-
-
-class FailReason(StrEnum):
-    """Why there is no answer; the names are those of ErrorReason."""
-
-    NO_MODEL_AVAILABLE = "NO_MODEL_AVAILABLE"
-    COST_CEILING = "COST_CEILING"
-    PROVIDER_REJECTED = "PROVIDER_REJECTED"
-    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
-
-
-class CascadeError(RuntimeError):
-    """An input that its state does not allow. Always a defect of the caller."""
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """Ask `target`. What its gates ask of others is their own affair."""
-
-    tier: PlannedTier
-    target: str
-    timeout_s: float
-    notes: tuple[str, ...] = ()
-    is_last: bool = False
-    """Whether its answer is returned whatever the gates say of it (unless it is empty)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Skip:
-    """Record that a target was not called, and why."""
-
-    tier: PlannedTier
-    target: str
-    error_reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Return:
-    """The end: the answer of the attempt with this number."""
-
-    attempt: int
-    accepted: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Fail:
-    """The end: no answer. `retry_after_s` is the soonest time at which a target said to ask again."""
-
-    reason: FailReason
-    retry_after_s: float | None = None
-
-
-Action = Call | Skip | Return | Fail
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """An answer as the gates see it. `attempt` is the caller's number for it; `notes` say what was wrong."""
-
-    attempt: int
-    accepted: bool
-    is_hard_failure: bool = False
-    is_empty: bool = False
-    notes: tuple[str, ...] = ()
+ESCALATIONS_MAX: Final = 2
 
 
 class _State(StrEnum):
     READY = "ready"
-    CALLING = "calling"
+    CANCELLING = "cancelling"
     DONE = "done"
 
 
-class Cascade:
-    """One execution. `estimates_nanousd` holds the most that one call of each target of the plan may cost."""
+@dataclass(slots=True)
+class _Rung:
+    """What has become of one rung."""
 
-    def __init__(self, plan: Plan, estimates_nanousd: Mapping[str, int]) -> None:
-        self._rungs = plan.tiers[:1] if plan.strategy is Strategy.DIRECT else plan.tiers
-        self._escalations_max = plan.escalations_max
+    index: int
+    tier: PlannedTier
+    untried: list[str]
+    reserve_s: float | None = None  # what it must leave to the rungs above; set when it is entered
+    is_rejected: bool = False
+    has_failed: bool = False  # since its last call
+    soft_attempt: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _UnderWay:
+    call: Call
+    rung: _Rung
+    estimate_nanousd: int
+    began_with_s: float
+
+
+@dataclass(slots=True)
+class _Findings:
+    """What is known if no answer is accepted."""
+
+    last_attempt: int | None = None
+    no_more: FailReason | None = None  # set: nothing else may be called, for this reason
+    any_unavailable: bool = False
+    any_too_costly: bool = False
+    retry_after_s: float | None = None
+    notes: tuple[str, ...] = field(default=())
+    notes_of: int = -1
+
+    def lost(self, retry_after_s: float | None) -> None:
+        """A target was not available."""
+        self.any_unavailable = True
+        if retry_after_s is not None:
+            known_s = self.retry_after_s
+            self.retry_after_s = retry_after_s if known_s is None else min(retry_after_s, known_s)
+
+
+class Cascade:
+    """One execution. `estimates_nanousd` holds the most that one call of each target of the plan may cost.
+
+    `typical_s` is the time within which nearly all calls of a target end, for those of which it is known. `hedging` is
+    needed for HEDGED; without it nothing is hedged.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        estimates_nanousd: Mapping[str, int],
+        typical_s: Mapping[str, float] | None = None,
+        hedging: Hedging | None = None,
+    ) -> None:
+        tiers = plan.tiers[:1] if plan.strategy is Strategy.DIRECT else plan.tiers
+        self._rungs = [_Rung(index, tier, list(tier.targets)) for index, tier in enumerate(tiers)]
+        self._strategy = plan.strategy
+        is_patient = plan.strategy is Strategy.WATERFALL
+        self._escalations_max = ESCALATIONS_MAX if is_patient else plan.escalations_max
         self._estimates = estimates_nanousd
+        self._typical_s = typical_s or {}
+        self._hedging = hedging if plan.strategy is Strategy.HEDGED else None
         self._ceiling = CostCeiling(plan.cost_nanousd_max)
         self._state = _State.READY
-        self._rung = 0
-        self._entered = False
-        self._reserve_s = 0.0
-        self._untried: list[str] = []
-        self._called = ""
-        self._rejected = False  # since the last call: the next call is an escalation
-        self._failed_over = False  # since the last call: the next call in the same rung is a fallback
-        self._notes: tuple[str, ...] = ()
-        self._soft_attempt: int | None = None
+        self._at = 0  # the rung that is walked
+        self._highest = 0  # the highest rung that was called
+        self._calls: dict[int, _UnderWay] = {}
+        self._numbered = 0
+        self._cancelling = -1
+        self._committed: int | None = None
+        self._unreplaced = 0  # calls that failed, and which none has followed yet
+        self._findings = _Findings()
         self._end: Return | Fail | None = None
-        self._any_unavailable = False
-        self._any_too_costly = False
-        self._retry_after_s: float | None = None
-        self.escalations = 0
         self.fallbacks = 0
+
+    @property
+    def escalations(self) -> int:
+        """How often a higher rung was called because an answer had been rejected."""
+        if self._strategy is Strategy.RACE:
+            return 0
+        return sum(rung.is_rejected for rung in self._rungs[: self._highest])
+
+    def is_alone(self, number: int) -> bool:
+        """Whether no other call is under way."""
+        return self._calls.keys() == {number}
 
     def next(self, remaining_s: float) -> Action:
         """What to do now, with `remaining_s` seconds left of the whole deadline."""
         self._require(_State.READY)
-        if self._end is not None:
-            return self._finish(self._end)
-        while self._rung < len(self._rungs):
-            if remaining_s < ATTEMPT_S_MIN:
-                return self._finish(self._without_answer(FailReason.DEADLINE_EXCEEDED))
-            self._enter_rung(remaining_s)
-            if self._untried:
-                action = self._step(remaining_s)
+        if self._end is None and self._committed is None:
+            action = self._race(remaining_s) if self._strategy is Strategy.RACE else self._walk(remaining_s)
+            if action is not None:
+                return action
+        for number in self._calls:
+            if number != self._committed:
+                self._state = _State.CANCELLING
+                self._cancelling = number
+                return Cancel(number)
+        if self._end is None:
+            return Wait()
+        self._state = _State.DONE
+        return self._end
+
+    def answered(self, number: int, judged: Judged, spent_nanousd: int, *, by_second: bool = False) -> None:
+        """The call was answered. `by_second`: the target was not available, and an opinion stands in for it."""
+        ended = self._ended(number, spent_nanousd)
+        self.fallbacks += by_second
+        if judged.accepted or self._committed == number:
+            self._end = Return(judged.attempt, judged.accepted)
+            return
+        ended.rung.is_rejected = True
+        self._at = max(self._at, ended.rung.index + 1)
+        self._unreplaced = 0
+        findings = self._findings
+        if ended.rung.index > findings.notes_of:
+            findings.notes, findings.notes_of = judged.notes, ended.rung.index
+        if ended.call.is_last and not judged.is_empty:
+            findings.last_attempt = judged.attempt
+        elif ended.call.is_last:
+            findings.any_unavailable = True
+            if self._strategy is not Strategy.RACE:  # there, others may still be tried
+                findings.no_more = findings.no_more or FailReason.NO_MODEL_AVAILABLE
+        elif not judged.is_hard_failure and not judged.is_empty:
+            ended.rung.soft_attempt = judged.attempt
+
+    def unavailable(self, number: int, failure: ProviderFailure, spent_nanousd: int) -> None:
+        """The call failed."""
+        ended = self._ended(number, spent_nanousd)
+        if self._committed == number:
+            self._end = Fail(FailReason.STREAM_INTERRUPTED)
+        elif failure.kind is FailureKind.REJECTED:
+            self._findings.no_more = FailReason.PROVIDER_REJECTED
+        else:
+            ended.rung.has_failed = True
+            self._unreplaced += 1
+            self._findings.lost(failure.retry_after_s)
+
+    def skipped(self, number: int, retry_after_s: float | None) -> None:
+        """The call was not made: no place, an open breaker, or no further call to spare for a failed one."""
+        ended = self._ended(number, 0)
+        ended.rung.has_failed = True
+        self._unreplaced += ended.call.is_fallback
+        self._findings.lost(retry_after_s)
+
+    def committed(self, number: int) -> None:
+        """The caller has seen the beginning of this call's answer."""
+        self._require(_State.READY)
+        if number not in self._calls or self._committed is not None or self._end is not None:
+            raise CascadeError(f"call {number} cannot be committed")
+        self._committed = number
+
+    def cancelled(self, number: int, spent_nanousd: int) -> None:
+        """The call was ended, as asked."""
+        self._require(_State.CANCELLING)
+        if number != self._cancelling:
+            raise CascadeError(f"call {self._cancelling} was to be cancelled, not {number}")
+        self._state = _State.READY
+        self._ended(number, spent_nanousd)
+
+    def _walk(self, remaining_s: float) -> Action | None:
+        """One rung after the other. None when it has come to its end."""
+        if self._calls:
+            return self._beside(remaining_s)
+        if not self._is_over():
+            while self._at < len(self._rungs):
+                if remaining_s < ATTEMPT_S_MIN:
+                    self._end = self._without_answer(FailReason.DEADLINE_EXCEEDED)
+                    return None
+                rung = self._rungs[self._at]
+                action = self._step(rung, remaining_s) if rung.untried else None
                 if action is not None:
                     return action
-            self._leave_rung()
-        return self._finish(self._without_answer(self._reason()))
+                self._at += 1
+            self._end = self._without_answer(self._reason())
+        return None
 
-    def answered(self, judged: Judged, spent_nanousd: int, *, by_second: bool = False) -> None:
-        """The call was answered. `by_second`: the target was not available, and its second opinion stands in."""
-        self._require(_State.CALLING)
-        self._state = _State.READY
-        self._ceiling.spend(spent_nanousd)
-        self.fallbacks += by_second
-        if judged.accepted:
-            self._end = Return(judged.attempt, accepted=True)
-        elif self._is_last():
-            if not judged.is_empty:
-                self._end = Return(judged.attempt, accepted=False)
-            else:
-                self._any_unavailable = True
-                self._end = self._without_answer(FailReason.NO_MODEL_AVAILABLE)
-        else:
-            if not judged.is_hard_failure and not judged.is_empty:
-                self._soft_attempt = judged.attempt
-            self._notes = judged.notes
-            self._rejected = True
-            self._leave_rung()
+    def _beside(self, remaining_s: float) -> Action:
+        """What to do while calls are under way: wait, or hedge the only one that is slow."""
+        hedging = self._hedging
+        if hedging is None or len(self._calls) > 1 or self._findings.no_more is not None:
+            return Wait()
+        slow = next(iter(self._calls.values()))
+        delay_s = hedging.delays_s[slow.call.target]
+        for_s = remaining_s - (slow.began_with_s - delay_s)
+        if delay_s >= slow.call.timeout_s:
+            return Wait()
+        if for_s > 0:
+            return Wait(for_s)
+        self._hedging = None  # once per execution, whatever comes of it
+        rung = slow.rung
+        if not rung.untried and not slow.call.is_last:
+            rung = self._rungs[rung.index + 1]
+        if rung.untried and hedging.permit():
+            return self._step(rung, remaining_s, is_hedge=True) or Wait()
+        return Wait()
 
-    def unavailable(self, failure: ProviderFailure, spent_nanousd: int) -> None:
-        """The call failed."""
-        self._require(_State.CALLING)
-        self._state = _State.READY
-        self._ceiling.spend(spent_nanousd)
-        if failure.kind is FailureKind.REJECTED:
-            self._end = self._without_answer(FailReason.PROVIDER_REJECTED)
-            return
-        self._lost(failure.retry_after_s)
-
-    def skipped(self, retry_after_s: float | None) -> None:
-        """The call was not made: no place, or an open breaker."""
-        self._require(_State.CALLING)
-        self._state = _State.READY
-        self._lost(retry_after_s)
-
-    def _step(self, remaining_s: float) -> Action | None:
-        """The next step within the rung, or None when its time is up."""
-        rung = self._rungs[self._rung]
-        target = self._untried[0]
-        timeout_s = attempt_timeout_s(
-            remaining_s, self._reserve_s, rung.attempt_timeout_s, has_fallback=len(self._untried) > 1
-        )
+    def _step(self, rung: _Rung, remaining_s: float, *, is_hedge: bool = False) -> Call | Skip | None:
+        """The next call of the rung, or None when its time is up."""
+        target = rung.untried[0]
+        tier = rung.tier
+        above = self._rungs[rung.index :]
+        if rung.reserve_s is None:
+            firsts = [other.tier.targets[0] for other in above]
+            rung.reserve_s = rung_reserve_s(remaining_s, [self._typical_s.get(first) for first in firsts])
+        has_fallback = len(rung.untried) > 1
+        timeout_s = attempt_timeout_s(remaining_s, rung.reserve_s, tier.attempt_timeout_s, has_fallback=has_fallback)
         if timeout_s is None:
-            self._any_unavailable = True
+            self._findings.any_unavailable = True
             return None
-        if not self._ceiling.admits(self._estimates[target]):
-            self._untried.pop(0)
-            self._any_too_costly = True
-            return Skip(rung, target, COST_CEILING)
-        self._untried.pop(0)
-        self._state = _State.CALLING
-        self._called = target
-        self.escalations += self._rejected
-        self.fallbacks += self._failed_over
-        self._rejected = self._failed_over = False
-        return Call(rung, target, timeout_s, self._notes, self._is_last())
+        rung.untried.pop(0)
+        if not self._admits(self._estimates[target]):
+            self._findings.any_too_costly = True
+            return Skip(tier, target, COST_CEILING)
+        early_s = early_timeout_s(self._typical_s.get(target))
+        may_be_early = (has_fallback or len(above) > 1) and self._strategy is not Strategy.WATERFALL
+        if early_s is not None and may_be_early:
+            timeout_s = min(timeout_s, early_s)
+        return self._start(rung, target, timeout_s, remaining_s, is_hedge=is_hedge)
 
-    def _lost(self, retry_after_s: float | None) -> None:
-        self._any_unavailable = True
-        self._failed_over = True
-        if retry_after_s is not None:
-            self._retry_after_s = min(retry_after_s, self._retry_after_s or retry_after_s)
+    def _race(self, remaining_s: float) -> Action | None:
+        """All rungs at once. None when it has come to its end."""
+        busy = {under_way.rung.index for under_way in self._calls.values()}
+        idle = [rung for rung in self._rungs if rung.untried and not rung.is_rejected and rung.index not in busy]
+        if idle and remaining_s >= ATTEMPT_S_MIN and self._findings.no_more is None:
+            if not self._admits(sum(self._estimates[rung.untried[0]] for rung in idle)):
+                dearest = max(reversed(idle), key=lambda rung: self._estimates[rung.untried[0]])
+                self._findings.any_too_costly = True
+                return Skip(dearest.tier, dearest.untried.pop(0), COST_CEILING)
+            rung = idle[0]
+            has_fallback = len(rung.untried) > 1
+            timeout_s = attempt_timeout_s(remaining_s, 0.0, rung.tier.attempt_timeout_s, has_fallback=has_fallback)
+            if timeout_s is not None:
+                return self._start(rung, rung.untried.pop(0), timeout_s, remaining_s)
+        if self._calls:
+            return Wait()
+        if not self._is_over():
+            self._end = self._without_answer(FailReason.DEADLINE_EXCEEDED if idle else self._reason())
+        return None
 
-    def _is_last(self) -> bool:
-        """Whether no answer of a higher rung may follow because of quality."""
-        return self._rung == len(self._rungs) - 1 or self.escalations + self._rejected >= self._escalations_max
+    def _start(self, rung: _Rung, target: str, timeout_s: float, remaining_s: float, *, is_hedge: bool = False) -> Call:
+        is_fallback = self._unreplaced > 0 and not is_hedge
+        self._unreplaced -= is_fallback
+        if not is_hedge:
+            self.fallbacks += rung.has_failed
+            rung.has_failed = False
+        call = Call(
+            rung.tier,
+            target,
+            timeout_s,
+            notes=self._findings.notes if self._strategy is not Strategy.RACE else (),
+            is_last=self._is_last(rung),
+            number=self._numbered,
+            is_hedge=is_hedge,
+            is_fallback=is_fallback,
+            flow_timeout_s=max(timeout_s, min(rung.tier.attempt_timeout_s, remaining_s)),
+        )
+        self._numbered += 1
+        self._highest = max(self._highest, rung.index)
+        self._calls[call.number] = _UnderWay(call, rung, self._estimates[target], remaining_s)
+        return call
 
-    def _enter_rung(self, remaining_s: float) -> None:
-        if self._entered:
-            return
-        self._entered = True
-        self._untried = list(self._rungs[self._rung].targets)
-        self._reserve_s = rung_reserve_s(remaining_s, is_last=self._rung == len(self._rungs) - 1)
+    def _is_last(self, rung: _Rung) -> bool:
+        """Whether no answer of a higher rung may follow because of quality, should all below it be rejected too."""
+        if rung.index == len(self._rungs) - 1:
+            return True
+        if self._strategy is Strategy.RACE:
+            return False
+        under_way = {other.rung.index for other in self._calls.values()}
+        below = [other for other in self._rungs[: rung.index] if other.is_rejected or other.index in under_way]
+        return len(below) >= self._escalations_max
 
-    def _leave_rung(self) -> None:
-        self._rung += 1
-        self._entered = self._failed_over = False
+    def _admits(self, estimate_nanousd: int) -> bool:
+        under_way = sum(under_way.estimate_nanousd for under_way in self._calls.values())
+        return self._ceiling.admits(under_way + estimate_nanousd)
+
+    def _is_over(self) -> bool:
+        """Whether nothing may be called any more; the end is then set."""
+        findings = self._findings
+        if findings.last_attempt is not None:
+            self._end = Return(findings.last_attempt, accepted=False)
+        elif findings.no_more is not None:
+            self._end = self._without_answer(findings.no_more)
+        return self._end is not None
 
     def _reason(self) -> FailReason:
-        if self._any_too_costly and not self._any_unavailable:
+        if self._findings.any_too_costly and not self._findings.any_unavailable:
             return FailReason.COST_CEILING
         return FailReason.NO_MODEL_AVAILABLE
 
     def _without_answer(self, reason: FailReason) -> Return | Fail:
         """The end when no answer can follow: the best of the unproven ones, if there is any."""
-        if self._soft_attempt is not None:
-            return Return(self._soft_attempt, accepted=False)
-        return Fail(reason, self._retry_after_s if reason is FailReason.NO_MODEL_AVAILABLE else None)
+        for rung in reversed(self._rungs):
+            if rung.soft_attempt is not None:
+                return Return(rung.soft_attempt, accepted=False)
+        return Fail(reason, self._findings.retry_after_s if reason is FailReason.NO_MODEL_AVAILABLE else None)
 
-    def _finish(self, end: Return | Fail) -> Return | Fail:
-        self._state = _State.DONE
-        return end
+    def _ended(self, number: int, spent_nanousd: int) -> _UnderWay:
+        self._require(_State.READY)
+        if number not in self._calls:
+            raise CascadeError(f"call {number} is not under way")
+        self._ceiling.spend(spent_nanousd)
+        return self._calls.pop(number)
 
     def _require(self, state: _State) -> None:
         if self._state is not state:

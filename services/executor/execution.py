@@ -1,10 +1,10 @@
 """Runs a plan: asks the cascade what to do, does it, and tells it what came of it.
 
 Promises: one answer of one model, never spliced; every attempt is reported with its cost; a caller who leaves ends the
-calls under way, with their permits given back. A stream flows as it is written only when nothing can replace the
-answer any more: from the last rung that may be reached, with no gates of its own and no form to check. All others are
-held back and sent whole. The first piece that flows is the one with the first visible character, so a call that fails
-before it falls back unseen; after it, a break is STREAM_INTERRUPTED.
+calls under way, with their permits given back. When a stream flows as it is written is said in `flow`; all others are
+held back and sent whole. What has flowed is what is reported as the answer, and a stream that breaks after it began to
+flow ends with STREAM_INTERRUPTED: nothing follows it. The gates that need the whole answer judge a stream that flows
+too, for the record: it can then be reported as not accepted, but not be replaced.
 """
 
 from __future__ import annotations
@@ -15,30 +15,39 @@ from dataclasses import replace
 
 from services.executor.attempts import AttemptInProgress, Attempts
 from services.executor.budget import estimate_call
-from services.executor.cascade import Call, Cascade, Fail, FailReason, Judged, Return, Skip
+from services.executor.calls import Calls, Ended, Flight, Piece, Written
+from services.executor.cascade import Cascade
+from services.executor.flow import Decision, Flow
 from services.executor.gates import schema
 from services.executor.gates.calibration import Calibration
-from services.executor.gates.composite import Evidence, Judgement, judge_answer
+from services.executor.gates.composite import Evidence, Judgement, asks_for_confidence
+from services.executor.hedging import HedgeShare, Hedging, hedge_delay_s
+from services.executor.metrics import ExecutorMetrics
 from services.executor.opinions import Opinions, gate_targets
-from services.executor.outcome import Answer, FailureKind
+from services.executor.outcome import Answer, FailureKind, ProviderFailure
 from services.executor.prompt import augment
 from services.executor.providers.provider import Provider
+from services.executor.steps import Call, Cancel, Fail, FailReason, Judged, Return, Skip, Wait
 from services.executor.tab import Tab
-from services.executor.targets import Lease, Refusal, TargetPool
+from services.executor.targets import Refusal, TargetPool
 from services.runtime.clock import Clock
 from services.runtime.errors import DeadlineExceeded, FailedPrecondition, Internal, SpillwayError, Unavailable
-from spillway.chat import ChatRequest, FormatKind
+from spillway.chat import ChatRequest, FormatKind, Message
 from spillway.routing import (
     AnswerDelta,
     AttemptOutcome,
+    AttemptPurpose,
     Execution,
     Plan,
+    Strategy,
     TaskType,
 )
+from spillway.settings import Hedging as HedgingSettings
 
 __all__ = ["ExecutionEvent", "Executor"]
 
 ExecutionEvent = AnswerDelta | Execution
+_TYPICAL_SHARE = 0.95  # of a target's calls end within what is taken for its usual time
 
 
 class Executor:
@@ -52,12 +61,16 @@ class Executor:
         *,
         confidence_min: float,
         calibration: Calibration,
+        hedging: HedgingSettings,
+        metrics: ExecutorMetrics | None = None,
     ) -> None:
         self._pool = pool
         self._clock = clock
         self._confidence_min = confidence_min
         self._calibration = calibration
-        self._attempts = Attempts(providers, pool, clock)
+        self._hedging = hedging
+        self._hedge_share = HedgeShare(hedging.share_max)
+        self._attempts = Attempts(providers, pool, clock, metrics)
         self.schemas = schema.Schemas()
         self._opinions = Opinions(self._attempts, pool, self.schemas)
 
@@ -85,118 +98,125 @@ class Executor:
             confidence_asked=plan.confidence_min,
             calibration=self._calibration,
         )
+        plan = self._pool.arranged(plan, self._clock.monotonic())
         names = {name for tier in plan.tiers for name in (*tier.targets, *gate_targets(tier))}
         estimates_nanousd = {name: estimate_call(chat, self._pool[name].price) for name in names}
-        cascade = Cascade(plan, estimates_nanousd)
+        cascade = Cascade(plan, estimates_nanousd, self._typical_s(names), self._hedging_of(plan))
         tab = Tab(self._attempts, self._pool, self._clock, estimates_nanousd, plan.cost_nanousd_max)
-        run = _Run(self._attempts, self._pool, self._opinions, plan, tab, cascade, evidence)
-        while True:
-            action = cascade.next(deadline_s - tab.elapsed_s)
-            if isinstance(action, Skip):
-                tab.skip(action.tier, action.target, action.error_reason)
-            elif isinstance(action, Call):
-                lease = run.take(action)
-                if lease is None:
-                    continue
-                if streaming and _may_flow(action, chat):
-                    async with aclosing(run.flow(action, lease)) as deltas:
-                        async for delta in deltas:
-                            yield delta
+        calls = Calls(self._attempts, self._clock)
+        run = _Run(calls, self._pool, self._opinions, plan, tab, cascade, evidence, streaming=streaming)
+        try:
+            while True:
+                action = cascade.next(deadline_s - tab.elapsed_s)
+                if isinstance(action, Wait):
+                    for delta in await run.wait(action.for_s):
+                        yield delta
+                elif isinstance(action, Call):
+                    run.call(action)
+                elif isinstance(action, Skip):
+                    tab.skip(action.tier, action.target, action.error_reason)
+                elif isinstance(action, Cancel):
+                    await run.cancel(action.number)
+                elif isinstance(action, Return):
+                    execution = run.conclude(action)
+                    if streaming and not run.has_flowed:
+                        yield AnswerDelta(execution.message.text, execution.message.tool_calls)
+                    yield execution
+                    return
                 else:
-                    await run.hold(action, lease)
-            elif isinstance(action, Return):
-                execution = run.conclude(action)
-                if streaming and not run.has_flowed:
-                    yield AnswerDelta(execution.message.text, execution.message.tool_calls)
-                yield execution
-                return
-            else:
-                raise _error(action)
+                    raise _error(action, self._pool.retry_after_s(names, self._clock.monotonic()))
+        finally:
+            await calls.close()
+            for made in tab.made:
+                made.end_span()
+
+    def _typical_s(self, names: set[str]) -> dict[str, float]:
+        quantiles = {name: self._pool.latencies[name].quantile_s(_TYPICAL_SHARE) for name in names}
+        return {name: seconds for name, seconds in quantiles.items() if seconds is not None}
+
+    def _hedging_of(self, plan: Plan) -> Hedging | None:
+        if plan.strategy is not Strategy.HEDGED:
+            return None
+        names = [name for tier in plan.tiers for name in tier.targets]
+        delays_s = {name: hedge_delay_s(self._pool.latencies[name], self._hedging) for name in names}
+        return Hedging(delays_s, self._hedge_share.begin())
 
 
 class _Run:
-    """One execution: its attempts so far, and the cascade that decides on the next."""
+    """One execution: carries out what the cascade asks for, and tells it what happened."""
 
     def __init__(
         self,
-        attempts: Attempts,
+        calls: Calls,
         pool: TargetPool,
         opinions: Opinions,
         plan: Plan,
         tab: Tab,
         cascade: Cascade,
         evidence: Evidence,
+        *,
+        streaming: bool,
     ) -> None:
-        self._attempts = attempts
+        self._calls = calls
         self._pool = pool
         self._opinions = opinions
         self._plan = plan
         self._tab = tab
         self._cascade = cascade
         self._evidence = evidence
+        self._streaming = streaming
         self._answers: dict[int, Answer] = {}  # by number of the attempt, as the gates left them
-        self.has_flowed = False
+        self._flowing: Flow | None = None
 
-    def take(self, call: Call) -> Lease | None:
-        """A lease for the call; None, with the cascade told, when the target gives none."""
-        lease = self._pool.take(call.target, self._tab.now_s)
+    @property
+    def has_flowed(self) -> bool:
+        """Whether the caller has seen some of the answer."""
+        return self._flowing is not None
+
+    def call(self, call: Call) -> None:
+        """Begins the call, or tells the cascade that its target gives no lease."""
+        purpose = AttemptPurpose.HEDGE if call.is_hedge else AttemptPurpose.ANSWER
+        lease = self._pool.take(call.target, self._tab.now_s, is_further=call.is_fallback)
         if isinstance(lease, Refusal):
-            self._tab.skip(call.tier, call.target, lease.error_reason)
-            self._cascade.skipped(lease.retry_after_s)
-            return None
-        return lease
-
-    async def hold(self, call: Call, lease: Lease) -> None:
-        """Makes the call, with what its gates ask others at the same time; judges the answer."""
+            self._tab.skip(call.tier, call.target, lease.error_reason, purpose)
+            self._cascade.skipped(call.number, lease.retry_after_s)
+            return
         chat = augment(self._evidence.chat, call.tier, call.notes, is_last=call.is_last)
-        attempt = self._begin(call)
-        judgement = stand_in = None
-        async with self._opinions.panel(self._tab, call, chat, self._evidence_for(call)) as panel:
-            await self._attempts.complete(attempt, lease, chat, call.timeout_s)
-            if attempt.answer is not None:
-                judgement = await panel.judge(attempt.answer)
-            elif attempt.failure is not None and attempt.failure.kind is not FailureKind.REJECTED:
-                stand_in = await panel.stand_in()
-                if stand_in is not None and stand_in.answer is not None:
-                    judgement = await panel.judge(stand_in.answer)
-        spent_nanousd = attempt.cost_nanousd + panel.cost_nanousd
-        if judgement is not None:
-            judged = self._judged(call, stand_in or attempt, judgement)
-            self._cascade.answered(judged, spent_nanousd, by_second=stand_in is not None)
-        elif attempt.failure is not None:
-            self._cascade.unavailable(attempt.failure, spent_nanousd)
+        attempt = self._tab.begin(call.tier, call.target, purpose)
+        panel = self._opinions.panel(self._tab, call, chat, self._evidence_for(call))
+        flight = Flight(call, chat, attempt, lease, panel)
+        if self._streaming:
+            flight.flow = self._flow(call)
+            attempt.patience_s = call.timeout_s if flight.flow else None
+        self._calls.start(flight)
 
-    async def flow(self, call: Call, lease: Lease) -> AsyncGenerator[AnswerDelta, None]:
-        """Makes the call and passes its text on as it comes. Raises Unavailable when it breaks after that began."""
-        chat = augment(self._evidence.chat, call.tier, call.notes, is_last=call.is_last)
-        attempt = self._begin(call)
-        held = ""
-        async with aclosing(self._attempts.stream(attempt, lease, chat, call.timeout_s)) as deltas:
-            async for delta in deltas:
-                held += delta.text
-                if self.has_flowed or held.strip():
-                    self.has_flowed = True
-                    yield AnswerDelta(held)
-                    held = ""
-        if attempt.failure is not None and self.has_flowed:
-            raise Unavailable("STREAM_INTERRUPTED", "the stream broke off; what was received is incomplete")
-        calls = attempt.answer.message.tool_calls if attempt.answer else ()
-        if calls or (held and self.has_flowed):
-            self.has_flowed = True
-            yield AnswerDelta(held, calls)
-        if attempt.answer is not None:
-            judgement = judge_answer(attempt.answer, call.tier.gates, self._evidence_for(call), self._opinions.schemas)
-            self._cascade.answered(self._judged(call, attempt, judgement), attempt.cost_nanousd)
-        elif attempt.failure is not None:
-            self._cascade.unavailable(attempt.failure, attempt.cost_nanousd)
+    async def wait(self, for_s: float | None) -> list[AnswerDelta]:
+        """Lets the next thing happen; returns the pieces of the answer that may leave with it."""
+        event = await self._calls.event(self._until(for_s))
+        if isinstance(event, Piece | Written):
+            return await self._read(event)
+        if isinstance(event, Ended):
+            await self._end(event.number)
+        pieces = [await self._decide(flight) for flight in list(self._calls.flights.values())]
+        return [AnswerDelta(text) for text in pieces if text]
+
+    async def cancel(self, number: int) -> None:
+        """Ends a call that is not needed any more."""
+        flight = await self._calls.end(number)
+        if flight.attempt.answer is not None:  # it came too late
+            flight.attempt.error_reason = "CANCELLED"
+        self._cascade.cancelled(number, flight.spent_nanousd)
 
     def conclude(self, end: Return) -> Execution:
         """The result."""
         attempt = self._tab.made[end.attempt]
         attempt.outcome = AttemptOutcome.ACCEPTED
         answer = self._answers[end.attempt]
+        message = answer.message
+        if self._flowing is not None:
+            message = replace(Message.of(message.role, self._flowing.sent), tool_calls=message.tool_calls)
         return Execution(
-            message=answer.message,
+            message=message,
             finish_reason=answer.finish_reason,
             accepted=end.accepted,
             tier=attempt.tier.name,
@@ -210,9 +230,6 @@ class _Run:
             fallbacks=self._cascade.fallbacks,
         )
 
-    def _begin(self, call: Call) -> AttemptInProgress:
-        return self._tab.begin(call.tier, call.target)
-
     def _evidence_for(self, call: Call) -> Evidence:
         return replace(self._evidence, tier=call.tier.name, next_nanousd=self._next_nanousd(call), is_last=call.is_last)
 
@@ -223,25 +240,101 @@ class _Run:
         place = next(index for index, tier in enumerate(self._plan.tiers) if tier is call.tier)
         return self._tab.estimate_nanousd(self._plan.tiers[place + 1].targets[0])
 
-    def _judged(self, call: Call, attempt: AttemptInProgress, judgement: Judgement) -> Judged:
+    def _flow(self, call: Call) -> Flow | None:
+        """How the call streams; None when its answer is held back whatever happens."""
+        chat = self._evidence.chat
+        is_plain = chat.response_format is None or chat.response_format.kind is FormatKind.TEXT
+        if call.tier.stream_prefix is None and not (call.is_last and is_plain and not call.tier.gates):
+            return None
+        return Flow(call, is_plain=is_plain, confidence=asks_for_confidence(call.tier.gates, chat))
+
+    def _until(self, for_s: float | None) -> float | None:
+        """How long to wait: also for prefixes that are due, and for calls whose time to commit is over."""
+        now_s = self._tab.now_s
+        times_s = [] if for_s is None else [for_s]
+        for flight in self._calls.flights.values():
+            flow = flight.flow
+            if flow is not None and not flow.is_committed and not flow.is_written:
+                times_s.append(max(0.0, self._commit_by_s(flight) - now_s))
+                if flow.due_at_s is not None:
+                    times_s.append(max(0.0, flow.due_at_s - now_s))
+        return min(times_s, default=None)
+
+    def _commit_by_s(self, flight: Flight) -> float:
+        return self._tab.now_s - self._tab.elapsed_s + flight.attempt.started_after_s + flight.call.timeout_s
+
+    async def _read(self, event: Piece | Written) -> list[AnswerDelta]:
+        """Takes the next piece of a stream, or its end."""
+        flight = self._calls.flights[event.number]
+        flow = flight.flow
+        if flow is None:
+            raise Internal(detail="a piece of what is no stream")
+        if isinstance(event, Piece):
+            flow.feed(event.text, self._tab.now_s)
+        else:
+            flow.finish()
+        text = await self._decide(flight)
+        answer = flight.attempt.answer
+        tool_calls = answer.message.tool_calls if answer and flow.is_written and flow.is_committed else ()
+        return [AnswerDelta(text, tool_calls)] if text or tool_calls else []
+
+    async def _decide(self, flight: Flight) -> str:
+        """Commits a stream, or ends it, when it is time; returns what of it may leave."""
+        flow = flight.flow
+        if flow is None:
+            return ""
+        now_s = self._tab.now_s
+        decision = flow.decide(now_s, is_alone=self._cascade.is_alone(flight.call.number))
+        if decision is Decision.COMMIT:
+            self._cascade.committed(flight.call.number)
+            self._flowing = flow
+        elif decision is Decision.REJECT:
+            await self._reject(flight, flow)
+        elif not flow.is_committed and not flow.is_written and now_s >= self._commit_by_s(flight):
+            await self._give_up(flight, flow)
+        return flow.take()
+
+    async def _reject(self, flight: Flight, flow: Flow) -> None:
+        """Ends a call for how its answer began."""
+        attempt = flight.attempt
+        attempt.outcome = AttemptOutcome.REJECTED
+        verdict = flow.verdict
+        attempt.verdicts = (verdict,) if verdict else ()
+        await self._calls.end(flight.call.number)
+        notes = (verdict.reason,) if verdict else ()
+        judged = Judged(self._tab.number(attempt), accepted=False, is_hard_failure=True, notes=notes)
+        self._cascade.answered(flight.call.number, judged, flight.spent_nanousd)
+
+    async def _give_up(self, flight: Flight, flow: Flow) -> None:
+        """Ends a call that has not come far enough to be committed in its time."""
+        failure = ProviderFailure(FailureKind.TIMEOUT, "PROVIDER_TIMEOUT", billable=True, output_chars=flow.chars)
+        flight.attempt.failure = failure
+        await self._calls.end(flight.call.number)
+        self._cascade.unavailable(flight.call.number, failure, flight.spent_nanousd)
+
+    async def _end(self, number: int) -> None:
+        """Tells the cascade what became of a call; when its target failed, an opinion may stand in."""
+        flight = await self._calls.end(number)
+        if flight.judgement is not None:
+            attempt = flight.stand_in or flight.attempt
+            judged = self._judged(flight, attempt, flight.judgement)
+            self._cascade.answered(number, judged, flight.spent_nanousd, by_second=flight.stand_in is not None)
+        else:
+            failure = flight.attempt.failure or ProviderFailure(FailureKind.UNREADABLE, "PROVIDER_UNREADABLE")
+            self._cascade.unavailable(number, failure, flight.spent_nanousd)
+
+    def _judged(self, flight: Flight, attempt: AttemptInProgress, judgement: Judgement) -> Judged:
         """Writes the verdicts on the attempt, and says the same in the cascade's words."""
         number = self._tab.number(attempt)
         self._answers[number] = judgement.answer
         attempt.verdicts = judgement.verdicts
-        is_empty = judgement.answer.is_empty and not self.has_flowed
-        is_returned = judgement.accepted or (call.is_last and not is_empty)
-        attempt.outcome = AttemptOutcome.ACCEPTED if is_returned else AttemptOutcome.REJECTED
-        attempt.end_span()
+        attempt.outcome = AttemptOutcome.ACCEPTED if judgement.accepted else AttemptOutcome.REJECTED
+        is_empty = judgement.answer.is_empty and not (flight.flow and flight.flow.is_committed)
         return Judged(number, judgement.accepted, judgement.is_hard_failure, is_empty, judgement.notes)
 
 
-def _may_flow(call: Call, chat: ChatRequest) -> bool:
-    """Whether nothing can replace the answer: it may be sent while it is written."""
-    form = chat.response_format
-    return call.is_last and not call.tier.gates and (form is None or form.kind is FormatKind.TEXT)
-
-
-def _error(end: Fail) -> SpillwayError:
+def _error(end: Fail, retry_after_s: float) -> SpillwayError:
+    """`retry_after_s` is for an end that names no time itself."""
     match end.reason:
         case FailReason.COST_CEILING:
             return FailedPrecondition("COST_CEILING", "every model that could answer would cost more than is allowed")
@@ -250,4 +343,7 @@ def _error(end: Fail) -> SpillwayError:
         case FailReason.DEADLINE_EXCEEDED:
             return DeadlineExceeded()
         case FailReason.NO_MODEL_AVAILABLE:
-            return Unavailable("NO_MODEL_AVAILABLE", "no model could answer", end.retry_after_s)
+            wait_s = retry_after_s if end.retry_after_s is None else end.retry_after_s
+            return Unavailable("NO_MODEL_AVAILABLE", "no model could answer", wait_s)
+        case FailReason.STREAM_INTERRUPTED:
+            return Unavailable("STREAM_INTERRUPTED", "the stream broke off; what was received is incomplete")

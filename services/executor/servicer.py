@@ -17,9 +17,9 @@ from services.executor.gates.schema import InvalidSchemaError, Schemas
 from services.executor.targets import TargetPool, TargetState
 from services.runtime.channel import remaining_s
 from services.runtime.clock import Clock
-from services.runtime.errors import FailedPrecondition, InvalidRequest, NotImplementedYet
+from services.runtime.errors import FailedPrecondition, InvalidRequest
 from spillway.chat import ChatRequest, FormatKind
-from spillway.routing import AgreementSpec, AnswerDelta, Plan, RulesSpec, Strategy, TaskType
+from spillway.routing import AgreementSpec, AnswerDelta, Plan, RulesSpec, TaskType
 from spillway.v1 import executor_pb2, executor_pb2_grpc
 from spillway.validation import check_chat_request, check_plan
 from spillway.wire import (
@@ -33,7 +33,6 @@ from spillway.wire import (
 
 __all__ = ["ExecutorServicer"]
 
-_STRATEGIES: Final = frozenset({Strategy.CHEAP_FIRST, Strategy.DIRECT})
 # What is left for the answer's way back: a share of the caller's time, and at most so much.
 _MARGIN_SHARE: Final = 0.05
 _MARGIN_S_MAX: Final = 0.1
@@ -86,8 +85,6 @@ class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
         task_type = task_type_from_proto(request.task_type, f"{prefix}task_type")
         check_chat_request(chat, f"{prefix}chat")
         check_plan(plan, f"{prefix}plan")
-        if plan.strategy not in _STRATEGIES:
-            raise NotImplementedYet(f"the strategy {plan.strategy.name}")
         _check_schemas(chat, self._executor.schemas, f"{prefix}chat")
         _check_patterns(plan, f"{prefix}plan")
         for tier in plan.tiers:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from services.executor.attempts import AttemptInProgress, Attempts
-from services.executor.cascade import COST_CEILING
+from services.executor.steps import COST_CEILING
 from services.executor.targets import TargetPool
 from services.runtime.clock import Clock
 from spillway.chat import Usage

@@ -11,7 +11,7 @@ from typing import Final
 
 from spillway.routing import GateVerdict, SelfConfidenceSpec, Verdict
 
-__all__ = ["GATE", "INSTRUCTION", "check", "strip"]
+__all__ = ["GATE", "INSTRUCTION", "check", "is_line", "strip", "tail_start"]
 
 GATE: Final = "self_confidence"
 INSTRUCTION: Final = (
@@ -45,6 +45,17 @@ def strip(text: str) -> tuple[str, int | None]:
         return text, None
     rest = re.sub(r"\n?[ \t]*```[a-z]*[ \t]*\n?[ \t]*```[ \t]*\Z", "", rest.rstrip())  # a fence around the line alone
     return rest.strip(), said[-1][1]
+
+
+def is_line(line: str) -> bool:
+    """Whether a line, without its end, says the confidence and nothing else."""
+    return _LINE.fullmatch(line) is not None
+
+
+def tail_start(line: str, start: int) -> int | None:
+    """Where, at or after `start`, the confidence begins that ends a line which says something else; None: nowhere."""
+    match = _TAIL.search(line, start)
+    return match.start() if match else None
 
 
 def check(said: int | None, spec: SelfConfidenceSpec) -> GateVerdict:

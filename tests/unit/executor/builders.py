@@ -70,6 +70,7 @@ class Bench:
             self.clock,
             confidence_min=configured.executor.confidence_min,
             calibration=BASELINE,
+            hedging=configured.executor.hedging,
         )
 
     @property

@@ -7,16 +7,35 @@ import pytest
 from services.executor import budget
 from services.executor.gates import hard_failure, self_confidence
 from services.executor.prompt import another_sample, augment
-from services.executor.targets import Lease, Refusal, TargetPool
+from services.executor.targets import RETRY_S, Lease, Refusal, TargetPool
 from spillway.chat import ChatRequest, GenerationParams, ImagePart, Message, Role, TextPart
 from spillway.routing import PlannedTier, SelfConfidenceSpec
 from spillway.settings import Price
 from tests.unit.executor.builders import chat, settings
 
 
-def test_a_rung_leaves_half_and_the_last_one_takes_all() -> None:
-    assert budget.rung_reserve_s(60.0, is_last=False) == 30.0
-    assert budget.rung_reserve_s(60.0, is_last=True) == 0.0
+@pytest.mark.parametrize(
+    ("typical_s", "reserve_s"),
+    [
+        ((None,), 0.0),
+        ((5.0,), 0.0),
+        ((None, None), 30.0),
+        ((None, None, None), 40.0),
+        ((1.0, 3.0), 45.0),
+        ((9.0, 1.0), 30.0),  # never more than half
+        ((0.1, 100.0), 54.0),  # never less than a tenth
+        ((1.0, None, 3.0), 50.0),  # what is not known is like the others on average
+        ((0.0, 0.0), 30.0),
+    ],
+)
+def test_time_is_split_by_how_long_rungs_usually_take(typical_s: tuple[float | None, ...], reserve_s: float) -> None:
+    assert budget.rung_reserve_s(60.0, typical_s) == pytest.approx(reserve_s)
+
+
+def test_a_call_is_given_up_early_only_when_its_target_is_known() -> None:
+    assert budget.early_timeout_s(None) is None
+    assert budget.early_timeout_s(0.01) == budget.EARLY_S_MIN
+    assert budget.early_timeout_s(2.0) == 2.0 * budget.EARLY_FACTOR
 
 
 @pytest.mark.parametrize(
@@ -91,8 +110,9 @@ def test_a_lease_holds_one_place() -> None:
     limit = pool["a1"].concurrency_max
     leases = [pool.take("a1", 0.0) for _ in range(limit)]
     assert all(isinstance(lease, Lease) for lease in leases)
-    assert pool.take("a1", 0.0) == Refusal("CONCURRENCY_LIMIT")
+    assert pool.take("a1", 0.0) == Refusal("CONCURRENCY_LIMIT", RETRY_S)
     assert isinstance(pool.take("a2", 0.0), Lease)
-    assert [(state.target.name, state.in_flight) for state in pool.states(0.0)][:2] == [("a1", limit), ("a2", 1)]
+    busy = [(state.target.name, state.breaker.in_flight) for state in pool.states(0.0)]
+    assert busy[:2] == [("a1", limit), ("a2", 1)]
     assert "a1" in pool
     assert "nobody" not in pool

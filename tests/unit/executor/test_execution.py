@@ -182,7 +182,7 @@ async def test_a_target_that_fails_falls_back() -> None:
 
 async def test_failures_open_the_breaker_and_then_nothing_is_called() -> None:
     bench = Bench({name: [DOWN] for name in ("a1", "a2", "c1", "c2")})
-    for _ in range(5):
+    for _ in range(20):
         with pytest.raises(SpillwayError):
             await run(bench, plan())
     called = len(bench.asked)
@@ -239,7 +239,7 @@ async def test_a_caller_who_leaves_cancels_the_calls_and_returns_the_permits() -
         await task
     assert (bench.provider.in_flight, bench.provider.cancelled) == (0, 2)
     states = list(bench.pool.states(0.0))
-    assert all(state.in_flight == 0 and state.breaker.window_calls == 0 for state in states)
+    assert all(state.breaker.in_flight == 0 and state.breaker.window_calls == 0 for state in states)
 
 
 async def test_missing_usage_is_estimated_and_marked() -> None:
@@ -326,7 +326,7 @@ async def test_a_stream_left_early_returns_its_permit() -> None:
     events = bench.executor.stream(chat(), Plan((PlannedTier("complex", ("c1",)),)), None, 60.0)
     await anext(events)
     await events.aclose()
-    assert all(state.in_flight == 0 for state in bench.pool.states(0.0))
+    assert all(state.breaker.in_flight == 0 for state in bench.pool.states(0.0))
 
 
 async def test_costs_add_up() -> None:
