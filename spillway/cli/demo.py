@@ -42,7 +42,7 @@ PROMPTS = (
     DemoPrompt("What is the capital of France?", "an exact repeat"),
     DemoPrompt("What's the capital of France?", "a paraphrase"),
     DemoPrompt("A shirt costs 40 dollars and is reduced by 25 %. What does it cost now?"),
-    DemoPrompt("How many different arrangements are there of the letters of LEVEL?", "to be 90 % sure", SURE),
+    DemoPrompt("How many different arrangements are there of the letters of LEVEL?", "the small model doubts"),
     DemoPrompt(
         "How many positive integers n up to 1000 are divisible by neither 2, 3 nor 5?", "hard, to be 90 % sure", SURE
     ),
