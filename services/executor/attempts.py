@@ -108,6 +108,7 @@ class AttemptInProgress:
             span.set_attribute("error.type", self.error_reason)
         if self.failure is not None:
             span.set_status(StatusCode.ERROR, self.error_reason)
+            span.set_attribute("spillway.attempt.detail", self.failure.detail)
         span.end(self.ended_at_ns)
 
 
