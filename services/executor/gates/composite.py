@@ -124,7 +124,7 @@ def judge_answer(answer: Answer, gates: tuple[GateSpec, ...], evidence: Evidence
     """The verdicts on an answer. Raises InvalidSchemaError for a schema that is none."""
     asked = asks_for_confidence(gates, evidence.chat)
     answer, said = _without_confidence(answer) if asked else (answer, None)
-    hard = [hard_failure.check(answer)]
+    hard = [hard_failure.check(answer, evidence.chat, evidence.task_type)]
     if hard[0].verdict is Verdict.PASS and schema.applies(evidence.chat):
         hard.append(schemas.check(answer.message, evidence.chat))
     clean = _clean(answer, evidence.chat, well_formed=hard[-1].verdict is Verdict.PASS)
@@ -212,8 +212,10 @@ def _opinions(gates: tuple[GateSpec, ...], evidence: Evidence) -> list[Message |
         given = opinion.answer
         if given is not None and asked:
             given = _without_confidence(given)[0]
-        stands = given is not None and hard_failure.check(given).verdict is Verdict.PASS
-        found.append(given.message if given is not None and stands else None)
+        if given is not None and hard_failure.check(given, evidence.chat, evidence.task_type).verdict is Verdict.PASS:
+            found.append(given.message)
+        else:
+            found.append(None)
     return found
 
 

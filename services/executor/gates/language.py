@@ -21,7 +21,7 @@ __all__ = ["TEXT_CHARS_MAX", "WORDS", "detect", "is_written_in", "without_code"]
 TEXT_CHARS_MAX: Final = 20_000
 _HITS_MIN: Final = 3
 _DENSITY_MIN: Final = 0.12  # of the words; below it the language is another one, or the text a list of names
-_LEAD_MIN: Final = 1.4  # times the hits of the runner-up
+_LEAD_MIN: Final = 1.6  # times the hits of the runner-up
 _SCRIPT_SHARE_MIN: Final = 0.6
 _LETTERS_MIN: Final = 4
 
@@ -85,6 +85,7 @@ _SCRIPT_OF: Final = {
     "zh": "CJK",
 }
 _BY_SCRIPT: Final = {"GREEK": "el", "HEBREW": "he", "THAI": "th", "HANGUL": "ko", "KANA": "ja", "CJK": "zh"}
+_KANA_EXPECTED_CHARS: Final = 24  # Japanese of fewer characters may do with ideographs alone
 _KANA_SHARE_MIN: Final = 0.1  # Japanese writes its endings in kana; Chinese has none
 
 
@@ -104,8 +105,9 @@ def is_written_in(text: str, language: str) -> bool | None:
         return True
     script, wanted = _script(prose), _SCRIPT_OF.get(language)
     if script is not None and wanted is not None and script != wanted:
-        # A word of ideographs may be Japanese or Chinese.
-        return None if {script, wanted} == {"CJK", "KANA"} and len(prose) < TEXT_CHARS_MAX // 100 else False
+        if script == "CJK" and wanted == "KANA" and len(prose) < _KANA_EXPECTED_CHARS:
+            return None
+        return False
     found = detect(text)
     if found is not None:
         return found == language
