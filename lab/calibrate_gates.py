@@ -1,10 +1,10 @@
 """Fits the composite gate to answers with outcomes and reports how good it is on answers it was not fitted to.
 
-    python -m lab.calibrate_gates FILE... [--answer MODEL] [--opinions A,B] [--next MODEL] [--models A,B,...]
+    python -m lab.calibrate_gates FILE... [--answer MODEL] [--opinions A,B] [--models A,B,...]
         [--seed N] [--folds K] [--holdout FILE] [--out ARTIFACT] [--version NAME] [--report text|json] [--date DAY]
 
 FILEs are recorded runs or logs of gated answers (`lab.recorded`). Of recorded runs, --answer names the model whose
-answers are gated, --opinions the ones that were asked beside it and --next the tier above; without --answer every model
+answers are gated, and --opinions the ones that were asked beside it; without --answer every model
 takes its turn, with opinions drawn at random, so that the fit serves any pair of models.
 
 Every figure is of held-out answers: rows are cut into folds, near duplicates together, and each fold is judged by a fit
@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lab.answer_table import AnswerTable, build
+from lab.gate_draws import draw
 from lab.gate_fit import Rows, as_matrix, fit_calibration, predict
 from lab.metrics import Interval, auroc, binary_calibration_error, bootstrap_rows
 from lab.recorded import RecordError, folds, groups, is_recorded, read_lines, recorded, task_type_of
@@ -39,9 +40,6 @@ __all__ = ["Examples", "evaluate", "examples", "main"]
 Floats = npt.NDArray[np.float64]
 
 THRESHOLDS: Final = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
-OPINIONS_DRAWN_MAX: Final = 4
-DRAWS: Final = 2
-STRONGER: Final = 2  # the next tier is drawn from so many best models
 BOOTSTRAP_ROUNDS: Final = 500
 ROWS_LEAST: Final = 100
 
@@ -69,15 +67,16 @@ def _from_recorded(raw: Sequence[dict[str, Any]], options: argparse.Namespace) -
         raise RecordError(f"{missing[0]} has no answer in every row")
     table = build(values, asked)
     if options.answer:
-        rows = _of_one(table, options.answer, [m for m in options.opinions.split(",") if m], options.next)
+        rows = _of_one(table, options.answer, [m for m in options.opinions.split(",") if m])
         question = np.arange(len(values))
     else:
-        rows, question = _of_all(table, options.seed)
+        drawn = draw(table, options.seed)
+        rows, question = drawn.rows, drawn.question
     return Examples(rows, question, tuple(v.prompt for v in values), table.tasks)
 
 
-def _of_one(table: AnswerTable, answer: str, opinions: Sequence[str], above: str) -> Rows:
-    unknown = [m for m in (answer, *opinions, *([above] if above else [])) if m not in table.models]
+def _of_one(table: AnswerTable, answer: str, opinions: Sequence[str]) -> Rows:
+    unknown = [m for m in (answer, *opinions) if m not in table.models]
     if unknown:
         raise RecordError(f"{unknown[0]} has no answers in these files")
     return Rows(
@@ -85,34 +84,11 @@ def _of_one(table: AnswerTable, answer: str, opinions: Sequence[str], above: str
         table.correct[:, table.column(answer)],
         table.task_types,
         np.ones(len(table)),
-        table.correct[:, table.column(above)] if above else None,
     )
 
 
-def _of_all(table: AnswerTable, seed: int) -> tuple[Rows, npt.NDArray[np.int64]]:
-    """Every model in turn, with 0 to OPINIONS_DRAWN_MAX others, the stronger first; one of the best is its next tier."""
-    generator = np.random.default_rng(seed)
-    order = np.argsort(-table.correct.mean(axis=0), kind="stable").tolist()
-    signals, correct, above, question = [], [], [], []
-    for row in range(len(table)):
-        for model in range(len(table.models)):
-            for _ in range(DRAWS):
-                others = [m for m in order if m != model]
-                count = int(generator.integers(0, OPINIONS_DRAWN_MAX + 1))
-                chosen = set(generator.permutation(others)[:count].tolist())
-                signals.append(table.signals(row, model, [m for m in others if m in chosen]))
-                rest = [m for m in others if m not in chosen][:STRONGER]
-                above.append(bool(table.correct[row, rest[int(generator.integers(0, len(rest)))]]))
-                correct.append(bool(table.correct[row, model]))
-                question.append(row)
-    index = np.asarray(question)
-    types = [table.task_types[row] for row in question]
-    rows = Rows(as_matrix(signals), np.asarray(correct), types, np.full(len(index), 1.0 / DRAWS), np.asarray(above))
-    return rows, index
-
-
 def _from_log(raw: Sequence[dict[str, Any]]) -> Examples:
-    observed, correct, above = [], [], []
+    observed, correct = [], []
     try:
         for row in raw:
             observed.append(
@@ -127,17 +103,14 @@ def _from_log(raw: Sequence[dict[str, Any]]) -> Examples:
                 )
             )
             correct.append(bool(row["correct"]))
-            above.append(row.get("next_correct"))
     except (KeyError, TypeError) as error:
         raise RecordError(f"row {len(observed) + 1}: {error!r}") from error
     types = [o.task_type for o in observed]
-    known = all(value is not None for value in above)
     rows = Rows(
         as_matrix([observe(o) for o in observed]),
         np.asarray(correct, dtype=np.bool_),
         types,
         np.ones(len(observed)),
-        np.asarray(above, dtype=np.bool_) if known else None,
     )
     strata = tuple("other" if t is None else t.value for t in types)
     return Examples(rows, np.arange(len(observed)), tuple(o.question for o in observed), strata)
@@ -150,7 +123,7 @@ def crossfit(found: Examples, fold: npt.NDArray[np.int64], *, count: int) -> Flo
     for index in range(count):
         fit = fit_calibration({DEFAULT_HEAD: found.rows.take(of_row != index)}, version="fold")
         held = of_row == index
-        p[held] = predict(fit.heads[DEFAULT_HEAD].here, fit.scaling, found.rows.take(held))
+        p[held] = predict(fit.heads[DEFAULT_HEAD], fit.scaling, found.rows.take(held))
     return p
 
 
@@ -292,7 +265,6 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE")
     parser.add_argument("--answer", default="", metavar="MODEL", help="whose recorded answers are gated")
     parser.add_argument("--opinions", default="", metavar="MODELS", help="asked beside it, the strongest first")
-    parser.add_argument("--next", default="", metavar="MODEL", help="the next tier")
     parser.add_argument("--models", default="", metavar="MODELS", help="only these of the recorded models")
     parser.add_argument("--seed", type=int, default=20_261)
     parser.add_argument("--folds", type=int, default=5)

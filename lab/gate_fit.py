@@ -50,16 +50,12 @@ PRODUCTS = (
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Answers to learn from: signals [n, S] with nan for missing, outcomes, task types, weights.
-
-    `next_correct` says of each whether the answer would have been right had the next tier been asked; None: unknown.
-    """
+    """Answers to learn from: signals [n, S] with nan for missing, outcomes, task types, weights."""
 
     signals: Floats
     correct: npt.NDArray[np.bool_]
     task_types: Sequence[TaskType | None]
     weights: Floats
-    next_correct: npt.NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.correct)
@@ -72,7 +68,6 @@ class Rows:
             self.correct[index],
             [self.task_types[i] for i in index.tolist()],
             self.weights[index],
-            None if self.next_correct is None else self.next_correct[index],
         )
 
 
@@ -134,29 +129,18 @@ def _as_model(vector: Floats) -> Logistic:
     return Logistic(row[-1], tuple(row[:size]), tuple(row[size : 2 * size]), tuple(row[2 * size : -1]))
 
 
-def _by_task(
-    rows: Rows, design: Floats, outcomes: npt.NDArray[np.bool_], prior: Floats, ridge: float
-) -> dict[TaskType | None, Logistic]:
-    target = outcomes.astype(np.float64)
+def fit_head(rows: Rows, scaling: Scaling, *, ridge: float = RIDGE) -> Head:
+    """The models of one place in the ladder: one for all task types, and one for each that has enough rows."""
+    design = _design(rows.signals, scaling)
+    target = rows.correct.astype(np.float64)
+    prior = _as_vector(BASELINE.heads[DEFAULT_HEAD].models[None], len(scaling.products))
     shared = _newton(design, target, rows.weights, prior, ridge)
     models: dict[TaskType | None, Logistic] = {None: _as_model(shared)}
     for task in sorted({t for t in rows.task_types if t is not None}):
         mine = np.asarray([t is task for t in rows.task_types])
-        if mine.sum() >= TASK_ROWS_MIN and 0 < outcomes[mine].mean() < 1 and not mine.all():
+        if mine.sum() >= TASK_ROWS_MIN and 0 < target[mine].mean() < 1 and not mine.all():
             models[task] = _as_model(_newton(design[mine], target[mine], rows.weights[mine], shared, ridge))
-    return models
-
-
-def fit_head(rows: Rows, scaling: Scaling, *, ridge: float = RIDGE) -> Head:
-    """The models of one place in the ladder."""
-    design = _design(rows.signals, scaling)
-    baseline = BASELINE.heads[DEFAULT_HEAD].here[None]
-    prior = _as_vector(baseline, len(scaling.products))
-    here = _by_task(rows, design, rows.correct, prior, ridge)
-    if rows.next_correct is None:
-        return Head(here)
-    # Of the next tier nothing is known before: no weights, and the bias is free.
-    return Head(here, _by_task(rows, design, rows.next_correct, np.zeros_like(prior), ridge))
+    return Head(models)
 
 
 def fit_calibration(parts: Mapping[str, Rows], *, version: str, ridge: float = RIDGE) -> Calibration:
@@ -166,12 +150,12 @@ def fit_calibration(parts: Mapping[str, Rows], *, version: str, ridge: float = R
     return Calibration(version, scaling, {name: fit_head(rows, scaling, ridge=ridge) for name, rows in parts.items()})
 
 
-def predict(models: Mapping[TaskType | None, Logistic], scaling: Scaling, rows: Rows) -> Floats:
-    """The models' probabilities for many rows at once; the same numbers as `Calibration.assess` gives one by one."""
+def predict(head: Head, scaling: Scaling, rows: Rows) -> Floats:
+    """The head's probabilities for many rows at once; the same numbers as `Calibration.assess` gives one by one."""
     design = _design(rows.signals, scaling)
     result = np.zeros(len(rows))
     for task in set(rows.task_types):
         mine = np.asarray([t is task for t in rows.task_types])
-        model = models.get(task) or models[None]
+        model = head.models.get(task) or head.models[None]
         result[mine] = _sigmoid(design[mine] @ _as_vector(model, len(scaling.products)))
     return result

@@ -2,7 +2,7 @@
 a line, gzipped or not.
 
 Recorded: {"prompt", "task" | "task_type", "answers": {MODEL: {"text", "correct"}}}. Logged: {"question", "answer",
-"correct", "opinions": [...], "task_type", "self_confidence", "logprob_mean", "logprob_min", "next_correct"}, of which
+"correct", "opinions": [...], "task_type", "self_confidence", "logprob_mean", "logprob_min"}, of which
 the first three are needed.
 """
 

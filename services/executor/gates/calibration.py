@@ -7,12 +7,11 @@ shipped, `BASELINE` holds priors for when there is no file.
 
 The model, per head and task type, with z_i = (x_i - mean_i) / scale_i cut to +-Z_MAX:
     logit p = bias + sum w_i z_i (i present) + sum m_i (i missing) + sum c_ab z_a z_b (a and b present)
-A head is a place in the ladder ("default" fits any). It may hold a second model of the same form: the probability that
-the answer would be right if the next tier were asked.
+A head is a place in the ladder; "default" fits any.
 
-The decision. Taking the answer is expected to cost wrong (1 - p); asking on costs next_cost + wrong (1 - p_next). So
-take it when p >= p_next - next_cost / wrong. With p_next = 1 (no model of it) this is Chow's rule for rejection
-(C. K. Chow, "On optimum recognition error and reject tradeoff", 1970): p >= 1 - next_cost / wrong.
+The decision. Taking an answer is expected to cost wrong (1 - p), asking on costs escalate, so it is taken when
+p >= 1 - escalate / wrong: Chow's rule for rejection (C. K. Chow, "On optimum recognition error and reject tradeoff",
+1970), with the tier above taken to be right. docs/gates.md says why that is assumed rather than predicted.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -71,10 +70,9 @@ class Contribution:
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """`p`: P(acceptable); `p_next`: the same if the next tier were asked, when that is modelled."""
+    """`p` is P(acceptable), 0 to 1; `contributions` the signals that moved it most, the strongest first."""
 
     p: float
-    p_next: float | None
     contributions: tuple[Contribution, ...]
 
     @property
@@ -127,8 +125,7 @@ class Logistic:
 class Head:
     """The models of one place in the ladder, by task type; the one of `None` serves all types without their own."""
 
-    here: Mapping[TaskType | None, Logistic]
-    next_tier: Mapping[TaskType | None, Logistic] = field(default_factory=dict)
+    models: Mapping[TaskType | None, Logistic]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,21 +144,18 @@ class Calibration:
         return assessment.p, assessment.contributions
 
     def assess(self, signals: Signals, task_type: TaskType | None, head: str = DEFAULT_HEAD) -> Assessment:
-        """As `p_acceptable`, with the probability at the next tier. A head that is not there means the default one."""
-        models = self.heads.get(head) or self.heads[DEFAULT_HEAD]
-        z = self.scaling.standardised(signals)
-        here = models.here.get(task_type) or models.here[None]
-        terms = here.terms(z, self.scaling)
-        above = models.next_tier.get(task_type) or models.next_tier.get(None)
+        """As `p_acceptable`, with a reason in words. A head that is not there means the default one."""
+        models = (self.heads.get(head) or self.heads[DEFAULT_HEAD]).models
+        model = models.get(task_type) or models[None]
+        terms = model.terms(self.scaling.standardised(signals), self.scaling)
         strongest = sorted(zip(NAMES, terms, strict=True), key=lambda pair: -abs(pair[1]))[:_REASONS_MAX]
         return Assessment(
-            p=_sigmoid(here.bias + sum(terms)),
-            p_next=None if above is None else _sigmoid(above.bias + sum(above.terms(z, self.scaling))),
+            p=_sigmoid(model.bias + sum(terms)),
             contributions=tuple(Contribution(n, round(t, 3)) for n, t in strongest if abs(t) >= _REASON_LEAST),
         )
 
 
-def threshold_for_cost(cost_escalate: float, cost_wrong: float, p_next: float | None = None) -> float:
+def threshold_for_cost(cost_escalate: float, cost_wrong: float) -> float:
     """The least P(acceptable) at which taking the answer is not dearer than asking on, 0 to 1.
 
     Both costs in one unit of money, not negative; `cost_wrong` 0 means that nothing is worth asking on for.
@@ -170,7 +164,7 @@ def threshold_for_cost(cost_escalate: float, cost_wrong: float, p_next: float | 
         raise ValueError("costs are not negative")
     if cost_wrong == 0:
         return 0.0
-    return max(0.0, min(1.0, (1.0 if p_next is None else p_next) - cost_escalate / cost_wrong))
+    return max(0.0, 1.0 - cost_escalate / cost_wrong)
 
 
 def load(path: Path | None = None) -> Calibration:
@@ -208,9 +202,6 @@ def serialise(calibration: Calibration, card: Mapping[str, object]) -> bytes:
     def logistic(model: Logistic) -> dict[str, object]:
         return {"bias": model.bias, "values": model.values, "missing": model.missing, "products": model.products}
 
-    def by_task(models: Mapping[TaskType | None, Logistic]) -> dict[str, object]:
-        return {"any" if task is None else task.value: logistic(model) for task, model in models.items()}
-
     document = {
         "format": FORMAT,
         "version": calibration.version,
@@ -220,7 +211,7 @@ def serialise(calibration: Calibration, card: Mapping[str, object]) -> bytes:
         "scale": calibration.scaling.scale,
         "products": calibration.scaling.products,
         "heads": {
-            name: {"here": by_task(head.here), "next_tier": by_task(head.next_tier)}
+            name: {"any" if task is None else task.value: logistic(model) for task, model in head.models.items()}
             for name, head in calibration.heads.items()
         },
     }
@@ -234,11 +225,8 @@ def _calibration(document: Mapping[str, Any]) -> Calibration:
     scaling = Scaling(_row(document["mean"], len(NAMES)), _row(document["scale"], len(NAMES)), products)
     if min(scaling.scale) <= 0:
         raise ValueError("a scale is not positive")
-    heads = {
-        str(name): Head(_by_task(head["here"], scaling), _by_task(head["next_tier"], scaling))
-        for name, head in document["heads"].items()
-    }
-    if len(heads) > _HEADS_MAX or DEFAULT_HEAD not in heads or any(None not in head.here for head in heads.values()):
+    heads = {str(name): Head(_by_task(models, scaling)) for name, models in document["heads"].items()}
+    if len(heads) > _HEADS_MAX or DEFAULT_HEAD not in heads or any(None not in head.models for head in heads.values()):
         raise ValueError("no default head, a head without a model for any task type, or too many heads")
     return Calibration(str(document["version"]), scaling, heads)
 

@@ -6,7 +6,6 @@ import json
 import math
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,9 +42,7 @@ def sigmoid(x: float) -> float:
 SCALING = Scaling(row(agrees_first=0.5), tuple(0.5 for _ in NAMES), (("agrees_first", "hedges"),))
 SHARED = Logistic(0.25, row(agrees_first=1.0, hedges=-0.5), row(agrees_first=-0.3), (0.125,))
 MATH = Logistic(2.0, row(), row(), (0.0,))
-HAND_MADE = Calibration(
-    "hand-made", SCALING, {DEFAULT_HEAD: Head({None: SHARED, TaskType.MATH: MATH}, {None: replace(MATH, bias=3.0)})}
-)
+HAND_MADE = Calibration("hand-made", SCALING, {DEFAULT_HEAD: Head({None: SHARED, TaskType.MATH: MATH})})
 
 
 def test_the_log_odds_are_the_bias_and_what_each_present_signal_adds() -> None:
@@ -70,11 +67,6 @@ def test_an_unknown_head_means_the_default_one() -> None:
     assert HAND_MADE.assess(Signals(), None, "no such") == HAND_MADE.assess(Signals(), None)
 
 
-def test_the_next_tier_has_its_own_probability() -> None:
-    assert HAND_MADE.assess(Signals(), None).p_next == pytest.approx(sigmoid(3.0))
-    assert BASELINE.assess(Signals(), None).p_next is None
-
-
 def test_a_far_value_counts_no_more_than_four_deviations() -> None:
     far = HAND_MADE.p_acceptable(Signals(hedges=2.0), None)[0]
     farther = HAND_MADE.p_acceptable(Signals(hedges=1e9), None)[0]
@@ -89,8 +81,6 @@ def test_a_reason_names_signals_and_quotes_nothing() -> None:
 def test_the_threshold_makes_both_choices_equally_dear() -> None:
     # Escalating costs 2 and a wrong answer 10: below 0.8 escalating is cheaper in expectation.
     assert threshold_for_cost(2, 10) == pytest.approx(0.8)
-    # The next tier is right in 0.7 of such cases only: an answer is worth keeping from 0.5.
-    assert threshold_for_cost(2, 10, 0.7) == pytest.approx(0.5)
     assert threshold_for_cost(0, 10) == 1.0
     assert threshold_for_cost(20, 10) == 0.0
     assert threshold_for_cost(1, 0) == 0.0
@@ -98,14 +88,11 @@ def test_the_threshold_makes_both_choices_equally_dear() -> None:
         threshold_for_cost(-1, 10)
 
 
-@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 100), st.floats(0.01, 100))
-def test_the_threshold_minimises_the_expected_cost(p: float, p_next: float, escalate: float, wrong: float) -> None:
-    take, ask = wrong * (1 - p), escalate + wrong * (1 - p_next)
-    threshold = threshold_for_cost(escalate, wrong, p_next)
-    chosen, other = (take, ask) if p >= threshold else (ask, take)
-    assert chosen <= other + 1e-9 * (1 + wrong + escalate) + (
-        wrong if threshold in (0.0, 1.0) and p == threshold else 0
-    )
+@given(st.floats(0, 1), st.floats(0, 100), st.floats(0.01, 100))
+def test_the_threshold_minimises_the_expected_cost(p: float, escalate: float, wrong: float) -> None:
+    take = wrong * (1 - p)
+    chosen, other = (take, escalate) if p >= threshold_for_cost(escalate, wrong) else (escalate, take)
+    assert chosen <= other + 1e-9 * (1 + wrong + escalate)
 
 
 def test_an_artifact_says_again_what_was_written() -> None:
@@ -113,7 +100,7 @@ def test_an_artifact_says_again_what_was_written() -> None:
 
 
 def test_the_shipped_artifact_knows_where_it_comes_from_and_how_good_it_is() -> None:
-    assert load().heads[DEFAULT_HEAD].here[None].values
+    assert load().heads[DEFAULT_HEAD].models[None].values
     path = Path(sys.modules[load.__module__].__file__ or "").parent.parent / "data" / "gate-builtin-1.json"
     card = json.loads(path.read_text())["card"]
     assert {"date", "data", "seed", "split", "fitted_to", "figures"} <= card.keys()
@@ -173,9 +160,9 @@ def damaged(**changes: object) -> bytes:
         damaged(products=[["agrees_first", "no such"]]),
         damaged(products=[["agrees_first", "hedges"]] * 500),
         damaged(heads={}),
-        damaged(heads={"other": {"here": {}, "next_tier": {}}}),
-        damaged(heads={"default": {"here": {}, "next_tier": {}}}),
-        damaged(heads={"default": {"here": {"no such task": {}}, "next_tier": {}}}),
+        damaged(heads={"other": {}}),
+        damaged(heads={"default": {}}),
+        damaged(heads={"default": {"no such task": {}}}),
         damaged(heads=7),
     ],
 )
