@@ -185,9 +185,9 @@ class BreakerMachine(RuleBasedStateMachine):
         window = self._window()
         failures, slow_calls = sum(call[1] for call in window), sum(call[2] for call in window)
         enough = len(window) >= SETTINGS.calls_min
-        if enough and failed and failures / len(window) >= SETTINGS.failure_ratio:
-            self._open(max(asked_s, self._interval_s()))
-        elif enough and slow and slow_calls / len(window) >= SETTINGS.slow_ratio:
+        too_many_failed = enough and failed and failures / len(window) >= SETTINGS.failure_ratio
+        too_many_slow = enough and slow and slow_calls / len(window) >= SETTINGS.slow_ratio
+        if too_many_failed or too_many_slow:
             self._open(max(asked_s, self._interval_s()))
         elif asked_s > 0:
             self._open(asked_s)
