@@ -235,9 +235,9 @@ class _Run:
 
     def _next_nanousd(self, call: Call) -> int | None:
         """What asking the next rung is estimated to cost; None when none may follow."""
-        if call.is_last:
-            return None
         place = next(index for index, tier in enumerate(self._plan.tiers) if tier is call.tier)
+        if call.is_last or place + 1 == len(self._plan.tiers):
+            return None
         return self._tab.estimate_nanousd(self._plan.tiers[place + 1].targets[0])
 
     def _flow(self, call: Call) -> Flow | None:

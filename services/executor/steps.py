@@ -41,7 +41,7 @@ class FailReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Ask `target`, and `second_target` at the same time when it is set (a second opinion; may be the same target).
+    """Ask `target`; what its gates ask others is their own affair.
 
     `number` names the call in everything that is said of it later; a cascade counts from 0.
     """
@@ -49,7 +49,6 @@ class Call:
     tier: PlannedTier
     target: str
     timeout_s: float
-    second_target: str = ""
     notes: tuple[str, ...] = ()
     is_last: bool = False
     """Whether its answer may be returned whatever the gates say of it (unless it is empty)."""
