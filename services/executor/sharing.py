@@ -153,7 +153,8 @@ class BreakerSharing:
                 continue
             self._is_gone = False
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), POLL_S)
+                async with asyncio.timeout(POLL_S):
+                    await self._news.wait()
 
     async def _send(self) -> None:
         self._news.clear()

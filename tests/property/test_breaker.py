@@ -205,7 +205,7 @@ class BreakerMachine(RuleBasedStateMachine):
         return [call for call in of_epoch[-SETTINGS.window_calls_max :] if self.now_s - SETTINGS.window_s < call[0]]
 
     def _interval_s(self) -> float:
-        return min(SETTINGS.open_s * 2**self.level, SETTINGS.open_s_max) * (1 + 0.2 * JITTER)
+        return min(SETTINGS.open_s * 2.0**self.level, SETTINGS.open_s_max) * (1 + 0.2 * JITTER)
 
     def _set_level(self, level: int) -> None:
         self.level, self.level_since_s = min(level, 16), self.now_s

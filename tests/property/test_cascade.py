@@ -1,269 +1,208 @@
-"""The cascade on any plan and any luck, and its single rules."""
+"""The cascade on any plan, with any strategy and any luck."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.executor.cascade import Action, Call, Cascade, CascadeError, Fail, FailReason, Judged, Return, Skip
+from services.executor.cascade import ESCALATIONS_MAX, Cascade
+from services.executor.hedging import Hedging
 from services.executor.outcome import FailureKind, ProviderFailure
-from spillway.routing import AgreementSpec, Plan, PlannedTier, Strategy
+from services.executor.steps import Call, Cancel, CascadeError, Fail, FailReason, Judged, Return, Skip, Wait
+from spillway.routing import Plan, PlannedTier, Strategy
 
 DOWN = ProviderFailure(FailureKind.ERROR, "PROVIDER_5XX")
 REJECTED = ProviderFailure(FailureKind.REJECTED, "PROVIDER_REJECTED")
-LADDER = (PlannedTier("simple", ("a1", "a2")), PlannedTier("medium", ("b1",)), PlannedTier("complex", ("c1", "c2")))
-COSTS = {"a1": 10, "a2": 10, "b1": 50, "c1": 200, "c2": 200}
+ESTIMATE = 100
+ANSWERS = ("accept", "soft", "hard", "empty", "second")
+COMMITTED = ("commit-accept", "commit-soft", "commit-break")
 
-
-def cascade(tiers: tuple[PlannedTier, ...] = LADDER, **fields: object) -> Cascade:
-    return Cascade(Plan(tiers, **fields), COSTS)  # type: ignore[arg-type]
-
-
-def called(action: Action) -> Call:
-    assert isinstance(action, Call)
-    return action
-
-
-def rejected(number: int, *, hard: bool = False, empty: bool = False) -> Judged:
-    return Judged(number, accepted=False, is_hard_failure=hard, is_empty=empty, notes=("wrong",))
-
-
-tiers_strategy = st.lists(
-    st.tuples(st.integers(1, 3), st.booleans(), st.floats(0.5, 60.0)), min_size=1, max_size=4
-).map(
+tiers_strategy = st.lists(st.tuples(st.integers(1, 3), st.floats(0.5, 60.0)), min_size=1, max_size=5).map(
     lambda shapes: tuple(
-        PlannedTier(
-            f"t{rung}", tuple(f"t{rung}-{n}" for n in range(count)), (AgreementSpec(),) if agree else (), timeout_s
-        )
-        for rung, (count, agree, timeout_s) in enumerate(shapes)
+        PlannedTier(f"t{rung}", tuple(f"t{rung}-{n}" for n in range(count)), attempt_timeout_s=timeout_s)
+        for rung, (count, timeout_s) in enumerate(shapes)
     )
 )
-events = st.lists(
-    st.tuples(
-        st.sampled_from(["accept", "soft", "hard", "empty", "down", "skip", "reject", "second"]),
-        st.floats(0.0, 20.0),
-        st.integers(0, 120),
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What becomes of one call: `took` is a share of the time it has."""
+
+    what: str
+    took: float
+    cost: int
+
+
+fates = st.lists(
+    st.builds(
+        Fate,
+        st.sampled_from([*ANSWERS, *COMMITTED, "down", "down", "skip", "reject"]),
+        st.floats(0.0, 1.0),
+        st.integers(0, ESTIMATE),
     ),
-    min_size=24,
-    max_size=24,
+    min_size=16,
+    max_size=16,
 )
+
+
+class Driver:
+    """Carries out what a cascade asks for, with luck that is given, and watches the rules."""
+
+    def __init__(self, subject: Cascade, plan: Plan, deadline_s: float, luck: list[Fate]) -> None:
+        self.subject = subject
+        self.plan = plan
+        self.deadline_s = deadline_s
+        self.luck = iter(luck)
+        self.now_s = 0.0
+        self.spent = 0
+        self.under_way: dict[int, tuple[Call, Fate, float]] = {}
+        self.started: list[Call] = []
+        self.ended: list[int] = []
+        self.judged: dict[int, str] = {}
+        self.rejected_tiers: set[str] = set()
+        self.committed: int | None = None
+
+    def run(self) -> Return | Fail:
+        while True:
+            action = self.subject.next(self.deadline_s - self.now_s)
+            if isinstance(action, Return | Fail):
+                assert not self.under_way, "nothing is left under way"
+                assert sorted(self.ended) == list(range(len(self.started))), "each call is ended exactly once"
+                return action
+            if isinstance(action, Call):
+                self.start(action)
+            elif isinstance(action, Cancel):
+                _, fate, _ = self.under_way[action.number]
+                self.end(action.number, fate.cost)
+                self.subject.cancelled(action.number, fate.cost)
+            elif isinstance(action, Wait):
+                self.wait(action.for_s)
+            else:
+                assert isinstance(action, Skip)
+                assert self.committed is None
+
+    def start(self, call: Call) -> None:
+        assert self.committed is None, "nothing is called once a stream has begun"
+        assert call.target not in [other.target for other in self.started], "no target twice"
+        assert call.tier.name not in self.rejected_tiers, "no tier twice because of quality"
+        assert call.number == len(self.started)
+        remaining_s = self.deadline_s - self.now_s
+        assert 0 < call.timeout_s <= min(call.tier.attempt_timeout_s, remaining_s) + 1e-9
+        assert call.timeout_s <= call.flow_timeout_s <= remaining_s + 1e-9
+        ceiling = self.plan.cost_nanousd_max
+        assert ceiling is None or self.spent + ESTIMATE * (len(self.under_way) + 1) <= ceiling
+        fate = next(self.luck)
+        self.started.append(call)
+        self.under_way[call.number] = (call, fate, self.now_s + fate.took * call.timeout_s)
+        if fate.what == "skip":
+            self.end(call.number, 0)
+            self.subject.skipped(call.number, 1.0)
+
+    def wait(self, for_s: float | None) -> None:
+        assert self.under_way, "there is something to wait for"
+        number, (call, fate, ends_at_s) = min(self.under_way.items(), key=lambda item: item[1][2])
+        if for_s is not None and self.now_s + for_s < ends_at_s:
+            assert for_s > 0
+            self.now_s += for_s
+            return
+        self.now_s = max(self.now_s, ends_at_s)
+        if fate.what in COMMITTED and self.committed is None:
+            self.committed = number
+            self.subject.committed(number)
+            return
+        what = fate.what.removeprefix("commit-") if self.committed == number or fate.what in COMMITTED else fate.what
+        self.end(number, fate.cost)
+        if what in {"down", "break"}:
+            self.subject.unavailable(number, DOWN, fate.cost)
+        elif what == "reject":
+            self.subject.unavailable(number, REJECTED, fate.cost)
+        else:
+            self.judged[number] = what
+            if what != "accept":
+                self.rejected_tiers.add(call.tier.name)
+            judged = Judged(number, what == "accept", what in {"hard", "empty"}, what == "empty", ("wrong",))
+            self.subject.answered(number, judged, fate.cost, by_second=what == "second")
+
+    def end(self, number: int, cost: int) -> None:
+        del self.under_way[number]
+        self.ended.append(number)
+        self.spent += cost
 
 
 @given(
     tiers_strategy,
-    st.sampled_from([Strategy.CHEAP_FIRST, Strategy.DIRECT]),
+    st.sampled_from(list(Strategy)),
     st.integers(0, 2),
-    st.none() | st.integers(0, 600),
+    st.none() | st.integers(0, 900),
     st.floats(0.0, 120.0),
-    events,
+    fates,
+    st.floats(0.0, 5.0),
+    st.booleans(),
+    st.dictionaries(st.sampled_from([f"t{rung}-{n}" for rung in range(5) for n in range(3)]), st.floats(0.0, 30.0)),
 )
+@settings(max_examples=400, deadline=None)
 def test_every_run_ends_and_keeps_the_rules(
     tiers: tuple[PlannedTier, ...],
     strategy: Strategy,
     escalations_max: int,
     ceiling: int | None,
     deadline_s: float,
-    luck: list[tuple[str, float, int]],
+    luck: list[Fate],
+    delay_s: float,
+    may_hedge: bool,
+    typical_s: dict[str, float],
 ) -> None:
-    estimates = {name: 100 for tier in tiers for name in tier.targets}
+    names = [name for tier in tiers for name in tier.targets]
     plan = Plan(tiers, strategy, escalations_max, ceiling)
-    subject = Cascade(plan, estimates)
-    remaining_s, spent, number = deadline_s, 0, 0
-    order: list[str] = []
-    tried: list[str] = []
-    judged: dict[int, str] = {}
-    quality_rejections: list[str] = []
-    fate = iter(luck)
+    hedging = Hedging(dict.fromkeys(names, delay_s), lambda: may_hedge)
+    subject = Cascade(plan, dict.fromkeys(names, ESTIMATE), typical_s, hedging)
+    driver = Driver(subject, plan, deadline_s, luck)
+    end = driver.run()
+    order = [call.tier.name for call in driver.started]
+    assert driver.now_s <= deadline_s + 1e-6, "never past the deadline"
+    assert ceiling is None or driver.spent <= ceiling, "never past the cost ceiling"
+    assert subject.escalations <= (ESCALATIONS_MAX if strategy is Strategy.WATERFALL else escalations_max)
+    hedges = [call for call in driver.started if call.is_hedge]
+    assert len(hedges) <= (strategy is Strategy.HEDGED and may_hedge)
+    if strategy is not Strategy.RACE:
+        assert order == sorted(order), "only upwards"
+    else:
+        assert subject.escalations == 0
+    if strategy is Strategy.DIRECT:
+        assert set(order) <= {tiers[0].name}
+    if driver.committed is not None:
+        broke = driver.committed not in driver.judged
+        assert end == (
+            Fail(FailReason.STREAM_INTERRUPTED)
+            if broke
+            else Return(driver.committed, driver.judged[driver.committed] == "accept")
+        ), "what has begun is the answer or the end"
+    elif "accept" in driver.judged.values():
+        assert end == Return(next(n for n, what in driver.judged.items() if what == "accept"), accepted=True)
+    elif isinstance(end, Return):
+        assert not end.accepted
+        assert driver.judged[end.attempt] != "empty"
+    with pytest.raises(CascadeError):
+        subject.next(1.0)
+
+
+@given(tiers_strategy, st.floats(0.1, 120.0), st.lists(st.floats(0.0, 30.0), min_size=15, max_size=15))
+def test_the_last_rung_always_has_its_share(
+    tiers: tuple[PlannedTier, ...], deadline_s: float, latencies_s: list[float]
+) -> None:
+    names = [name for tier in tiers for name in tier.targets]
+    subject = Cascade(Plan(tiers), dict.fromkeys(names, 1), dict(zip(names, latencies_s, strict=False)))
+    remaining_s = deadline_s
+    timed_out = ProviderFailure(FailureKind.TIMEOUT, "PROVIDER_TIMEOUT")
     while True:
         action = subject.next(remaining_s)
-        if isinstance(action, Skip):
-            continue
-        if not isinstance(action, Call):
+        assert isinstance(action, Call), "the last rung is reached, whatever times out below it"
+        if action.tier is tiers[-1]:
             break
-        assert action.tier.name not in quality_rejections, "no tier twice because of quality"
-        assert action.target not in tried, "no target twice"
-        assert 0 < action.timeout_s <= min(action.tier.attempt_timeout_s, remaining_s) + 1e-9
-        last = tiers[0] if strategy is Strategy.DIRECT else tiers[-1]
-        if action.tier is not last:
-            assert action.timeout_s <= max(remaining_s / 2, 0.02) + 1e-9 or action.tier.name in order
-        step = estimates[action.target]
-        assert ceiling is None or spent + step <= ceiling
-        tried.append(action.target)
-        order.append(action.tier.name)
-        what, took_s, cost = next(fate)
-        remaining_s -= min(took_s, action.timeout_s)
-        spent += cost
-        if what == "down":
-            subject.unavailable(DOWN, cost)
-        elif what == "skip":
-            subject.skipped(1.0)
-        elif what == "reject":
-            subject.unavailable(REJECTED, cost)
-        else:
-            judged[number] = what
-            if what in {"soft", "hard", "empty", "second"}:
-                quality_rejections.append(action.tier.name)
-            subject.answered(
-                Judged(number, what == "accept", what in {"hard", "empty"}, what == "empty"),
-                cost,
-                by_second=what == "second",
-            )
-        number += 1
-    names = [tier.name for tier in tiers]
-    assert [names.index(name) for name in order] == sorted(names.index(name) for name in order), "only upwards"
-    assert subject.escalations <= escalations_max
-    assert strategy is not Strategy.DIRECT or set(order) <= {names[0]}
-    if isinstance(action, Return):
-        assert action.accepted == (judged[action.attempt] == "accept")
-        assert judged[action.attempt] != "empty"
-    if "accept" in judged.values():
-        assert action == Return(next(n for n, what in judged.items() if what == "accept"), accepted=True)
-    assert isinstance(action, Return | Fail)
-    with pytest.raises(CascadeError):
-        subject.next(remaining_s)
-
-
-def test_an_accepted_answer_is_returned_at_once() -> None:
-    subject = cascade()
-    assert called(subject.next(60)).target == "a1"
-    subject.answered(Judged(0, accepted=True), 5)
-    assert subject.next(55) == Return(0, accepted=True)
-    assert (subject.escalations, subject.fallbacks) == (0, 0)
-
-
-def test_a_rejected_answer_escalates_with_a_note() -> None:
-    subject = cascade()
-    called(subject.next(60))
-    subject.answered(rejected(0), 5)
-    action = called(subject.next(55))
-    assert (action.target, action.notes) == ("b1", ("wrong",))
-    assert subject.escalations == 1
-
-
-@pytest.mark.parametrize("hard", [False, True])
-def test_the_last_answer_is_returned_unproven(hard: bool) -> None:
-    subject = cascade()
-    for number in range(3):
-        action = called(subject.next(60))
-        subject.answered(rejected(number, hard=hard), 5)
-    assert action.is_last
-    assert subject.next(60) == Return(2, accepted=False)
-
-
-def test_an_empty_last_answer_gives_way_to_the_best_soft_one() -> None:
-    subject = cascade()
-    for number, empty in enumerate((False, False, True)):
-        called(subject.next(60))
-        subject.answered(rejected(number, hard=empty, empty=empty), 5)
-    assert subject.next(60) == Return(1, accepted=False)
-
-
-def test_no_more_escalations_than_allowed() -> None:
-    subject = cascade(escalations_max=1)
-    assert not called(subject.next(60)).is_last
-    subject.answered(rejected(0), 5)
-    assert called(subject.next(60)).is_last
-    subject.answered(rejected(1), 5)
-    assert subject.next(60) == Return(1, accepted=False)
-
-
-def test_an_unavailable_target_falls_back_in_its_tier_and_then_moves_on() -> None:
-    subject = cascade()
-    seen = []
-    for _ in range(5):
-        seen.append(called(subject.next(60)).target)
-        subject.unavailable(DOWN, 0)
-    assert seen == ["a1", "a2", "b1", "c1", "c2"]
-    assert subject.next(60) == Fail(FailReason.NO_MODEL_AVAILABLE)
-    assert (subject.escalations, subject.fallbacks) == (0, 2)
-
-
-@pytest.mark.parametrize(
-    ("hard", "end"), [(False, Return(0, accepted=False)), (True, Fail(FailReason.NO_MODEL_AVAILABLE))]
-)
-def test_when_nothing_above_can_be_reached_only_a_soft_failure_is_returned(hard: bool, end: Action) -> None:
-    subject = cascade()
-    called(subject.next(60))
-    subject.answered(rejected(0, hard=hard), 5)
-    for _ in range(3):
-        called(subject.next(60))
-        subject.unavailable(DOWN, 0)
-    assert subject.next(60) == end
-
-
-def test_a_refused_request_is_tried_nowhere_else() -> None:
-    subject = cascade()
-    called(subject.next(60))
-    subject.unavailable(REJECTED, 0)
-    assert subject.next(60) == Fail(FailReason.PROVIDER_REJECTED)
-
-
-def test_the_soonest_retry_time_is_reported() -> None:
-    subject = cascade((PlannedTier("simple", ("a1", "a2")),))
-    called(subject.next(60))
-    subject.skipped(7.0)
-    called(subject.next(60))
-    subject.unavailable(ProviderFailure(FailureKind.THROTTLED, "PROVIDER_429", 3.0), 0)
-    assert subject.next(60) == Fail(FailReason.NO_MODEL_AVAILABLE, 3.0)
-
-
-def test_a_step_beyond_the_ceiling_is_skipped() -> None:
-    subject = cascade(cost_nanousd_max=55)
-    called(subject.next(60))
-    subject.answered(rejected(0), 10)
-    skipped = [subject.next(60) for _ in range(3)]
-    assert [action.target for action in skipped if isinstance(action, Skip)] == ["b1", "c1", "c2"]
-    assert subject.next(60) == Return(0, accepted=False)
-
-
-def test_when_nothing_can_be_paid_for_it_fails_for_that() -> None:
-    subject = cascade(cost_nanousd_max=5)
-    action: Action = subject.next(60)
-    while isinstance(action, Skip):
-        action = subject.next(60)
-    assert action == Fail(FailReason.COST_CEILING)
-
-
-def test_the_last_rung_keeps_its_share_of_the_deadline() -> None:
-    subject = cascade()
-    remaining_s = 40.0
-    while remaining_s > 0.02:
-        action = subject.next(remaining_s)
-        if not isinstance(action, Call):
-            break
-        if action.tier.name == "complex":
-            assert remaining_s >= 10.0 - 1e-6
-            return
         remaining_s -= action.timeout_s
-        subject.unavailable(ProviderFailure(FailureKind.TIMEOUT, "PROVIDER_TIMEOUT"), 0)
-    pytest.fail("the last rung was not reached")
-
-
-def test_without_time_no_call_is_started() -> None:
-    assert cascade().next(0.001) == Fail(FailReason.DEADLINE_EXCEEDED)
-
-
-def test_direct_has_one_rung() -> None:
-    subject = cascade(strategy=Strategy.DIRECT)
-    called(subject.next(60))
-    subject.answered(rejected(0), 5)
-    assert subject.next(60) == Return(0, accepted=False)
-
-
-def test_a_second_opinion_may_stand_in() -> None:
-    subject = cascade((PlannedTier("simple", ("a1", "a2"), (AgreementSpec(),)), LADDER[1]))
-    called(subject.next(60))
-    subject.answered(rejected(1), 5, by_second=True)
-    assert called(subject.next(60)).target == "b1"
-    assert (subject.escalations, subject.fallbacks) == (1, 1)
-
-
-@pytest.mark.parametrize(
-    "misuse", [lambda c: c.answered(rejected(0), 0), lambda c: c.unavailable(DOWN, 0), lambda c: c.skipped(None)]
-)
-def test_nothing_can_be_fed_before_a_call(misuse: Callable[[Cascade], None]) -> None:
-    with pytest.raises(CascadeError):
-        misuse(cascade())
+        subject.unavailable(action.number, timed_out, 0)
+    assert remaining_s >= deadline_s / 2 ** (len(tiers) - 1) - 0.02 * len(names) - 1e-9

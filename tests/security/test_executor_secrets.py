@@ -11,6 +11,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from tests.support.processes import Process, wait_until
 KEYS = {"openai": "sk-openai-9d1f0c2b7a6e", "anthropic": "sk-ant-5b3e8f4a1c0d"}
 PROMPT = "Zebrafinch-quicksilver-4711"
 TIER = "only"
+WAYS = ("whole", "stream")
 STATUSES = (301, 400, 401, 402, 403, 404, 408, 409, 413, 422, 429, 500, 503, 529)
 FAULTS = (
     *(f"status-{status}" for status in STATUSES),
@@ -139,24 +141,18 @@ def config(folder: Path, url: str, otlp_endpoint: str) -> Path:
     key_file.write_text(KEYS["anthropic"] + "\n")
     price = {"input_usd_per_mtok": 1.0, "output_usd_per_mtok": 1.0}
 
-    def targets(kind: str) -> list[dict[str, Any]]:
-        return [
-            {
-                "name": f"{kind}/{fault}",
-                "provider": f"{kind}-nowhere" if fault == "no-address" else kind,
-                "model": fault,
-                "price": price,
-            }
-            for fault in FAULTS
-        ]
-
-    every = [target for kind in KEYS for target in targets(kind)]
     kinds: dict[str, dict[str, str]] = {
         "openai": {"kind": "openai", "api_key_env": "TEST_OPENAI_KEY"},
         "anthropic": {"kind": "anthropic", "api_key_file": str(key_file)},
     }
-    providers = {kind: {"base_url": url, **fields} for kind, fields in kinds.items()}
-    providers |= {f"{kind}-nowhere": {"base_url": "http://127.0.0.1:1/v1", **fields} for kind, fields in kinds.items()}
+    providers: dict[str, dict[str, str]] = {}
+    every: list[dict[str, Any]] = []
+    for kind, fault, way in product(KEYS, FAULTS, WAYS):
+        # A target, and for what concerns the whole account a provider, for each call: no breaker is in the way.
+        provider = f"{kind}-{fault}-{way}" if fault in {"no-address", "status-402"} else kind
+        address = "http://127.0.0.1:1/v1" if fault == "no-address" else url
+        providers[provider] = {"base_url": address, **kinds[kind]}
+        every.append({"name": f"{kind}/{fault}/{way}", "provider": provider, "model": fault, "price": price})
     path = folder / "spillway.yaml"
     path.write_text(
         yaml.safe_dump(
@@ -177,17 +173,20 @@ def config(folder: Path, url: str, otlp_endpoint: str) -> Path:
 
 async def ask(stub: Any, kind: str, fault: str) -> list[str]:
     """The texts of the errors with which both ways of asking end."""
-    plan = Plan((PlannedTier(TIER, (f"{kind}/{fault}",), (), 20.0),))
-    chat = ChatRequest((Message.of(Role.USER, PROMPT),))
-    request = executor_pb2.ExecuteRequest(chat=chat_request_to_proto(chat), plan=plan_to_proto(plan))
+
+    def request(way: str) -> executor_pb2.ExecuteRequest:
+        plan = Plan((PlannedTier(TIER, (f"{kind}/{fault}/{way}",), (), 20.0),))
+        chat = ChatRequest((Message.of(Role.USER, PROMPT),))
+        return executor_pb2.ExecuteRequest(chat=chat_request_to_proto(chat), plan=plan_to_proto(plan))
+
     timeout_s = HANG_TIMEOUT_S if fault == "hang" else TIMEOUT_S
     said = []
     try:
-        said.append(str(await stub.Execute(request, timeout=timeout_s)))
+        said.append(str(await stub.Execute(request("whole"), timeout=timeout_s)))
     except grpc.aio.AioRpcError as error:
         said.append(f"{error.details()} {error.trailing_metadata()}")
     try:
-        streamed = stub.StreamExecute(executor_pb2.StreamExecuteRequest(request=request), timeout=timeout_s)
+        streamed = stub.StreamExecute(executor_pb2.StreamExecuteRequest(request=request("stream")), timeout=timeout_s)
         said.extend([str(event) async for event in streamed])
     except grpc.aio.AioRpcError as error:
         said.append(f"{error.details()} {error.trailing_metadata()}")

@@ -21,8 +21,11 @@ from services.executor.targets import Lease, TargetPool
 from services.runtime.clock import SystemClock
 from services.runtime.config import SecretError, load
 from services.runtime.server import start
+from spillway.chat import ChatRequest, Message, Role
+from spillway.routing import Plan, PlannedTier
 from spillway.settings import Settings
 from spillway.v1 import executor_pb2, executor_pb2_grpc
+from spillway.wire import chat_request_to_proto, plan_to_proto
 from tests.support.redis_server import RedisServer
 from tests.unit.executor.builders import target
 
@@ -195,13 +198,9 @@ async def executor(path: Path, url: str) -> AsyncIterator[Any]:
 
 
 def request() -> executor_pb2.ExecuteRequest:
-    return executor_pb2.ExecuteRequest(
-        chat={"messages": [{"role": 2, "parts": [{"text": "Hello?"}]}]},
-        plan={
-            "strategy": 1,
-            "tiers": [{"name": "simple", "targets": ["a1"], "attempt_timeout": {"seconds": 5}}],
-        },
-    )
+    chat = ChatRequest((Message.of(Role.USER, "Hello?"),))
+    plan = Plan((PlannedTier("simple", ("a1",), attempt_timeout_s=5.0),))
+    return executor_pb2.ExecuteRequest(chat=chat_request_to_proto(chat), plan=plan_to_proto(plan))
 
 
 async def ask(stub: Any) -> grpc.StatusCode:
@@ -212,8 +211,8 @@ async def ask(stub: Any) -> grpc.StatusCode:
 
 
 async def status(stub: Any, name: str) -> executor_pb2.TargetStatus:
-    targets = (await stub.ListTargets(executor_pb2.ListTargetsRequest(), timeout=10)).targets
-    return next(one for one in targets if one.target == name)
+    listed: executor_pb2.ListTargetsResponse = await stub.ListTargets(executor_pb2.ListTargetsRequest(), timeout=10)
+    return next(one for one in listed.targets if one.target == name)
 
 
 async def test_what_one_executor_finds_out_the_other_does_not_have_to(

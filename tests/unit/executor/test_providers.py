@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.executor.outcome import Answer, FailureKind, ProviderFailure
+from services.executor.providers.anthropic_messages import AnthropicMessages
 from services.executor.providers.failures import ComplaintError, outcome_of_response, read_complaint
 from services.executor.providers.openai_chat import OpenAIChat
 from services.executor.providers.openai_request import request_body
@@ -499,3 +500,21 @@ async def test_a_server_that_echoes_the_key_as_its_request_id_is_not_repeated() 
     raw = http(b"{}", "500 Internal Server Error", f"x-request-id: {KEY}")
     async with server(raw, []) as url, openai(url) as provider:
         assert KEY not in repr(await provider.complete(call()))
+
+
+@pytest.mark.parametrize(
+    ("make", "end"),
+    [
+        (OpenAIChat, 'data: {"choices": [{"delta": {"content": "hi"}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'),
+        (AnthropicMessages, 'data: {"type": "message_stop"}\n\n'),
+    ],
+)
+async def test_a_stream_is_over_when_its_last_event_says_so_and_not_when_the_server_hangs_up(
+    make: type[OpenAIChat | AnthropicMessages], end: str
+) -> None:
+    raw = http(b"", "200 OK", "content-type: text/event-stream").replace(b"content-length: 0", b"x: y") + end.encode()
+    async with server(raw, []) as url:
+        provider = make(url, api_key=KEY, connections_max=1, connect_timeout_s=5.0, answer_bytes_max=2_000)
+        events = [event async for event in provider.stream(call())]
+        await provider.close()
+    assert isinstance(events[-1], Answer)
