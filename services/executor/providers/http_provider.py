@@ -77,13 +77,13 @@ class HttpProvider:
             }
         )
         self._answer_bytes_max = answer_bytes_max
-        certificates = httpx.create_ssl_context()
+        certificates = httpx.create_ssl_context() if self._url.scheme == "https" else False
         self._client = httpx.AsyncClient(
             transport=AiohttpTransport(
                 verify=certificates,
                 client=lambda: aiohttp.ClientSession(
                     connector=aiohttp.TCPConnector(
-                        limit=connections_max, keepalive_timeout=_KEEPALIVE_S, ssl=certificates
+                        limit=connections_max, keepalive_timeout=_KEEPALIVE_S, ssl=certificates or True
                     ),
                     cookie_jar=aiohttp.DummyCookieJar(),
                     trust_env=False,
