@@ -36,7 +36,6 @@ The strategies
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -49,6 +48,7 @@ from services.executor.budget import (
 )
 from services.executor.hedging import Hedging
 from services.executor.outcome import FailureKind, ProviderFailure
+from services.executor.standing import Rung, Standing, UnderWay
 from services.executor.steps import (
     COST_CEILING,
     Action,
@@ -62,7 +62,7 @@ from services.executor.steps import (
     Skip,
     Wait,
 )
-from spillway.routing import Plan, PlannedTier, Strategy
+from spillway.routing import Plan, Strategy
 
 __all__ = ["ESCALATIONS_MAX", "Cascade"]
 
@@ -73,47 +73,6 @@ class _State(StrEnum):
     READY = "ready"
     CANCELLING = "cancelling"
     DONE = "done"
-
-
-@dataclass(slots=True)
-class _Rung:
-    """What has become of one rung."""
-
-    index: int
-    tier: PlannedTier
-    untried: list[str]
-    reserve_s: float | None = None  # what it must leave to the rungs above; set when it is entered
-    is_rejected: bool = False
-    has_failed: bool = False  # since its last call
-    soft_attempt: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _UnderWay:
-    call: Call
-    rung: _Rung
-    estimate_nanousd: int
-    began_with_s: float
-
-
-@dataclass(slots=True)
-class _Findings:
-    """What is known if no answer is accepted."""
-
-    last_attempt: int | None = None
-    no_more: FailReason | None = None  # set: nothing else may be called, for this reason
-    any_unavailable: bool = False
-    any_too_costly: bool = False
-    retry_after_s: float | None = None
-    notes: tuple[str, ...] = field(default=())
-    notes_of: int = -1
-
-    def lost(self, retry_after_s: float | None) -> None:
-        """A target was not available."""
-        self.any_unavailable = True
-        if retry_after_s is not None:
-            known_s = self.retry_after_s
-            self.retry_after_s = retry_after_s if known_s is None else min(retry_after_s, known_s)
 
 
 class Cascade:
@@ -131,7 +90,8 @@ class Cascade:
         hedging: Hedging | None = None,
     ) -> None:
         tiers = plan.tiers[:1] if plan.strategy is Strategy.DIRECT else plan.tiers
-        self._rungs = [_Rung(index, tier, list(tier.targets)) for index, tier in enumerate(tiers)]
+        self._rungs = [Rung(index, tier, list(tier.targets)) for index, tier in enumerate(tiers)]
+        self._standing = Standing(self._rungs)
         self._strategy = plan.strategy
         is_patient = plan.strategy is Strategy.WATERFALL
         self._escalations_max = ESCALATIONS_MAX if is_patient else plan.escalations_max
@@ -142,21 +102,18 @@ class Cascade:
         self._state = _State.READY
         self._at = 0  # the rung that is walked
         self._highest = 0  # the highest rung that was called
-        self._calls: dict[int, _UnderWay] = {}
+        self._calls: dict[int, UnderWay] = {}
         self._numbered = 0
         self._cancelling = -1
         self._committed: int | None = None
         self._unreplaced = 0  # calls that failed, and which none has followed yet
-        self._findings = _Findings()
         self._end: Return | Fail | None = None
         self.fallbacks = 0
 
     @property
     def escalations(self) -> int:
         """How often a higher rung was called because an answer had been rejected."""
-        if self._strategy is Strategy.RACE:
-            return 0
-        return sum(rung.is_rejected for rung in self._rungs[: self._highest])
+        return 0 if self._strategy is Strategy.RACE else self._standing.rejected_below(self._highest)
 
     def is_alone(self, number: int) -> bool:
         """Whether no other call is under way."""
@@ -186,20 +143,9 @@ class Cascade:
         if judged.accepted or self._committed == number:
             self._end = Return(judged.attempt, judged.accepted)
             return
-        ended.rung.is_rejected = True
         self._at = max(self._at, ended.rung.index + 1)
         self._unreplaced = 0
-        findings = self._findings
-        if ended.rung.index > findings.notes_of:
-            findings.notes, findings.notes_of = judged.notes, ended.rung.index
-        if ended.call.is_last and not judged.is_empty:
-            findings.last_attempt = judged.attempt
-        elif ended.call.is_last:
-            findings.any_unavailable = True
-            if self._strategy is not Strategy.RACE:  # there, others may still be tried
-                findings.no_more = findings.no_more or FailReason.NO_MODEL_AVAILABLE
-        elif not judged.is_hard_failure and not judged.is_empty:
-            ended.rung.soft_attempt = judged.attempt
+        self._standing.rejected(ended, judged, may_follow=self._strategy is Strategy.RACE)
 
     def unavailable(self, number: int, failure: ProviderFailure, spent_nanousd: int) -> None:
         """The call failed."""
@@ -207,18 +153,18 @@ class Cascade:
         if self._committed == number:
             self._end = Fail(FailReason.STREAM_INTERRUPTED)
         elif failure.kind is FailureKind.REJECTED:
-            self._findings.no_more = FailReason.PROVIDER_REJECTED
+            self._standing.no_more = FailReason.PROVIDER_REJECTED
         else:
             ended.rung.has_failed = True
-            self._unreplaced += 1
-            self._findings.lost(failure.retry_after_s)
+            self._unreplaced += not ended.rung.is_rejected
+            self._standing.lost(failure.retry_after_s)
 
     def skipped(self, number: int, retry_after_s: float | None) -> None:
         """The call was not made: no place, an open breaker, or no further call to spare for a failed one."""
         ended = self._ended(number, 0)
         ended.rung.has_failed = True
         self._unreplaced += ended.call.is_fallback
-        self._findings.lost(retry_after_s)
+        self._standing.lost(retry_after_s)
 
     def committed(self, number: int) -> None:
         """The caller has seen the beginning of this call's answer."""
@@ -242,20 +188,20 @@ class Cascade:
         if not self._is_over():
             while self._at < len(self._rungs):
                 if remaining_s < ATTEMPT_S_MIN:
-                    self._end = self._without_answer(FailReason.DEADLINE_EXCEEDED)
+                    self._end = self._standing.without_answer(FailReason.DEADLINE_EXCEEDED)
                     return None
                 rung = self._rungs[self._at]
                 action = self._step(rung, remaining_s) if rung.untried else None
                 if action is not None:
                     return action
                 self._at += 1
-            self._end = self._without_answer(self._reason())
+            self._end = self._standing.without_answer()
         return None
 
     def _beside(self, remaining_s: float) -> Action:
         """What to do while calls are under way: wait, or hedge the only one that is slow."""
         hedging = self._hedging
-        if hedging is None or len(self._calls) > 1 or self._findings.no_more is not None:
+        if hedging is None or len(self._calls) > 1 or self._standing.no_more is not None:
             return Wait()
         slow = next(iter(self._calls.values()))
         delay_s = hedging.delays_s[slow.call.target]
@@ -272,7 +218,7 @@ class Cascade:
             return self._step(rung, remaining_s, is_hedge=True) or Wait()
         return Wait()
 
-    def _step(self, rung: _Rung, remaining_s: float, *, is_hedge: bool = False) -> Call | Skip | None:
+    def _step(self, rung: Rung, remaining_s: float, *, is_hedge: bool = False) -> Call | Skip | None:
         """The next call of the rung, or None when its time is up."""
         target = rung.untried[0]
         tier = rung.tier
@@ -283,11 +229,11 @@ class Cascade:
         has_fallback = len(rung.untried) > 1
         timeout_s = attempt_timeout_s(remaining_s, rung.reserve_s, tier.attempt_timeout_s, has_fallback=has_fallback)
         if timeout_s is None:
-            self._findings.any_unavailable = True
+            self._standing.any_unavailable = True
             return None
         rung.untried.pop(0)
         if not self._admits(self._estimates[target]):
-            self._findings.any_too_costly = True
+            self._standing.any_too_costly = True
             return Skip(tier, target, COST_CEILING)
         early_s = early_timeout_s(self._typical_s.get(target))
         may_be_early = (has_fallback or len(above) > 1) and self._strategy is not Strategy.WATERFALL
@@ -299,10 +245,10 @@ class Cascade:
         """All rungs at once. None when it has come to its end."""
         busy = {under_way.rung.index for under_way in self._calls.values()}
         idle = [rung for rung in self._rungs if rung.untried and not rung.is_rejected and rung.index not in busy]
-        if idle and remaining_s >= ATTEMPT_S_MIN and self._findings.no_more is None:
+        if idle and remaining_s >= ATTEMPT_S_MIN and self._standing.no_more is None:
             if not self._admits(sum(self._estimates[rung.untried[0]] for rung in idle)):
                 dearest = max(reversed(idle), key=lambda rung: self._estimates[rung.untried[0]])
-                self._findings.any_too_costly = True
+                self._standing.any_too_costly = True
                 return Skip(dearest.tier, dearest.untried.pop(0), COST_CEILING)
             rung = idle[0]
             has_fallback = len(rung.untried) > 1
@@ -312,10 +258,10 @@ class Cascade:
         if self._calls:
             return Wait()
         if not self._is_over():
-            self._end = self._without_answer(FailReason.DEADLINE_EXCEEDED if idle else self._reason())
+            self._end = self._standing.without_answer(FailReason.DEADLINE_EXCEEDED if idle else None)
         return None
 
-    def _start(self, rung: _Rung, target: str, timeout_s: float, remaining_s: float, *, is_hedge: bool = False) -> Call:
+    def _start(self, rung: Rung, target: str, timeout_s: float, remaining_s: float, *, is_hedge: bool = False) -> Call:
         is_fallback = self._unreplaced > 0 and not is_hedge
         self._unreplaced -= is_fallback
         if not is_hedge:
@@ -325,7 +271,7 @@ class Cascade:
             rung.tier,
             target,
             timeout_s,
-            notes=self._findings.notes if self._strategy is not Strategy.RACE else (),
+            notes=self._standing.notes if self._strategy is not Strategy.RACE else (),
             is_last=self._is_last(rung),
             number=self._numbered,
             is_hedge=is_hedge,
@@ -334,10 +280,10 @@ class Cascade:
         )
         self._numbered += 1
         self._highest = max(self._highest, rung.index)
-        self._calls[call.number] = _UnderWay(call, rung, self._estimates[target], remaining_s)
+        self._calls[call.number] = UnderWay(call, rung, self._estimates[target], remaining_s)
         return call
 
-    def _is_last(self, rung: _Rung) -> bool:
+    def _is_last(self, rung: Rung) -> bool:
         """Whether no answer of a higher rung may follow because of quality, should all below it be rejected too."""
         if rung.index == len(self._rungs) - 1:
             return True
@@ -353,26 +299,10 @@ class Cascade:
 
     def _is_over(self) -> bool:
         """Whether nothing may be called any more; the end is then set."""
-        findings = self._findings
-        if findings.last_attempt is not None:
-            self._end = Return(findings.last_attempt, accepted=False)
-        elif findings.no_more is not None:
-            self._end = self._without_answer(findings.no_more)
+        self._end = self._standing.end()
         return self._end is not None
 
-    def _reason(self) -> FailReason:
-        if self._findings.any_too_costly and not self._findings.any_unavailable:
-            return FailReason.COST_CEILING
-        return FailReason.NO_MODEL_AVAILABLE
-
-    def _without_answer(self, reason: FailReason) -> Return | Fail:
-        """The end when no answer can follow: the best of the unproven ones, if there is any."""
-        for rung in reversed(self._rungs):
-            if rung.soft_attempt is not None:
-                return Return(rung.soft_attempt, accepted=False)
-        return Fail(reason, self._findings.retry_after_s if reason is FailReason.NO_MODEL_AVAILABLE else None)
-
-    def _ended(self, number: int, spent_nanousd: int) -> _UnderWay:
+    def _ended(self, number: int, spent_nanousd: int) -> UnderWay:
         self._require(_State.READY)
         if number not in self._calls:
             raise CascadeError(f"call {number} is not under way")

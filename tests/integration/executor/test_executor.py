@@ -24,7 +24,7 @@ from services.runtime.errors import SpillwayError, from_rpc_error
 from services.runtime.server import start
 from spillway.chat import ChatRequest, FormatKind, Message, ResponseFormat, Role, ToolDefinition
 from spillway.routing import AgreementSpec, AttemptOutcome, Execution, GateSpec, Plan, PlannedTier, SelfConfidenceSpec
-from spillway.v1 import chat_pb2, executor_pb2, executor_pb2_grpc
+from spillway.v1 import executor_pb2, executor_pb2_grpc
 from spillway.wire import chat_request_to_proto, execution_from_proto, plan_to_proto
 from tests.support.processes import Process
 
@@ -311,7 +311,6 @@ async def test_a_caller_who_leaves_ends_the_providers_work(bench: Bench) -> None
     [
         ({"tiers": (PlannedTier("simple", ("nobody",)),)}, grpc.StatusCode.FAILED_PRECONDITION, "NO_ELIGIBLE_TARGET"),
         ({"cost_nanousd_max": 1}, grpc.StatusCode.FAILED_PRECONDITION, "COST_CEILING"),
-        ({"strategy": "race"}, grpc.StatusCode.UNIMPLEMENTED, "NOT_IMPLEMENTED"),
         ({"escalations_max": 9}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"),
         ({"tiers": ()}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"),
     ],
@@ -319,9 +318,7 @@ async def test_a_caller_who_leaves_ends_the_providers_work(bench: Bench) -> None
 async def test_a_plan_that_cannot_be_run_calls_nobody(
     bench: Bench, change: dict[str, Any], code: grpc.StatusCode, reason: str
 ) -> None:
-    request = bench.request(Plan(**{"tiers": plan().tiers, **{k: v for k, v in change.items() if k != "strategy"}}))
-    if "strategy" in change:
-        request.plan.strategy = chat_pb2.STRATEGY_RACE
+    request = bench.request(Plan(**{"tiers": plan().tiers, **change}))
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await bench.stub.Execute(request, timeout=10)
     error = from_rpc_error(caught.value)
