@@ -14,12 +14,13 @@ from services.executor.breaker import BreakerState
 from services.executor.execution import Executor
 from services.executor.gates.patterns import PatternError, compile_pattern
 from services.executor.gates.schema import InvalidSchemaError, Schemas
+from services.executor.opinions import gate_targets
 from services.executor.targets import TargetPool, TargetState
 from services.runtime.channel import remaining_s
 from services.runtime.clock import Clock
 from services.runtime.errors import FailedPrecondition, InvalidRequest
 from spillway.chat import ChatRequest, FormatKind
-from spillway.routing import AgreementSpec, AnswerDelta, Plan, RulesSpec, TaskType
+from spillway.routing import AnswerDelta, Plan, RulesSpec, TaskType
 from spillway.v1 import executor_pb2, executor_pb2_grpc
 from spillway.validation import check_chat_request, check_plan
 from spillway.wire import (
@@ -88,8 +89,7 @@ class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
         _check_schemas(chat, self._executor.schemas, f"{prefix}chat")
         _check_patterns(plan, f"{prefix}plan")
         for tier in plan.tiers:
-            seconds = [gate.second_target for gate in tier.gates if isinstance(gate, AgreementSpec)]
-            if any(name not in self._pool for name in (*tier.targets, *filter(None, seconds))):
+            if any(name not in self._pool for name in (*tier.targets, *gate_targets(tier))):
                 raise FailedPrecondition("NO_ELIGIBLE_TARGET", "the plan names a target that is not configured")
         return chat, plan, task_type
 

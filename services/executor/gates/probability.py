@@ -36,16 +36,16 @@ class Stakes:
 def check(observed: Observed, spec: CompositeSpec, stakes: Stakes, calibration: Calibration, tier: str) -> GateVerdict:
     """PASS when P(acceptable) of an answer of `tier` reaches the threshold, else FAIL."""
     found = calibration.assess(observe(observed), observed.task_type, tier)
-    threshold = _threshold(spec, stakes, found.p_next)
+    threshold = _threshold(spec, stakes)
     verdict = Verdict.PASS if found.p >= threshold else Verdict.FAIL
     return GateVerdict(GATE, verdict, f"P(acceptable) {found.p:.2f}, {threshold:.2f} needed: {found.reason}", found.p)
 
 
-def _threshold(spec: CompositeSpec, stakes: Stakes, p_next: float | None) -> float:
+def _threshold(spec: CompositeSpec, stakes: Stakes) -> float:
     if spec.threshold is not None:
         return spec.threshold
     if stakes.confidence_asked is not None:
         return stakes.confidence_asked
     if spec.wrong_answer_cost_nanousd is not None and stakes.next_nanousd is not None:
-        return threshold_for_cost(stakes.next_nanousd, spec.wrong_answer_cost_nanousd, p_next)
+        return threshold_for_cost(stakes.next_nanousd, spec.wrong_answer_cost_nanousd)
     return stakes.confidence_min
