@@ -220,6 +220,10 @@ class RuleCondition(Section):
     has_images: bool | None = None
 
 
+# WATERFALL is for work that can wait: only a request may ask for it.
+ConfiguredStrategy = Literal[Strategy.CHEAP_FIRST, Strategy.DIRECT, Strategy.RACE, Strategy.HEDGED]
+
+
 class RuleAction(Section):
     """What the rule does."""
 
@@ -227,7 +231,7 @@ class RuleAction(Section):
     start_tier: str | None = Field(None, description="Start here, whatever the complexity.")
     tier_floor: str | None = None
     tier_ceiling: str | None = None
-    strategy: Strategy | None = None
+    strategy: ConfiguredStrategy | None = None
     cache_mode: CacheMode | None = None
 
 
@@ -256,7 +260,7 @@ class Policy(Section):
         description="Below this confidence the request starts one tier higher.",
     )
     escalations_max: int = Field(2, ge=0, le=2)
-    strategy: Literal[Strategy.CHEAP_FIRST, Strategy.DIRECT, Strategy.RACE, Strategy.HEDGED] = Strategy.CHEAP_FIRST
+    strategy: ConfiguredStrategy = Strategy.CHEAP_FIRST
 
 
 class Orchestrator(Section):
