@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from services.orchestrator.policy import NoEligibleTargetError, Policy
 from services.orchestrator.rungs import estimated_tokens
@@ -143,6 +144,20 @@ def test_the_requests_strategy_beats_the_rules_and_the_rules_beats_the_configure
     plan = ruled.decide(request_of(strategy=Strategy.CHEAP_FIRST), judged()).decision.plan
     assert plan is not None
     assert (plan.strategy, len(plan.tiers)) == (Strategy.CHEAP_FIRST, 3)
+
+
+@pytest.mark.parametrize("strategy", [Strategy.RACE, Strategy.HEDGED, Strategy.WATERFALL])
+def test_a_request_may_ask_for_any_strategy(strategy: Strategy) -> None:
+    plan = Policy(settings_of()).decide(request_of(strategy=strategy), judged()).decision.plan
+    assert plan is not None
+    assert (plan.strategy, len(plan.tiers)) == (strategy, 3)
+
+
+def test_a_waterfall_is_never_configured() -> None:
+    waterfall = {"name": "r", "when": {}, "then": {"strategy": "waterfall"}}
+    for policy in ({"strategy": "waterfall"}, {"rules": [waterfall]}):
+        with pytest.raises(ValidationError, match="strategy"):
+            settings_of(policy=policy)
 
 
 def test_the_requests_budgets_travel_in_the_plan() -> None:
