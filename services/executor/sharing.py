@@ -118,6 +118,7 @@ class BreakerSharing:
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._is_gone = False
+        self._is_closing = False
         self._log = get_logger(__name__)
         pool.subscribe(self._note)
 
@@ -127,6 +128,7 @@ class BreakerSharing:
 
     async def close(self) -> None:
         """Ends it, and the connections."""
+        self._is_closing = True  # redis-py may swallow a cancellation that meets its own timeout
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -142,16 +144,20 @@ class BreakerSharing:
             self._news.set()
 
     async def _run(self) -> None:
-        while True:
+        while not self._is_closing:
             try:
                 async with asyncio.timeout(EXCHANGE_S_MAX):
                     await self._send()
                     await self._read()
             except _GONE as error:
                 self._say_gone(error)
+            else:
+                self._is_gone = False
+            if self._is_closing:
+                return
+            if self._is_gone:
                 await self._clock.sleep(PAUSE_S)
                 continue
-            self._is_gone = False
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_S):
                     await self._news.wait()
