@@ -118,7 +118,7 @@ class BreakerSharing:
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._is_gone = False
-        self._is_closing = False
+        self._closing = asyncio.Event()
         self._log = get_logger(__name__)
         pool.subscribe(self._note)
 
@@ -128,7 +128,7 @@ class BreakerSharing:
 
     async def close(self) -> None:
         """Ends it, and the connections."""
-        self._is_closing = True  # redis-py may swallow a cancellation that meets its own timeout
+        self._closing.set()  # redis-py may swallow a cancellation that meets its own timeout
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -144,7 +144,7 @@ class BreakerSharing:
             self._news.set()
 
     async def _run(self) -> None:
-        while not self._is_closing:
+        while not self._closing.is_set():
             try:
                 async with asyncio.timeout(EXCHANGE_S_MAX):
                     await self._send()
@@ -153,7 +153,7 @@ class BreakerSharing:
                 self._say_gone(error)
             else:
                 self._is_gone = False
-            if self._is_closing:
+            if self._closing.is_set():
                 return
             if self._is_gone:
                 await self._clock.sleep(PAUSE_S)
