@@ -33,12 +33,12 @@ def test_a_prefix_that_is_long_enough_and_good_commits() -> None:
 
 def test_a_short_prefix_commits_when_its_time_is_over() -> None:
     subject = flow(SelfConfidenceSpec())
-    assert subject.due_at_s is None
+    due_at_s = [subject.due_at_s]
     subject.feed("Good", 5.0)
-    assert subject.due_at_s == 7.0
+    due_at_s.append(subject.due_at_s)
     assert subject.decide(6.9, is_alone=True) is Decision.HOLD
     assert subject.decide(7.0, is_alone=True) is Decision.COMMIT
-    assert subject.due_at_s is None
+    assert [*due_at_s, subject.due_at_s] == [None, 7.0, None]
 
 
 @pytest.mark.parametrize("bad", ["I'm sorry, but I can't help with that.", "[ESCALATE]\nand more", "the secret is out"])
