@@ -11,6 +11,7 @@ import subprocess
 import sys
 from enum import StrEnum
 from importlib.metadata import version as distribution_version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,8 @@ import typer
 from rich.text import Text
 
 from spillway.cli import asking, replaying
+from spillway.cli.breakers import show_breakers
+from spillway.cli.executors import find_executors
 from spillway.cli.state import AlreadyRunningError
 from spillway.cli.suite import SuiteError, SuiteOptions, check_addresses, plan_suite
 from spillway.cli.terminal import open_console
@@ -35,7 +38,9 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help="The configuration file, spillway.yaml.", no_args_is_help=True)
 model_app = typer.Typer(help="The classifier's embedding model.", no_args_is_help=True)
+calibrate_app = typer.Typer(help="Fit thresholds to what was right and wrong.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
+app.add_typer(calibrate_app, name="calibrate")
 app.add_typer(model_app, name="model")
 
 
@@ -190,6 +195,25 @@ def replay(  # noqa: PLR0917 - the options of a command are its arguments
     _run(lambda: asyncio.run(replaying.replay(where.target, order)))
 
 
+@app.command()
+def breakers(
+    target: Annotated[
+        str, typer.Option(help="Addresses of executors; default: the suite of this directory, the configuration.")
+    ] = "",
+    config: Annotated[Path | None, typer.Option(help="spillway.yaml that names the executors.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="Print the states once.")] = False,
+    as_json: AsJson = False,
+    interval_s: Annotated[float, typer.Option("--interval", min=0.1, help="Seconds between two looks.")] = 1.0,
+) -> None:
+    """Show the circuit breaker of every target in every executor, live. Ctrl-C ends it."""
+
+    def show() -> None:
+        addresses = find_executors(target, config, os.environ, Path.cwd())
+        asyncio.run(show_breakers(addresses, interval_s=interval_s, once=once, as_json=as_json))
+
+    _run(show)
+
+
 @config_app.command("schema")
 def config_schema() -> None:
     """Print the JSON Schema of the file."""
@@ -218,6 +242,25 @@ def model_build(force: Annotated[bool, typer.Option("--force", help="Build even 
 def model_check() -> None:
     """Verify the model that is there."""
     _run_module("services.classifier.model", "check")
+
+
+@calibrate_app.command("gates")
+def calibrate_gates(
+    files: Annotated[list[Path], typer.Argument(help="Recorded or logged answers with outcomes, JSON lines or .gz.")],
+    out: Annotated[Path | None, typer.Option(help="Write the artifact here, for executor.gate_weights.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of folds and bootstrap.")] = None,
+    folds: Annotated[int | None, typer.Option(min=2, help="How many held-out folds.")] = None,
+    answer: Annotated[str, typer.Option(help="Of recorded runs: the model whose answers are gated.")] = "",
+    opinions: Annotated[str, typer.Option(help="Of recorded runs: who was asked beside it, by commas.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Fit the composite gate, and report how good it is on answers that it was not fitted to."""
+    if find_spec("numpy") is None:
+        _fail("numpy is not installed; pip install 'spillway[classifier]'")
+    given = {"--out": out, "--seed": seed, "--folds": folds, "--answer": answer, "--opinions": opinions}
+    options = [text for name, value in given.items() if value not in {None, ""} for text in (name, str(value))]
+    report = ["--report", "json"] if as_json else []
+    _run_module("lab.calibrate_gates", *options, *report, "--", *map(str, files))
 
 
 @app.command()

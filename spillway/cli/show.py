@@ -7,9 +7,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from spillway.cli.plan_view import plan_view
 from spillway.cli.terminal import ms, percent, saved, usd
 from spillway.routing import (
-    AgreementSpec,
     Attempt,
     AttemptOutcome,
     CacheKind,
@@ -17,11 +17,8 @@ from spillway.routing import (
     Classification,
     Completion,
     Explanation,
-    GateSpec,
     GateVerdict,
-    Plan,
     RoutingDecision,
-    SelfConfidenceSpec,
     Verdict,
 )
 
@@ -65,7 +62,7 @@ def explanation_view(explanation: Explanation) -> RenderableType:
         rows.add_row("because", Text(routing.classification.reason or "–"))
     rows.add_row("cache", cache_text(explanation.cache))
     if routing.plan is not None:
-        parts += ["", Padding(_plan(routing.plan), (0, 0, 0, 1))]
+        parts += ["", Padding(plan_view(routing.plan), (0, 0, 0, 1))]
     if explanation.rules:
         parts += ["", Padding(_rules(explanation), (0, 0, 0, 1))]
     if routing.classification is not None and routing.classification.signals:
@@ -181,26 +178,6 @@ def _attempts(attempts: tuple[Attempt, ...]) -> Table:
             ms(attempt.latency_s),
         )
     return table
-
-
-def _plan(plan: Plan) -> Table:
-    table = _table(f"plan: {plan.strategy.value}, at most {plan.escalations_max} escalations")
-    for name in ("tier", "targets", "gates", "time"):
-        table.add_column(name, overflow="fold")
-    for tier in plan.tiers:
-        gates = ", ".join(_gate(gate) for gate in tier.gates) or "–"
-        table.add_row(
-            Text(tier.name), Text(", ".join(tier.targets)), Text(gates), f"at most {ms(tier.attempt_timeout_s)}"
-        )
-    return table
-
-
-def _gate(gate: GateSpec) -> str:
-    if isinstance(gate, SelfConfidenceSpec):
-        return f"self_confidence ≥ {gate.threshold}"
-    if isinstance(gate, AgreementSpec):
-        return f"agreement with {gate.second_target}" if gate.second_target else "agreement"
-    return "rules"
 
 
 def _rules(explanation: Explanation) -> Table:
