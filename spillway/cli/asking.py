@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
+from spillway.cli.executors import NoExecutorError
 from spillway.cli.recording import RecordingError
 from spillway.cli.replay import NoFlagshipError
 from spillway.cli.show import completion_view, explanation_view, hops_view
@@ -27,7 +28,7 @@ from spillway.wire import completion_to_proto, explanation_to_proto
 
 __all__ = ["FAILURES", "Command", "SuiteAddress", "ask", "explain", "find_suite", "sentence"]
 
-FAILURES = (RequestError, RecordingError, NoFlagshipError, OSError)
+FAILURES = (RequestError, RecordingError, NoFlagshipError, NoExecutorError, OSError)
 TRACE_URL_VARIABLE = "SPILLWAY_TRACE_URL"
 
 Command = Callable[[], None]
