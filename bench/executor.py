@@ -41,7 +41,6 @@ from spillway.wire import chat_request_to_proto, plan_to_proto
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
 CONCURRENCY: Final = (1, 16, 64)
 PROMPT: Final = "Name three rivers of Europe and say through which countries they flow. " * 4
-TICK_S: Final = 1.0 / os.sysconf("SC_CLK_TCK")
 CALL_TIMEOUT_S: Final = 60.0
 READY_TIMEOUT_S: Final = 60.0
 
@@ -73,9 +72,9 @@ class Server:
         self.ready: dict[str, Any] = json.loads(self._process.stdout.readline())
 
     def cpu_s(self) -> float:
-        """CPU seconds so far, of the user and the system."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) * TICK_S
+        """CPU seconds so far, of all threads, to the nanosecond (/proc/PID/stat counts in ticks of 10 ms)."""
+        tasks = Path(f"/proc/{self._process.pid}/task")
+        return sum(int(path.read_text(encoding="ascii").split()[0]) for path in tasks.glob("*/schedstat")) / 1e9
 
     def stop(self) -> None:
         self._process.send_signal(signal.SIGTERM)

@@ -76,6 +76,8 @@ class HttpProvider:
                 **wire.headers(api_key),
             }
         )
+        # Reading and waiting are bounded by the deadline of each call.
+        self._extensions = {"timeout": httpx.Timeout(None, connect=connect_timeout_s).as_dict()}
         self._answer_bytes_max = answer_bytes_max
         certificates = httpx.create_ssl_context() if self._url.scheme == "https" else False
         self._client = httpx.AsyncClient(
@@ -90,8 +92,6 @@ class HttpProvider:
                     auto_decompress=False,
                 ),
             ),
-            # Reading and waiting are bounded by the deadline of each call.
-            timeout=httpx.Timeout(None, connect=connect_timeout_s),
             cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=())),
             follow_redirects=False,
             trust_env=False,
@@ -164,7 +164,8 @@ class HttpProvider:
             content = encode_body(self._wire.request_body(call, stream=stream))
         except (ValueError, RecursionError):
             raise _UnwritableError from None
-        return self._client.build_request("POST", self._url, content=content, headers=self._headers)
+        # Made without the client, whose own headers would have to be merged with ours at every call.
+        return httpx.Request("POST", self._url, headers=self._headers, content=content, extensions=self._extensions)
 
     async def _refusal(self, response: httpx.Response) -> Answer | ProviderFailure:
         """What a response that is not a 200 means. Its status stands, whatever is wrong with its body."""
@@ -190,19 +191,30 @@ class HttpProvider:
     async def _deltas(
         self, response: httpx.Response, assembler: Assembler, deadline_s: float
     ) -> AsyncGenerator[AnswerDelta, None]:
-        """The text up to the last event. Raises what the assembler and the bounds raise, and TimeoutError."""
+        """The text up to the last event. Raises what the assembler and the bounds raise, and TimeoutError.
+
+        What arrived together goes on together: a stream that is faster than its reader costs less, and none waits.
+        """
         parser = EventParser(self._answer_bytes_max)
         async with aclosing(self._chunks(response, self._answer_bytes_max)) as chunks:
             while True:
                 async with asyncio.timeout_at(deadline_s):
                     chunk = await anext(chunks, None)
-                for data in parser.feed(chunk) if chunk is not None else parser.end():
-                    text = assembler.feed(data)
-                    if text:
-                        yield AnswerDelta(text)
-                    if assembler.is_over:
-                        return
-                if chunk is None:
+                pieces: list[str] = []
+                trouble: Exception | None = None
+                try:
+                    for data in parser.feed(chunk) if chunk is not None else parser.end():
+                        pieces.append(assembler.feed(data))
+                        if assembler.is_over:
+                            break
+                except (UnreadableError, ComplaintError, EventTooLargeError) as error:
+                    trouble = error
+                text = "".join(pieces)
+                if text:
+                    yield AnswerDelta(text)
+                if trouble is not None:
+                    raise trouble
+                if chunk is None or assembler.is_over:
                     return
 
     async def _body(self, response: httpx.Response, bytes_max: int) -> bytes:

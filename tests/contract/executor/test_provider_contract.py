@@ -163,8 +163,9 @@ async def test_a_stream_gives_the_text_in_pieces_and_then_the_whole_answer(make:
     events = [event async for event in subject.provider.stream(_call())]
     assert events[-1] == ANSWER
     pieces = [event.text for event in events[:-1] if isinstance(event, AnswerDelta)]
-    assert len(pieces) == len(events) - 1 > 1
+    assert len(pieces) == len(events) - 1  # how many is a matter of time: what arrives together goes on together
     assert "".join(pieces) == TEXT
+    assert all(pieces)
 
 
 async def test_a_failure_is_a_value(make: Make) -> None:
@@ -191,7 +192,7 @@ async def test_a_stream_that_is_cut_ends_with_a_failure(make: Make) -> None:
     assert failure.error_reason == "PROVIDER_INTERRUPTED"
     assert failure.billable
     assert failure.output_chars == 2 * CHUNK_CHARS
-    assert len(events) == 3
+    assert "".join(event.text for event in events if isinstance(event, AnswerDelta)) == TEXT[: 2 * CHUNK_CHARS]
 
 
 async def test_cancelling_ends_the_call_on_the_other_side(make: Make) -> None:
@@ -223,7 +224,9 @@ async def test_cancelling_a_stream_ends_the_call_on_the_other_side(make: Make) -
 async def test_a_stream_may_be_left_early(make: Make) -> None:
     subject = await make(FakeStep(ANSWER, chunk_chars=1))
     async with aclosing(subject.provider.stream(_call())) as events:
-        assert await anext(events) == AnswerDelta(TEXT[0])
+        first = await anext(events)
+        assert isinstance(first, AnswerDelta)
+        assert TEXT.startswith(first.text)
     assert await subject.provider.complete(_call()) == ANSWER
 
 

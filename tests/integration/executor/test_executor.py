@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
 import httpx
 import pytest
-import yaml
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -22,20 +19,11 @@ from services.executor.__main__ import build
 from services.runtime.config import load
 from services.runtime.errors import SpillwayError, from_rpc_error
 from services.runtime.server import start
-from spillway.chat import ChatRequest, FormatKind, Message, ResponseFormat, Role, ToolDefinition
+from spillway.chat import FormatKind, ResponseFormat, ToolDefinition
 from spillway.routing import AgreementSpec, AttemptOutcome, Execution, GateSpec, Plan, PlannedTier, SelfConfidenceSpec
 from spillway.v1 import executor_pb2, executor_pb2_grpc
-from spillway.wire import chat_request_to_proto, execution_from_proto, plan_to_proto
+from tests.support.executor_bench import OPEN_S, Bench, config, executor_over, outcomes, sandbox, say, until
 from tests.support.processes import Process
-
-PRICES = {"a1": 1.0, "a2": 1.0, "c1": 10.0, "c2": 10.0}
-STEP = {"usage": {"prompt_tokens": 100, "completion_tokens": 10}}
-PROMPT = "A prompt that no recording knows."
-OPEN_S = 300.0  # a breaker that opens in a test stays open
-
-
-def say(text: str, **fields: Any) -> dict[str, Any]:
-    return {"text": text, **STEP, **fields}
 
 
 def plan(*gates: GateSpec, timeout_s: float = 20.0, **fields: Any) -> Plan:
@@ -48,101 +36,16 @@ def plan(*gates: GateSpec, timeout_s: float = 20.0, **fields: Any) -> Plan:
 DIRECT = Plan((PlannedTier("complex", ("c1", "c2"), (), 20.0),))
 
 
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """The executor's stub, and its provider's controls."""
-
-    stub: Any
-    http: httpx.AsyncClient
-
-    async def script(self, **models: list[dict[str, Any]]) -> None:
-        (await self.http.put("/sandbox/script", json={"models": models})).raise_for_status()
-        await self.http.delete("/sandbox/calls")
-
-    async def calls(self) -> list[dict[str, Any]]:
-        calls: list[dict[str, Any]] = (await self.http.get("/sandbox/calls")).json()["calls"]
-        return calls
-
-    def request(self, given: Plan, **fields: Any) -> executor_pb2.ExecuteRequest:
-        chat = ChatRequest((Message.of(Role.USER, PROMPT),), **fields)
-        return executor_pb2.ExecuteRequest(chat=chat_request_to_proto(chat), plan=plan_to_proto(given))
-
-    async def run(self, given: Plan, timeout_s: float = 30.0, **fields: Any) -> Execution:
-        try:
-            response = await self.stub.Execute(self.request(given, **fields), timeout=timeout_s)
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from None
-        return execution_from_proto(response.execution)
-
-    async def stream(self, given: Plan, timeout_s: float = 30.0) -> tuple[list[str], Execution | SpillwayError]:
-        """The pieces of text, and the end."""
-        request = executor_pb2.StreamExecuteRequest(request=self.request(given))
-        pieces: list[str] = []
-        try:
-            async for event in self.stub.StreamExecute(request, timeout=timeout_s):
-                if event.WhichOneof("event") == "execution":
-                    return pieces, execution_from_proto(event.execution)
-                pieces.append(event.delta.text)
-        except grpc.aio.AioRpcError as error:
-            return pieces, from_rpc_error(error)
-        raise AssertionError("a stream without an end")
-
-
 @pytest.fixture(scope="module")
 def provider_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    log = tmp_path_factory.mktemp("sandbox") / "log"
-    process = Process("services.sandbox", ["--port", "0"], {}, log)
-    try:
-        yield str(process.ready()["url"])
-    finally:
-        process.stop()
-
-
-def config(folder: Path, url: str) -> Path:
-    def target(name: str) -> dict[str, Any]:
-        price = {"input_usd_per_mtok": PRICES[name], "output_usd_per_mtok": 4 * PRICES[name]}
-        return {"name": name, "provider": "sandbox", "model": name, "price": price}
-
-    path = folder / "spillway.yaml"
-    path.write_text(
-        yaml.safe_dump(
-            {
-                "version": 1,
-                "providers": {"sandbox": {"base_url": f"{url}/v1", "api_key_env": "SPILLWAY_TEST_NO_SUCH_KEY"}},
-                "tiers": [
-                    {"name": "simple", "targets": [target("a1"), target("a2")]},
-                    {"name": "complex", "targets": [target("c1"), target("c2")]},
-                ],
-                "executor": {"breaker": {"open_s": OPEN_S, "open_s_max": OPEN_S, "calls_min": 3}},
-                "limits": {"drain_s": 0, "grace_s": 2},
-            }
-        )
-    )
-    return path
+    with sandbox(tmp_path_factory.mktemp("sandbox")) as url:
+        yield url
 
 
 @pytest.fixture
 async def bench(provider_url: str, tmp_path: Path) -> AsyncIterator[Bench]:
-    loaded = load(config(tmp_path, provider_url))
-    server = await start(await build(loaded), loaded, "127.0.0.1:0")
-    async with (
-        grpc.aio.insecure_channel(server.address) as channel,
-        httpx.AsyncClient(base_url=provider_url, timeout=20, trust_env=False) as http,
-    ):
-        bench = Bench(executor_pb2_grpc.ExecutorServiceStub(channel), http)
-        await bench.script()
+    async with executor_over(provider_url, tmp_path) as bench:
         yield bench
-    await server.stop()
-
-
-def outcomes(execution: Execution) -> list[tuple[str, str]]:
-    return [(attempt.target, attempt.outcome.value) for attempt in execution.attempts]
-
-
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(20):
-        while not await condition():  # noqa: ASYNC110 - the other side is a process
-            await asyncio.sleep(0.01)
 
 
 async def test_an_answer_is_accepted_and_priced(bench: Bench) -> None:

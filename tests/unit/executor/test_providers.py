@@ -38,6 +38,7 @@ from spillway.chat import (
     ToolDefinition,
     Usage,
 )
+from spillway.routing import AnswerDelta
 from tests.unit.executor.builders import chat
 
 KEY = "sk-very-secret"
@@ -518,3 +519,29 @@ async def test_a_stream_is_over_when_its_last_event_says_so_and_not_when_the_ser
         events = [event async for event in provider.stream(call())]
         await provider.close()
     assert isinstance(events[-1], Answer)
+
+
+async def test_text_flows_as_soon_as_it_arrives_and_what_arrives_together_goes_on_together() -> None:
+    was_read = asyncio.Event()
+
+    def event(text: str) -> bytes:
+        return b"data: " + json.dumps({"choices": [{"delta": {"content": text}}]}).encode() + b"\n\n"
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0]))
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n" + event("one "))
+        await was_read.wait()
+        writer.write(event("two ") + event("three") + b"data: {\n\n")
+        await writer.drain()
+        writer.close()
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with listening, openai(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1") as provider:
+        events = []
+        async for got in provider.stream(call()):
+            events.append(got)
+            was_read.set()
+    assert events[:-1] == [AnswerDelta("one "), AnswerDelta("two three")]
+    assert isinstance(events[-1], ProviderFailure)
+    assert (events[-1].error_reason, events[-1].output_chars) == ("PROVIDER_UNREADABLE", 13)
