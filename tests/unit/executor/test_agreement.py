@@ -177,6 +177,45 @@ def test_the_gate_abstains_without_a_second_answer() -> None:
     assert verdict.verdict is Verdict.ABSTAIN
 
 
+@pytest.mark.parametrize(
+    ("said", "needed", "expected"),
+    [
+        (["42", "42"], 0, Verdict.PASS),
+        (["42", "41"], 0, Verdict.FAIL),
+        (["42", "41"], 1, Verdict.PASS),
+        (["41", "41"], 1, Verdict.FAIL),
+        (["42", None], 1, Verdict.PASS),
+        (["41", None], 1, Verdict.ABSTAIN),
+        (["41", None], 2, Verdict.FAIL),
+        (["42", None], 2, Verdict.ABSTAIN),
+        ([None, None], 0, Verdict.ABSTAIN),
+        (["42", "42", "41"], 2, Verdict.PASS),
+        (["42", "41", "41"], 2, Verdict.FAIL),
+        (["42"], 5, Verdict.PASS),  # no more can be asked for than there are
+        ([], 0, Verdict.ABSTAIN),
+    ],
+)
+def test_k_of_n_must_agree(said: list[str | None], needed: int, expected: Verdict) -> None:
+    opinions = [None if text is None else Message.of(Role.ASSISTANT, f"#### {text}") for text in said]
+    answer = Message.of(Role.ASSISTANT, "It is 42")
+    given = agreement.check(answer, opinions, AgreementSpec(agreeing_min=needed, normalizer=Normalizer.NUMBER), None)
+    assert given.verdict is expected
+
+
+@given(st.lists(st.sampled_from(["42", "41", "", None]), min_size=1, max_size=5), st.integers(0, 5), st.data())
+def test_what_is_decided_stays_decided(said: list[str | None], needed: int, data: st.DataObject) -> None:
+    """Whatever the missing opinions turn out to be, a verdict that was there before them is the verdict after them."""
+
+    def verdict(texts: list[str | None]) -> Verdict:
+        opinions = [None if text is None else Message.of(Role.ASSISTANT, text) for text in texts]
+        spec = AgreementSpec(agreeing_min=needed, normalizer=Normalizer.NUMBER)
+        return agreement.check(Message.of(Role.ASSISTANT, "42"), opinions, spec, None).verdict
+
+    later = [data.draw(st.sampled_from(["42", "41", "", None])) if text is None else text for text in said]
+    if verdict(said) is not Verdict.ABSTAIN:
+        assert verdict(later) is verdict(said)
+
+
 def test_tool_calls_agree_by_name_and_arguments() -> None:
     def called(arguments: str, identity: str = "1") -> Message:
         return Message(Role.ASSISTANT, (), (ToolCall(identity, "f", arguments),))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -33,9 +34,9 @@ DIFFERENT = (Opinion(answer("#### 41"), 7, 0.5),)
 GOOD = "6 * 7 = 42\n#### 42"
 
 
-def judged(text: str | Answer, *gates: GateSpec, request: ChatRequest | None = None, **evidence: object) -> Judgement:
+def judged(text: str | Answer, *gates: GateSpec, request: ChatRequest | None = None, **evidence: Any) -> Judgement:
     given = Evidence(request or chat(), confidence_min=0.8)
-    given = replace(given, **evidence)  # type: ignore[arg-type]
+    given = replace(given, **evidence)
     return judge_answer(answer(text) if isinstance(text, str) else text, gates, given, Schemas())
 
 
@@ -84,7 +85,7 @@ def test_graders_keep_their_say_beside_one_probability() -> None:
         (CompositeSpec(), {"next_nanousd": 300}, "0.80"),
     ],
 )
-def test_where_the_threshold_comes_from(spec: CompositeSpec, evidence: dict[str, object], needed: str) -> None:
+def test_where_the_threshold_comes_from(spec: CompositeSpec, evidence: dict[str, Any], needed: str) -> None:
     assert f", {needed} needed" in verdict_of(judged(GOOD, spec, **evidence), "composite").reason
 
 

@@ -266,7 +266,7 @@ async def test_a_caller_who_leaves_ends_opinions_and_graders() -> None:
         ({"a1": ["42", HANG], "b1": [HANG]}, (SelfEvaluationSpec(), JudgeSpec("b1")), 2),
     ):
         bench = Bench(steps)  # type: ignore[arg-type]
-        task = asyncio.create_task(run(bench, plan(*gates)))  # type: ignore[arg-type]
+        task = asyncio.create_task(run(bench, plan(*gates)))
         while bench.provider.in_flight < under_way:  # noqa: ASYNC110 - the fake has no event to wait for
             await asyncio.sleep(0)
         task.cancel()

@@ -36,6 +36,49 @@ def test_rules(text: str, spec: RulesSpec, expected: Verdict) -> None:
     assert rules.check(text, spec).verdict is expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("It was first shown in 1974 [1].", Verdict.PASS),
+        ("As others found [2, 5-7], it holds.", Verdict.PASS),
+        ("See the note.[^3]", Verdict.PASS),
+        ("It is the root of all evil (Knuth, 1974).", Verdict.PASS),
+        ("Clocks drift (Lamport et al. 1978, p. 560).", Verdict.PASS),
+        ("Transactions [Gray 1981] are old.", Verdict.PASS),
+        ("Both agree (see Gray, 1981; Lamport, 1978b).", Verdict.PASS),
+        ("Read https://example.org/paper for more.", Verdict.PASS),
+        ("doi:10.1145/359545.359563", Verdict.PASS),
+        ("It was in 1974 (a Tuesday).", Verdict.FAIL),
+        ("The year (1974) was warm.", Verdict.FAIL),
+        ("Take `items[1]` and leave the rest.", Verdict.FAIL),
+        ("```python\nx = items[1]\n```\nThat is all.", Verdict.FAIL),
+        ("The list is x = [1].", Verdict.PASS),  # told from a citation only by what it means
+        ("Nobody knows.", Verdict.FAIL),
+    ],
+)
+def test_what_a_citation_looks_like(text: str, expected: Verdict) -> None:
+    assert rules.check(text, RulesSpec(require_citation=True)).verdict is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Der Zug fährt um neun ab, und man sollte früher da sein.", Verdict.PASS),
+        ("The train leaves at nine, and you should be there before that.", Verdict.FAIL),
+        ("Поезд отправляется в девять.", Verdict.FAIL),
+        ("Paris", Verdict.ABSTAIN),
+        ("42", Verdict.PASS),
+    ],
+)
+def test_the_language_that_is_asked_for(text: str, expected: Verdict) -> None:
+    assert rules.check(text, RulesSpec(language="de")).verdict is expected
+
+
+@pytest.mark.parametrize("piece", ["[", "(a", "[1", "(a, ", "https://", "(x 19", "[^"])
+def test_looking_for_citations_takes_no_time(piece: str) -> None:
+    rules.check(piece * 50_000, RulesSpec(require_citation=True))
+
+
 def test_only_the_beginning_of_a_long_answer_is_searched() -> None:
     text = "a" * 100_000 + "needle"
     assert rules.check(text, RulesSpec(must_match=("need+le",))).verdict is Verdict.FAIL
