@@ -45,6 +45,14 @@ PRODUCTS = (
     ("log_steps", "log_text_chars"),
     ("log_sums", "sums_wrong_share"),
     ("question_has_tex", "log_question_chars"),
+    ("log_answer_chars", "log_answer_chars"),
+    ("log_answer_chars", "is_whole_number"),
+    ("log_magnitude", "log_magnitude"),
+    ("corrections", "corrections"),
+    ("has_final_answer", "last_sum_is_answer"),
+    ("any_sum_wrong", "last_sum_is_answer"),
+    ("log_question_chars", "log_question_chars"),
+    ("log_sums", "log_sums"),
 )
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from lab.answer_table import PRICES, AnswerTable
 from lab.gate_fit import Rows, fit_head, fit_scaling, predict
-from services.executor.gates.signals import OPINIONS_MAX
+from services.executor.gates.signals import NAMES, OPINIONS_MAX
 
 __all__ = ["Fitted", "Ladder", "Outcome", "Rung", "fit_ladder", "simulate"]
 
@@ -57,11 +57,12 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """p of each state for the given rows, by models that did not see them."""
+    """p of each state for the given rows, by models that did not see them, and whether any opinion agrees."""
 
     ladder: Ladder
     rows: Ints
     p: tuple[Floats, ...]
+    agrees: tuple[Bools, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,11 @@ def fit_ladder(table: AnswerTable, ladder: Ladder, train: Ints, test: Ints, inne
             head = fit_head(fit, scaling)
             for index, part in zip(mine, parts, strict=True):
                 p[index, held] = predict(head, scaling, part.take(held))
-    return Fitted(ladder, train, tuple(p[:, train])), Fitted(ladder, test, tuple(p[:, test]))
+    share = NAMES.index("agreeing_share")
+    agrees = np.asarray(
+        [table.matrix(ladder.rungs[state.rung].target, state.opinions)[:, share] > 0 for state in order]
+    )
+    return tuple(Fitted(ladder, rows, tuple(p[:, rows]), tuple(agrees[:, rows])) for rows in (train, test))  # type: ignore[return-value]
 
 
 def _joined(parts: Sequence[Rows]) -> Rows:
@@ -127,19 +132,21 @@ def _note_cost(target: str) -> float:
     return NOTE_TOKENS * PRICES[target][0] / 1e6
 
 
-def simulate(table: AnswerTable, fitted: Fitted, wrong_usd: Sequence[float]) -> Outcome:
-    """What the ladder does on the fitted rows when each gated rung counts a wrong answer as `wrong_usd`."""
+def simulate(table: AnswerTable, fitted: Fitted, wrong_usd: Sequence[float | None]) -> Outcome:
+    """What the ladder does on the fitted rows when each gated rung counts a wrong answer as `wrong_usd`; None: its gate is
+    agreement alone, with any of the opinions."""
     rows, ladder = fitted.rows, fitted.ladder
     cost, correct = np.zeros(len(rows)), np.zeros(len(rows), dtype=np.bool_)
     answered = np.full(len(rows), -1)
     paid: list[set[str]] = [set() for _ in ladder.rungs]
-    for state, p in zip(states(ladder), fitted.p, strict=True):
+    for state, p, agrees in zip(states(ladder), fitted.p, fitted.agrees, strict=True):
         open_ = answered < 0
         for model in state.asked:
             if model not in paid[state.rung]:
                 cost[open_] += _cost(table, ladder, state.rung, model)[rows][open_]
                 paid[state.rung].add(model)
-        takes = open_ & (p >= 1 - _next_cost(table, ladder, state.rung)[rows] / wrong_usd[state.rung])
+        wrong = wrong_usd[state.rung]
+        takes = open_ & (agrees if wrong is None else p >= 1 - _next_cost(table, ladder, state.rung)[rows] / wrong)
         answered[takes] = state.rung
         correct[takes] = table.correct[rows, table.column(ladder.rungs[state.rung].target)][takes]
     open_ = answered < 0

@@ -11,10 +11,11 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["TEXT_CHARS_MAX", "Sums", "check_sums"]
+__all__ = ["RESULTS_MAX", "TEXT_CHARS_MAX", "Sums", "check_sums"]
 
 TEXT_CHARS_MAX: Final = 12_000
 _TERMS_MAX: Final = 24
+RESULTS_MAX: Final = 64
 _UNIT_WORDS_MAX: Final = 3
 _TOKEN: Final = re.compile(
     r"(?P<number>\d{1,3}(?:(?:,|\{,\})\d{3})+(?:\.\d+)?|\d{1,15}(?:\.\d{1,12})?|\.\d{1,12})"
@@ -33,11 +34,15 @@ _BREAKING_WORDS: Final = frozenset({"and", "or", "so", "then", "plus", "minus", 
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """How many sums were read, how many of them are wrong, and how many have a result that is not whole."""
+    """How many sums were read, how many of them are wrong, how many have a result that is not whole; how many multiply
+    or divide; and the results as they are written, of which the last `RESULTS_MAX` are kept."""
 
     read: int = 0
     wrong: int = 0
     fractional: int = 0
+    products: int = 0
+    quotients: int = 0
+    results: tuple[float, ...] = ()
 
 
 class _Sum:
@@ -84,7 +89,8 @@ class _Sum:
 
 def check_sums(text: str) -> Sums:
     """Reads every sum in `text`. A long text's end counts: there the answer is worked out."""
-    read = wrong = fractional = 0
+    read = wrong = fractional = products = quotients = 0
+    results: list[float] = []
     left = _Sum()
     waiting: _Sum | None = None  # its result comes next
     sign = 1.0
@@ -104,6 +110,9 @@ def check_sums(text: str) -> Sums:
                     read += 1
                     wrong += not verdict
                     fractional += not float(shown).is_integer()
+                    products += "*" in waiting.operators
+                    quotients += "/" in waiting.operators
+                    results.append(result)
                 left, waiting, sign = _Sum(result), None, 1.0
                 continue
             waiting, sign = None, 1.0
@@ -115,7 +124,7 @@ def check_sums(text: str) -> Sums:
             waiting, left = (left, _Sum()) if left.terms and not left.pending else (None, _Sum())
         else:
             left = _next(left, str(kind), match.group())
-    return Sums(read, wrong, fractional)
+    return Sums(read, wrong, fractional, products, quotients, tuple(results[-RESULTS_MAX:]))
 
 
 def _next(left: _Sum, kind: str, token: str) -> _Sum:  # noqa: PLR0911 - one line per kind

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from fractions import Fraction
 from typing import Final
 
 from services.executor.gates import canonical
 from services.executor.gates.agreement import agree
-from services.executor.gates.arithmetic import check_sums
+from services.executor.gates.arithmetic import Sums, check_sums
 from services.executor.gates.final_answer import FinalAnswer, final_answer, last_number
 from spillway.routing import Normalizer, TaskType
 
@@ -43,6 +45,16 @@ _CORRECTION: Final = re.compile(
     re.IGNORECASE,
 )
 _CHECK: Final = re.compile(r"\b(?:verif\w{0,8}|check\w{0,3}|confirm\w{0,3}|indeed)\b", re.IGNORECASE)
+_SENTENCE: Final = re.compile(r"[.!?](?=\s|\Z)")
+_PARTS: Final = re.compile(
+    r"\b(?:half|third|quarter|twice|double|triple|times as|fraction|percent\w{0,3})\b|%", re.IGNORECASE
+)
+_RATES: Final = re.compile(r"\b(?:each|every|per)\b", re.IGNORECASE)
+_COMPARISONS: Final = re.compile(r"\b(?:more|less|fewer|than|remaining|left|rest|after|before|if)\b", re.IGNORECASE)
+_QUANTITIES: Final = re.compile(
+    r"\b(?:average|total|altogether|difference|profit|ratio|speed|age|old|hours?|minutes?|days?|weeks?|months?|years?)\b",
+    re.IGNORECASE,
+)
 _OPTIONS: Final = re.compile(r"^[ \t]{0,8}\(?[A-E][).:][ \t]", re.MULTILINE)
 _CODE: Final = re.compile(
     r"```|\b(?:def|return|import|lambda|const|function|SELECT|assert|class)\b|==|!=|\[PYTHON\]|\{\s*$", re.MULTILINE
@@ -71,7 +83,8 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """The vector. Shares and flags are 0 to 1; the names with `log_` are log2(1 + count) / 10, at most 2."""
+    """The vector. Shares and flags are 0 to 1; names with `log_` are log2(1 + count) / 10, words per line and sentence
+    are logarithms too, and words of a kind are dampened rates; all are at most 2."""
 
     # Agreement. "first" to "fourth" are the opinions in their order; with_answer and rivals are over all of them.
     agrees_first: float | None = None
@@ -94,7 +107,16 @@ class Signals:
     sums_wrong_share: float | None = None
     any_sum_wrong: float | None = None
     sums_fractional_share: float | None = None
+    results_used_share: float | None = None
+    results_distinct_share: float | None = None
+    products_share: float | None = None
+    quotients_share: float | None = None
+    last_sum_is_answer: float | None = None
+    answer_is_a_result: float | None = None
+    answer_is_in_question: float | None = None
     question_numbers_used: float | None = None
+    log_sums_per_number: float | None = None
+    words_per_line: float | None = None
     log_text_chars: float | None = None
     log_length_ratio: float | None = None
     log_steps: float | None = None
@@ -108,6 +130,12 @@ class Signals:
     # The question.
     log_question_chars: float | None = None
     log_question_numbers: float | None = None
+    log_question_sentences: float | None = None
+    words_per_sentence: float | None = None
+    part_words: float | None = None
+    rate_words: float | None = None
+    comparison_words: float | None = None
+    quantity_words: float | None = None
     question_has_code: float | None = None
     question_has_tex: float | None = None
     question_has_options: float | None = None
@@ -176,23 +204,36 @@ def _alone(observed: Observed) -> Signals:
     numbers = [n.replace(",", "") for n in _NUMBER.findall(body)]
     used = set(numbers)
     values = sorted({n.replace(",", "") for n in asked})
+    value = None if number is None else _as_float(number.value)
+    lines = 1 + sum(1 for _ in _STEP.finditer(answer))
+    sentences = max(1, sum(1 for _ in _SENTENCE.finditer(question)))
+    question_words = max(1, question.count(" ") + 1)
     return Signals(
         has_final_answer=float(final is not None),
         has_expected_form=_expected_form(said, observed.task_type, question),
         is_whole_number=None if number is None else float(number.value.denominator == 1),
         is_negative=None if number is None else float(number.value < 0),
         log_answer_chars=None if said is None else _log(len(said)),
-        log_magnitude=None if number is None else _magnitude(abs(number.value)),
+        log_magnitude=None if value is None else _log(abs(value)),
         recurs_in_reasoning=None if said is None else _recurs(said, body),
         is_last_number=_last_number_is(said, numbers),
         log_sums=_log(sums.read),
         sums_wrong_share=sums.wrong / sums.read if sums.read else None,
         any_sum_wrong=float(sums.wrong > 0) if sums.read else None,
         sums_fractional_share=sums.fractional / sums.read if sums.read else None,
+        results_used_share=_results_used(sums, numbers),
+        results_distinct_share=len(set(sums.results)) / len(sums.results) if sums.results else None,
+        products_share=sums.products / sums.read if sums.read else None,
+        quotients_share=sums.quotients / sums.read if sums.read else None,
+        last_sum_is_answer=None if value is None or not sums.results else float(value == sums.results[-1]),
+        answer_is_a_result=None if value is None or not sums.results else float(value in sums.results),
+        answer_is_in_question=None if value is None or not asked else float(value in map(float, values)),
         question_numbers_used=sum(v in used for v in values) / len(values) if values else None,
+        log_sums_per_number=_log(10.0 * sums.read / len(asked)) if asked else None,
+        words_per_line=_log(words / lines),
         log_text_chars=_log(len(observed.answer)),
         log_length_ratio=_log(len(observed.answer) / max(1, len(observed.question))),
-        log_steps=_log(sum(1 for _ in _STEP.finditer(answer))),
+        log_steps=_log(lines - 1),
         repetition=_repetition(answer),
         hedges=_rate(_HEDGE, answer, words),
         corrections=_rate(_CORRECTION, answer, words),
@@ -202,6 +243,12 @@ def _alone(observed: Observed) -> Signals:
         tex_in_answer=None if said is None else float("\\" in said),
         log_question_chars=_log(len(observed.question)),
         log_question_numbers=_log(len(asked)),
+        log_question_sentences=_log(sentences),
+        words_per_sentence=_log(question_words / sentences),
+        part_words=_rate(_PARTS, question, question_words),
+        rate_words=_rate(_RATES, question, question_words),
+        comparison_words=_rate(_COMPARISONS, question, question_words),
+        quantity_words=_rate(_QUANTITIES, question, question_words),
         question_has_code=float(_CODE.search(question) is not None),
         question_has_tex=float(_TEX.search(question) is not None),
         question_has_options=float(sum(1 for _ in _OPTIONS.finditer(question)) >= 2),
@@ -219,12 +266,20 @@ def _log(count: float) -> float:
     return min(2.0, math.log2(1.0 + count) / 10.0)
 
 
-def _magnitude(value: object) -> float:
-    """log2(1 + value) / 10, at most 2, also for numbers that no float holds."""
+def _as_float(value: Fraction) -> float:
     try:
-        return _log(float(value))  # type: ignore[arg-type]  # a Fraction
+        return float(value)
     except OverflowError:
-        return 2.0
+        return math.inf
+
+
+def _results_used(sums: Sums, numbers: Sequence[str]) -> float | None:
+    """Share of the results, but the last, that are written again: a result that nothing uses led nowhere."""
+    if len(sums.results) < 2:
+        return None
+    written = Counter(float(number) for number in numbers)
+    before = sums.results[:-1]
+    return sum(written[abs(result)] >= 2 for result in before) / len(before)
 
 
 def _logprob(value: float | None) -> float | None:
