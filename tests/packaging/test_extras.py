@@ -20,7 +20,7 @@ FOREIGN = {
     "orchestrator": ["faiss", "onnxruntime", "redis", "httpx", "numpy"],
     "classifier": ["faiss", "redis", "httpx"],
     "cache": ["onnxruntime", "httpx"],
-    "executor": ["faiss", "onnxruntime", "redis", "numpy"],
+    "executor": ["faiss", "onnxruntime", "numpy"],
 }
 
 
