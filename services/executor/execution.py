@@ -27,7 +27,7 @@ from services.executor.opinions import Opinions, gate_targets
 from services.executor.outcome import Answer, FailureKind, ProviderFailure
 from services.executor.prompt import augment
 from services.executor.providers.provider import Provider
-from services.executor.steps import Call, Cancel, Fail, FailReason, Judged, Return, Skip, Wait
+from services.executor.steps import COST_CEILING, Call, Cancel, Fail, FailReason, Judged, Return, Skip, Wait
 from services.executor.tab import Tab
 from services.executor.targets import Refusal, TargetPool
 from services.runtime.clock import Clock
@@ -176,6 +176,11 @@ class _Run:
     def call(self, call: Call) -> None:
         """Begins the call, or tells the cascade that its target gives no lease."""
         purpose = AttemptPurpose.HEDGE if call.is_hedge else AttemptPurpose.ANSWER
+        if not self._tab.affords(self._tab.estimate_nanousd(call.target)):
+            # What the gates of a call under way are asking just now, the cascade learns when that call ends.
+            self._tab.skip(call.tier, call.target, COST_CEILING, purpose)
+            self._cascade.skipped(call.number, None)
+            return
         lease = self._pool.take(call.target, self._tab.now_s, is_further=call.is_fallback)
         if isinstance(lease, Refusal):
             self._tab.skip(call.tier, call.target, lease.error_reason, purpose)

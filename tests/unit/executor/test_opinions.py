@@ -26,6 +26,7 @@ from spillway.routing import (
     PlannedTier,
     RulesSpec,
     SelfEvaluationSpec,
+    Strategy,
     Verdict,
 )
 from tests.unit.executor.builders import DOWN, Bench, answer, chat
@@ -312,3 +313,21 @@ async def test_a_fence_around_json_does_not_reach_the_caller() -> None:
     form = chat(response_format=ResponseFormat(FormatKind.JSON_OBJECT))
     execution = await run(Bench({"a1": ['```json\n{"a": 1}\n```']}), plan(), form)
     assert execution.message.text == '{"a": 1}'
+
+
+@pytest.mark.parametrize(("cost_nanousd_max", "asked"), [(14_000_000, ["a1", "b1"]), (None, ["a1", "b1", "a2"])])
+async def test_a_hedge_counts_the_opinions_that_are_still_asked(cost_nanousd_max: int | None, asked: list[str]) -> None:
+    bench = Bench({name: [HANG] for name in ("a1", "a2", "b1", "c1")}, hedging={"share_max": 1.0})
+    # The answer is estimated at 2.2 million and its opinion at 11: with the hedge it would be 15.4.
+    given = plan(AgreementSpec("b1"), strategy=Strategy.HEDGED, cost_nanousd_max=cost_nanousd_max)
+    task = asyncio.create_task(run(bench, given))
+    while bench.provider.in_flight < 2:  # noqa: ASYNC110 - the fake has no event to wait for
+        await asyncio.sleep(0)
+    bench.clock.advance(3.0)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert bench.asked[: len(asked)] == asked
+    assert ("a2" in bench.asked) is ("a2" in asked)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
