@@ -3,8 +3,9 @@
 Bounded in calls and in bytes per call. Credentials are not kept.
 """
 
+import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ class CallRecord:
     """One call, and what became of it."""
 
     seq: int
+    received_at_unix_s: float
     wire: str
     """The name of the wire format it came in."""
     model: str
@@ -44,6 +46,7 @@ class CallRecord:
         """Render for the wire."""
         return {
             "seq": self.seq,
+            "received_at_unix_s": self.received_at_unix_s,
             "wire": self.wire,
             "model": self.model,
             "stream": self.stream,
@@ -58,8 +61,9 @@ class CallRecord:
 class Journal:
     """The newest calls. Not thread-safe: one event loop owns it."""
 
-    def __init__(self) -> None:
-        """Start empty."""
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        """Start empty. `clock` gives Unix seconds."""
+        self._clock = clock
         self._records: deque[CallRecord] = deque(maxlen=CALLS_MAX)
         self._seq = 0
 
@@ -72,6 +76,7 @@ class Journal:
             chars_left = max(0, chars_left - len(message.text))
         record = CallRecord(
             seq=self._seq,
+            received_at_unix_s=self._clock(),
             wire=wire,
             model=call.model,
             stream=call.stream,

@@ -41,10 +41,10 @@ class Provider:
         script: Script,
         clock: Callable[[], float],
     ) -> None:
-        """Build it. `clock` gives Unix seconds, for `created`. In examples mode unknown prompts get a canned answer."""
+        """Build it. `clock` gives Unix seconds. In examples mode unknown prompts get a canned answer."""
         self.replay = replay
         self.playback = Playback(script)
-        self.journal = Journal()
+        self.journal = Journal(clock)
         self.answers = AnswerMaker(replay, count_tokens, examples_mode=examples_mode, clock=clock)
         self._request_numbers = itertools.count(1)
 

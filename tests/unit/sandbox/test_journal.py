@@ -24,6 +24,12 @@ def test_long_texts_are_cut_and_large_parameters_are_not_kept() -> None:
     assert Journal().open("openai", call("hi"), {}, PARAMETERS_BYTES_MAX).parameters == {"seed": 1}
 
 
+def test_a_call_is_kept_with_the_time_of_its_arrival() -> None:
+    journal = Journal(lambda: 1_700_000_000.5)
+    journal.open("openai", call("hi"), {}, 10)
+    assert journal.body()["calls"][0]["received_at_unix_s"] == 1_700_000_000.5
+
+
 def test_no_credential_is_kept() -> None:
     headers = {"authorization": "Bearer s", "x-api-key": "s", "api-key": "s", "cookie": "s", "accept": "*/*"}
     assert Journal().open("openai", call("hi"), headers, 10).headers == {"accept": "*/*"}
