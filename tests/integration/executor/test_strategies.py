@@ -123,7 +123,7 @@ async def test_a_good_prefix_flows_before_the_answer_is_whole(bench: Bench) -> N
 
 
 async def test_a_stream_through_gates_is_whole_stripped_and_priced(bench: Bench) -> None:
-    await bench.script(a1=[say(TEXT, confidence=5, chunk_chars=3)])
+    await bench.script(a1=[say(TEXT, confidence=5, chunk_chars=3, chunk_delay_s=0.02)])
     pieces, end = await bench.stream(plan(SelfConfidenceSpec(), stream_prefix=PREFIX))
     assert isinstance(end, Execution)
     assert len(pieces) > 1
