@@ -28,7 +28,8 @@ class Failure:
     """Why a call failed: gRPC status, machine-readable reason, public sentence.
 
     `reason` is a name of ErrorReason without its prefix; empty when Spillway did not answer, e.g. no connection.
-    `violations` are (field path, what is wrong). `retry_after_s` is None when no time is known.
+    `violations` are (field path, what is wrong). `retry_after_s` is None when no time is known. `metadata` is what else
+    Spillway says of the reason, sorted by key, e.g. ("attempts", "small-1:PROVIDER_AUTH,mid-1:BREAKER_OPEN").
     """
 
     code: grpc.StatusCode
@@ -36,6 +37,7 @@ class Failure:
     message: str = ""
     violations: tuple[tuple[str, str], ...] = ()
     retry_after_s: float | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
 
     @property
     def is_too_large(self) -> bool:
@@ -50,6 +52,7 @@ def read_failure(rpc_error: grpc.RpcError) -> Failure:
     reason = ""
     violations: tuple[tuple[str, str], ...] = ()
     retry_after_s = None
+    metadata: tuple[tuple[str, str], ...] = ()
     for detail in _details(rpc_error):
         info = error_details_pb2.ErrorInfo()
         bad_request = error_details_pb2.BadRequest()
@@ -57,6 +60,7 @@ def read_failure(rpc_error: grpc.RpcError) -> Failure:
         try:
             if detail.Unpack(info) and info.domain == ERROR_DOMAIN:
                 reason = info.reason
+                metadata = tuple(sorted(info.metadata.items()))
             elif detail.Unpack(bad_request):
                 violations = tuple((found.field, found.description) for found in bad_request.field_violations)
             elif detail.Unpack(retry):
@@ -69,6 +73,7 @@ def read_failure(rpc_error: grpc.RpcError) -> Failure:
         message=rpc_error.details() or "",
         violations=violations,
         retry_after_s=retry_after_s,
+        metadata=metadata,
     )
 
 

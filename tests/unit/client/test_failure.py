@@ -55,6 +55,16 @@ def test_a_reason_of_another_domain_is_not_ours() -> None:
     assert read_failure(rpc_error(grpc.StatusCode.UNAVAILABLE, "x", raw)).reason == ""
 
 
+def test_what_else_is_said_of_the_reason_is_read_when_it_is_ours() -> None:
+    said = {"b": "2", "attempts": "small-1:PROVIDER_AUTH,mid-1:BREAKER_OPEN"}
+    for domain, metadata in (
+        ("spillway.dev", (("attempts", "small-1:PROVIDER_AUTH,mid-1:BREAKER_OPEN"), ("b", "2"))),
+        ("example.org", ()),
+    ):
+        raw = details(error_details_pb2.ErrorInfo(domain=domain, reason="NO_MODEL_AVAILABLE", metadata=said))
+        assert read_failure(rpc_error(grpc.StatusCode.UNAVAILABLE, "x", raw)).metadata == metadata
+
+
 def test_no_details_leave_the_status() -> None:
     failure = read_failure(rpc_error(grpc.StatusCode.UNAVAILABLE, "no connection", None))
     assert failure == Failure(grpc.StatusCode.UNAVAILABLE, message="no connection")
