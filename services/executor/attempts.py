@@ -225,7 +225,7 @@ class Attempts:
             if result.billable:
                 attempt.billed = _estimate(chat, result.output_chars)
             if result.kind is FailureKind.TIMEOUT:
-                self._pool.latencies[lease.target].record(attempt.latency_s)
+                self._pool.latencies[lease.target].record_at_least(attempt.latency_s)
             verdict = CallResult.FAILURE if _blames(result, attempt.tier, timeout_s) else CallResult.NEITHER
             self._pool.give_back(
                 lease,
@@ -238,6 +238,7 @@ class Attempts:
             if result.kind is FailureKind.SPEND_CAP:
                 self._pool.spend_cap(lease.target, now_s)
         else:
+            self._pool.latencies[lease.target].record_at_least(attempt.latency_s)
             if attempt.outcome is AttemptOutcome.CANCELLED:  # and not rejected for how it began
                 attempt.error_reason = "CANCELLED"
             attempt.billed = _estimate(chat, written_chars)

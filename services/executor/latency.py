@@ -1,8 +1,9 @@
 """How long each target takes: a moving average, and quantiles of the last calls.
 
-Promises: pure; no clock, bounded memory (`WINDOW_CALLS` numbers per target). A call that timed out counts with the time
-it was given, which is less than it would have taken: otherwise a target that has become slow would keep the low numbers
-of its better days. A quantile is known only once `CALLS_MIN` calls have been seen.
+Promises: pure; no clock, bounded memory (`WINDOW_CALLS` numbers per target). A call that was given up (it timed out, or
+its hedge won) counts with the time it had when that is more than the average: it would have taken longer still, and
+without it a target that has become slow would keep the low numbers of its better days. What was given up sooner says
+nothing. A quantile is known only once `CALLS_MIN` calls have been seen.
 """
 
 from __future__ import annotations
@@ -38,6 +39,11 @@ class Latency:
         insort(self._sorted_s, latency_s)
         before_s = latency_s if self._average_s is None else self._average_s
         self._average_s = before_s + _WEIGHT * (latency_s - before_s)
+
+    def record_at_least(self, latency_s: float) -> None:
+        """Counts one call that was given up after so long, if that says anything."""
+        if self._average_s is not None and latency_s > self._average_s:
+            self.record(latency_s)
 
     @property
     def average_s(self) -> float | None:

@@ -61,6 +61,17 @@ def test_it_agrees_with_sorting_the_last_calls(values: list[float]) -> None:
         assert latency.quantile_s(0.9) == last[min(int(0.9 * len(last)), len(last) - 1)]
 
 
+def test_a_call_that_was_given_up_counts_only_when_it_was_slow() -> None:
+    unknown = Latency()
+    unknown.record_at_least(5.0)
+    assert unknown.average_s is None
+    known = after(2.0)
+    known.record_at_least(1.0)
+    assert known.average_s == 2.0
+    known.record_at_least(7.0)
+    assert known.average_s == pytest.approx(3.0)
+
+
 def test_targets_are_apart() -> None:
     latencies = Latencies(["a", "b"])
     latencies["a"].record(1.0)
