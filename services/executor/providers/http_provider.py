@@ -1,4 +1,4 @@
-"""A provider behind HTTP: any wire format, over httpx on the aiohttp transport.
+"""A provider behind HTTP: any wire format, over httpx's aiohttp transport.
 
 The transport is a fraction of the cost of httpx's own, but it says some things differently (a connection that the
 server closed is a ConnectTimeout there), so failures are told apart by aiohttp's own exceptions, their causes.
@@ -15,7 +15,6 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
 
 import aiohttp
@@ -80,21 +79,18 @@ class HttpProvider:
         self._extensions = {"timeout": httpx.Timeout(None, connect=connect_timeout_s).as_dict()}
         self._answer_bytes_max = answer_bytes_max
         certificates = httpx.create_ssl_context() if self._url.scheme == "https" else False
-        self._client = httpx.AsyncClient(
-            transport=AiohttpTransport(
-                verify=certificates,
-                client=lambda: aiohttp.ClientSession(
-                    connector=aiohttp.TCPConnector(
-                        limit=connections_max, keepalive_timeout=_KEEPALIVE_S, ssl=certificates or True
-                    ),
-                    cookie_jar=aiohttp.DummyCookieJar(),
-                    trust_env=False,
-                    auto_decompress=False,
+        # The transport alone, without httpx's client around it: that follows redirects, keeps cookies, authenticates
+        # from .netrc and takes 0.1 ms of CPU a call, all for nothing here.
+        self._transport = AiohttpTransport(
+            verify=certificates,
+            client=lambda: aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=connections_max, keepalive_timeout=_KEEPALIVE_S, ssl=certificates or True
                 ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
+                auto_decompress=False,
             ),
-            cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=())),
-            follow_redirects=False,
-            trust_env=False,
         )
 
     async def complete(self, call: ProviderCall) -> Answer | ProviderFailure:
@@ -103,7 +99,7 @@ class HttpProvider:
         try:
             async with asyncio.timeout(call.timeout_s):
                 request = self._request(call, stream=False)
-                response = await self._client.send(request, stream=True)
+                response = await self._transport.handle_async_request(request)
                 if response.status_code != httpx.codes.OK:
                     return await self._refusal(response)
                 return self._wire.parse_answer(await self._body(response, self._answer_bytes_max))
@@ -131,7 +127,7 @@ class HttpProvider:
             # whoever iterates.
             async with asyncio.timeout_at(deadline_s):
                 request = self._request(call, stream=True)
-                response = await self._client.send(request, stream=True)
+                response = await self._transport.handle_async_request(request)
                 whole = await self._unstreamed(response)
             if whole is None:
                 async with aclosing(self._deltas(response, assembler, deadline_s)) as deltas:
@@ -157,14 +153,13 @@ class HttpProvider:
 
     async def close(self) -> None:
         """See Provider."""
-        await self._client.aclose()
+        await self._transport.aclose()
 
     def _request(self, call: ProviderCall, *, stream: bool) -> httpx.Request:
         try:
             content = encode_body(self._wire.request_body(call, stream=stream))
         except (ValueError, RecursionError):
             raise _UnwritableError from None
-        # Made without the client, whose own headers would have to be merged with ours at every call.
         return httpx.Request("POST", self._url, headers=self._headers, content=content, extensions=self._extensions)
 
     async def _refusal(self, response: httpx.Response) -> Answer | ProviderFailure:
