@@ -1,4 +1,4 @@
-.PHONY: setup up test test-fast protos lock replay
+.PHONY: setup up test test-fast protos lock replay test-breaker soak-executor
 setup:      ; scripts/setup
 up:         ; scripts/quickstart
 test:       ; scripts/test
@@ -7,3 +7,7 @@ protos:     ; PYTHON=.venv/bin/python PATH="$(CURDIR)/.venv/bin:$$PATH" scripts/
 lock:       ; scripts/lock
 # Recorded prompts through a suite of its own; RECORDED names the files (format: docs/replay.md).
 replay:     ; scripts/replay $(RECORDED)
+# 10,000 sequences of the breaker against its model (about a minute); the suite runs a few hundred.
+test-breaker: ; HYPOTHESIS_PROFILE=thorough scripts/test tests/property/test_breaker.py
+# Every fault of a provider, in random order, again and again: ROUNDS rounds of about half a minute.
+soak-executor: ; SPILLWAY_SOAK_ROUNDS=$(or $(ROUNDS),20) scripts/test -s tests/fault/executor/test_storms.py -k soak
