@@ -1,4 +1,4 @@
-.PHONY: setup up test test-fast protos lock replay test-breaker soak-executor
+.PHONY: setup up test test-fast protos lock replay test-breaker soak-executor bench-executor
 setup:      ; scripts/setup
 up:         ; scripts/quickstart
 test:       ; scripts/test
@@ -11,3 +11,5 @@ replay:     ; scripts/replay $(RECORDED)
 test-breaker: ; HYPOTHESIS_PROFILE=thorough scripts/test tests/property/test_breaker.py
 # Every fault of a provider, in random order, again and again: ROUNDS rounds of about half a minute.
 soak-executor: ; SPILLWAY_SOAK_ROUNDS=$(or $(ROUNDS),20) scripts/test -s tests/fault/executor/test_storms.py -k soak
+# What the executor adds to a bare call of a provider (docs/bench.md).
+bench-executor: ; PYTHONPATH="$(CURDIR)" .venv/bin/python -m bench.executor $(ARGS)
