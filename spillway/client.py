@@ -21,7 +21,7 @@ import grpc
 import grpc.aio
 
 from spillway.chat import ChatRequest, GenerationParams, Message, Role
-from spillway.errors import RequestError, ServerError, error_for
+from spillway.errors import InvalidRequestError, RequestError, ServerError, error_for
 from spillway.failure import Failure, read_failure
 from spillway.routing import AnswerDelta, Completion, CompletionRequest, Explanation, RoutingOptions
 from spillway.v1 import orchestrator_pb2, orchestrator_pb2_grpc
@@ -91,9 +91,14 @@ class _Caller:
             request = replace(request, options=options)
         if generation is not None:
             request = replace(request, chat=replace(request.chat, generation=generation))
-        return completion_request_to_proto(
-            replace(request, request_id=request.request_id or uuid.uuid4().hex, tenant=request.tenant or self._tenant)
+        request = replace(
+            request, request_id=request.request_id or uuid.uuid4().hex, tenant=request.tenant or self._tenant
         )
+        try:
+            return completion_request_to_proto(request)
+        except UnicodeEncodeError as error:
+            message = "a text of the request is not valid Unicode (it has half of a surrogate pair)"
+            raise InvalidRequestError(Failure(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", message)) from error
 
     def _deadline_s(self, timeout_s: float | None) -> float:
         return self._timeout_s if timeout_s is None else timeout_s

@@ -75,7 +75,7 @@ TierCeiling = Annotated[str, typer.Option(help="The highest tier that may answer
 Pin = Annotated[str, typer.Option(help="The one target that may answer.")]
 Cache = Annotated[CacheMode | None, typer.Option(help="How the cache may be used.")]
 StrategyOption = Annotated[Strategy | None, typer.Option(help="How to walk the tiers.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the whole answer as JSON.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the whole answer, or the error, as JSON.")]
 TimeoutS = Annotated[float, typer.Option("--timeout", min=0.001, help="Seconds for one request in all.")]
 Prompt = Annotated[str, typer.Argument(help="The prompt; - reads it from standard input.")]
 
@@ -129,12 +129,12 @@ def ask(  # noqa: PLR0917 - the options of a command are its arguments
     options = RoutingOptions(
         strategy=strategy, tier_floor=tier_floor, tier_ceiling=tier_ceiling, pinned_target=pin, cache_mode=cache
     )
-    where = asking.find_suite(target, trace_url, os.environ, Path.cwd())
-    _run(
-        lambda: asking.ask(
-            where, _text(prompt), options, tenant=tenant, timeout_s=timeout_s, stream=stream, as_json=as_json
-        )
-    )
+
+    def command() -> None:
+        where = _where(target, trace_url)
+        asking.ask(where, _text(prompt), options, tenant=tenant, timeout_s=timeout_s, stream=stream, as_json=as_json)
+
+    _run(command, as_json=as_json)
 
 
 @app.command()
@@ -154,8 +154,11 @@ def explain(  # noqa: PLR0917 - the options of a command are its arguments
     options = RoutingOptions(
         strategy=strategy, tier_floor=tier_floor, tier_ceiling=tier_ceiling, pinned_target=pin, cache_mode=cache
     )
-    where = asking.find_suite(target, "", os.environ, Path.cwd())
-    _run(lambda: asking.explain(where, _text(prompt), options, tenant=tenant, timeout_s=timeout_s, as_json=as_json))
+
+    def command() -> None:
+        asking.explain(_where(target), _text(prompt), options, tenant=tenant, timeout_s=timeout_s, as_json=as_json)
+
+    _run(command, as_json=as_json)
 
 
 @app.command()
@@ -191,8 +194,7 @@ def replay(  # noqa: PLR0917 - the options of a command are its arguments
         timeout_s=timeout_s,
         json_out=json_out,
     )
-    where = asking.find_suite(target, "", os.environ, Path.cwd())
-    _run(lambda: asyncio.run(replaying.replay(where.target, order)))
+    _run(lambda: asyncio.run(replaying.replay(_where(target).target, order)))
 
 
 @app.command()
@@ -211,7 +213,7 @@ def breakers(
         addresses = find_executors(target, config, os.environ, Path.cwd())
         asyncio.run(show_breakers(addresses, interval_s=interval_s, once=once, as_json=as_json))
 
-    _run(show)
+    _run(show, as_json=as_json)
 
 
 @config_app.command("schema")
@@ -269,12 +271,15 @@ def version() -> None:
     typer.echo(f"spillway {distribution_version('spillway')}")
 
 
-def _run(command: asking.Command) -> None:
-    """Run a command that talks to the suite; its errors become a sentence and exit code 1."""
+def _run(command: asking.Command, *, as_json: bool = False) -> None:
+    """Run a command that talks to the suite; its errors become a sentence, or JSON, and exit code 1."""
     try:
         command()
     except asking.FAILURES as error:
-        _fail(asking.sentence(error))
+        if not as_json:
+            _fail(asking.sentence(error))
+        print(asking.error_json(error))
+        raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 
@@ -284,8 +289,17 @@ def _run_module(module: str, *arguments: str) -> None:
     raise typer.Exit(subprocess.run([sys.executable, "-P", "-m", module, *arguments], check=False).returncode)
 
 
+def _where(target: str, trace_url: str = "") -> asking.SuiteAddress:
+    return asking.find_suite(target, trace_url, os.environ, Path.cwd())
+
+
 def _text(prompt: str) -> str:
-    return sys.stdin.read() if prompt == "-" else prompt
+    if prompt != "-":
+        return prompt
+    try:
+        return sys.stdin.buffer.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise asking.UnreadablePromptError(f"standard input is not UTF-8 (at byte {error.start + 1})") from error
 
 
 def _fail(message: str) -> None:

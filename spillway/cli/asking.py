@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,20 +19,37 @@ from spillway.cli.recording import RecordingError
 from spillway.cli.replay import NoFlagshipError
 from spillway.cli.show import completion_view, explanation_view, hops_view
 from spillway.cli.state import read_state
-from spillway.cli.terminal import open_console
+from spillway.cli.terminal import harmless_json, open_console
 from spillway.cli.trace import fetch_trace
 from spillway.cli.trace_view import trace_view
 from spillway.client import DEFAULT_TARGET, TARGET_VARIABLE, Client
 from spillway.errors import RequestError, UnavailableError
+from spillway.failure import Failure
 from spillway.routing import AnswerDelta, AttemptOutcome, Completion, RoutingOptions
 from spillway.wire import completion_to_proto, explanation_to_proto
 
-__all__ = ["FAILURES", "Command", "SuiteAddress", "ask", "explain", "find_suite", "sentence"]
+__all__ = [
+    "FAILURES",
+    "Command",
+    "SuiteAddress",
+    "UnreadablePromptError",
+    "ask",
+    "error_json",
+    "explain",
+    "find_suite",
+    "sentence",
+]
 
-FAILURES = (RequestError, RecordingError, NoFlagshipError, NoExecutorError, OSError)
 TRACE_URL_VARIABLE = "SPILLWAY_TRACE_URL"
 
 Command = Callable[[], None]
+
+
+class UnreadablePromptError(Exception):
+    """The prompt cannot be read as text. The message says where."""
+
+
+FAILURES = (RequestError, RecordingError, NoFlagshipError, NoExecutorError, UnreadablePromptError, OSError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +114,33 @@ def sentence(error: Exception) -> str:
     """What to tell a person about a failed command."""
     if isinstance(error, UnavailableError) and not error.failure.reason:
         return f"no suite answers ({error.failure.message})\nIs `spillway up` running? Another address: --target."
-    if isinstance(error, RequestError) and error.failure.retry_after_s is not None:
-        return f"{error}\nTry again in {error.failure.retry_after_s:.0f} s."
-    return str(error)
+    lines = [str(error)]
+    if isinstance(error, RequestError):
+        tried = [one.replace(":", " ", 1) for one in _attempts(error.failure).split(",") if one]
+        if tried:
+            lines.append(f"Tried: {', '.join(tried)}.")
+        if error.failure.retry_after_s is not None:
+            lines.append(f"Try again in {error.failure.retry_after_s:.0f} s.")
+    return "\n".join(lines)
+
+
+def error_json(error: Exception) -> str:
+    """What to tell a program about a failed command; an error of this side has neither code nor reason."""
+    failure = error.failure if isinstance(error, RequestError) else None
+    value = {
+        "code": failure.code.name if failure else "",
+        "reason": failure.reason if failure else "",
+        "message": failure.message if failure else str(error),
+        "violations": [{"field": field, "message": what} for field, what in failure.violations] if failure else [],
+        "retry_after_s": failure.retry_after_s if failure else None,
+        "attempts": _attempts(failure) if failure else "",
+    }
+    return harmless_json(json.dumps({"error": value}, indent=2))
+
+
+def _attempts(failure: Failure) -> str:
+    """Whom the executor asked and why none answered, e.g. "small-1:PROVIDER_AUTH,mid-1:BREAKER_OPEN"."""
+    return dict(failure.metadata).get("attempts", "")
 
 
 def _streamed(client: Client, prompt: str, options: RoutingOptions, console: Console) -> Completion:
@@ -127,7 +169,7 @@ def _print_tool_calls(completion: Completion, console: Console) -> None:
 
 
 def _print_json(message: Message) -> None:
-    print(MessageToJson(message, preserving_proto_field_name=True, ensure_ascii=False))
+    print(harmless_json(MessageToJson(message, preserving_proto_field_name=True, ensure_ascii=False)))
 
 
 def _print_trace(completion: Completion, query_url: str, console: Console) -> None:

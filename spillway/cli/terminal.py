@@ -1,30 +1,57 @@
 """How the command speaks: one console for answers, one for remarks, and how numbers are written.
 
-Promises: colours only on a terminal and never with NO_COLOR; 100 columns where there is no terminal to ask.
+Promises: colours only on a terminal and never with NO_COLOR; 100 columns where there is no terminal to ask. What models
+and servers say cannot command the terminal: of the control characters only new lines and tabs reach it, in every text,
+a stream's pieces included. What is piped elsewhere stays as it was said.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
-__all__ = ["LastingConsole", "ms", "open_console", "percent", "saved", "usd"]
+__all__ = ["HarmlessConsole", "LastingConsole", "harmless_json", "ms", "open_console", "percent", "saved", "usd"]
 
 PLAIN_COLUMNS = 100
 NANO = 1_000_000_000
+# C0 and C1 with DEL between them: each by itself, so that no sequence survives, wherever a stream is cut.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# JSON escapes C0 itself.
+_JSON_CONTROLS = re.compile(r"[\x7f-\x9f]")
 
 
 def open_console(*, remarks: bool = False) -> Console:
     """The console for answers (standard output) or, with `remarks`, for all else (standard error)."""
     stream = sys.stderr if remarks else sys.stdout
-    return Console(file=stream, width=None if stream.isatty() else PLAIN_COLUMNS, highlight=False)
+    return HarmlessConsole(file=stream, width=None if stream.isatty() else PLAIN_COLUMNS, highlight=False)
 
 
-class LastingConsole(Console):
+def harmless_json(text: str) -> str:
+    """The same JSON, with the control characters that JSON allows written as escapes."""
+    return _JSON_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+class HarmlessConsole(Console):
+    """On a terminal, control characters in texts are left out; rich's own commands are no texts."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Called by rich for all that is printed."""
+        segments = super().render(renderable, options)
+        if not (self.is_terminal or self.file.isatty()):
+            return segments
+        return (
+            segment if segment.control else Segment(_CONTROLS.sub("", segment.text), segment.style)
+            for segment in segments
+        )
+
+
+class LastingConsole(HarmlessConsole):
     """Standard output of a command that outlives its reader (`spillway up | head`): then it falls silent, and tells."""
 
     def __init__(self, on_lost: Callable[[], None]) -> None:

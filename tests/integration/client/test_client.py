@@ -241,6 +241,15 @@ async def test_other_errors_are_not_retried_and_never_raw(
     assert len(orchestrator.requests) == 2
 
 
+async def test_half_a_surrogate_pair_is_an_invalid_request(client: AsyncClient, orchestrator: Orchestrator) -> None:
+    for call in (client.complete, client.explain):
+        with pytest.raises(InvalidRequestError, match="not valid Unicode"):
+            await call("caf\udce9")
+    with pytest.raises(InvalidRequestError, match="not valid Unicode"):
+        await collect(client.stream("caf\udce9"), [])
+    assert orchestrator.requests == []
+
+
 async def test_the_deadline_ends_a_call_that_hangs(client: AsyncClient, orchestrator: Orchestrator) -> None:
     orchestrator.steps = [hang, hang]
     with pytest.raises(DeadlineError):
