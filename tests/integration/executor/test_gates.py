@@ -242,6 +242,18 @@ def test_the_spans_of_a_request_say_what_every_call_was_for(bench: Bench) -> Non
     assert GRADE not in json.dumps(answered)
 
 
+def test_the_span_of_an_opinion_that_stands_in_says_so(bench: Bench) -> None:
+    bench.script(a1=[{"status": 500}], a2=[say(GOOD)], b1=[say("#### 42")])
+    trace_id = uuid.uuid4().hex
+    spec = AgreementSpec("a2", further_targets=("b1",), agreeing_min=1)
+    assert bench.run(plan(spec), trace_id=trace_id).target == "a2"
+    root = bench.traces.tree(trace_id, spans_min=4, parent_id="00000000000000aa")
+    spans = {span.attributes["spillway.target"]: span.attributes for span in root.find("chat ")}
+    assert spans["a2"]["spillway.attempt.outcome"] == "accepted"
+    assert spans["a2"]["spillway.gate.agreement.verdict"] == "pass"
+    assert spans["b1"]["spillway.attempt.outcome"] == "evidence"
+
+
 def test_weights_that_cannot_be_used_are_refused_at_the_start(tmp_path: Path) -> None:
     weights = tmp_path / "weights.json"
     weights.write_text('{"format": 1}')

@@ -177,7 +177,8 @@ def test_a_request_that_asks_for_more_is_heard_by_graders_and_logprobs_have_thei
     assert judged(unsure, LogprobSpec(mean_min=-2.0), confidence_asked=0.9).accepted
 
 
-SECRETS = ("PATTERN", "RUBRIC", "secret-target", "GRADER SAYS", "41")
+# What the operator wrote, what another model said, and how the gates came to their verdict.
+SECRETS = ("PATTERN", "a pattern", "RUBRIC", "secret-target", "GRADER SAYS", "41", "needed", "P(acceptable)")
 
 
 def test_the_next_model_is_told_what_was_wrong_and_no_secret() -> None:

@@ -20,6 +20,12 @@ def test_the_three_figures() -> None:
     assert found.span_mean == pytest.approx(-1.0)
 
 
+def test_the_span_is_where_the_final_answer_stands_last() -> None:
+    found = logprob.figures((("42", -9.0), (" is a guess.\n####", -0.1), (" 42", -1.0)))
+    assert found is not None
+    assert found.span_mean == pytest.approx(-1.0)
+
+
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [

@@ -277,6 +277,24 @@ async def test_a_caller_who_leaves_ends_opinions_and_graders() -> None:
         assert all(state.breaker.in_flight == 0 for state in bench.pool.states(0.0))
 
 
+async def test_a_grader_that_breaks_ends_the_others() -> None:
+    bench = Bench({"a1": ["42", HANG], "b1": [HANG]})
+    complete = bench.provider.complete
+
+    async def broken(call: Any) -> Any:
+        if call.model != "b1":
+            return await complete(call)
+        while not bench.provider.in_flight:  # noqa: ASYNC110 - the fake has no event to wait for
+            await asyncio.sleep(0)
+        raise RuntimeError("a defect")
+
+    bench.provider.complete = broken  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError):
+        await run(bench, plan(SelfEvaluationSpec(), JudgeSpec("b1")))
+    assert (bench.provider.in_flight, bench.provider.cancelled) == (0, 1)
+    assert all(state.breaker.in_flight == 0 for state in bench.pool.states(0.0))
+
+
 async def test_log_probabilities_are_asked_of_the_answer_alone_and_only_where_they_are_read() -> None:
     bench = Bench({"a1": ["#### 42"], "a2": ["#### 42"], "c1": ["#### 42"]})
     await run(bench, plan(AgreementSpec(), LogprobSpec(mean_min=-1)))
