@@ -138,6 +138,8 @@ RACE = {
     "return 0 unproven",
     "broken after commit": f"{START}; <0 committed>; cancel 1; <1 cancelled>; cancel 2; <2 cancelled>; wait; <0 down>; "
     "fail STREAM_INTERRUPTED",
+    "an empty last answer stops nobody": f"{START}; <2 empty>; wait; <0 down>; call 3 a2 further; wait; <3 ok>; "
+    "cancel 1; <1 cancelled>; return 3 accepted",
     "no time at all": "<60s>; fail DEADLINE_EXCEEDED",
     "no time for a stand-in": f"{START}; <0 down>; <60s>; wait; <1 down>; wait; <2 down>; fail DEADLINE_EXCEEDED",
 }
@@ -273,6 +275,11 @@ def test_an_escalation_says_what_was_wrong_and_a_race_says_nothing() -> None:
     action = subject.next(60)
     assert isinstance(action, Call)
     assert action.notes == ("soft 0",)
+    hedged = cascade(LONELY, strategy=Strategy.HEDGED)
+    play(hedged, f"{UP}; <1 soft>; wait; <0 soft>")
+    action = hedged.next(60)
+    assert isinstance(action, Call)
+    assert action.notes == ("soft 1",), "the highest answer's"
     raced = cascade(strategy=Strategy.RACE)
     play(raced, f"{START}; <1 soft>; wait; <0 down>")
     action = raced.next(60)

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 import grpc
 import pytest
 
+from services.executor.calls import PIECES_MAX
 from services.executor.execution import ExecutionEvent
 from services.executor.gates.schema import InvalidSchemaError
 from services.executor.latency import CALLS_MIN
@@ -209,6 +210,13 @@ async def test_a_good_prefix_flows_while_the_rest_is_written() -> None:
     assert len(pieces) > 3
     assert (execution.tier, execution.accepted) == ("simple", True)
     assert bench.asked == ["a1"]
+
+
+async def test_a_stream_may_have_any_number_of_pieces() -> None:
+    text = "x" * (3 * PIECES_MAX)
+    bench = Bench({"a1": [FakeStep(answer(text), chunk_chars=1)]})
+    pieces, execution = await stream(bench, plan(stream_prefix=PREFIX))
+    assert "".join(pieces) == execution.message.text == text
 
 
 async def test_a_bad_prefix_escalates_before_the_caller_has_seen_any_of_it() -> None:
