@@ -224,6 +224,7 @@ async def test_no_key_and_no_prompt_is_in_any_log_span_or_error(tmp_path: Path) 
     assert sum(KEYS["openai"] in request for request in seen) >= 2 * asked
     assert sum(KEYS["anthropic"] in request for request in seen) >= 2 * asked
     assert all(PROMPT in request for request in seen)
+    assert all((KEYS["anthropic"] in request) == request.startswith("POST /v1/messages ") for request in seen)
     assert len(errors) == 2 * len(FAULTS) * len(KEYS)
     reasons = ["AUTH", "SPEND_CAP", "429", "TIMEOUT", "5XX", "OVERLOADED", "UNREADABLE", "REJECTED", "CONNECT"]
     assert [reason for reason in reasons if f"PROVIDER_{reason}".encode() not in spans] == []
