@@ -10,7 +10,8 @@ from opentelemetry import metrics
 
 from services.orchestrator.background import Background
 from services.orchestrator.decision_log import DecisionLog
-from services.orchestrator.grpc_hops import GrpcCache, GrpcClassifier, GrpcExecutor
+from services.orchestrator.grpc_executor import GrpcExecutor
+from services.orchestrator.grpc_hops import GrpcCache, GrpcClassifier
 from services.orchestrator.metrics import RequestMetrics
 from services.orchestrator.pipeline import Pipeline
 from services.orchestrator.servicer import OrchestratorServicer

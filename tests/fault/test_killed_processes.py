@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import threading
+import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from tests.support.suite import Suite
 
 CALLERS = 4
 REPEATED_PROMPTS = 10
+LONG_CALLS = 40
 
 
 class Traffic:
@@ -102,6 +105,31 @@ def test_killing_one_executor_of_two_loses_no_request(tmp_path: Path) -> None:
             traffic.more(60)
             suite.restart(name)
             wait_until(lambda name=name: has_worked(suite, name), what=f"traffic at the new {name}")  # type: ignore[misc]
+
+
+def test_killing_an_executor_with_many_long_calls_under_way_loses_none(tmp_path: Path) -> None:
+    with Suite(tmp_path, executors=2) as suite, ThreadPoolExecutor(LONG_CALLS) as callers, suite.client() as client:
+        suite.script({"*": [{"text": "The river.", "confidence": 5, "latency_s": 2.0}]})
+        for name in ("executor", "executor-2"):
+            before = len(suite.calls())
+            answers = [
+                callers.submit(client.complete, f"Which river flows through {name} {number}?", timeout_s=60)
+                for number in range(LONG_CALLS)
+            ]
+            wait_until(lambda before=before: len(suite.calls()) == before + LONG_CALLS, what="all calls under way")  # type: ignore[misc]
+            suite.processes[name].kill()
+            lost = [error for answer in answers if (error := answer.exception()) is not None]
+            assert lost == []
+            suite.restart(name)
+            wait_until(lambda name=name: is_asked(suite, client, name), what=f"traffic at the new {name}")  # type: ignore[misc]
+
+
+def is_asked(suite: Suite, client: Client, name: str) -> bool:
+    """Whether this executor gets traffic; asks something, so that there is some."""
+    suite.script({"*": [{"text": "The river.", "confidence": 5}]})
+    client.complete(f"Which river flows through {uuid.uuid4().hex}?")
+    suite.script({"*": [{"text": "The river.", "confidence": 5, "latency_s": 2.0}]})
+    return has_worked(suite, name)
 
 
 def has_worked(suite: Suite, name: str) -> bool:
