@@ -25,6 +25,7 @@ from services.runtime.errors import (
     DeadlineExceeded,
     Internal,
     InvalidRequest,
+    NotFound,
     NotImplementedYet,
     Overloaded,
     SpillwayError,
@@ -40,6 +41,7 @@ __all__ = ["Door", "remaining_s", "to_spillway_error"]
 
 # Advice for callers that were refused: by then a call or two has left.
 OVERLOADED_RETRY_AFTER_S: Final = 0.1
+_NOT_FOUND: Final = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.NOT_FOUND.value[0])  # grpc.aio gives either
 
 _deadline: ContextVar[float | None] = ContextVar("spillway_deadline", default=None)
 
@@ -136,6 +138,8 @@ class Door(grpc.aio.ServerInterceptor):
             async def answer() -> bytes:
                 request = requests(raw, handler.request_deserializer)
                 response = await behavior(request, context)
+                if response is None and context.code() in _NOT_FOUND:  # so says channelz
+                    raise NotFound
                 return _serialized(response, handler.response_serializer)
 
             return await guard(method, context, answer)

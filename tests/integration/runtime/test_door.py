@@ -267,6 +267,23 @@ async def test_channelz_answers(tmp_path: Path) -> None:
         assert (await stub.GetServers(channelz_pb2.GetServersRequest(start_server_id=0))).server
 
 
+@pytest.mark.parametrize(
+    ("method", "request_"),
+    [
+        ("GetServer", channelz_pb2.GetServerRequest(server_id=999_999)),
+        ("GetServerSockets", channelz_pb2.GetServerSocketsRequest(server_id=999_999)),
+        ("GetChannel", channelz_pb2.GetChannelRequest(channel_id=999_999)),
+        ("GetSubchannel", channelz_pb2.GetSubchannelRequest(subchannel_id=999_999)),
+        ("GetSocket", channelz_pb2.GetSocketRequest(socket_id=999_999)),
+    ],
+)
+async def test_what_channelz_does_not_know_is_not_found(tmp_path: Path, method: str, request_: Any) -> None:
+    async with served(tmp_path) as it:
+        channel: Any = it.channel
+        error = await failure(getattr(channelz_pb2_grpc.ChannelzStub(channel), method)(request_))
+        assert (error.code, error.reason) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
+
+
 async def test_the_health_of_an_unknown_service_is_not_found(tmp_path: Path) -> None:
     async with served(tmp_path) as it:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
