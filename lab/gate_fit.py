@@ -49,8 +49,8 @@ PRODUCTS = (
     ("log_answer_chars", "is_whole_number"),
     ("log_magnitude", "log_magnitude"),
     ("corrections", "corrections"),
-    ("has_final_answer", "last_sum_is_answer"),
-    ("any_sum_wrong", "last_sum_is_answer"),
+    ("has_final_answer", "last_result_is_answer"),
+    ("any_sum_wrong", "last_result_is_answer"),
     ("log_question_chars", "log_question_chars"),
     ("log_sums", "log_sums"),
 )

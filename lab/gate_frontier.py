@@ -4,7 +4,8 @@
 
 Everything that is chosen (weights, what a wrong answer counts as at each rung, which ladder serves which task type) is
 chosen on training folds; every figure is of the fold that was left out, pooled over folds. Near duplicates share a
-fold. Costs are list prices on tokens of one tokenizer; every opinion is paid for, and so is what escalating adds to a prompt.
+fold. Costs are list prices on tokens of one tokenizer; every opinion is paid for, and so is what escalating adds to a
+prompt.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ HAIKU: Final = "claude-3-5-haiku-20241022"
 GPT4O: Final = "gpt-4o-2024-08-06"
 FLAGSHIP: Final = "claude-3-5-sonnet-20241022"
 # What a wrong answer counts as; None: the gate is agreement alone.
-WRONG_USD: Final = (None, 0.003, 0.005, 0.007, 0.010, 0.014, 0.020, 0.028, 0.040, 0.056, 0.080, 0.112, 0.160, 0.32)
+WRONG_USD: Final = (None, 0.004, 0.007, 0.012, 0.02, 0.035, 0.06, 0.11, 0.2)
 TARGETS: Final = (0.25, 0.30, 0.35, 0.40, 0.45, 0.50, 0.55, 0.60, 0.65, 0.75)
 # A target is aimed at on training folds; the held-out cost scatters around what is aimed at.
 SAFETY: Final = 0.97
@@ -85,21 +86,21 @@ def choose(
     options: Sequence[Sequence[Option]], parts: Sequence[Bools], flagship_usd: float, target: float
 ) -> list[int]:
     """For each task type's rows (masks over training rows) the option to run, so that the whole costs at most `target`
-    of the flagship and is right as often as that allows. Along the convex hull, by a Lagrange multiplier."""
+    of the flagship and is right as often as that allows. Only points of each type's convex hull are considered, which keeps luck on training rows out."""
     totals = [
         [(float(o.train.correct[part].sum()), float(o.train.cost_usd[part].sum())) for o in own]
         for own, part in zip(options, parts, strict=True)
     ]
-    best: tuple[float, list[int]] | None = None
-    for multiplier in MULTIPLIERS:
-        picks = [max(range(len(own)), key=lambda i: own[i][0] - multiplier * own[i][1]) for own in totals]
+    hulls = [
+        sorted({max(range(len(own)), key=lambda i: own[i][0] - m * own[i][1]) for m in MULTIPLIERS}) for own in totals
+    ]
+    best: tuple[float, Sequence[int]] | None = None
+    for picks in itertools.product(*hulls):
         right = sum(own[i][0] for own, i in zip(totals, picks, strict=True))
         cost = sum(own[i][1] for own, i in zip(totals, picks, strict=True))
         if cost <= target * flagship_usd and (best is None or right > best[0]):
             best = (right, picks)
-    if best is None:
-        return [min(range(len(own)), key=lambda i: own[i][1]) for own in totals]
-    return best[1]
+    return [min(range(len(own)), key=lambda i: own[i][1]) for own in totals] if best is None else list(best[1])
 
 
 def frontier(

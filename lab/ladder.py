@@ -133,8 +133,10 @@ def _note_cost(target: str) -> float:
 
 
 def simulate(table: AnswerTable, fitted: Fitted, wrong_usd: Sequence[float | None]) -> Outcome:
-    """What the ladder does on the fitted rows when each gated rung counts a wrong answer as `wrong_usd`; None: its gate is
-    agreement alone, with any of the opinions."""
+    """What the ladder does on the fitted rows when each gated rung counts a wrong answer as `wrong_usd`.
+
+    None stands for a gate of agreement alone, with any of the opinions.
+    """
     rows, ladder = fitted.rows, fitted.ladder
     cost, correct = np.zeros(len(rows)), np.zeros(len(rows), dtype=np.bool_)
     answered = np.full(len(rows), -1)

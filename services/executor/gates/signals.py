@@ -45,6 +45,7 @@ _CORRECTION: Final = re.compile(
     re.IGNORECASE,
 )
 _CHECK: Final = re.compile(r"\b(?:verif\w{0,8}|check\w{0,3}|confirm\w{0,3}|indeed)\b", re.IGNORECASE)
+_RESULT: Final = re.compile(r"=\s{0,4}<{0,2}\s{0,4}[$€£]?\s?(-?\d{1,15}(?:,\d{3}){0,5}(?:\.\d{1,12})?)")
 _SENTENCE: Final = re.compile(r"[.!?](?=\s|\Z)")
 _PARTS: Final = re.compile(
     r"\b(?:half|third|quarter|twice|double|triple|times as|fraction|percent\w{0,3})\b|%", re.IGNORECASE
@@ -84,7 +85,7 @@ class Observed:
 @dataclass(frozen=True, slots=True)
 class Signals:
     """The vector. Shares and flags are 0 to 1; names with `log_` are log2(1 + count) / 10, words per line and sentence
-    are logarithms too, and words of a kind are dampened rates; all are at most 2."""
+    are logarithms too, and words of a kind are dampened rates in answers and tens in questions; all are at most 2."""
 
     # Agreement. "first" to "fourth" are the opinions in their order; with_answer and rivals are over all of them.
     agrees_first: float | None = None
@@ -103,6 +104,8 @@ class Signals:
     recurs_in_reasoning: float | None = None
     is_last_number: float | None = None
     # The way to it.
+    log_numbers: float | None = None
+    log_distinct_numbers: float | None = None
     log_sums: float | None = None
     sums_wrong_share: float | None = None
     any_sum_wrong: float | None = None
@@ -111,7 +114,7 @@ class Signals:
     results_distinct_share: float | None = None
     products_share: float | None = None
     quotients_share: float | None = None
-    last_sum_is_answer: float | None = None
+    last_result_is_answer: float | None = None
     answer_is_a_result: float | None = None
     answer_is_in_question: float | None = None
     question_numbers_used: float | None = None
@@ -205,6 +208,7 @@ def _alone(observed: Observed) -> Signals:
     used = set(numbers)
     values = sorted({n.replace(",", "") for n in asked})
     value = None if number is None else _as_float(number.value)
+    results = [float(found.replace(",", "")) for found in _RESULT.findall(answer)]
     lines = 1 + sum(1 for _ in _STEP.finditer(answer))
     sentences = max(1, sum(1 for _ in _SENTENCE.finditer(question)))
     question_words = max(1, question.count(" ") + 1)
@@ -217,6 +221,8 @@ def _alone(observed: Observed) -> Signals:
         log_magnitude=None if value is None else _log(abs(value)),
         recurs_in_reasoning=None if said is None else _recurs(said, body),
         is_last_number=_last_number_is(said, numbers),
+        log_numbers=_log(len(numbers)),
+        log_distinct_numbers=_log(len(used)),
         log_sums=_log(sums.read),
         sums_wrong_share=sums.wrong / sums.read if sums.read else None,
         any_sum_wrong=float(sums.wrong > 0) if sums.read else None,
@@ -225,8 +231,8 @@ def _alone(observed: Observed) -> Signals:
         results_distinct_share=len(set(sums.results)) / len(sums.results) if sums.results else None,
         products_share=sums.products / sums.read if sums.read else None,
         quotients_share=sums.quotients / sums.read if sums.read else None,
-        last_sum_is_answer=None if value is None or not sums.results else float(value == sums.results[-1]),
-        answer_is_a_result=None if value is None or not sums.results else float(value in sums.results),
+        last_result_is_answer=None if value is None or not results else float(value == results[-1]),
+        answer_is_a_result=None if value is None or not results else float(value in results),
         answer_is_in_question=None if value is None or not asked else float(value in map(float, values)),
         question_numbers_used=sum(v in used for v in values) / len(values) if values else None,
         log_sums_per_number=_log(10.0 * sums.read / len(asked)) if asked else None,
@@ -245,10 +251,10 @@ def _alone(observed: Observed) -> Signals:
         log_question_numbers=_log(len(asked)),
         log_question_sentences=_log(sentences),
         words_per_sentence=_log(question_words / sentences),
-        part_words=_rate(_PARTS, question, question_words),
-        rate_words=_rate(_RATES, question, question_words),
-        comparison_words=_rate(_COMPARISONS, question, question_words),
-        quantity_words=_rate(_QUANTITIES, question, question_words),
+        part_words=_some(_PARTS, question),
+        rate_words=_some(_RATES, question),
+        comparison_words=_some(_COMPARISONS, question),
+        quantity_words=_some(_QUANTITIES, question),
         question_has_code=float(_CODE.search(question) is not None),
         question_has_tex=float(_TEX.search(question) is not None),
         question_has_options=float(sum(1 for _ in _OPTIONS.finditer(question)) >= 2),
@@ -291,6 +297,11 @@ def _rate(pattern: re.Pattern[str], text: str, words: int) -> float:
     """How often, dampened: a root of hits per hundred words, at most 2."""
     hits = sum(1 for _ in pattern.finditer(text))
     return min(2.0, math.sqrt(100.0 * hits / (words + 50)))
+
+
+def _some(pattern: re.Pattern[str], text: str) -> float:
+    """How many, in tens, at most 2."""
+    return min(2.0, sum(1 for _ in pattern.finditer(text)) / 10.0)
 
 
 def _reasoning(answer: str, final: FinalAnswer | None) -> str:
