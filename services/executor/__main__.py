@@ -19,7 +19,7 @@ from services.executor.servicer import ExecutorServicer
 from services.executor.sharing import BreakerSharing
 from services.executor.targets import TargetPool
 from services.runtime.clock import Clock, SystemClock
-from services.runtime.config import ConfigError, Loaded, SecretError, read_secret
+from services.runtime.config import ConfigError, Loaded, SecretMissingError, read_api_key, read_secret
 from services.runtime.document import Problem
 from services.runtime.logs import get_logger
 from services.runtime.main import run
@@ -94,10 +94,8 @@ def _calibration(loaded: Loaded) -> Calibration:
 def _api_key(name: str, provider: Provider) -> str:
     """The key; without its variable set, none: local servers ask for none, and others will answer 401."""
     try:
-        return read_secret(provider.api_key_env, provider.api_key_file)
-    except SecretError:
-        if provider.api_key_file:
-            raise
+        return read_api_key(provider.api_key_env, provider.api_key_file)
+    except SecretMissingError:
         get_logger(__name__).warning("provider_without_key", provider=name, variable=provider.api_key_env)
         return ""
 

@@ -27,7 +27,7 @@ from services.runtime import document, references
 from services.runtime.document import Document, Place, Problem, path_text
 from spillway.settings import Settings
 
-__all__ = ["ConfigError", "Loaded", "SecretError", "load", "read_secret"]
+__all__ = ["ConfigError", "Loaded", "SecretError", "SecretMissingError", "load", "read_api_key", "read_secret"]
 
 PATH_ENV: Final = "SPILLWAY_CONFIG"
 LOCAL_NAME: Final = "spillway.yaml"
@@ -47,7 +47,11 @@ class ConfigError(Exception):
 
 
 class SecretError(Exception):
-    """A secret is named, but its variable or file does not have it."""
+    """A secret is named, but its variable or file does not have it, or not one that can be used."""
+
+
+class SecretMissingError(SecretError):
+    """The variable that a secret is to come from is not set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +141,22 @@ def read_secret(env: str, file: str) -> str:
     if env:
         secret = os.environ.get(env, "").strip()
         if not secret:
-            raise SecretError(f"the environment variable {env} is not set")
+            raise SecretMissingError(f"the environment variable {env} is not set")
         return secret
     return ""
+
+
+def read_api_key(env: str, file: str) -> str:
+    """As `read_secret`, for a key that travels in an HTTP header: printable ASCII. Raises SecretError."""
+    key = read_secret(env, file)
+    for number, char in enumerate(key, start=1):
+        if not (char.isascii() and char.isprintable()):
+            where = f"the file {file}" if file else f"the environment variable {env}"
+            raise SecretError(
+                f"{where} has no usable key: its character {number} is not printable ASCII; "
+                "was it shortened, or copied with a line break?"
+            )
+    return key
 
 
 def _main() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import uvloop
 
 from services.runtime import logs, telemetry
-from services.runtime.config import ConfigError, Loaded, load
+from services.runtime.config import ConfigError, Loaded, SecretError, load
 from services.runtime.server import ListenError, Service, serve
 from spillway.settings import ServiceAddress
 
@@ -24,7 +24,8 @@ EXIT_CONFIG = 2
 def run(name: str, build: Callable[[Loaded], Awaitable[Service]]) -> None:
     """Runs the service `name` until it is told to stop. `build` is its composition root, called in the event loop.
 
-    Exits with 2 when the configuration is wrong (its errors on standard error), with 1 when the address is taken.
+    Exits with 2 when the configuration or a secret is wrong (the errors on standard error), with 1 when the address is
+    taken.
     """
     parser = argparse.ArgumentParser(prog=f"python -m services.{name}")
     parser.add_argument("--config", type=Path, help="spillway.yaml; default: $SPILLWAY_CONFIG, ./spillway.yaml")
@@ -43,7 +44,7 @@ def run(name: str, build: Callable[[Loaded], Awaitable[Service]]) -> None:
     signals = telemetry.setup(name, loaded.settings.telemetry)
     try:
         uvloop.run(_serve(build, loaded, listen))
-    except ConfigError as error:  # of a file that the configuration names
+    except (ConfigError, SecretError) as error:  # of a file or variable that the configuration names
         sys.stderr.write(f"{error}\n")
         sys.exit(EXIT_CONFIG)
     except ListenError as error:

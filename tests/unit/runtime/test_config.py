@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from services.runtime import config
-from services.runtime.config import ConfigError, SecretError, load, read_secret
+from services.runtime.config import ConfigError, SecretError, SecretMissingError, load, read_api_key, read_secret
 from services.runtime.document import BYTES_MAX, Problem, parse
 from spillway.settings import SelfConfidenceGate
 
@@ -288,6 +288,32 @@ def test_a_secret_that_is_named_but_missing_is_an_error(tmp_path: Path, monkeypa
     (tmp_path / "empty").write_text("\n")
     with pytest.raises(SecretError, match="is empty"):
         read_secret("", str(tmp_path / "empty"))
+
+
+@pytest.mark.parametrize("key", ["sk-…", "sk-\u00e9", "sk\n2", "sk-\x7f", "s\x00k"])
+def test_a_key_that_no_header_can_carry_is_an_error_that_names_its_place_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    (tmp_path / "key").write_text(key, encoding="utf-8")
+    places = {str(tmp_path / "key"): ("", str(tmp_path / "key"))}
+    if "\x00" not in key:
+        monkeypatch.setenv("TOY_KEY", key)
+        places["TOY_KEY"] = ("TOY_KEY", "")
+    for name, place in places.items():
+        with pytest.raises(SecretError, match=r"not printable ASCII") as caught:
+            read_api_key(*place)
+        assert name in str(caught.value)
+        assert key not in str(caught.value)
+        assert not isinstance(caught.value, SecretMissingError)
+
+
+def test_a_key_is_stripped_and_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOY_KEY", "\u00a0sk-~!2 \n")
+    assert read_api_key("TOY_KEY", "") == "sk-~!2"
+    monkeypatch.delenv("TOY_KEY")
+    with pytest.raises(SecretMissingError):
+        read_api_key("TOY_KEY", "")
+    assert read_api_key("", "") == ""
 
 
 def test_the_command_line_publishes_the_schema_and_checks_files(tmp_path: Path) -> None:
