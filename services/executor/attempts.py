@@ -59,6 +59,8 @@ class AttemptInProgress:
     span: Span = trace.INVALID_SPAN
     metrics: ExecutorMetrics | None = None
     ended_at_ns: int | None = None
+    held_s: float = 0.0
+    """How long pieces of its stream waited for their reader, which is not the target's time."""
     patience_s: float | None = None
     """How long its reader waits until the answer may flow, when that is less than the time of the call."""
 
@@ -180,10 +182,12 @@ class Attempts:
             async with aclosing(provider.stream(_call(attempt, chat, timeout_s))) as events:
                 async for event in events:
                     if isinstance(event, AnswerDelta):
+                        given_at_s = self._clock.monotonic()
                         if attempt.time_to_first_token_s is None:
-                            attempt.time_to_first_token_s = self._clock.monotonic() - began_s
+                            attempt.time_to_first_token_s = given_at_s - began_s
                         written_chars += len(event.text)
                         yield event
+                        attempt.held_s += self._clock.monotonic() - given_at_s
                     else:
                         result = event
         finally:
@@ -210,14 +214,15 @@ class Attempts:
     ) -> None:
         now_s = self._clock.monotonic()
         result = result or attempt.failure  # for which its reader gave it up
-        timeout_s = min(timeout_s, attempt.patience_s or timeout_s)
+        timeout_s = min(timeout_s, attempt.patience_s or timeout_s) - attempt.held_s
         attempt.latency_s = now_s - began_s
+        took_s = attempt.latency_s - attempt.held_s
         attempt.ended_at_ns = time.time_ns()
         if isinstance(result, Answer):
             attempt.answer = result
             attempt.billed = result.usage or _estimate(chat, _chars(result))
-            self._pool.latencies[lease.target].record(attempt.latency_s)
-            self._pool.give_back(lease, CallResult.SUCCESS, now_s, took_s=attempt.latency_s)
+            self._pool.latencies[lease.target].record(took_s)
+            self._pool.give_back(lease, CallResult.SUCCESS, now_s, took_s=took_s)
         elif isinstance(result, ProviderFailure):
             attempt.failure = result
             attempt.outcome = _OUTCOMES.get(result.kind, AttemptOutcome.ERROR)
@@ -225,20 +230,20 @@ class Attempts:
             if result.billable:
                 attempt.billed = _estimate(chat, result.output_chars)
             if result.kind is FailureKind.TIMEOUT:
-                self._pool.latencies[lease.target].record_at_least(attempt.latency_s)
+                self._pool.latencies[lease.target].record_at_least(took_s)
             verdict = CallResult.FAILURE if _blames(result, attempt.tier, timeout_s) else CallResult.NEITHER
             self._pool.give_back(
                 lease,
                 verdict,
                 now_s,
                 result.retry_after_s,
-                took_s=attempt.latency_s,
+                took_s=took_s,
                 unanswered=result.kind is FailureKind.TIMEOUT,
             )
             if result.kind is FailureKind.SPEND_CAP:
                 self._pool.spend_cap(lease.target, now_s)
         else:
-            self._pool.latencies[lease.target].record_at_least(attempt.latency_s)
+            self._pool.latencies[lease.target].record_at_least(took_s)
             if attempt.outcome is AttemptOutcome.CANCELLED:  # and not rejected for how it began
                 attempt.error_reason = "CANCELLED"
             attempt.billed = _estimate(chat, written_chars)

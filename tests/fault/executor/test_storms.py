@@ -118,6 +118,21 @@ async def test_a_provider_that_comes_back_is_used_again(provider_url: str, tmp_p
         assert (await storm.targets())["a1"].breaker == executor_pb2.TargetStatus.BREAKER_STATE_CLOSED
 
 
+async def test_slow_targets_are_left_alone_and_what_is_known_of_them_is_listed(
+    provider_url: str, tmp_path: Path
+) -> None:
+    breaker = {"slow_call_s": 0.1, "slow_ratio": 0.5, "calls_min": 4}
+    async with executor_under_fire(tmp_path, provider_url, breaker=breaker) as storm:
+        await storm.script(**{"a1": [say("fine", latency_s=0.15)], "*": [say("fine")]})
+        assert (await storm.blow(3, callers=1)).lost == []
+        seen = (await storm.targets())["a1"]
+        assert (seen.window_calls, seen.window_slow, seen.window_failures, seen.opened_by_peer) == (3, 3, 0, False)
+        assert seen.latency_average.ToTimedelta().total_seconds() >= 0.1
+        assert not (await storm.targets())["a2"].HasField("latency_average")
+        assert (await storm.blow(5, callers=1)).answered[-1].target == "a2"
+        assert (await storm.targets())["a1"].breaker == OPEN
+
+
 # All fail: the outage stays small.
 
 
