@@ -217,6 +217,29 @@ async def test_unavailable_is_retried_with_the_same_request_id(client: AsyncClie
     assert len({request.request_id for request in orchestrator.requests}) == 1
 
 
+async def test_many_calls_lost_at_once_are_each_retried(client: AsyncClient, orchestrator: Orchestrator) -> None:
+    known: set[str] = set()
+
+    def lose_once(request: Request, context: grpc.ServicerContext) -> None:
+        if request.request_id not in known:
+            known.add(request.request_id)
+            fail(grpc.StatusCode.UNAVAILABLE)(request, context)
+
+    orchestrator.steps = [lose_once] * 200
+    async with asyncio.TaskGroup() as group:
+        calls = [group.create_task(client.complete("x")) for _ in range(40)]
+    assert [call.result() for call in calls] == [ANSWER] * 40
+
+
+async def test_an_outage_is_hardly_multiplied(client: AsyncClient, orchestrator: Orchestrator) -> None:
+    orchestrator.steps = [fail(grpc.StatusCode.UNAVAILABLE)] * 10_000
+    for _ in range(3):  # enough to use up the tokens
+        await asyncio.gather(*(client.complete("x") for _ in range(40)), return_exceptions=True)
+    before = len(orchestrator.requests)
+    await asyncio.gather(*(client.complete("x") for _ in range(40)), return_exceptions=True)
+    assert len(orchestrator.requests) == before + 40
+
+
 async def test_an_unavailable_that_forbids_it_is_not_retried(client: AsyncClient, orchestrator: Orchestrator) -> None:
     orchestrator.steps = [fail(grpc.StatusCode.UNAVAILABLE, "NO_MODEL_AVAILABLE", pushback=True)]
     with pytest.raises(UnavailableError) as caught:
