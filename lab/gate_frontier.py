@@ -86,7 +86,10 @@ def choose(
     options: Sequence[Sequence[Option]], parts: Sequence[Bools], flagship_usd: float, target: float
 ) -> list[int]:
     """For each task type's rows (masks over training rows) the option to run, so that the whole costs at most `target`
-    of the flagship and is right as often as that allows. Only points of each type's convex hull are considered, which keeps luck on training rows out."""
+    of the flagship and is right as often as that allows.
+
+    Only points of each type's convex hull are considered, which keeps luck on training rows out.
+    """
     totals = [
         [(float(o.train.correct[part].sum()), float(o.train.cost_usd[part].sum())) for o in own]
         for own, part in zip(options, parts, strict=True)

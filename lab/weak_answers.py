@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lab.boosting import fit_stumps
 from lab.gate_fit import Rows, as_matrix, fit_head, fit_scaling, predict
 from lab.metrics import apgr, auroc, bootstrap_rows, cpt
 from lab.recorded import RecordError, folds, groups, read_lines
@@ -51,19 +50,15 @@ def _number(text: str) -> canonical.Number | None:
     return found
 
 
-def _scores(rows: Rows, group: npt.NDArray[np.int64], seed: int, count: int) -> tuple[Floats, Floats]:
-    """Held-out P(right): the logistic model that the product has, and its mean with boosted stumps (log-odds)."""
+def _scores(rows: Rows, group: npt.NDArray[np.int64], seed: int, count: int) -> Floats:
+    """Held-out P(right) by the logistic model that the product has."""
     fold = folds(group, ["all"] * len(rows), count, seed=seed)
-    plain, both = np.zeros(len(rows)), np.zeros(len(rows))
-    filled = np.nan_to_num(rows.signals, nan=-1.0)
+    p = np.zeros(len(rows))
     for index in range(count):
-        train, test = fold != index, fold == index
-        seen = rows.take(train)
+        seen = rows.take(fold != index)
         scaling = fit_scaling(seen.signals, seen.weights)
-        plain[test] = predict(fit_head(seen, scaling), scaling, rows.take(test))
-        stumps = fit_stumps(filled[train], rows.correct[train])
-        both[test] = np.log(plain[test] / (1 - plain[test])) + stumps.log_odds(filled[test])
-    return plain, both
+        p[fold == index] = predict(fit_head(seen, scaling), scaling, rows.take(fold == index))
+    return p
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -97,8 +92,7 @@ def main(arguments: Sequence[str]) -> int:
         needs = {
             "prompt length alone": [length],
             "shipped artifact, never fitted to this data": [shipped],
-            "logistic, cross-validated": [-plain for plain, _ in found],
-            "logistic and boosted stumps (lab)": [-both for _, both in found],
+            "logistic, cross-validated": [-p for p in found],
         }
         for label, scores in needs.items():
             sys.stdout.write(f"{label:44} {_line(scores, weak, strong)}\n")
