@@ -137,7 +137,12 @@ class Suite:
             "version": 1,
             "providers": {"sandbox": {"base_url": self.addresses["sandbox"] + "/v1"}},
             **LADDER,
-            "orchestrator": {"decision_log": str(self.decision_log)},
+            # Time enough on a machine that does much else: what is tested is the path, not its speed.
+            "orchestrator": {
+                "decision_log": str(self.decision_log),
+                "cache_timeout_s": 5.0,
+                "classifier_timeout_s": 10.0,
+            },
             "services": services,
             "limits": {"drain_s": 0.2, "grace_s": 5},
             "telemetry": {"otlp_endpoint": self._otlp_endpoint, "export_interval_s": 0.1},
