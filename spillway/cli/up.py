@@ -12,7 +12,7 @@ import os
 import signal
 import time
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -21,9 +21,10 @@ from rich.rule import Rule
 from rich.text import Text
 
 from spillway.cli.demo import demo_view, run_demo, what_next
+from spillway.cli.probes import lacks_embedding
 from spillway.cli.state import ServiceState, StateFile, SuiteState
 from spillway.cli.status import open_status
-from spillway.cli.suite import Suite
+from spillway.cli.suite import Suite, SuiteError
 from spillway.cli.supervisor import StartError, Supervisor
 from spillway.cli.terminal import LastingConsole
 from spillway.cli.trace import fetch_trace
@@ -39,6 +40,11 @@ START_TIMEOUT_S = 180.0
 # After the last process is up: how long the front may take to reach the others.
 CONNECT_TIMEOUT_S = 10.0
 CONNECT_PAUSE_S = 0.1
+EMBED_TIMEOUT_S = 5.0
+WITHOUT_EMBEDDING = (
+    "without its embedding model: the classifier judges by heuristics alone and the cache finds only exact repeats "
+    "(logs/classifier.log says why)"
+)
 PROBE = "Is everybody there?"
 EXIT_FAILED = 1
 
@@ -60,15 +66,21 @@ async def run_suite(suite: Suite, *, directory: Path, demo: bool, leave: bool) -
     """Run the suite until it is told to stop or nobody reads what it prints, or, with `leave`, until it serves and the
     demo has been shown.
 
-    Returns the exit code. Raises AlreadyRunningError.
+    Returns the exit code. Raises AlreadyRunningError, and SuiteError when the directory cannot be written in.
     """
-    with StateFile(directory) as state_file:
 
-        def note_change() -> None:
-            view.changed()
-            state_file.write(_state(suite, supervisor))
+    def note_change() -> None:
+        view.changed()
+        state_file.write(_state(suite, supervisor))
 
-        supervisor = Supervisor(suite.processes, log_dir=state_file.directory / "logs", on_change=note_change)
+    with ExitStack() as stack:
+        try:
+            state_file = stack.enter_context(StateFile(directory))
+            supervisor = Supervisor(suite.processes, log_dir=state_file.directory / "logs", on_change=note_change)
+        except OSError as error:
+            raise SuiteError(
+                f"cannot write in {directory} ({error.strerror}): start it in a directory of yours"
+            ) from error
         stop = _Stop(supervisor)
         console = LastingConsole(on_lost=stop.asked.set)
         view = open_status(console, supervisor.statuses)
@@ -133,6 +145,10 @@ async def _say_serving(suite: Suite, client: AsyncClient, console: Console) -> N
     if missing:
         text.append(f", so far without {', '.join(missing)}", style="yellow")
     console.print(text)
+    if suite.settings.classifier.embedding and await lacks_embedding(
+        suite.settings.services.classifier.target, EMBED_TIMEOUT_S
+    ):
+        console.print(Text(WITHOUT_EMBEDDING, style="yellow"), soft_wrap=True)
 
 
 async def _show_demo(suite: Suite, client: AsyncClient, console: Console) -> None:

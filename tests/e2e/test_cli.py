@@ -67,12 +67,12 @@ class Up:
         return done.stdout if code == 0 else done.stderr
 
 
-def start(directory: Path, *arguments: str) -> Up:
+def start(directory: Path, *arguments: str, **variables: str) -> Up:
     with (directory / "up.txt").open("w") as output:
         popen = subprocess.Popen(
             [*SPILLWAY, "up", "--ports", "free", *arguments],
             cwd=directory,
-            env=environment(),
+            env=environment() | variables,
             stdout=output,
             stderr=subprocess.STDOUT,
             text=True,
@@ -148,6 +148,7 @@ def test_the_demo_shows_a_repeat_a_paraphrase_and_an_escalation(tmp_path: Path) 
     assert re.search(r"trace [0-9a-f]{32} · \d+ spans", text)
     assert "chat gpt-4.1" in text
     assert "spillway ask" in text
+    assert "without its embedding model" not in text
     assert "\x1b" not in text
     assert read_state(tmp_path) is None
     started = {int(pid) for pid in re.findall(r"starting +pid (\d+)", text)}
@@ -231,6 +232,27 @@ def test_a_killed_service_comes_back_and_is_used_again(up: Up) -> None:
         return "degraded" not in value["routing"]
 
     wait_until(judged_again, what="an answer with the classifier")
+
+
+@pytest.mark.slow
+def test_a_service_that_hangs_is_started_again(up: Up) -> None:
+    before = up.pids()
+    os.kill(before["cache"], signal.SIGSTOP)
+    wait_until(lambda: up.pids().get("cache", before["cache"]) != before["cache"], what="a new process", within_s=60)
+    assert not lives(before["cache"])
+    kept = {"orchestrator", "executor", "executor-2", "sandbox"}
+    assert {name: pid for name, pid in up.pids().items() if name in kept} == {name: before[name] for name in kept}
+
+
+def test_a_missing_embedding_model_is_said(tmp_path: Path) -> None:
+    up = start(tmp_path, "--exit", HOME="/proc/x")
+    assert up.popen.wait(90) == 0, (tmp_path / "up.txt").read_text()
+    assert "\nwithout its embedding model: the classifier judges by heuristics" in (tmp_path / "up.txt").read_text()
+
+
+def test_a_directory_that_cannot_be_written_in_is_a_sentence() -> None:
+    text = Up(Path("/proc"), None).run("up", "--ports", "free", code=1)  # type: ignore[arg-type]
+    assert text.startswith("cannot write in /proc (")
 
 
 def test_killing_up_itself_leaves_no_orphan(tmp_path: Path) -> None:

@@ -150,3 +150,18 @@ def test_recordings_that_are_not_there_and_contradictions_are_refused(tmp_path: 
 def test_a_missing_model_is_said_plainly(tmp_path: Path) -> None:
     suite = plan(tmp_path, {"SPILLWAY_MODEL_DIR": str(tmp_path / "nothing")})
     assert any("embedding model" in note for note in suite.notes)
+
+
+def test_another_model_at_the_old_price_is_said_plainly(tmp_path: Path) -> None:
+    models = {"SPILLWAY_SIMPLE_MODEL": "llama3.2:1b", "OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}
+    (note,) = [note for note in plan(tmp_path, models).notes if "savings" in note]
+    assert "mean nothing yet: llama3.2:1b has the price of gpt-4.1-nano;" in note
+    assert "default.yaml" in note
+    assert not [note for note in plan(tmp_path).notes if "savings" in note]
+
+
+def test_the_prices_of_a_configuration_of_ones_own_are_taken_as_meant(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(CONFIG.replace("model: m", 'model: "${SPILLWAY_SIMPLE_MODEL:-m}"'))
+    options = SuiteOptions(config=tmp_path / "mine.yaml")
+    suite = plan_suite(options, {"SPILLWAY_SIMPLE_MODEL": "llama3.2:1b"}, tmp_path)
+    assert not [note for note in suite.notes if "savings" in note]

@@ -9,12 +9,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from spillway.cli.log_file import LogFile
-from spillway.cli.supervisor import ProcessSpec, ProcessState, StartError, Supervisor
+from spillway.cli.probes import answers_http
+from spillway.cli.supervisor import Liveness, ProcessSpec, ProcessState, StartError, Supervisor
 
 SERVER = """
 import json, signal, sys, time
@@ -35,6 +37,12 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print(json.dumps({"event": "serving"}), flush=True)
 while True:
     time.sleep(60)
+"""
+ANSWERING = """
+import http.server, json
+server = http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
+print(json.dumps({"event": "serving", "listen": f"http://127.0.0.1:{server.server_port}"}), flush=True)
+server.serve_forever()
 """
 PARENT = """
 import asyncio, sys
@@ -103,6 +111,74 @@ async def test_a_killed_process_comes_back(tmp_path: Path) -> None:
         assert supervisor.statuses()[0].pid not in {None, first}
     finally:
         await supervisor.stop(5)
+
+
+async def test_a_process_that_hangs_is_killed_and_comes_back(tmp_path: Path) -> None:
+    liveness = Liveness(answers_http, interval_s=0.3)
+    spec = ProcessSpec("one", (sys.executable, "-c", ANSWERING), {}, liveness=liveness)
+    supervisor = Supervisor([spec], log_dir=tmp_path)
+    supervisor.start()
+    try:
+        await supervisor.wait_serving(20)
+        first = supervisor.statuses()[0].pid
+        assert first is not None
+        os.kill(first, signal.SIGSTOP)
+        await until(lambda: supervisor.statuses()[0].restarts == 1)
+        await supervisor.wait_serving(20)
+        second = supervisor.statuses()[0].pid
+        assert second not in {None, first}
+        assert not lives(first)
+        assert "has not answered 3 times in a row: killed" in (tmp_path / "one.log").read_text()
+    finally:
+        await supervisor.stop(5)
+
+
+class Answers:
+    """Gives the given answers, the last one for ever, and counts the questions."""
+
+    def __init__(self, *answers: bool) -> None:
+        self._answers = answers
+        self.asked = 0
+
+    async def __call__(self, address: str, timeout_s: float) -> bool:
+        self.asked += 1
+        return self._answers[min(self.asked, len(self._answers)) - 1]
+
+
+async def test_two_misses_in_a_row_are_forgiven(tmp_path: Path) -> None:
+    answers = Answers(False, False, True, False, False, True, False, True)
+    spec = replace(toy("one", tmp_path / "ends"), liveness=Liveness(answers, interval_s=0.001))
+    supervisor = Supervisor([spec], log_dir=tmp_path)
+    supervisor.start()
+    try:
+        await until(lambda: answers.asked > 20)
+        assert supervisor.statuses()[0].state is ProcessState.SERVING
+        assert supervisor.statuses()[0].restarts == 0
+    finally:
+        await supervisor.stop(5)
+
+
+async def test_a_process_that_is_being_stopped_may_be_silent(tmp_path: Path) -> None:
+    asked, stopping = asyncio.Event(), asyncio.Event()
+
+    async def silent(_address: str, _timeout_s: float) -> bool:
+        asked.set()
+        await stopping.wait()
+        return False
+
+    ends = tmp_path / "ends"
+    # The front takes its time to end; only then is the other one told to, and says so when it was not killed.
+    mule = ProcessSpec("front", (sys.executable, "-c", STUBBORN), {})
+    spec = replace(toy("one", ends, 1), liveness=Liveness(silent, interval_s=0.001, misses_max=1))
+    supervisor = Supervisor([mule, spec], log_dir=tmp_path)
+    supervisor.start()
+    await supervisor.wait_serving(20)
+    await asyncio.wait_for(asked.wait(), 20)
+    ending = asyncio.create_task(supervisor.stop(0.5))
+    await until(lambda: supervisor.statuses()[0].state is ProcessState.STOPPING)
+    stopping.set()
+    await ending
+    assert ends.read_text().split() == ["one"]
 
 
 async def test_processes_end_by_rank(tmp_path: Path) -> None:
