@@ -1,7 +1,7 @@
 """Answers as protobuf: on the wire of the cache service, and as bytes in a shared store.
 
 Promises: `answer_from_proto(answer_to_proto(answer)) == answer`. An enum number or a part that this version does not
-know is a WireError that names the field.
+know is a WireError that names the field, and so is a score that is none.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ def answer_to_proto(answer: Answer) -> cache_pb2.CachedAnswer:
         usage=wire.usage_to_proto(answer.usage),
         cost_nanousd=answer.cost_nanousd,
         accepted=answer.accepted,
+        score=answer.score,
     )
 
 
@@ -38,4 +39,13 @@ def answer_from_proto(pb: cache_pb2.CachedAnswer, path: str = "answer") -> Answe
         model=pb.model,
         usage=wire.usage_from_proto(pb.usage),
         cost_nanousd=pb.cost_nanousd,
+        score=_score(pb, f"{path}.score"),
     )
+
+
+def _score(pb: cache_pb2.CachedAnswer, path: str) -> float | None:
+    if not pb.HasField("score"):
+        return None
+    if not 0.0 <= pb.score <= 1.0:  # not so for NaN either
+        raise wire.WireError(path, "must be 0 to 1")
+    return pb.score

@@ -24,7 +24,11 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A model's answer. `cost_nanousd` is what the whole execution had cost, and so what a hit saves."""
+    """A model's answer.
+
+    `cost_nanousd` is what the whole execution had cost, and so what a hit saves. `score` is the least score that a gate
+    gave it, 0 to 1; None when no gate gave one.
+    """
 
     message: Message
     finish_reason: FinishReason
@@ -34,6 +38,7 @@ class Answer:
     model: str = ""
     usage: Usage = field(default_factory=Usage)
     cost_nanousd: int = 0
+    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,7 @@ class GrpcCache:
                 usage=wire.usage_to_proto(answer.usage),
                 cost_nanousd=answer.cost_nanousd,
                 accepted=answer.accepted,
+                score=answer.score,
             ),
             ttl=wire.duration_to_proto(ttl_s) if ttl_s is not None else None,
             tags=tags,
@@ -167,6 +168,7 @@ def _reply(response: cache_pb2.LookupResponse) -> CacheReply:
             usage=wire.usage_from_proto(pb.usage),
             cost_nanousd=pb.cost_nanousd,
             accepted=pb.accepted,
+            score=pb.score if pb.HasField("score") else None,
         ),
     )
 

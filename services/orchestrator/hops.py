@@ -42,7 +42,11 @@ class CacheQuery:
 
 @dataclass(frozen=True, slots=True)
 class CachedAnswer:
-    """An answer that was accepted before, or is to be stored. `cost_nanousd` is what its whole execution had cost."""
+    """An answer that was accepted before, or is to be stored.
+
+    `cost_nanousd` is what its whole execution had cost. `score` is the least score that a gate gave it, 0 to 1; None
+    when no gate gave one.
+    """
 
     message: Message
     finish_reason: FinishReason
@@ -52,6 +56,7 @@ class CachedAnswer:
     usage: Usage
     cost_nanousd: int
     accepted: bool
+    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

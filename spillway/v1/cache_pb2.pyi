@@ -139,6 +139,7 @@ class CachedAnswer(_message.Message):
     USAGE_FIELD_NUMBER: _builtins.int
     COST_NANOUSD_FIELD_NUMBER: _builtins.int
     ACCEPTED_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
     finish_reason: _chat_pb2.FinishReason.ValueType
     """Why the model stopped."""
     tier: _builtins.str
@@ -151,6 +152,8 @@ class CachedAnswer(_message.Message):
     """What the whole execution had cost, in nano US dollars: what a hit saves."""
     accepted: _builtins.bool
     """Whether the gates accepted it. Only accepted answers are admitted."""
+    score: _builtins.float
+    """The least score that a gate gave the answer, 0 to 1; absent when no gate gave one."""
     @_builtins.property
     def message(self) -> _chat_pb2.ChatMessage:
         """The message."""
@@ -170,12 +173,15 @@ class CachedAnswer(_message.Message):
         usage: _chat_pb2.Usage | None = ...,
         cost_nanousd: _builtins.int = ...,
         accepted: _builtins.bool = ...,
+        score: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "message", b"message", "score", b"score", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "cost_nanousd", b"cost_nanousd", "finish_reason", b"finish_reason", "message", b"message", "model", b"model", "target", b"target", "tier", b"tier", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "accepted", b"accepted", "cost_nanousd", b"cost_nanousd", "finish_reason", b"finish_reason", "message", b"message", "model", b"model", "score", b"score", "target", b"target", "tier", b"tier", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
+    _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
 
 Global___CachedAnswer: _TypeAlias = CachedAnswer  # noqa: Y015
 

@@ -42,7 +42,7 @@ def chat(text: str, *, system: str = "") -> ChatRequest:
     return ChatRequest((*head, Message.of(Role.USER, text)))
 
 
-def answer(text: str = "Paris.", *, accepted: bool = True) -> Answer:
+def answer(text: str = "Paris.", *, accepted: bool = True, score: float | None = 0.875) -> Answer:
     return Answer(
         message=Message.of(Role.ASSISTANT, text),
         finish_reason=FinishReason.STOP,
@@ -52,6 +52,7 @@ def answer(text: str = "Paris.", *, accepted: bool = True) -> Answer:
         model="gpt-4o-mini",
         usage=Usage(12, 3),
         cost_nanousd=3_600,
+        score=score,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -116,6 +117,13 @@ async def test_an_answer_is_found_exactly_by_meaning_and_not_at_all(stub: CacheS
     assert (stats.indexed_entries, stats.partitions) == (1, 1)
 
 
+@pytest.mark.parametrize("score", [None, 0.0, 0.875, 1.0])
+async def test_the_score_of_an_answer_comes_back_with_it(stub: CacheServiceAsyncStub, score: float | None) -> None:
+    await stub.Store(store_request(ON, answer=answer_to_proto(answer(score=score))))
+    for found in [await stub.Lookup(lookup_request(text)) for text in (ON, ON_TOO)]:
+        assert (found.answer.score if found.answer.HasField("score") else None) == score
+
+
 async def test_an_answer_that_is_not_admitted_says_which_rule(stub: CacheServiceAsyncStub) -> None:
     stored = await stub.Store(store_request(ON, answer=answer_to_proto(answer(accepted=False))))
     assert NAMES(stored.outcome) == "OUTCOME_NOT_ADMITTED"
@@ -155,6 +163,8 @@ BROKEN = chat_pb2.Embedding(values=b"\0" * 8, model="m/1")
         (store_request(ON, ttl=Duration(seconds=-5)), "ttl"),
         (store_request(ON, tags=["t"] * 17), "tags"),
         (store_request(ON, answer=pb.CachedAnswer()), "answer.message.role"),
+        (store_request(ON, answer=answer_to_proto(answer(score=1.1))), "answer.score"),
+        (store_request(ON, answer=answer_to_proto(answer(score=math.nan))), "answer.score"),
         (pb.InvalidateRequest(), "tenant"),
         (pb.InvalidateRequest(tag="red"), "tenant"),
     ],
