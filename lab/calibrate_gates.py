@@ -127,7 +127,7 @@ def crossfit(found: Examples, fold: npt.NDArray[np.int64], *, count: int) -> Flo
     return p
 
 
-def evaluate(found: Examples, p: Floats, *, seed: int) -> dict[str, object]:
+def evaluate(found: Examples, p: Floats, *, seed: int, rounds: int) -> dict[str, object]:
     """Figures of held-out probabilities; intervals over questions, not over rows."""
     correct = found.rows.correct
     by_question = [np.flatnonzero(found.question == q) for q in range(len(found.prompts))]
@@ -141,7 +141,7 @@ def evaluate(found: Examples, p: Floats, *, seed: int) -> dict[str, object]:
         def of(chosen: npt.NDArray[np.int64]) -> float:
             return float(figure(np.concatenate([own[i] for i in chosen])))
 
-        return _rounded(bootstrap_rows(of, len(own), seed=seed, rounds=BOOTSTRAP_ROUNDS))
+        return _rounded(bootstrap_rows(of, len(own), seed=seed, rounds=rounds))
 
     table = []
     for threshold in THRESHOLDS:
@@ -228,7 +228,7 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     fold = folds(groups(found.prompts), found.strata, options.folds, seed=options.seed)
     report: dict[str, Any] = {"seed": options.seed, "folds": options.folds}
-    report |= evaluate(found, crossfit(found, fold, count=options.folds), seed=options.seed)
+    report |= evaluate(found, crossfit(found, fold, count=options.folds), seed=options.seed, rounds=options.rounds)
     fitted_to = fold[found.question] != 0 if options.holdout else np.ones(len(found.rows), dtype=np.bool_)
     if options.holdout:
         _write_rows(options.holdout, [row for row, number in zip(raw, fold.tolist(), strict=True) if number == 0])
@@ -268,6 +268,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--models", default="", metavar="MODELS", help="only these of the recorded models")
     parser.add_argument("--seed", type=int, default=20_261)
     parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=BOOTSTRAP_ROUNDS, help="of the bootstrap")
     parser.add_argument("--holdout", type=Path, metavar="FILE", help="keep the first fold out of the artifact, here")
     parser.add_argument("--out", type=Path, metavar="ARTIFACT")
     parser.add_argument("--version", default="local-1")

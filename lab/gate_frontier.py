@@ -15,7 +15,7 @@ import itertools
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -28,7 +28,7 @@ from lab.ladder import Ladder, Outcome, Rung, fit_ladder, simulate
 from lab.recorded import RecordError, folds, groups, read_lines, recorded
 from spillway.routing import TaskType
 
-__all__ = ["CANDIDATES", "Curve", "choose", "frontier", "main"]
+__all__ = ["CANDIDATES", "Choice", "Curve", "choose", "frontier", "main"]
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -43,8 +43,6 @@ FLAGSHIP: Final = "claude-3-5-sonnet-20241022"
 # What a wrong answer counts as; None: the gate is agreement alone.
 WRONG_USD: Final = (None, 0.004, 0.007, 0.012, 0.02, 0.035, 0.06, 0.11, 0.2)
 TARGETS: Final = (0.25, 0.30, 0.35, 0.40, 0.45, 0.50, 0.55, 0.60, 0.65, 0.75)
-# A target is aimed at on training folds; the held-out cost scatters around what is aimed at.
-SAFETY: Final = 0.97
 MULTIPLIERS: Final = tuple(float(v) for v in np.geomspace(0.3, 300, 121))  # right answers per US dollar
 BOOTSTRAP_ROUNDS: Final = 2_000
 
@@ -106,41 +104,63 @@ def choose(
     return [min(range(len(own)), key=lambda i: own[i][1]) for own in totals] if best is None else list(best[1])
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What may be chosen: which ladders, whether one for each task type, whether gates of agreement alone too."""
+
+    ladders: tuple[Ladder, ...]
+    per_task: bool = False
+    composite: bool = True
+    agreement: bool = True
+
+    def allows(self, ladder: Ladder, wrong: Sequence[float | None]) -> bool:
+        """Whether the ladder with these gates is among the choices."""
+        kinds = {usd is None for usd in wrong}
+        return (
+            ladder in self.ladders and (self.agreement or True not in kinds) and (self.composite or False not in kinds)
+        )
+
+
 def frontier(
-    table: AnswerTable,
-    group: Ints,
-    ladders: Sequence[Ladder],
-    *,
-    seed: int,
-    count: int,
-    per_task: bool = True,
-    targets: Sequence[float] = TARGETS,
-) -> list[Curve]:
-    """Held-out curves: for each target, ladders and thresholds chosen on training folds, per task type or for all."""
+    table: AnswerTable, group: Ints, choices: Mapping[str, Choice], *, seed: int, count: int
+) -> dict[str, list[Curve]]:
+    """Held-out curves of each choice: for each target, ladders and thresholds chosen on training folds."""
     fold = folds(group, table.tasks, count, seed=seed)
     inner = folds(group, table.tasks, 4, seed=seed + 1)
-    types = sorted({t for t in table.task_types if t is not None}) if per_task else [None]
-    masks = [np.asarray([t is None or own is t for own in table.task_types]) for t in types]
-    correct = {t: np.zeros(len(table), dtype=np.bool_) for t in targets}
-    cost = {t: np.zeros(len(table)) for t in targets}
-    chosen: dict[float, Counter[str]] = {t: Counter() for t in targets}
+    curves = {
+        name: [Curve(t, np.zeros(len(table), dtype=np.bool_), np.zeros(len(table)), Counter()) for t in TARGETS]
+        for name in choices
+    }
+    every = list(dict.fromkeys(ladder for choice in choices.values() for ladder in choice.ladders))
     for index in range(count):
         train, test = np.flatnonzero(fold != index), np.flatnonzero(fold == index)
-        options: list[Option] = []
-        for ladder in ladders:
+        options = []
+        for ladder in every:
             on_train, on_test = fit_ladder(table, ladder, train, test, inner)
             for wrong in itertools.product(WRONG_USD, repeat=len(ladder.rungs) - 1):
                 name = f"{ladder.name} @ " + "/".join("agreement" if usd is None else f"{usd:g}" for usd in wrong)
-                options.append(Option(name, simulate(table, on_train, wrong), simulate(table, on_test, wrong)))
-        flagship = float(table.cost_usd(FLAGSHIP)[train].sum())
-        for target in targets:
-            picks = choose([options] * len(types), [mask[train] for mask in masks], flagship, target * SAFETY)
-            for task, mask, pick in zip(types, masks, picks, strict=True):
-                mine = mask[test]
-                correct[target][test[mine]] = options[pick].test.correct[mine]
-                cost[target][test[mine]] = options[pick].test.cost_usd[mine]
-                chosen[target][f"{task.value if isinstance(task, TaskType) else 'all'}: {options[pick].name}"] += 1
-    return [Curve(t, correct[t], cost[t], chosen[t]) for t in targets]
+                one = Option(name, simulate(table, on_train, wrong), simulate(table, on_test, wrong))
+                options.append((ladder, wrong, one))
+        for name, choice in choices.items():
+            own = [option for ladder, wrong, option in options if choice.allows(ladder, wrong)]
+            for curve in curves[name]:
+                _decide(table, own, curve, choice, train, test)
+    return curves
+
+
+def _decide(
+    table: AnswerTable, options: Sequence[Option], curve: Curve, choice: Choice, train: Ints, test: Ints
+) -> None:
+    """Fills the curve's rows of `test` by what is best on `train`."""
+    types = sorted({t for t in table.task_types if t is not None}) if choice.per_task else [None]
+    masks = [np.asarray([t is None or own is t for own in table.task_types]) for t in types]
+    flagship = float(table.cost_usd(FLAGSHIP)[train].sum())
+    picks = choose([options] * len(types), [mask[train] for mask in masks], flagship, curve.target)
+    for task, mask, pick in zip(types, masks, picks, strict=True):
+        mine = mask[test]
+        curve.correct[test[mine]] = options[pick].test.correct[mine]
+        curve.cost_usd[test[mine]] = options[pick].test.cost_usd[mine]
+        curve.chosen[f"{task.value if isinstance(task, TaskType) else 'all'}: {options[pick].name}"] += 1
 
 
 def summary(
@@ -208,6 +228,15 @@ def _line(name: str, found: dict[str, float]) -> str:
     )
 
 
+def _details(table: AnswerTable, curve: Curve, count: int) -> str:
+    lines = []
+    for task in sorted(set(table.tasks)):
+        rows = np.asarray([t == task for t in table.tasks])
+        lines.append(_line(f"    {task}", summary(table, curve.correct.astype(float), curve.cost_usd, rows)))
+    lines += [f"    {times} of {count} folds: {name}" for name, times in sorted(curve.chosen.items())]
+    return "\n".join(lines) + "\n"
+
+
 def main(arguments: Sequence[str]) -> int:
     """Prints the tables."""
     parser = argparse.ArgumentParser(prog="python -m lab.gate_frontier")
@@ -228,26 +257,22 @@ def main(arguments: Sequence[str]) -> int:
     for name, (right, cost) in rivals(table, np.asarray([float(len(v.prompt)) for v in values])).items():
         report[name] = found = summary(table, right, cost)
         sys.stdout.write(_line(name, found) + "\n")
-    whole = [ladder for ladder in CANDIDATES if ladder.name == "4o-mini+gemma,llama > sonnet"]
-    plans: dict[str, tuple[Sequence[Ladder], bool]] = {
-        "two rungs, one threshold": (whole, False),
-        "any ladder, one for all": (CANDIDATES, False),
-        "any ladder, by task type": (CANDIDATES, True),
+    choices = {
+        "4o-mini+llama > sonnet, composite": Choice(CANDIDATES[:1], agreement=False),
+        "any ladder, one for all": Choice(CANDIDATES),
+        "any ladder by task type, agreement gates": Choice(CANDIDATES, per_task=True, composite=False),
+        "any ladder by task type, composite gates": Choice(CANDIDATES, per_task=True, agreement=False),
+        "any ladder by task type, both": Choice(CANDIDATES, per_task=True),
     }
-    for name, (ladders, per_task) in plans.items():
+    curves = frontier(table, group, choices, seed=options.seed, count=options.folds)
+    for name, own in curves.items():
         sys.stdout.write(f"\n{name}\n")
-        for curve in frontier(table, group, ladders, seed=options.seed, count=options.folds, per_task=per_task):
+        for curve in own:
             found = summary(table, curve.correct.astype(float), curve.cost_usd)
             report[f"{name} at {curve.target:.2f}"] = {**found, "chosen": dict(curve.chosen)}
             sys.stdout.write(_line(f"  aimed at {curve.target:.0%}", found) + "\n")
-            if per_task and curve.target in (0.45, 0.65):
-                for task in sorted(set(table.tasks)):
-                    rows = np.asarray([t == task for t in table.tasks])
-                    mine = summary(table, curve.correct.astype(float), curve.cost_usd, rows)
-                    report[f"{name} at {curve.target:.2f}, {task}"] = mine
-                    sys.stdout.write(_line(f"    {task}", mine) + "\n")
-                picks = curve.chosen.most_common()
-                sys.stdout.writelines(f"    {times} of {options.folds}: {name}\n" for name, times in picks)
+            if choices[name].per_task and curve.target in (0.45, 0.65):
+                sys.stdout.write(_details(table, curve, options.folds))
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
     return 0

@@ -92,7 +92,8 @@ def fit_ladder(table: AnswerTable, ladder: Ladder, train: Ints, test: Ints, inne
     `inner` gives every row of the table an inner fold. One model serves all states of a rung.
     """
     order = states(ladder)
-    p = np.zeros((len(order), len(table)))
+    p, share = np.zeros((len(order), len(table))), NAMES.index("agreeing_share")
+    agrees = np.zeros((len(order), len(table)), dtype=np.bool_)
     for rung in sorted({state.rung for state in order}):
         mine = [index for index, state in enumerate(order) if state.rung == rung]
         target = ladder.rungs[rung].target
@@ -106,11 +107,10 @@ def fit_ladder(table: AnswerTable, ladder: Ladder, train: Ints, test: Ints, inne
             head = fit_head(fit, scaling)
             for index, part in zip(mine, parts, strict=True):
                 p[index, held] = predict(head, scaling, part.take(held))
-    share = NAMES.index("agreeing_share")
-    agrees = np.asarray(
-        [table.matrix(ladder.rungs[state.rung].target, state.opinions)[:, share] > 0 for state in order]
-    )
-    return tuple(Fitted(ladder, rows, tuple(p[:, rows]), tuple(agrees[:, rows])) for rows in (train, test))  # type: ignore[return-value]
+        for index, part in zip(mine, parts, strict=True):
+            agrees[index] = part.signals[:, share] > 0
+    on_train, on_test = (Fitted(ladder, rows, tuple(p[:, rows]), tuple(agrees[:, rows])) for rows in (train, test))
+    return on_train, on_test
 
 
 def _joined(parts: Sequence[Rows]) -> Rows:

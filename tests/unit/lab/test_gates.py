@@ -135,7 +135,9 @@ def log_file(path: Path, count: int = 240) -> Path:
 def test_a_log_is_fitted_reported_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, held = tmp_path / "gate.json", tmp_path / "held.jsonl"
     file = log_file(tmp_path / "log.jsonl")
-    code = main([str(file), "--folds", "3", "--out", str(out), "--holdout", str(held), "--report", "json"])
+    code = main(
+        [str(file), "--folds", "3", "--rounds", "60", "--out", str(out), "--holdout", str(held), "--report", "json"]
+    )
     report = json.loads(capsys.readouterr().out)
     assert code == 0
     assert report["auroc"]["all"]["value"] > 0.8
