@@ -2,19 +2,25 @@
 
 Promises: at most CHARACTERS_MAX characters of a text reach the tokenizer and at most TOKENS_MAX tokens the model, by a
 fixed rule (head and tail are kept, the middle is dropped); any Python string is accepted, lone surrogates and NUL
-included; the empty text has a finite vector.
+included; the empty text has a finite vector. Nothing is told to the makers of the native libraries.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 from tokenizers import Tokenizer
 
 from services.classifier.model import DIMENSIONS, ModelCorruptError, ModelFiles
+
+# onnxruntime reports to its makers unless it is told otherwise before its import: it looks up their host and keeps a
+# database under ~/.cache. Its own call for that, after the import, comes too late. No other module imports it.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import onnxruntime
 
 __all__ = ["CHARACTERS_MAX", "TOKENS_MAX", "Encoder", "cut_text", "cut_tokens"]
 
