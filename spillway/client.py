@@ -63,7 +63,7 @@ _SERVICE_CONFIG = {
             },
         }
     ],
-    # Up to 200 calls under way may be lost with a server at once, each to be retried. A failure takes a token, a success
+    # 200 calls under way may be lost with a server at once, each to be retried. A failure takes a token, a success
     # gives one back, and with half of them gone nothing is retried: an outage of 2,000 calls is 1.08 times the traffic.
     "retryThrottling": {"maxTokens": 400, "tokenRatio": 1.0},
 }

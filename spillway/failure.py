@@ -12,10 +12,10 @@ from typing import cast
 
 import grpc
 from google.protobuf.any_pb2 import Any
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
-__all__ = ["DETAILS_KEY", "ERROR_DOMAIN", "Failure", "read_failure"]
+__all__ = ["DETAILS_KEY", "ERROR_DOMAIN", "Failure", "read_detail", "read_failure"]
 
 DETAILS_KEY = "grpc-status-details-bin"
 ERROR_DOMAIN = "spillway.dev"
@@ -75,6 +75,17 @@ def read_failure(rpc_error: grpc.RpcError) -> Failure:
         retry_after_s=retry_after_s,
         metadata=metadata,
     )
+
+
+def read_detail(rpc_error: grpc.RpcError, message: Message) -> bool:
+    """Read the detail of `message`'s type into it; False when the error has none."""
+    for detail in _details(rpc_error):
+        try:
+            if detail.Unpack(message):
+                return True
+        except DecodeError:
+            return False
+    return False
 
 
 def _details(rpc_error: grpc.RpcError) -> Sequence[Any]:

@@ -28,6 +28,7 @@ __all__ = [
     "CostSummary",
     "Execution",
     "Explanation",
+    "FailedExecution",
     "GateSpec",
     "GateVerdict",
     "HopLatency",
@@ -340,6 +341,16 @@ class Execution:
     usage: Usage
     usage_total: Usage
     cost_nanousd: int
+    escalations: int = 0
+    fallbacks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FailedExecution:
+    """What an execution without an answer had done."""
+
+    attempts: tuple[Attempt, ...]
+    cost_nanousd: int = 0
     escalations: int = 0
     fallbacks: int = 0
 

@@ -21,14 +21,15 @@ from services.executor.gates.calibration import Calibration
 from services.executor.gates.composite import Evidence
 from services.executor.hedging import HedgeShare, Hedging, hedge_delay_s
 from services.executor.metrics import ExecutorMetrics
+from services.executor.no_answer import no_answer
 from services.executor.opinions import Opinions, gate_targets
 from services.executor.providers.provider import Provider
 from services.executor.run import Run
-from services.executor.steps import Call, Cancel, Fail, FailReason, Return, Skip, Wait
+from services.executor.steps import Call, Cancel, Return, Skip, Wait
 from services.executor.tab import Tab
 from services.executor.targets import TargetPool
 from services.runtime.clock import Clock
-from services.runtime.errors import DeadlineExceeded, FailedPrecondition, Internal, SpillwayError, Unavailable
+from services.runtime.errors import Internal
 from spillway.chat import ChatRequest
 from spillway.routing import (
     AnswerDelta,
@@ -119,7 +120,12 @@ class Executor:
                     yield execution
                     return
                 else:
-                    raise _error(action, self._pool.retry_after_s(names, self._clock.monotonic()))
+                    raise no_answer(
+                        action,
+                        run.failed(),
+                        remaining_s=deadline_s - tab.elapsed_s,
+                        retry_after_s=self._pool.retry_after_s(names, self._clock.monotonic()),
+                    )
         finally:
             await calls.close()
             for made in tab.made:
@@ -135,19 +141,3 @@ class Executor:
         names = [name for tier in plan.tiers for name in tier.targets]
         delays_s = {name: hedge_delay_s(self._pool.latencies[name], self._hedging) for name in names}
         return Hedging(delays_s, self._hedge_share.begin())
-
-
-def _error(end: Fail, retry_after_s: float) -> SpillwayError:
-    """`retry_after_s` is for an end that names no time itself."""
-    match end.reason:
-        case FailReason.COST_CEILING:
-            return FailedPrecondition("COST_CEILING", "every model that could answer would cost more than is allowed")
-        case FailReason.PROVIDER_REJECTED:
-            return FailedPrecondition("PROVIDER_REJECTED", "the provider refused the request itself")
-        case FailReason.DEADLINE_EXCEEDED:
-            return DeadlineExceeded()
-        case FailReason.NO_MODEL_AVAILABLE:
-            wait_s = retry_after_s if end.retry_after_s is None else end.retry_after_s
-            return Unavailable("NO_MODEL_AVAILABLE", "no model could answer", wait_s)
-        case FailReason.STREAM_INTERRUPTED:
-            return Unavailable("STREAM_INTERRUPTED", "the stream broke off; what was received is incomplete")

@@ -26,6 +26,7 @@ from spillway.routing import (
     AttemptOutcome,
     AttemptPurpose,
     Execution,
+    FailedExecution,
     Plan,
 )
 
@@ -120,6 +121,15 @@ class Run:
             attempts=tuple(made.record() for made in self._tab.made),
             usage=attempt.billed,
             usage_total=self._tab.usage,
+            cost_nanousd=self._tab.cost_nanousd,
+            escalations=self._cascade.escalations,
+            fallbacks=self._cascade.fallbacks,
+        )
+
+    def failed(self) -> FailedExecution:
+        """What was done, for an end without an answer."""
+        return FailedExecution(
+            attempts=tuple(made.record() for made in self._tab.made),
             cost_nanousd=self._tab.cost_nanousd,
             escalations=self._cascade.escalations,
             fallbacks=self._cascade.fallbacks,

@@ -6,21 +6,22 @@ configuration, schemas and patterns by compiling them.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Any, Final
 
 from services.executor.breaker import BreakerState
 from services.executor.execution import Executor
 from services.executor.gates.patterns import PatternError, compile_pattern
 from services.executor.gates.schema import InvalidSchemaError, Schemas
+from services.executor.no_answer import NoAnswerError
 from services.executor.opinions import gate_targets
 from services.executor.targets import TargetPool, TargetState
 from services.runtime.channel import remaining_s
 from services.runtime.clock import Clock
 from services.runtime.errors import FailedPrecondition, InvalidRequest
 from spillway.chat import ChatRequest, FormatKind
-from spillway.routing import AnswerDelta, Plan, RulesSpec, TaskType
+from spillway.routing import AnswerDelta, FailedExecution, Plan, RulesSpec, TaskType
 from spillway.v1 import executor_pb2, executor_pb2_grpc
 from spillway.validation import check_chat_request, check_plan
 from spillway.wire import (
@@ -28,15 +29,17 @@ from spillway.wire import (
     chat_request_from_proto,
     duration_to_proto,
     execution_to_proto,
+    failed_execution_to_proto,
     plan_from_proto,
     task_type_from_proto,
 )
 
-__all__ = ["ExecutorServicer"]
+__all__ = ["ExecutorServicer", "failed_execution_detail"]
 
 # What is left for the answer's way back: a share of the caller's time, and at most so much.
 _MARGIN_SHARE: Final = 0.05
 _MARGIN_S_MAX: Final = 0.1
+_DETAIL_BYTES_MAX: Final = 4_096
 _BREAKER_STATES: Final = {
     BreakerState.CLOSED: executor_pb2.TargetStatus.BREAKER_STATE_CLOSED,
     BreakerState.OPEN: executor_pb2.TargetStatus.BREAKER_STATE_OPEN,
@@ -55,19 +58,22 @@ class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
 
     async def Execute(self, request: executor_pb2.ExecuteRequest, context: Any) -> executor_pb2.ExecuteResponse:
         chat, plan, task_type = self._checked(request, "")
-        execution = await self._executor.execute(chat, plan, task_type, self._time_s(context))
+        with _carrying_what_was_done():
+            execution = await self._executor.execute(chat, plan, task_type, self._time_s(context))
         return executor_pb2.ExecuteResponse(execution=execution_to_proto(execution))
 
     async def StreamExecute(
         self, request: executor_pb2.StreamExecuteRequest, context: Any
     ) -> AsyncIterator[executor_pb2.StreamExecuteResponse]:
         chat, plan, task_type = self._checked(request.request, "request.")
-        async with aclosing(self._executor.stream(chat, plan, task_type, self._time_s(context))) as events:
-            async for event in events:
-                if isinstance(event, AnswerDelta):
-                    yield executor_pb2.StreamExecuteResponse(delta=answer_delta_to_proto(event))
-                else:
-                    yield executor_pb2.StreamExecuteResponse(execution=execution_to_proto(event))
+        events = self._executor.stream(chat, plan, task_type, self._time_s(context))
+        with _carrying_what_was_done():
+            async with aclosing(events):
+                async for event in events:
+                    if isinstance(event, AnswerDelta):
+                        yield executor_pb2.StreamExecuteResponse(delta=answer_delta_to_proto(event))
+                    else:
+                        yield executor_pb2.StreamExecuteResponse(execution=execution_to_proto(event))
 
     async def ListTargets(
         self, request: executor_pb2.ListTargetsRequest, context: Any
@@ -92,6 +98,31 @@ class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
             if any(name not in self._pool for name in (*tier.targets, *gate_targets(tier))):
                 raise FailedPrecondition("NO_ELIGIBLE_TARGET", "the plan names a target that is not configured")
         return chat, plan, task_type
+
+
+@contextmanager
+def _carrying_what_was_done() -> Iterator[None]:
+    """Packs what an execution without an answer had done into its error."""
+    try:
+        yield
+    except NoAnswerError as error:
+        error.details = (failed_execution_detail(error.failed),)
+        raise
+
+
+def failed_execution_detail(failed: FailedExecution) -> executor_pb2.FailedExecution:
+    """At most `_DETAIL_BYTES_MAX`: without the reasons of verdicts, then the verdicts, then the last attempts."""
+    pb = failed_execution_to_proto(failed)
+    if pb.ByteSize() > _DETAIL_BYTES_MAX:
+        for attempt in pb.attempts:
+            for verdict in attempt.verdicts:
+                verdict.ClearField("reason")
+    if pb.ByteSize() > _DETAIL_BYTES_MAX:
+        for attempt in pb.attempts:
+            attempt.ClearField("verdicts")
+    while pb.ByteSize() > _DETAIL_BYTES_MAX:
+        del pb.attempts[-1]
+    return pb
 
 
 def _check_schemas(chat: ChatRequest, schemas: Schemas, path: str) -> None:

@@ -10,9 +10,10 @@
     ├── DeadlineExceeded      nobody's: the time ran out
     └── Internal              ours, a defect
 
-Promises: an error has a public half (`code`, `reason`, `public`, `violations`, `retry_after_s`), made of constant text
-and field paths, and an internal half (`detail`) that only logs see. `reason` is a name of spillway.v1.ErrorReason
-without its prefix. On the wire it is a google.rpc.Status in `grpc-status-details-bin`, as
+Promises: an error has a public half (`code`, `reason`, `public`, `violations`, `retry_after_s`, `metadata`), made of
+constant text, field paths and names of the configuration, and an internal half (`detail`) that only logs see.
+`details` are further messages for the service that called, and go no further than to it. `reason` is a name of
+spillway.v1.ErrorReason without its prefix. On the wire it is a google.rpc.Status in `grpc-status-details-bin`, as
 protos/spillway/v1/error.proto says.
 """
 # ruff: noqa: N818 - the names say whose fault it was; every one of them is an error
@@ -47,7 +48,8 @@ __all__ = [
     "from_rpc_error",
 ]
 
-# A client refuses trailing metadata above 8 KiB by default; these bounds keep an error below 5 KiB.
+# A client refuses trailing metadata above 8 KiB by default; these bounds, and those of
+# `metadata` and `details`, of which no error has both together with violations, keep an error below 6 KiB.
 VIOLATIONS_MAX: Final = 12
 _VIOLATION_CHARS_MAX: Final = 128
 # A longer wait than this is no advice.
@@ -57,7 +59,10 @@ Violations = tuple[tuple[str, str], ...]
 
 
 class SpillwayError(Exception):
-    """An error with a public and an internal half. `violations` are (field path, what is wrong with it)."""
+    """An error with a public and an internal half. `violations` are (field path, what is wrong with it).
+
+    `metadata` are (key, value), at most 1 KiB of them; `details` may take 4 KiB.
+    """
 
     def __init__(
         self,
@@ -68,6 +73,7 @@ class SpillwayError(Exception):
         detail: str = "",
         violations: Iterable[tuple[str, str]] = (),
         retry_after_s: float | None = None,
+        metadata: Iterable[tuple[str, str]] = (),
     ) -> None:
         super().__init__(f"{code.name} {reason}: {public}")
         self.code = code
@@ -76,6 +82,8 @@ class SpillwayError(Exception):
         self.detail = detail
         self.violations: Violations = tuple(violations)
         self.retry_after_s = retry_after_s
+        self.metadata = tuple(metadata)
+        self.details: tuple[Message, ...] = ()
 
     def trailing_metadata(self) -> tuple[tuple[str, str | bytes], ...]:
         """The status details; and, for UNAVAILABLE, the word to gRPC's own retry to keep still.
@@ -84,7 +92,8 @@ class SpillwayError(Exception):
         for the channel to repeat.
         """
         status = Status(code=self.code.value[0], message=self.public)
-        _pack(status, error_details_pb2.ErrorInfo(reason=self.reason, domain=ERROR_DOMAIN))
+        info = error_details_pb2.ErrorInfo(reason=self.reason, domain=ERROR_DOMAIN, metadata=dict(self.metadata))
+        _pack(status, info)
         if self.violations:
             fields = [
                 error_details_pb2.BadRequest.FieldViolation(
@@ -96,6 +105,8 @@ class SpillwayError(Exception):
         if self.retry_after_s is not None and math.isfinite(self.retry_after_s):
             retry_after_s = min(max(self.retry_after_s, 0.0), _RETRY_AFTER_S_MAX)
             _pack(status, error_details_pb2.RetryInfo(retry_delay=duration_to_proto(retry_after_s)))
+        for message in self.details:
+            _pack(status, message)
         details: tuple[str, str | bytes] = (DETAILS_KEY, status.SerializeToString())
         if self.code is grpc.StatusCode.UNAVAILABLE:
             return (details, ("grpc-retry-pushback-ms", "-1"))
@@ -181,8 +192,8 @@ class Internal(SpillwayError):
 def from_rpc_error(error: grpc.RpcError) -> SpillwayError:
     """What a failed call means, for the caller of the caller.
 
-    An error that a Spillway service made keeps its code, reason, public text, violations and retry time. What gRPC
-    itself says (addresses, sizes) becomes `detail`, behind constant public text.
+    An error that a Spillway service made keeps its code, reason, public text, violations, retry time and metadata. What
+    gRPC itself says (addresses, sizes) becomes `detail`, behind constant public text.
     """
     if not isinstance(error, grpc.aio.AioRpcError):
         return Internal(detail=f"UNKNOWN: {type(error).__name__}")
@@ -195,6 +206,7 @@ def from_rpc_error(error: grpc.RpcError) -> SpillwayError:
         failure.message,
         violations=failure.violations,
         retry_after_s=failure.retry_after_s,
+        metadata=failure.metadata,
     )
 
 

@@ -6,7 +6,9 @@ How Spillway says what went wrong.
 Every error carries a gRPC status, a constant public sentence, and in the status details
 (`grpc-status-details-bin`) a google.rpc.ErrorInfo with domain "spillway.dev" and as `reason` one of the names below
 without its prefix (e.g. "INVALID_FIELD"). INVALID_ARGUMENT also carries a google.rpc.BadRequest with each field's
-path; RESOURCE_EXHAUSTED and UNAVAILABLE carry a google.rpc.RetryInfo when a time is known.
+path; RESOURCE_EXHAUSTED and UNAVAILABLE carry a google.rpc.RetryInfo when a time is known. Where models were tried
+in vain, the ErrorInfo's metadata say under "attempts" what became of each target last, at most 1 KiB: "TARGET:WHY",
+joined by commas, e.g. "small-1:PROVIDER_AUTH,mid-1:BREAKER_OPEN".
 """
 
 from google.protobuf import descriptor as _descriptor

@@ -613,6 +613,44 @@ class Execution(_message.Message):
 Global___Execution: _TypeAlias = Execution  # noqa: Y015
 
 @_typing.final
+class FailedExecution(_message.Message):
+    """What an execution without an answer had done. Travels in the status details of the executor's errors, at most 4 KiB:
+    what is longer loses the reasons of verdicts, then the verdicts, then the last attempts. The sums are always whole.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    COST_NANOUSD_FIELD_NUMBER: _builtins.int
+    ESCALATIONS_FIELD_NUMBER: _builtins.int
+    FALLBACKS_FIELD_NUMBER: _builtins.int
+    cost_nanousd: _builtins.int
+    """The cost of all attempts together, in nano US dollars."""
+    escalations: _builtins.int
+    """How often a next tier was tried because of quality."""
+    fallbacks: _builtins.int
+    """How often another target of a tier was tried because of availability."""
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[_chat_pb2.Attempt]:
+        """Every attempt, in the order of their starts."""
+
+    def __init__(
+        self,
+        *,
+        attempts: _abc.Iterable[_chat_pb2.Attempt] | None = ...,
+        cost_nanousd: _builtins.int = ...,
+        escalations: _builtins.int = ...,
+        fallbacks: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cost_nanousd", b"cost_nanousd", "escalations", b"escalations", "fallbacks", b"fallbacks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FailedExecution: _TypeAlias = FailedExecution  # noqa: Y015
+
+@_typing.final
 class ExecuteResponse(_message.Message):
     """The result of Execute."""
 

@@ -55,6 +55,7 @@ class DecisionRecord(_message.Message):
     CONFIG_VERSION_FIELD_NUMBER: _builtins.int
     ESCALATIONS_FIELD_NUMBER: _builtins.int
     FALLBACKS_FIELD_NUMBER: _builtins.int
+    COST_UNKNOWN_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The request's id."""
     trace_id: _builtins.str
@@ -85,6 +86,10 @@ class DecisionRecord(_message.Message):
     """How often a next tier was tried because of quality."""
     fallbacks: _builtins.int
     """How often another target was tried because of availability."""
+    cost_unknown: _builtins.bool
+    """Whether models may have been called whose attempts and cost are not known: the caller left while the request was
+    executed, or the executor was lost. The plan is in `routing`; `attempts` and `cost` lack what was spent on it.
+    """
     @_builtins.property
     def received_at(self) -> _timestamp_pb2.Timestamp:
         """When the request came in."""
@@ -143,10 +148,11 @@ class DecisionRecord(_message.Message):
         config_version: _builtins.str = ...,
         escalations: _builtins.int = ...,
         fallbacks: _builtins.int = ...,
+        cost_unknown: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cost", b"cost", "latency", b"latency", "received_at", b"received_at", "routing", b"routing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "attempts", b"attempts", "cache", b"cache", "config_version", b"config_version", "cost", b"cost", "end_user_hash", b"end_user_hash", "endpoint", b"endpoint", "error_reason", b"error_reason", "escalations", b"escalations", "fallbacks", b"fallbacks", "hops", b"hops", "latency", b"latency", "prompt_head", b"prompt_head", "prompt_sha256", b"prompt_sha256", "received_at", b"received_at", "request_id", b"request_id", "routing", b"routing", "status_code", b"status_code", "tags", b"tags", "target", b"target", "tenant", b"tenant", "tier", b"tier", "trace_id", b"trace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "attempts", b"attempts", "cache", b"cache", "config_version", b"config_version", "cost", b"cost", "cost_unknown", b"cost_unknown", "end_user_hash", b"end_user_hash", "endpoint", b"endpoint", "error_reason", b"error_reason", "escalations", b"escalations", "fallbacks", b"fallbacks", "hops", b"hops", "latency", b"latency", "prompt_head", b"prompt_head", "prompt_sha256", b"prompt_sha256", "received_at", b"received_at", "request_id", b"request_id", "routing", b"routing", "status_code", b"status_code", "tags", b"tags", "target", b"target", "tenant", b"tenant", "tier", b"tier", "trace_id", b"trace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -9,6 +9,7 @@ from spillway.routing import (
     AttemptPurpose,
     CompositeSpec,
     Execution,
+    FailedExecution,
     GateSpec,
     GateVerdict,
     JudgeSpec,
@@ -52,6 +53,8 @@ __all__ = [
     "attempt_to_proto",
     "execution_from_proto",
     "execution_to_proto",
+    "failed_execution_from_proto",
+    "failed_execution_to_proto",
     "gate_spec_from_proto",
     "gate_spec_to_proto",
     "gate_verdict_from_proto",
@@ -312,6 +315,26 @@ def execution_from_proto(pb: executor_pb2.Execution, path: str = "execution") ->
         attempts=tuple(attempt_from_proto(attempt, f"{attempts}[{i}]") for i, attempt in enumerate(pb.attempts)),
         usage=usage_from_proto(pb.usage),
         usage_total=usage_from_proto(pb.usage_total),
+        cost_nanousd=pb.cost_nanousd,
+        escalations=pb.escalations,
+        fallbacks=pb.fallbacks,
+    )
+
+
+def failed_execution_to_proto(value: FailedExecution) -> executor_pb2.FailedExecution:
+    return executor_pb2.FailedExecution(
+        attempts=[attempt_to_proto(attempt) for attempt in value.attempts],
+        cost_nanousd=value.cost_nanousd,
+        escalations=value.escalations,
+        fallbacks=value.fallbacks,
+    )
+
+
+def failed_execution_from_proto(pb: executor_pb2.FailedExecution, path: str = "failed_execution") -> FailedExecution:
+    """Raises WireError."""
+    attempts = join(path, "attempts")
+    return FailedExecution(
+        attempts=tuple(attempt_from_proto(attempt, f"{attempts}[{i}]") for i, attempt in enumerate(pb.attempts)),
         cost_nanousd=pb.cost_nanousd,
         escalations=pb.escalations,
         fallbacks=pb.fallbacks,

@@ -98,6 +98,7 @@ KINDS: dict[str, type] = {
     "attempt": routing.Attempt,
     "plan": routing.Plan,
     "execution": routing.Execution,
+    "failed_execution": routing.FailedExecution,
     "answer_delta": routing.AnswerDelta,
     "routing_options": routing.RoutingOptions,
     "completion_request": routing.CompletionRequest,

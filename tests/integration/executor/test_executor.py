@@ -20,6 +20,7 @@ from services.runtime.config import load
 from services.runtime.errors import SpillwayError, from_rpc_error
 from services.runtime.server import start
 from spillway.chat import FormatKind, ResponseFormat, ToolDefinition
+from spillway.failure import read_detail
 from spillway.routing import AgreementSpec, AttemptOutcome, Execution, GateSpec, Plan, PlannedTier, SelfConfidenceSpec
 from spillway.v1 import executor_pb2, executor_pb2_grpc
 from tests.support.executor_bench import OPEN_S, PROMPT, Bench, config, executor_over, outcomes, sandbox, say, until
@@ -146,7 +147,7 @@ async def test_a_drip_cannot_outlast_the_deadline(bench: Bench) -> None:
     began = time.monotonic()
     with pytest.raises(SpillwayError) as caught:
         await bench.run(plan(), timeout_s=1.0)
-    assert caught.value.code in {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE}
+    assert caught.value.reason == "DEADLINE_EXCEEDED"
     assert time.monotonic() - began < 10, "the drip alone would take longer than a minute"
 
 
@@ -190,6 +191,19 @@ async def test_a_stream_that_breaks_is_interrupted_and_never_spliced(bench: Benc
     assert (end.code, end.reason) == (grpc.StatusCode.UNAVAILABLE, "STREAM_INTERRUPTED")
     assert "".join(pieces) == "one two "
     assert [call["model"] for call in await bench.calls()] == ["c1"]
+
+
+async def test_a_stream_that_its_deadline_ends_says_so_and_what_it_cost(bench: Bench) -> None:
+    await bench.script(c1=[say("one two three four " * 100, chunk_chars=4, chunk_delay_s=0.1)])
+    events = aiter(bench.streaming(DIRECT, timeout_s=2.0))
+    assert (await anext(events)).delta.text
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        [event async for event in events]
+    assert from_rpc_error(caught.value).reason == "DEADLINE_EXCEEDED"
+    failed = executor_pb2.FailedExecution()
+    assert read_detail(caught.value, failed)
+    assert [made.target for made in failed.attempts] == ["c1"]
+    assert failed.cost_nanousd == failed.attempts[0].cost_nanousd > 0
 
 
 async def test_a_caller_who_leaves_ends_the_providers_work(bench: Bench) -> None:

@@ -13,7 +13,8 @@ from grpc.aio import AioRpcError, Metadata
 from services.runtime import errors
 from services.runtime.errors import SpillwayError, from_rpc_error
 from services.runtime.interceptors import to_spillway_error
-from spillway.v1 import error_pb2
+from spillway.failure import read_detail
+from spillway.v1 import error_pb2, executor_pb2
 from spillway.validation import InvalidValue, Violation
 from spillway.wire import WireError
 
@@ -28,6 +29,9 @@ EVERY_KIND: tuple[SpillwayError, ...] = (
     errors.Unavailable(),
     errors.DeadlineExceeded(detail="secret"),
     errors.Internal(detail="secret"),
+    SpillwayError(
+        grpc.StatusCode.UNAVAILABLE, "NO_MODEL_AVAILABLE", "none", metadata=[("attempts", "a1:PROVIDER_AUTH")]
+    ),
 )
 
 
@@ -40,8 +44,20 @@ def test_the_public_half_survives_the_wire_and_the_internal_half_does_not(error:
     again = received(error.code, error.public, error.trailing_metadata())
     assert (again.code, again.reason, again.public) == (error.code, error.reason, error.public)
     assert (again.violations, again.retry_after_s) == (error.violations, error.retry_after_s)
+    assert again.metadata == error.metadata
     assert again.detail == ""
     assert b"secret" not in repr(error.trailing_metadata()).encode()
+
+
+def test_details_reach_the_service_that_called_and_go_no_further() -> None:
+    error = errors.Unavailable("NO_MODEL_AVAILABLE", "no model could answer")
+    error.details = (executor_pb2.FailedExecution(cost_nanousd=7),)
+    rpc_error = AioRpcError(error.code, Metadata(), Metadata(*error.trailing_metadata()), error.public)
+    found = executor_pb2.FailedExecution()
+    assert read_detail(rpc_error, found)
+    assert found.cost_nanousd == 7
+    assert not read_detail(rpc_error, executor_pb2.Execution())
+    assert from_rpc_error(rpc_error).details == ()
 
 
 @pytest.mark.parametrize("error", EVERY_KIND, ids=lambda error: f"{type(error).__name__}-{error.reason}")
