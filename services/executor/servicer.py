@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from services.executor.breaker import BreakerState
 from services.executor.execution import Executor
-from services.executor.gates.patterns import PatternError, compile_pattern
 from services.executor.gates.schema import InvalidSchemaError, Schemas
 from services.executor.no_answer import NoAnswerError
 from services.executor.opinions import gate_targets
@@ -21,6 +20,7 @@ from services.runtime.channel import remaining_s
 from services.runtime.clock import Clock
 from services.runtime.errors import FailedPrecondition, InvalidRequest
 from spillway.chat import ChatRequest, FormatKind
+from spillway.patterns import PatternError, compile_pattern
 from spillway.routing import AnswerDelta, FailedExecution, Plan, RulesSpec, TaskType
 from spillway.v1 import executor_pb2, executor_pb2_grpc
 from spillway.validation import check_chat_request, check_plan

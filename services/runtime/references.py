@@ -5,11 +5,11 @@ Promises: reads the raw data, whatever shape it has, so that these errors stand 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from services.runtime.document import Document, Place
+from spillway.patterns import PatternError, compile_pattern
 
 __all__ = ["check"]
 
@@ -103,10 +103,10 @@ def _check_rules_gate(document: Document, place: Place, gate: dict[str, Any]) ->
     for key in ("must_match", "must_not_match"):
         for pattern_place, pattern in _strings(gate.get(key), (*place, key)):
             try:
-                re.compile(pattern)
-            except (re.error, OverflowError, RecursionError) as error:
-                message = error.msg if isinstance(error, re.error) else type(error).__name__
-                document.add(pattern_place, f"is no regular expression: {message}")
+                compile_pattern(pattern)
+            except PatternError as error:
+                why = f"{error}: {error.__cause__}" if error.__cause__ else str(error)
+                document.add(pattern_place, f"cannot be used as a regular expression ({why})")
     _check_order(document, place, gate, "chars_min", "chars_max", zero_is_unlimited=True)
     _check_order(document, place, gate, "number_min", "number_max")
 

@@ -22,8 +22,8 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 from services.executor.gates.final_answer import nesting_depth, unfenced
-from services.executor.gates.patterns import PatternError, compile_pattern
 from spillway.chat import ChatRequest, FormatKind, Message
+from spillway.patterns import PatternError, compile_pattern
 from spillway.routing import GateVerdict, Verdict
 
 __all__ = ["GATE", "InvalidSchemaError", "Schemas", "applies", "bare"]

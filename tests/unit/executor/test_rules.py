@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.executor.gates import rules
-from services.executor.gates.patterns import PatternError, compile_pattern
+from spillway.patterns import PatternError, compile_pattern
 from spillway.routing import RulesSpec, Verdict
 
 BLOCK = "```python\nprint(1)\n```"

@@ -262,6 +262,18 @@ def test_an_alias_used_once_is_fine(tmp_path: Path) -> None:
     assert good(tmp_path, text).settings.tiers[1].targets[0].price.output_usd_per_mtok == 2
 
 
+@pytest.mark.parametrize("key", ["must_match", "must_not_match"])
+@pytest.mark.parametrize("pattern", ["(?=a)b", "(?<!a)b", r"(a)\\1", "("])
+def test_a_pattern_that_the_executor_would_refuse_is_an_error_of_the_file(
+    tmp_path: Path, key: str, pattern: str
+) -> None:
+    gate = f'    gates: [{{kind: rules, {key}: ["fine", "{pattern}"]}}]\n'
+    text = GOOD.replace("  - name: complex\n", gate + "  - name: complex\n")
+    found = problems(tmp_path, text)
+    assert list(found) == [f"tiers[0].gates[0].{key}[1]"]
+    assert "cannot be used as a regular expression" in found[f"tiers[0].gates[0].{key}[1]"][1]
+
+
 def test_the_number_of_reported_problems_is_bounded() -> None:
     document = parse(b"a: 1", {})
     for i in range(1_000):
