@@ -1,6 +1,6 @@
 """One calibrated probability from all signals of an answer, and what to do with it.
 
-Promises: pure; a logistic model in plain Python, so a service needs no numeric library; a missing signal adds what its
+Promises: pure but for `load`; a logistic model in plain Python, so a service needs no numeric library; a missing signal adds what its
 absence is worth and nothing else; every probability comes with the signals that moved it most. A calibration is a
 value: `parse` reads the versioned JSON artifact and refuses whatever is not exactly one, `load` reads the file that is
 shipped, `BASELINE` holds priors for when there is no file.
