@@ -1,9 +1,9 @@
 """One calibrated probability from all signals of an answer, and what to do with it.
 
-Promises: pure but for `load`; a logistic model in plain Python, so a service needs no numeric library; a missing signal adds what its
-absence is worth and nothing else; every probability comes with the signals that moved it most. A calibration is a
-value: `parse` reads the versioned JSON artifact and refuses whatever is not exactly one, `load` reads the file that is
-shipped, `BASELINE` holds priors for when there is no file.
+Promises: pure but for `load`; a logistic model in plain Python, so a service needs no numeric library; a missing signal
+adds what its absence is worth and nothing else; every probability comes with the signals that moved it most. A
+calibration is a value: `parse` reads the versioned JSON artifact and refuses whatever is not exactly one, `load` reads
+the file that is shipped, `BASELINE` holds priors for when there is no file.
 
 The model, per head and task type, with z_i = (x_i - mean_i) / scale_i cut to +-Z_MAX:
     logit p = bias + sum w_i z_i (i present) + sum m_i (i missing) + sum c_ab z_a z_b (a and b present)
