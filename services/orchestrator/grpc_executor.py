@@ -16,10 +16,11 @@ from typing import Final
 
 import grpc
 
+from services.orchestrator.hops import ExecutionError
 from services.runtime.errors import Internal, SpillwayError, Unavailable, from_rpc_error
 from spillway import wire
 from spillway.chat import ChatRequest
-from spillway.failure import read_failure
+from spillway.failure import read_detail, read_failure
 from spillway.routing import AnswerDelta, Execution, Plan, TaskType
 from spillway.v1 import executor_pb2, executor_pb2_grpc
 
@@ -174,7 +175,13 @@ def _executor_error(error: grpc.aio.AioRpcError) -> SpillwayError:
     of_plan = [f"{path}: {what}" for path, what in meant.violations if _is_of_plan(path)]
     if of_plan:
         return Internal(detail=f"the executor refuses the plan: {'; '.join(of_plan)}")
-    return meant
+    done = executor_pb2.FailedExecution()
+    if not read_detail(error, done):
+        return meant
+    try:
+        return ExecutionError(meant, wire.failed_execution_from_proto(done))
+    except wire.WireError:  # of an executor of another version; its error counts all the same
+        return meant
 
 
 def _is_of_plan(path: str) -> bool:

@@ -1,27 +1,23 @@
-"""The hops over gRPC: translation with spillway.wire, and what a failed call means. Protobuf stays in here."""
+"""The optional hops over gRPC: translation with spillway.wire, and what a failed call means. Protobuf stays in here."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
 from dataclasses import replace
 
 import grpc
 
 from services.orchestrator.hops import CachedAnswer, CacheQuery, CacheReply, Judgement, StoreResult, Unanswered
-from services.runtime.errors import Internal, SpillwayError, Unavailable, from_rpc_error
 from spillway import wire
 from spillway.chat import ChatRequest, ImagePart, Message, TextPart
-from spillway.routing import AnswerDelta, CacheKind, CacheOutcome, Execution, Plan, TaskType
+from spillway.routing import CacheKind, CacheOutcome
 from spillway.v1 import (
     cache_pb2,
     cache_pb2_grpc,
     classifier_pb2,
     classifier_pb2_grpc,
-    executor_pb2,
-    executor_pb2_grpc,
 )
 
-__all__ = ["GrpcCache", "GrpcClassifier", "GrpcExecutor"]
+__all__ = ["GrpcCache", "GrpcClassifier"]
 
 _HITS = frozenset({CacheKind.EXACT_HIT, CacheKind.SEMANTIC_HIT})
 
@@ -104,49 +100,6 @@ class GrpcClassifier:
         return Judgement(classification, embedding)
 
 
-class GrpcExecutor:
-    """The executor behind a channel."""
-
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._stub = executor_pb2_grpc.ExecutorServiceStub(channel)
-
-    async def execute(
-        self, chat: ChatRequest, plan: Plan, *, task_type: TaskType | None, timeout_s: float
-    ) -> Execution:
-        try:
-            response = await self._stub.Execute(_execute_request(chat, plan, task_type), timeout=timeout_s)
-            return wire.execution_from_proto(response.execution)
-        except grpc.aio.AioRpcError as error:
-            raise _executor_error(error) from error
-        except wire.WireError as error:
-            raise _unreadable() from error
-
-    async def stream(
-        self, chat: ChatRequest, plan: Plan, *, task_type: TaskType | None, timeout_s: float
-    ) -> AsyncGenerator[AnswerDelta | Execution, None]:
-        request = executor_pb2.StreamExecuteRequest(request=_execute_request(chat, plan, task_type))
-        call = self._stub.StreamExecute(request, timeout=timeout_s)
-        begun = False
-        execution: Execution | None = None
-        try:
-            async for response in call:
-                if response.WhichOneof("event") == "execution":
-                    execution = wire.execution_from_proto(response.execution)
-                else:
-                    begun = True
-                    yield wire.answer_delta_from_proto(response.delta)
-        except grpc.aio.AioRpcError as error:
-            raise _broken_off(_executor_error(error), begun=begun) from error
-        except wire.WireError as error:
-            raise _unreadable() from error
-        finally:
-            call.cancel()  # of no effect on a call that has ended
-        if execution is None:
-            raise Unavailable("STREAM_INTERRUPTED", "the stream broke off before its end", detail="no execution event")
-        # Handed on after the call's own end, so that leaving early never cancels a call that was as good as done.
-        yield execution
-
-
 def _scope(query: CacheQuery) -> cache_pb2.CacheScope:
     return cache_pb2.CacheScope(tenant=query.tenant, namespace=query.namespace, template_version=query.template_version)
 
@@ -186,30 +139,3 @@ def _without_pictures(message: Message) -> Message:
         return message
     texts = tuple(part for part in message.parts if isinstance(part, TextPart))
     return replace(message, parts=texts or (TextPart(""),))
-
-
-def _execute_request(chat: ChatRequest, plan: Plan, task_type: TaskType | None) -> executor_pb2.ExecuteRequest:
-    return executor_pb2.ExecuteRequest(
-        chat=wire.chat_request_to_proto(chat),
-        plan=wire.plan_to_proto(plan),
-        task_type=wire.task_type_to_proto(task_type),
-    )
-
-
-def _executor_error(error: grpc.aio.AioRpcError) -> SpillwayError:
-    """As the executor said it. A call that it gave up while stopping was not given up by our caller."""
-    if error.code() is grpc.StatusCode.CANCELLED:
-        return Unavailable(detail="the executor gave up the call")
-    return from_rpc_error(error)
-
-
-def _unreadable() -> SpillwayError:
-    # A WireError here is the executor's fault; let through, it would be told to the caller as a wrong request.
-    return Internal(detail="the executor's answer cannot be read")
-
-
-def _broken_off(error: SpillwayError, *, begun: bool) -> SpillwayError:
-    """A connection that is lost after the first delta is an interrupted stream, whoever says so."""
-    if begun and error.reason == "SERVICE_UNAVAILABLE":
-        return Unavailable("STREAM_INTERRUPTED", "the stream broke off before its end", detail=error.detail)
-    return error

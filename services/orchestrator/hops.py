@@ -12,8 +12,17 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol
 
+from services.runtime.errors import SpillwayError
 from spillway.chat import ChatRequest, Embedding, FinishReason, Message, Usage
-from spillway.routing import AnswerDelta, CacheOutcome, Classification, Execution, Plan, TaskType
+from spillway.routing import (
+    AnswerDelta,
+    CacheOutcome,
+    Classification,
+    Execution,
+    FailedExecution,
+    Plan,
+    TaskType,
+)
 
 __all__ = [
     "CacheHop",
@@ -21,6 +30,7 @@ __all__ = [
     "CacheReply",
     "CachedAnswer",
     "ClassifierHop",
+    "ExecutionError",
     "ExecutorHop",
     "Judgement",
     "StoreResult",
@@ -90,6 +100,22 @@ class Unanswered:
     reason: str
 
 
+class ExecutionError(SpillwayError):
+    """An error in which the executor says what it had done: all of it is in `failed`."""
+
+    def __init__(self, meant: SpillwayError, failed: FailedExecution) -> None:
+        super().__init__(
+            meant.code,
+            meant.reason,
+            meant.public,
+            detail=meant.detail,
+            violations=meant.violations,
+            retry_after_s=meant.retry_after_s,
+            metadata=meant.metadata,
+        )
+        self.failed = failed
+
+
 class CacheHop(Protocol):
     """The cache."""
 
@@ -118,11 +144,11 @@ class ExecutorHop(Protocol):
     async def execute(
         self, chat: ChatRequest, plan: Plan, *, task_type: TaskType | None, timeout_s: float
     ) -> Execution:
-        """Run the plan. Raises SpillwayError."""
+        """Run the plan. Raises SpillwayError, ExecutionError where it is known what was done in vain."""
         ...
 
     def stream(
         self, chat: ChatRequest, plan: Plan, *, task_type: TaskType | None, timeout_s: float
     ) -> AsyncGenerator[AnswerDelta | Execution, None]:
-        """Run the plan; deltas as they come, then the Execution, last and once. Raises SpillwayError."""
+        """Run the plan; deltas as they come, then the Execution, last and once. Raises as `execute`."""
         ...

@@ -27,7 +27,7 @@ class RequestMetrics:
         self._tiers = frozenset(tiers)
         self._requests = meter.create_counter("spillway.requests", unit="{request}", description="Requests that ended.")
         self._cost = meter.create_counter(
-            "spillway.cost", unit="{nanousd}", description="Spent on answers, all attempts, in nano US dollars."
+            "spillway.cost", unit="{nanousd}", description="Spent on requests, all attempts, in nano US dollars."
         )
         self._flagship_cost = meter.create_counter(
             "spillway.flagship_cost", unit="{nanousd}", description="What the flagship would have cost for the same."
@@ -52,12 +52,12 @@ class RequestMetrics:
         self._requests.add(1, {"outcome": _outcome(run), "tier": tier, "cache": run.cache.kind.value})
         for service in run.degraded:
             self._done_without.add(1, {"service": service})
-        if done is not None:
+        if done is not None or run.failed is not None:
             labels = {"tier": tier}
-            self._cost.add(done.cost.cost_nanousd, labels)
-            self._flagship_cost.add(done.cost.flagship_cost_nanousd, labels)
-            self._escalations.add(done.escalations, labels)
-            self._fallbacks.add(done.fallbacks, labels)
+            self._cost.add(run.cost.cost_nanousd, labels)
+            self._flagship_cost.add(run.cost.flagship_cost_nanousd, labels)
+            self._escalations.add(run.execution_done.escalations, labels)
+            self._fallbacks.add(run.execution_done.fallbacks, labels)
 
     def dropped(self, kind: str, count: int = 1) -> None:
         """Counts background work that was given up; `kind` is "store" or "record"."""

@@ -5,8 +5,9 @@
 Promises: the cache and the classifier may fail in any way without failing a request (the run says that they were done
 without); only the executor's errors, a route that leaves no target, and the deadline reach the caller. Every hop gets
 the smaller of its own limit and the time that remains. An answer from the cache is served only when the route would
-have allowed its tier and target. Nothing is stored and nothing recorded before `finish`, which returns at once. A
-cancelled caller cancels the hop under way, and nothing of its request is stored.
+have allowed its tier and target, and its gates gave it the score that is asked for. Nothing is stored and nothing
+recorded before `finish`, which returns at once. A cancelled caller cancels the hop under way, and nothing of its
+request is stored.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from services.runtime.logs import get_logger
 from spillway.chat import Embedding
 from spillway.routing import (
     AnswerDelta,
+    AttemptOutcome,
     CacheKind,
     CacheMode,
     CacheOutcome,
@@ -45,6 +47,7 @@ from spillway.routing import (
     Explanation,
     Plan,
     RoutingDecision,
+    Verdict,
 )
 from spillway.settings import Settings
 
@@ -106,9 +109,10 @@ class Pipeline:
             if hit is not None:
                 return self._answer_from_cache(run, opening, hit)
             plan = self._decide(run)
-            with run.hop("executor"):
+            timeout_s = self._executor_timeout_s(run)
+            with run.hop("executor"), run.executing():
                 execution = await self._executor.execute(
-                    run.request.chat, plan, task_type=run.task_type, timeout_s=self._executor_timeout_s(run)
+                    run.request.chat, plan, task_type=run.task_type, timeout_s=timeout_s
                 )
             return run.answered(execution, self._flagship)
 
@@ -122,10 +126,9 @@ class Pipeline:
                 yield completion
                 return
             plan = self._decide(run)
-            with run.hop("executor"):
-                events = self._executor.stream(
-                    run.request.chat, plan, task_type=run.task_type, timeout_s=self._executor_timeout_s(run)
-                )
+            timeout_s = self._executor_timeout_s(run)
+            with run.hop("executor"), run.executing():
+                events = self._executor.stream(run.request.chat, plan, task_type=run.task_type, timeout_s=timeout_s)
                 execution: Execution | None = None
                 async with aclosing(events):
                     async for event in events:
@@ -225,9 +228,9 @@ class Pipeline:
             run.do_without("cache")
         if reply.answer is None:
             return None
-        if not opening.admits(reply.answer.tier, reply.answer.target):
-            reason = f"the answer found is of tier {reply.answer.tier}, which this route does not allow"
-            run.cache = CacheOutcome(CacheKind.MISS, reason=reason)
+        objection = opening.objection(reply.answer.tier, reply.answer.target, reply.answer.score)
+        if objection:
+            run.cache = CacheOutcome(CacheKind.MISS, reason=objection)
             return None
         return reply.answer
 
@@ -281,6 +284,7 @@ class Pipeline:
             usage=execution.usage,
             cost_nanousd=run.cost.cost_nanousd,
             accepted=execution.accepted,
+            score=_least_score(execution),
         )
         result = await self._cache.store(
             _query(run, run.embedding),
@@ -303,6 +307,18 @@ def _query(run: Run, embedding: Embedding | None) -> CacheQuery:
         embedding=embedding,
         task_type=run.task_type,
     )
+
+
+def _least_score(execution: Execution) -> float | None:
+    """The least score of the gates that the answer passed; None when none of them gives scores."""
+    answering = [
+        attempt
+        for attempt in execution.attempts
+        if attempt.outcome is AttemptOutcome.ACCEPTED and attempt.target == execution.target
+    ]
+    verdicts = answering[-1].verdicts if answering else ()
+    passed = [verdict.score for verdict in verdicts if verdict.verdict is Verdict.PASS and verdict.score is not None]
+    return min(passed, default=None)
 
 
 @contextmanager

@@ -65,14 +65,26 @@ class Opening:
     ceiling: int
     only_target: str
     tier_names: tuple[str, ...]
+    score_min: float = 0.0
 
     @property
     def rule_name(self) -> str:
         """The matched rule's name, or empty."""
         return self.rule.name if self.rule else ""
 
-    def admits(self, tier: str, target: str) -> bool:
-        """Whether an answer that this tier and target once gave may be served for this request."""
+    def objection(self, tier: str, target: str, score: float | None) -> str:
+        """Why an answer from the cache may not be served for this request; empty when it may.
+
+        This tier and target once gave it, and `score` is the least that its gates gave it, if any gave one.
+        """
+        if not self._admits(tier, target):
+            return f"the answer found is of tier {tier}, which this route does not allow"
+        if self.score_min and (score is None or score < self.score_min):
+            known = "has no score" if score is None else f"has a score of {score:g}"
+            return f"the answer found {known}, and the request asks for {self.score_min:g}"
+        return ""
+
+    def _admits(self, tier: str, target: str) -> bool:
         if self.only_target:
             return target == self.only_target
         if tier in self.tier_names:
@@ -145,6 +157,7 @@ class Policy:
             ceiling=ceiling,
             only_target=only_target,
             tier_names=self._names,
+            score_min=options.confidence_min or 0.0,
         )
 
     def decide(self, request: CompletionRequest, judgement: Classification | None = None) -> Routed:

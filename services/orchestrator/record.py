@@ -21,7 +21,10 @@ __all__ = ["DecisionRecord", "end_user_hash", "json_line", "prompt_sha256"]
 
 @dataclass(frozen=True, slots=True)
 class DecisionRecord:
-    """See spillway.v1.DecisionRecord. `status_code` is the gRPC number; `error_reason` is empty for an answer."""
+    """See spillway.v1.DecisionRecord. `status_code` is the gRPC number; `error_reason` is empty for an answer.
+
+    `cost_unknown`: models may have been called that are neither in `attempts` nor in `cost`.
+    """
 
     request_id: str
     trace_id: str
@@ -46,6 +49,7 @@ class DecisionRecord:
     config_version: str
     escalations: int
     fallbacks: int
+    cost_unknown: bool = False
 
 
 def prompt_sha256(text: str) -> str:
@@ -86,6 +90,7 @@ def json_line(record: DecisionRecord) -> bytes:
         config_version=record.config_version,
         escalations=record.escalations,
         fallbacks=record.fallbacks,
+        cost_unknown=record.cost_unknown,
     )
     text = json_format.MessageToJson(pb, preserving_proto_field_name=True, indent=None, ensure_ascii=False)
     # JSON leaves these two unescaped; some readers of lines take them for line ends.

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import grpc
 
-from services.orchestrator.hops import CachedAnswer
+from services.orchestrator.hops import CachedAnswer, ExecutionError
 from services.orchestrator.record import DecisionRecord, end_user_hash, prompt_sha256
 from services.runtime.clock import Clock
 from services.runtime.errors import SpillwayError
@@ -27,6 +27,7 @@ from spillway.routing import (
     CompletionRequest,
     CostSummary,
     Execution,
+    FailedExecution,
     HopLatency,
     RoutingDecision,
     TaskType,
@@ -38,12 +39,18 @@ __all__ = ["Run"]
 # A cancellation so close to the deadline was the deadline's.
 DEADLINE_SLACK_S = 0.02
 
+# Errors after which models may have been called, although the executor does not say which.
+_WITHOUT_A_WORD = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.INTERNAL})
+
 NOT_LOOKED = CacheOutcome(CacheKind.BYPASS, reason="the request ended before the cache was asked")
 
 
 @dataclass(slots=True)
 class Run:
-    """A request under way. `deadline_s` and `started_s` are monotonic. `status_code` is the gRPC number."""
+    """A request under way. `deadline_s` and `started_s` are monotonic. `status_code` is the gRPC number.
+
+    `cost_unknown`: models may have been called, and nobody says which.
+    """
 
     request: CompletionRequest
     request_id: str
@@ -62,6 +69,8 @@ class Run:
     routing: RoutingDecision = field(default_factory=RoutingDecision)
     execution: Execution | None = None
     completion: Completion | None = None
+    failed: FailedExecution | None = None
+    cost_unknown: bool = False
     status_code: int = 0
     error_reason: str = ""
 
@@ -77,8 +86,15 @@ class Run:
 
     @property
     def cost(self) -> CostSummary:
-        """What the request has cost."""
-        return self.completion.cost if self.completion else CostSummary()
+        """What the request has cost, as far as it is known."""
+        if self.completion is not None:
+            return self.completion.cost
+        return CostSummary(self.failed.cost_nanousd) if self.failed else CostSummary()
+
+    @property
+    def execution_done(self) -> Completion | FailedExecution:
+        """Its attempts, escalations and fallbacks, whether they came to an answer or not."""
+        return self.completion or self.failed or FailedExecution(())
 
     @property
     def storable(self) -> bool:
@@ -100,6 +116,19 @@ class Run:
             yield
         finally:
             self.hops.append(HopLatency(name, self.clock.monotonic() - start_s))
+
+    @contextmanager
+    def executing(self) -> Iterator[None]:
+        """Around the execution: notes what it had done should it fail, or that nobody says."""
+        self.cost_unknown = True
+        try:
+            yield
+        except ExecutionError as error:
+            self.failed, self.cost_unknown = error.failed, False
+            raise
+        except SpillwayError as error:
+            self.cost_unknown = error.code in _WITHOUT_A_WORD
+            raise
 
     @contextmanager
     def ending(self) -> Iterator[None]:
@@ -145,7 +174,7 @@ class Run:
 
     def answered(self, execution: Execution, flagship: Target) -> Completion:
         """The completion of an execution: every attempt costs; the flagship's estimate is on the answering call."""
-        self.execution = execution
+        self.execution, self.cost_unknown = execution, False
         cost_nanousd = sum(attempt.cost_nanousd for attempt in execution.attempts)
         self.completion = Completion(
             request_id=self.request_id,
@@ -182,12 +211,17 @@ class Run:
             attributes |= {
                 "spillway.tier": done.tier,
                 "spillway.target": done.target,
-                "spillway.cost_nanousd": done.cost.cost_nanousd,
                 "spillway.flagship_cost_nanousd": done.cost.flagship_cost_nanousd,
-                "spillway.escalations": done.escalations,
-                "spillway.fallbacks": done.fallbacks,
                 "spillway.accepted": done.accepted,
             }
+        if done is not None or self.failed is not None:
+            attributes |= {
+                "spillway.cost_nanousd": self.cost.cost_nanousd,
+                "spillway.escalations": self.execution_done.escalations,
+                "spillway.fallbacks": self.execution_done.fallbacks,
+            }
+        if self.cost_unknown:
+            attributes["spillway.cost_unknown"] = True
         return {name: value for name, value in attributes.items() if value != ""}
 
     def record(self, *, prompt_head_chars: int, config_version: str) -> DecisionRecord:
@@ -206,7 +240,7 @@ class Run:
             prompt_head=prompt[:prompt_head_chars],
             routing=self.routing,
             cache=self.cache,
-            attempts=done.attempts if done else (),
+            attempts=self.execution_done.attempts,
             cost=self.cost,
             tier=done.tier if done else "",
             target=done.target if done else "",
@@ -216,6 +250,7 @@ class Run:
             latency_s=self.clock.monotonic() - self.started_s,
             hops=tuple(self.hops),
             config_version=config_version,
-            escalations=done.escalations if done else 0,
-            fallbacks=done.fallbacks if done else 0,
+            escalations=self.execution_done.escalations,
+            fallbacks=self.execution_done.fallbacks,
+            cost_unknown=self.cost_unknown,
         )

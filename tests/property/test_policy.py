@@ -119,7 +119,7 @@ def test_what_is_said_before_the_judgement_still_holds_after_it(
         return
     assert before.cache_mode is after.cache_mode
     answers = [(name, f"{name}-1") for name in [*TIERS, "retired"]]
-    assert [before.admits(*each) for each in answers] == [after.admits(*each) for each in answers]
+    assert [before.objection(*each, None) for each in answers] == [after.objection(*each, None) for each in answers]
     if not before.needs_judgement:
         early, late = outcome(config, request, None), outcome(config, request, judgement)
         assert early == late if isinstance(late, str) else early.decision.plan == late.decision.plan

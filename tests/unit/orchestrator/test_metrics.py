@@ -8,10 +8,10 @@ import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from services.orchestrator.hops import Unanswered
+from services.orchestrator.hops import ExecutionError, Unanswered
 from services.orchestrator.metrics import RequestMetrics
 from services.runtime.errors import SpillwayError, Unavailable
-from spillway.routing import CacheKind
+from spillway.routing import CacheKind, FailedExecution
 from tests.unit.orchestrator.fakes import Bench, cached, executed
 from tests.unit.orchestrator.ladder import request_of
 
@@ -66,6 +66,16 @@ async def test_a_failure_counts_by_a_reason_that_is_known(reason: str, label: st
     bench.executor.gives = Unavailable(reason, "text")
     await counted.end(bench)
     assert counted.points("spillway.requests") == [({"outcome": label, "tier": "none", "cache": "miss"}, 1)]
+
+
+async def test_what_was_done_in_vain_counts_with_its_cost() -> None:
+    counted, bench = Counted(), Bench()
+    failed = FailedExecution(executed().attempts[:2], 350, escalations=1, fallbacks=2)
+    bench.executor.gives = ExecutionError(Unavailable("NO_MODEL_AVAILABLE", "no model could answer"), failed)
+    await counted.end(bench)
+    assert counted.points("spillway.cost") == [({"tier": "none"}, 350)]
+    assert counted.points("spillway.escalations") == [({"tier": "none"}, 1)]
+    assert counted.points("spillway.fallbacks") == [({"tier": "none"}, 2)]
 
 
 async def test_a_cached_answer_of_a_tier_that_is_gone_has_the_label_other() -> None:

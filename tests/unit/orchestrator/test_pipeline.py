@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import aclosing
+from dataclasses import replace
 
 import grpc
 import pytest
 
-from services.orchestrator.hops import CacheReply, Judgement, Unanswered
+from services.orchestrator.hops import CacheReply, ExecutionError, Judgement, Unanswered
+from services.orchestrator.record import json_line
 from services.orchestrator.rough import ROUGH_CONFIDENCE
 from services.orchestrator.run import Run
-from services.runtime.errors import DeadlineExceeded, FailedPrecondition, Unavailable
+from services.runtime.errors import DeadlineExceeded, FailedPrecondition, Overloaded, SpillwayError, Unavailable
 from spillway.chat import FinishReason
 from spillway.routing import (
     AnswerDelta,
@@ -21,8 +24,11 @@ from spillway.routing import (
     Completion,
     CompletionRequest,
     Complexity,
+    FailedExecution,
+    GateVerdict,
     Strategy,
     TaskType,
+    Verdict,
 )
 from tests.unit.orchestrator.fakes import EMBEDDING, Bench, cached, executed
 from tests.unit.orchestrator.ladder import judged, request_of, settings_of
@@ -213,6 +219,42 @@ async def test_a_cached_answer_that_the_route_does_not_allow_is_a_miss() -> None
     assert len(bench.cache.looked_up) == 2
 
 
+async def test_a_cached_answer_without_the_confidence_that_is_asked_for_is_a_miss() -> None:
+    bench = Bench()
+    bench.cache.exact = cached(CacheKind.EXACT_HIT)
+    bench.cache.semantic = cached(CacheKind.SEMANTIC_HIT)
+    completion, _ = await complete(bench, request_of(confidence_min=0.9))
+    assert completion.cache.kind is CacheKind.MISS
+    assert completion.cache.reason == "the answer found has no score, and the request asks for 0.9"
+    assert bench.cache.exact.answer is not None
+    bench.cache.exact = replace(bench.cache.exact, answer=replace(bench.cache.exact.answer, score=0.95))
+    completion, _ = await complete(bench, request_of(confidence_min=0.9))
+    assert completion.cache.kind is CacheKind.EXACT_HIT
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "score"),
+    [
+        ((), None),
+        ((GateVerdict("schema", Verdict.PASS, ""),), None),
+        ((GateVerdict("rules", Verdict.PASS, "", 1.0), GateVerdict("agreement", Verdict.PASS, "", 0.8)), 0.8),
+        ((GateVerdict("logprob", Verdict.FAIL, "", 0.1), GateVerdict("composite", Verdict.PASS, "", 0.9)), 0.9),
+    ],
+)
+async def test_an_answer_is_stored_with_the_least_score_that_it_passed_with(
+    verdicts: tuple[GateVerdict, ...], score: float | None
+) -> None:
+    bench = Bench()
+    rejected, evidence, accepted = executed().attempts
+    rejected = replace(rejected, verdicts=(GateVerdict("rules", Verdict.PASS, "", 0.2),))
+    attempts = (rejected, evidence, replace(accepted, verdicts=verdicts))
+    bench.executor.gives = replace(executed(), attempts=attempts)
+    _, run = await complete(bench)
+    bench.pipeline.finish(run)
+    await bench.background.close(5)
+    assert [answer.score for _, answer, _, _ in bench.cache.stored] == [score]
+
+
 async def test_a_judged_rule_that_forbids_the_cache_is_tried_before_the_first_lookup() -> None:
     rule = {"name": "r", "when": {"task_type": ["factual_qa"]}, "then": {"cache_mode": "bypass"}}
     bench = Bench(rules=[rule])
@@ -275,6 +317,78 @@ async def test_a_cancelled_caller_cancels_the_executor_and_nothing_is_stored() -
     assert (run.status_code, run.error_reason) == (grpc.StatusCode.CANCELLED.value[0], "")
     bench.pipeline.finish(run)
     assert bench.background.under_way == 0
+
+
+async def collect(bench: Bench, run: Run) -> list[object]:
+    return [event async for event in bench.pipeline.stream(run)]
+
+
+FAILED = FailedExecution(executed().attempts[:2], 350, escalations=1, fallbacks=2)
+NO_MODEL = ExecutionError(Unavailable("NO_MODEL_AVAILABLE", "no model could answer"), FAILED)
+
+
+async def test_what_was_done_in_vain_is_recorded_and_told_to_the_span() -> None:
+    bench = Bench()
+    bench.executor.gives = NO_MODEL
+    for streams in (False, True):
+        run = bench.pipeline.begin(request_of(), remaining_s=30)
+        call = collect(bench, run) if streams else bench.pipeline.complete(run)
+        with pytest.raises(ExecutionError):
+            await call
+        record = run.record(prompt_head_chars=0, config_version="c0ffee")
+        assert (record.attempts, record.cost.cost_nanousd) == (FAILED.attempts, 350)
+        assert (record.escalations, record.fallbacks, record.cost_unknown) == (1, 2, False)
+        attributes = run.span_attributes()
+        assert attributes["spillway.cost_nanousd"] == 350
+        assert "spillway.tier" not in attributes
+        assert "spillway.cost_unknown" not in attributes
+
+
+async def test_what_a_caller_who_leaves_has_cost_is_not_known_and_not_said_to_be_nothing() -> None:
+    bench = Bench()
+    bench.executor.hold = True
+    run = bench.pipeline.begin(request_of(), remaining_s=30)
+    task = asyncio.create_task(bench.pipeline.complete(run))
+    await bench.executor.holding.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    record = run.record(prompt_head_chars=0, config_version="c0ffee")
+    assert record.cost_unknown
+    assert record.routing.plan is not None
+    assert json.loads(json_line(record))["cost_unknown"] is True
+    assert run.span_attributes()["spillway.cost_unknown"] is True
+
+
+@pytest.mark.parametrize(
+    ("error", "unknown"),
+    [
+        (Unavailable(), True),
+        (DeadlineExceeded(), True),
+        (FailedPrecondition("NO_ELIGIBLE_TARGET", "the plan names a target that is not configured"), False),
+        (Overloaded(), False),
+    ],
+)
+async def test_a_lost_executor_leaves_the_cost_unknown_and_a_refusal_costs_nothing(
+    error: SpillwayError, unknown: bool
+) -> None:
+    bench = Bench()
+    bench.executor.gives = error
+    run = bench.pipeline.begin(request_of(), remaining_s=30)
+    with pytest.raises(type(error)):
+        await bench.pipeline.complete(run)
+    assert run.cost_unknown is unknown
+
+
+async def test_the_cost_of_an_answer_or_of_no_call_at_all_is_known() -> None:
+    bench = Bench()
+    run = bench.pipeline.begin(request_of(), remaining_s=30)
+    await bench.pipeline.complete(run)
+    assert not run.cost_unknown
+    run = bench.pipeline.begin(request_of(), remaining_s=0.0)
+    with pytest.raises(DeadlineExceeded):
+        await bench.pipeline.complete(run)
+    assert not run.cost_unknown
 
 
 async def test_a_cancellation_at_the_deadline_is_the_deadlines() -> None:

@@ -227,15 +227,35 @@ def test_tokens_are_estimated_from_everything_that_is_sent() -> None:
 def test_an_answer_from_the_cache_must_be_one_that_the_route_allows() -> None:
     policy = Policy(settings_of(policy=POLICY))
     plain = policy.open(request_of())
-    assert plain.admits("simple", "simple-1")
-    assert plain.admits("retired", "retired-1")
+    assert not plain.objection("simple", "simple-1", None)
+    assert not plain.objection("retired", "retired-1", None)
     floored = policy.open(request_of(tier_floor="medium"))
-    assert not floored.admits("simple", "simple-1")
-    assert not floored.admits("retired", "retired-1")
-    assert floored.admits("complex", "complex-1")
-    assert not policy.open(request_of(tier_ceiling="medium")).admits("complex", "complex-1")
-    assert not policy.open(request_of(pinned_target="medium-1")).admits("medium", "medium-2")
-    assert not policy.open(request_of(endpoint="alarm")).admits("medium", "medium-1")
+    assert floored.objection("simple", "simple-1", None)
+    assert floored.objection("retired", "retired-1", None)
+    assert not floored.objection("complex", "complex-1", None)
+    assert policy.open(request_of(tier_ceiling="medium")).objection("complex", "complex-1", None)
+    assert policy.open(request_of(pinned_target="medium-1")).objection("medium", "medium-2", None)
+    assert policy.open(request_of(endpoint="alarm")).objection("medium", "medium-1", None)
+
+
+@pytest.mark.parametrize(
+    ("asked", "score", "served"),
+    [
+        (None, None, True),
+        (None, 0.1, True),
+        (0.0, None, True),
+        (0.9, 0.9, True),
+        (0.9, 0.89, False),
+        (0.9, None, False),
+    ],
+)
+def test_an_answer_from_the_cache_must_have_the_score_that_is_asked_for(
+    asked: float | None, score: float | None, served: bool
+) -> None:
+    opening = Policy(settings_of(policy=POLICY)).open(request_of(confidence_min=asked))
+    objection = opening.objection("simple", "simple-1", score)
+    assert (objection == "") is served
+    assert served or "asks for 0.9" in objection
 
 
 def test_a_judged_rule_that_may_limit_the_cache_asks_for_the_judgement_first() -> None:
