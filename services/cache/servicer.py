@@ -150,7 +150,7 @@ def _embedding(request: pb.LookupRequest | pb.StoreRequest) -> Embedding | None:
 def _ttl_s(request: pb.StoreRequest) -> float | None:
     if not request.HasField("ttl"):
         return None
-    ttl_s = wire.duration_from_proto(request.ttl)
+    ttl_s = wire.duration_from_proto(request.ttl, "ttl")
     if ttl_s <= 0:
         raise InvalidRequest([("ttl", "must be above 0")])
     return ttl_s

@@ -41,9 +41,7 @@ class ClassifierServicer(classifier_pb2_grpc.ClassifierServiceServicer):
         self._deadline_s = deadline_s
 
     async def Classify(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyResponse:
-        messages = tuple(
-            wire.message_from_proto(message, f"messages[{index}]") for index, message in enumerate(request.messages)
-        )
+        messages = wire.messages_from_proto(request.messages, "messages")
         # Looser than the front door, on purpose: whoever asks may have left pictures out.
         if not messages:
             raise InvalidRequest([("messages", "must have at least one message")])

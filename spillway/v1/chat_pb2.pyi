@@ -362,11 +362,11 @@ class ChatMessage(_message.Message):
     """Optional name of the speaker, passed through to the provider."""
     @_builtins.property
     def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContentPart]:
-        """What is said, in order. At least one part, unless an assistant message has tool calls."""
+        """What is said, in order; at most 256. At least one part, unless an assistant message has tool calls."""
 
     @_builtins.property
     def tool_calls(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolCall]:
-        """Tools that an assistant message asks for."""
+        """Tools that an assistant message asks for, at most 128."""
 
     def __init__(
         self,
@@ -621,7 +621,9 @@ class ChatRequest(_message.Message):
     RESPONSE_FORMAT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChatMessage]:
-        """The conversation, oldest first; at least one message. The last one is the turn to answer."""
+        """The conversation, oldest first; 1 to 2,000 messages with at most 10,000 parts and tool calls together. The last
+        message is the turn to answer.
+        """
 
     @_builtins.property
     def generation(self) -> Global___GenerationParams:

@@ -147,11 +147,11 @@ class RulesGate(_message.Message):
     """The language that the answer must be in, an ISO 639-1 code such as "de"; empty means any."""
     @_builtins.property
     def must_match(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Regular expressions (RE2-like subset of Python's `re`) that must all be found."""
+        """Regular expressions (RE2-like subset of Python's `re`) that must all be found; at most 32."""
 
     @_builtins.property
     def must_not_match(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Regular expressions none of which may be found."""
+        """Regular expressions none of which may be found; at most 32."""
 
     def __init__(
         self,
@@ -397,11 +397,11 @@ class PlannedTier(_message.Message):
     """Whether the prompt offers the way out: a model that cannot answer well is to reply "[ESCALATE]" only."""
     @_builtins.property
     def targets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The targets that may be called, in order of preference; at least one."""
+        """The targets that may be called, in order of preference; 1 to 16."""
 
     @_builtins.property
     def gates(self) -> _containers.RepeatedCompositeFieldContainer[Global___GateSpec]:
-        """What an answer of this tier must pass; empty means only the gates that always apply."""
+        """What an answer of this tier must pass; empty means only the gates that always apply. At most 16."""
 
     @_builtins.property
     def attempt_timeout(self) -> _duration_pb2.Duration:
@@ -478,7 +478,7 @@ class Plan(_message.Message):
     """The least P(acceptable) of an answer, 0 to 1; absent means the configured default."""
     @_builtins.property
     def tiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedTier]:
-        """Cheapest first; at least one."""
+        """Cheapest first; 1 to 8."""
 
     def __init__(
         self,

@@ -24,14 +24,25 @@ from spillway.validation.violations import INVALID_SCHEMA, NAME_CHARS_MAX, Viola
 
 __all__ = [
     "IMAGE_BYTES_MAX",
+    "MESSAGES_MAX",
+    "PARTS_MAX",
+    "PIECES_MAX",
     "SCHEMA_BYTES_MAX",
     "SCHEMA_DEPTH_MAX",
+    "STOPS_MAX",
     "TOOLS_MAX",
+    "TOOL_CALLS_MAX",
     "chat_request",
     "check_chat_request",
     "check_messages",
 ]
 
+# Every message, part and call takes time at every hop, on the event loop that all requests share.
+MESSAGES_MAX: Final = 2_000
+PARTS_MAX: Final = 256
+TOOL_CALLS_MAX: Final = 128
+# Parts and tool calls of a whole conversation.
+PIECES_MAX: Final = 10_000
 IMAGE_BYTES_MAX: Final = 4 * 1024 * 1024
 IMAGE_URL_CHARS_MAX: Final = 8_192
 TOOLS_MAX: Final = 128
@@ -73,11 +84,23 @@ def _messages(values: Sequence[Message], path: str) -> Iterator[Violation]:
         yield Violation(path, "must have at least one message")
     elif all(message.role is Role.SYSTEM for message in values):
         yield Violation(path, "must have a message that is not the system's")
+    if len(values) > MESSAGES_MAX:
+        yield Violation(path, f"must be at most {MESSAGES_MAX:,}")
+        return
+    if sum(len(message.parts) + len(message.tool_calls) for message in values) > PIECES_MAX:
+        yield Violation(path, f"must have at most {PIECES_MAX:,} parts and tool calls together")
+        return
     for i, message in enumerate(values):
         yield from _message(message, f"{path}[{i}]")
 
 
 def _message(value: Message, path: str) -> Iterator[Violation]:
+    for name, pieces, count_max in (
+        ("parts", value.parts, PARTS_MAX),
+        ("tool_calls", value.tool_calls, TOOL_CALLS_MAX),
+    ):
+        if len(pieces) > count_max:
+            yield Violation(f"{path}.{name}", f"must be at most {count_max}")
     if not value.parts and not (value.role is Role.ASSISTANT and value.tool_calls):
         yield Violation(f"{path}.parts", "must have at least one part")
     elif value.role is Role.USER and not any(isinstance(part, ImagePart) or part.text for part in value.parts):
@@ -121,7 +144,7 @@ def _generation(value: GenerationParams, path: str) -> Iterator[Violation]:
         yield Violation(f"{path}.max_output_tokens", "must be between 1 and 1,000,000")
     if len(value.stop) > STOPS_MAX:
         yield Violation(f"{path}.stop", f"must be at most {STOPS_MAX}")
-    for i, stop in enumerate(value.stop):
+    for i, stop in enumerate(value.stop[:STOPS_MAX]):
         if not 1 <= len(stop) <= STOP_CHARS_MAX:
             yield Violation(f"{path}.stop[{i}]", f"must have 1 to {STOP_CHARS_MAX} characters")
     yield from between(value.presence_penalty, -2, 2, f"{path}.presence_penalty")

@@ -21,7 +21,15 @@ from spillway.routing import (
 )
 from spillway.validation.violations import NAME_CHARS_MAX, Violation, between, chars, raise_if_any
 
-__all__ = ["ESCALATIONS_MAX", "check_plan"]
+__all__ = [
+    "ESCALATIONS_MAX",
+    "FURTHER_TARGETS_MAX",
+    "GATES_MAX",
+    "PATTERNS_MAX",
+    "TARGETS_MAX",
+    "TIERS_MAX",
+    "check_plan",
+]
 
 ESCALATIONS_MAX: Final = 2
 TIERS_MAX: Final = 8

@@ -52,7 +52,7 @@ def _completion_request(value: CompletionRequest, prefix: str) -> Iterator[Viola
 def _tags(values: Sequence[str], path: str) -> Iterator[Violation]:
     if len(values) > TAGS_MAX:
         yield Violation(path, f"must be at most {TAGS_MAX}")
-    for i, tag in enumerate(values):
+    for i, tag in enumerate(values[:TAGS_MAX]):
         if not 1 <= len(tag) <= TAG_CHARS_MAX:
             yield Violation(f"{path}[{i}]", f"must have 1 to {TAG_CHARS_MAX} characters")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from spillway.chat import (
     ChatRequest,
     Embedding,
@@ -19,11 +21,13 @@ from spillway.chat import (
     Usage,
 )
 from spillway.v1 import chat_pb2
+from spillway.validation.chat import MESSAGES_MAX, PARTS_MAX, PIECES_MAX, STOPS_MAX, TOOL_CALLS_MAX, TOOLS_MAX
 from spillway.wire.fields import (
     FORMAT_KINDS,
     ROLES,
     TOOL_CHOICE_MODES,
     WireError,
+    at_most,
     join,
 )
 
@@ -34,6 +38,7 @@ __all__ = [
     "embedding_to_proto",
     "message_from_proto",
     "message_to_proto",
+    "messages_from_proto",
     "tool_call_from_proto",
     "tool_call_to_proto",
     "usage_from_proto",
@@ -85,7 +90,9 @@ def message_to_proto(value: Message) -> chat_pb2.ChatMessage:
 
 
 def message_from_proto(pb: chat_pb2.ChatMessage, path: str = "message") -> Message:
-    """Raises WireError for a role that is unset or unknown, and for a part that is nothing."""
+    """Raises WireError for a role that is unset or unknown, a part that is nothing, and for too much of anything."""
+    at_most(pb.parts, PARTS_MAX, join(path, "parts"))
+    at_most(pb.tool_calls, TOOL_CALLS_MAX, join(path, "tool_calls"))
     return Message(
         role=ROLES.required(pb.role, join(path, "role")),
         parts=tuple(_part_from_proto(part, f"{join(path, 'parts')}[{i}]") for i, part in enumerate(pb.parts)),
@@ -93,6 +100,14 @@ def message_from_proto(pb: chat_pb2.ChatMessage, path: str = "message") -> Messa
         tool_call_id=pb.tool_call_id,
         name=pb.name,
     )
+
+
+def messages_from_proto(pbs: Sequence[chat_pb2.ChatMessage], path: str = "messages") -> tuple[Message, ...]:
+    """A conversation. Raises WireError; for one that is too long, at once."""
+    at_most(pbs, MESSAGES_MAX, path)
+    if sum(len(pb.parts) + len(pb.tool_calls) for pb in pbs) > PIECES_MAX:
+        raise WireError(path, f"must have at most {PIECES_MAX:,} parts and tool calls together")
+    return tuple(message_from_proto(pb, f"{path}[{i}]") for i, pb in enumerate(pbs))
 
 
 def _generation_to_proto(value: GenerationParams) -> chat_pb2.GenerationParams:
@@ -107,7 +122,8 @@ def _generation_to_proto(value: GenerationParams) -> chat_pb2.GenerationParams:
     )
 
 
-def _generation_from_proto(pb: chat_pb2.GenerationParams) -> GenerationParams:
+def _generation_from_proto(pb: chat_pb2.GenerationParams, path: str) -> GenerationParams:
+    at_most(pb.stop, STOPS_MAX, join(path, "stop"))
     return GenerationParams(
         temperature=pb.temperature if pb.HasField("temperature") else None,
         top_p=pb.top_p if pb.HasField("top_p") else None,
@@ -177,10 +193,12 @@ def chat_request_to_proto(value: ChatRequest) -> chat_pb2.ChatRequest:
 
 def chat_request_from_proto(pb: chat_pb2.ChatRequest, path: str = "chat") -> ChatRequest:
     """Raises WireError with the path of the first field that cannot be translated."""
-    messages = join(path, "messages")
+    at_most(pb.tools, TOOLS_MAX, join(path, "tools"))
     return ChatRequest(
-        messages=tuple(message_from_proto(message, f"{messages}[{i}]") for i, message in enumerate(pb.messages)),
-        generation=_generation_from_proto(pb.generation) if pb.HasField("generation") else _NO_WISHES,
+        messages=messages_from_proto(pb.messages, join(path, "messages")),
+        generation=(
+            _generation_from_proto(pb.generation, join(path, "generation")) if pb.HasField("generation") else _NO_WISHES
+        ),
         tools=tuple(_tool_from_proto(tool) for tool in pb.tools),
         tool_choice=(
             _tool_choice_from_proto(pb.tool_choice, join(path, "tool_choice")) if pb.HasField("tool_choice") else None

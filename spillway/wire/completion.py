@@ -16,6 +16,7 @@ from spillway.routing import (
     Signal,
 )
 from spillway.v1 import chat_pb2, orchestrator_pb2
+from spillway.validation.request import TAGS_MAX
 from spillway.wire.chat import (
     chat_request_from_proto,
     chat_request_to_proto,
@@ -33,6 +34,7 @@ from spillway.wire.fields import (
     LAYERS,
     STRATEGIES,
     TASK_TYPES,
+    at_most,
     duration_from_proto,
     duration_to_proto,
     finish_reason_from_proto,
@@ -112,7 +114,7 @@ def cache_outcome_from_proto(pb: chat_pb2.CacheOutcome, path: str = "outcome") -
         kind=CACHE_KINDS.required(pb.kind, join(path, "kind")),
         similarity=pb.similarity if pb.HasField("similarity") else None,
         entry_key=pb.entry_key,
-        age_s=duration_from_proto(pb.age) if pb.HasField("age") else None,
+        age_s=duration_from_proto(pb.age, join(path, "age")) if pb.HasField("age") else None,
         reason=pb.reason,
     )
 
@@ -142,7 +144,7 @@ def routing_options_from_proto(pb: orchestrator_pb2.RoutingOptions, path: str = 
         cost_nanousd_max=pb.cost_nanousd_max if pb.HasField("cost_nanousd_max") else None,
         escalations_max=pb.escalations_max if pb.HasField("escalations_max") else None,
         cache_mode=CACHE_MODES.optional(pb.cache_mode, join(path, "cache_mode")),
-        cache_ttl_s=duration_from_proto(pb.cache_ttl) if pb.HasField("cache_ttl") else None,
+        cache_ttl_s=duration_from_proto(pb.cache_ttl, join(path, "cache_ttl")) if pb.HasField("cache_ttl") else None,
     )
 
 
@@ -163,6 +165,7 @@ def completion_request_to_proto(value: CompletionRequest) -> orchestrator_pb2.Co
 
 def completion_request_from_proto(pb: orchestrator_pb2.CompleteRequest, path: str = "") -> CompletionRequest:
     """`path` is "request" where a message wraps the request. Raises WireError."""
+    at_most(pb.tags, TAGS_MAX, join(path, "tags"))
     return CompletionRequest(
         chat=chat_request_from_proto(pb.chat, join(path, "chat")),
         request_id=pb.request_id,

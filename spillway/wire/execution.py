@@ -24,6 +24,7 @@ from spillway.routing import (
     StreamPrefix,
 )
 from spillway.v1 import chat_pb2, executor_pb2
+from spillway.validation.plan import FURTHER_TARGETS_MAX, GATES_MAX, PATTERNS_MAX, TARGETS_MAX, TIERS_MAX
 from spillway.wire.chat import (
     message_from_proto,
     message_to_proto,
@@ -40,6 +41,7 @@ from spillway.wire.fields import (
     STRATEGIES,
     VERDICTS,
     WireError,
+    at_most,
     duration_from_proto,
     duration_to_proto,
     finish_reason_from_proto,
@@ -116,7 +118,7 @@ def gate_spec_from_proto(pb: executor_pb2.GateSpec, path: str = "gate") -> GateS
     if which == "self_confidence":
         return SelfConfidenceSpec(pb.self_confidence.threshold)
     if which == "rules":
-        return _rules_from_proto(pb.rules)
+        return _rules_from_proto(pb.rules, join(path, "rules"))
     if which == "self_evaluation":
         return SelfEvaluationSpec(pb.self_evaluation.target, pb.self_evaluation.score_min)
     if which == "logprob":
@@ -136,6 +138,7 @@ def gate_spec_from_proto(pb: executor_pb2.GateSpec, path: str = "gate") -> GateS
 
 
 def _agreement_from_proto(pb: executor_pb2.AgreementGate, path: str) -> AgreementSpec:
+    at_most(pb.further_targets, FURTHER_TARGETS_MAX, join(path, "further_targets"))
     return AgreementSpec(
         second_target=pb.second_target,
         normalizer=NORMALIZERS.optional(pb.normalizer, join(path, "normalizer")) or Normalizer.AUTO,
@@ -144,7 +147,9 @@ def _agreement_from_proto(pb: executor_pb2.AgreementGate, path: str) -> Agreemen
     )
 
 
-def _rules_from_proto(pb: executor_pb2.RulesGate) -> RulesSpec:
+def _rules_from_proto(pb: executor_pb2.RulesGate, path: str) -> RulesSpec:
+    at_most(pb.must_match, PATTERNS_MAX, join(path, "must_match"))
+    at_most(pb.must_not_match, PATTERNS_MAX, join(path, "must_not_match"))
     return RulesSpec(
         chars_min=pb.chars_min,
         chars_max=pb.chars_max,
@@ -173,20 +178,24 @@ def _prefix_to_proto(value: StreamPrefix) -> executor_pb2.StreamPrefix:
     return executor_pb2.StreamPrefix(tokens=value.tokens, wait=duration_to_proto(value.wait_s))
 
 
-def _prefix_from_proto(pb: executor_pb2.StreamPrefix) -> StreamPrefix:
-    return StreamPrefix(tokens=pb.tokens, wait_s=duration_from_proto(pb.wait))
+def _prefix_from_proto(pb: executor_pb2.StreamPrefix, path: str) -> StreamPrefix:
+    return StreamPrefix(tokens=pb.tokens, wait_s=duration_from_proto(pb.wait, join(path, "wait")))
 
 
 def _tier_from_proto(pb: executor_pb2.PlannedTier, path: str) -> PlannedTier:
     if not pb.HasField("attempt_timeout"):
         raise WireError(join(path, "attempt_timeout"), "must be set")
+    at_most(pb.targets, TARGETS_MAX, join(path, "targets"))
+    at_most(pb.gates, GATES_MAX, join(path, "gates"))
     return PlannedTier(
         name=pb.name,
         targets=tuple(pb.targets),
         gates=tuple(gate_spec_from_proto(gate, f"{join(path, 'gates')}[{i}]") for i, gate in enumerate(pb.gates)),
-        attempt_timeout_s=duration_from_proto(pb.attempt_timeout),
+        attempt_timeout_s=duration_from_proto(pb.attempt_timeout, join(path, "attempt_timeout")),
         escape_valve=pb.escape_valve,
-        stream_prefix=_prefix_from_proto(pb.stream_prefix) if pb.HasField("stream_prefix") else None,
+        stream_prefix=(
+            _prefix_from_proto(pb.stream_prefix, join(path, "stream_prefix")) if pb.HasField("stream_prefix") else None
+        ),
     )
 
 
@@ -202,6 +211,7 @@ def plan_to_proto(value: Plan) -> executor_pb2.Plan:
 
 def plan_from_proto(pb: executor_pb2.Plan, path: str = "plan") -> Plan:
     """An unspecified strategy is CHEAP_FIRST. Raises WireError."""
+    at_most(pb.tiers, TIERS_MAX, join(path, "tiers"))
     return Plan(
         tiers=tuple(_tier_from_proto(tier, f"{join(path, 'tiers')}[{i}]") for i, tier in enumerate(pb.tiers)),
         strategy=STRATEGIES.optional(pb.strategy, join(path, "strategy")) or Strategy.CHEAP_FIRST,
@@ -230,7 +240,7 @@ def gate_verdict_from_proto(pb: chat_pb2.GateVerdict, path: str = "verdict") -> 
         score=pb.score if pb.HasField("score") else None,
         reason=pb.reason,
         cost_nanousd=pb.cost_nanousd,
-        latency_s=duration_from_proto(pb.latency),
+        latency_s=duration_from_proto(pb.latency, join(path, "latency")),
     )
 
 
@@ -266,10 +276,12 @@ def attempt_from_proto(pb: chat_pb2.Attempt, path: str = "attempt") -> Attempt:
         verdicts=tuple(gate_verdict_from_proto(verdict, f"{verdicts}[{i}]") for i, verdict in enumerate(pb.verdicts)),
         usage=usage_from_proto(pb.usage) if pb.HasField("usage") else None,
         cost_nanousd=pb.cost_nanousd,
-        started_after_s=duration_from_proto(pb.started_after),
-        latency_s=duration_from_proto(pb.latency),
+        started_after_s=duration_from_proto(pb.started_after, join(path, "started_after")),
+        latency_s=duration_from_proto(pb.latency, join(path, "latency")),
         time_to_first_token_s=(
-            duration_from_proto(pb.time_to_first_token) if pb.HasField("time_to_first_token") else None
+            duration_from_proto(pb.time_to_first_token, join(path, "time_to_first_token"))
+            if pb.HasField("time_to_first_token")
+            else None
         ),
         error_reason=pb.error_reason,
         finish_reason=finish_reason_from_proto(pb.finish_reason, join(path, "finish_reason")),

@@ -1,12 +1,14 @@
 """Single values on the wire: enum numbers, durations and times, and the error that names a field.
 
 Promises: an enum number that this version does not know is a WireError with the field's path, never a default.
-UNSPECIFIED becomes None, and the caller of the map says whether the field may be absent.
+UNSPECIFIED becomes None, and the caller of the map says whether the field may be absent. A list that is too long is
+refused by its length, before any of it is looked at.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sized
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
@@ -47,6 +49,7 @@ __all__ = [
     "EnumMap",
     "ProtoEnum",
     "WireError",
+    "at_most",
     "cache_mode_from_proto",
     "cache_mode_to_proto",
     "complexity_from_proto",
@@ -92,6 +95,12 @@ class WireError(ValueError):
 def join(path: str, name: str) -> str:
     """The path of the field `name` inside `path`; an empty `path` is the message itself."""
     return f"{path}.{name}" if path else name
+
+
+def at_most(items: Sized, count_max: int, path: str) -> None:
+    """Raises WireError for a longer list. Called before the list is translated, which takes time for each item."""
+    if len(items) > count_max:
+        raise WireError(path, f"must be at most {count_max:,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,8 +226,12 @@ def duration_to_proto(seconds: float) -> Duration:
     return Duration(seconds=whole, nanos=nanos)
 
 
-def duration_from_proto(duration: Duration) -> float:
-    """Seconds. Any pair of fields is taken; the range is the caller's to check."""
+def duration_from_proto(duration: Duration, path: str = "duration") -> float:
+    """Seconds; the range is the caller's to check. Raises WireError for two fields that are no Duration together."""
+    if abs(duration.nanos) >= _NANOS_PER_S:
+        raise WireError(path, "must have nanos between -999,999,999 and 999,999,999")
+    if duration.seconds * duration.nanos < 0:
+        raise WireError(path, "must have seconds and nanos of the same sign")
     return (duration.seconds * _NANOS_PER_S + duration.nanos) / _NANOS_PER_S
 
 

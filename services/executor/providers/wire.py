@@ -27,7 +27,7 @@ __all__ = [
     "token_count",
 ]
 
-TOOL_CALLS_MAX: Final = 256
+TOOL_CALLS_MAX: Final = 128  # as many as a message may have
 """Tool calls of one answer; with more it is unreadable."""
 _TOKENS_MAX: Final = 1_000_000_000
 _MODEL_CHARS_MAX: Final = 200

@@ -339,7 +339,24 @@ def test_gates(gate: Any, fields: list[str]) -> None:
 def test_everything_that_is_wrong_is_said_at_once_and_not_endlessly() -> None:
     chat = ChatRequest((Message(Role.USER),), generation=GenerationParams(temperature=9, top_p=9), tools=(TOOL, TOOL))
     assert len(broken(chat)) == 4
-    assert len(broken(ChatRequest((Message(Role.USER),) * 10_000))) == VIOLATIONS_MAX
+    assert len(broken(ChatRequest((Message(Role.USER),) * 2_000))) == VIOLATIONS_MAX
+
+
+@pytest.mark.parametrize(
+    ("messages", "paths"),
+    [
+        ((Message.of(Role.USER, "x"),) * 2_000, []),
+        ((Message.of(Role.USER, "x"),) * 2_001, ["chat.messages"]),
+        ((Message(Role.USER, (TextPart("x"),) * 256),), []),
+        ((Message(Role.USER, (TextPart("x"),) * 257),), ["chat.messages[0].parts"]),
+        ((Message(Role.ASSISTANT, (), (ToolCall("1", "f", "{}"),) * 128),), []),
+        ((Message(Role.ASSISTANT, (), (ToolCall("1", "f", "{}"),) * 129),), ["chat.messages[0].tool_calls"]),
+        ((Message(Role.USER, (TextPart("x"),) * 250),) * 40, []),
+        ((Message(Role.USER, (TextPart("x"),) * 251),) * 40, ["chat.messages"]),
+    ],
+)
+def test_a_conversation_is_of_bounded_length(messages: tuple[Message, ...], paths: list[str]) -> None:
+    assert broken(ChatRequest(messages)) == paths
 
 
 def test_paths_start_where_the_message_stands() -> None:

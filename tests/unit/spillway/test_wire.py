@@ -106,10 +106,33 @@ def test_zero_that_was_set_is_not_absent() -> None:
     assert wire.routing_options_from_proto(wire.routing_options_to_proto(RoutingOptions())) == RoutingOptions()
 
 
-@pytest.mark.parametrize(("seconds", "nanos"), [(-(2**63), -(2**31)), (2**63 - 1, 2**31 - 1), (1, -1), (0, 2**31 - 1)])
+@pytest.mark.parametrize(("seconds", "nanos"), [(-(2**63), -999_999_999), (2**63 - 1, 999_999_999), (0, -1), (-1, 0)])
 def test_an_absurd_duration_is_a_number_for_the_range_check(seconds: int, nanos: int) -> None:
     options = orchestrator_pb2.RoutingOptions(cache_ttl=Duration(seconds=seconds, nanos=nanos))
     assert isinstance(wire.routing_options_from_proto(options).cache_ttl_s, float)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "nanos"),
+    [(1, -5), (-1, 5), (1, 2**31 - 1), (0, 2**31 - 1), (0, 1_000_000_000), (0, -1_000_000_000), (-1, -(2**31))],
+)
+def test_two_fields_that_are_no_duration_together_are_refused(seconds: int, nanos: int) -> None:
+    broken = Duration(seconds=seconds, nanos=nanos)
+    tier = executor_pb2.PlannedTier(
+        attempt_timeout=Duration(seconds=1), stream_prefix=executor_pb2.StreamPrefix(wait=broken)
+    )
+    translations: dict[str, Callable[[], object]] = {
+        "options.cache_ttl": lambda: wire.routing_options_from_proto(orchestrator_pb2.RoutingOptions(cache_ttl=broken)),
+        "plan.tiers[0].attempt_timeout": lambda: wire.plan_from_proto(
+            executor_pb2.Plan(tiers=[executor_pb2.PlannedTier(attempt_timeout=broken)])
+        ),
+        "plan.tiers[0].stream_prefix.wait": lambda: wire.plan_from_proto(executor_pb2.Plan(tiers=[tier])),
+        "ttl": lambda: wire.duration_from_proto(broken, "ttl"),
+    }
+    for path, translate in translations.items():
+        with pytest.raises(wire.WireError) as caught:
+            translate()
+        assert caught.value.path == path
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1e-9, 0.999_999_999_9, 1.3, 59.999_999_999, 86_400.0, -1.25, -0.5, -3.0])
