@@ -18,6 +18,7 @@ from opentelemetry.trace import Span, SpanKind, StatusCode
 
 from services.executor.breaker import CallResult
 from services.executor.budget import estimate_input_tokens, estimate_output_tokens
+from services.executor.complaints import Complaints
 from services.executor.gates.composite import wants_logprobs
 from services.executor.metrics import ExecutorMetrics
 from services.executor.outcome import Answer, FailureKind, ProviderFailure
@@ -128,6 +129,7 @@ class Attempts:
         self._providers = providers
         self._pool = pool
         self._clock = clock
+        self._complaints = Complaints()
         self._tracer = trace.get_tracer("spillway.executor")
 
     def begin(self, tier: PlannedTier, target: Target, started_at_s: float) -> AttemptInProgress:
@@ -225,6 +227,7 @@ class Attempts:
             self._pool.give_back(lease, CallResult.SUCCESS, now_s, took_s=took_s)
         elif isinstance(result, ProviderFailure):
             attempt.failure = result
+            self._complaints.note(attempt.target.provider, lease.target, result, now_s)
             attempt.outcome = _OUTCOMES.get(result.kind, AttemptOutcome.ERROR)
             attempt.error_reason = result.error_reason
             if result.billable:
