@@ -184,13 +184,16 @@ class Classification:
 class AgreementSpec:
     """Cheap answers must agree; an empty `second_target` means the tier's next target, or a second sample.
 
-    `agreeing_min` of the opinions asked must say the same as the answer; 0 means all of them.
+    `agreeing_min` of the opinions must say the same as the answer; 0 means all of them. `in_turn`: the further targets
+    are asked one after the other, while the verdict is open. `count_earlier`: what earlier tiers said is an opinion too.
     """
 
     second_target: str = ""
     normalizer: Normalizer = Normalizer.AUTO
     further_targets: tuple[str, ...] = ()
     agreeing_min: int = 0
+    in_turn: bool = False
+    count_earlier: bool = False
 
 
 @dataclass(frozen=True, slots=True)

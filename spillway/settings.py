@@ -115,6 +115,12 @@ class AgreementGate(Section):
     normalizer: Normalizer = Normalizer.AUTO
     further_targets: list[Name] = Field([], max_length=4, description="Further opinions, asked at the same time.")
     agreeing_min: int = Field(0, ge=0, le=5, description="How many opinions must agree with the answer; 0 means all.")
+    in_turn: bool = Field(
+        False, description="Further targets are asked only while the verdict is open: saves money, costs latency."
+    )
+    count_earlier: bool = Field(
+        False, description="Answers and opinions of earlier tiers count too; an only target gives no second sample."
+    )
 
 
 class SelfConfidenceGate(Section):

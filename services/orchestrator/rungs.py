@@ -81,6 +81,8 @@ def _gate_spec(gate: Gate, targets: tuple[str, ...]) -> GateSpec:
                 normalizer=gate.normalizer,
                 further_targets=tuple(target for target in gate.further_targets if target in targets),
                 agreeing_min=gate.agreeing_min,
+                in_turn=gate.in_turn,
+                count_earlier=gate.count_earlier,
             )
             # A second opinion that was left out of the tier is replaced by the next one, by the executor's rule.
             return spec if spec.second_target in targets else replace(spec, second_target="")

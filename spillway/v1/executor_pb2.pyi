@@ -66,6 +66,8 @@ class AgreementGate(_message.Message):
     NORMALIZER_FIELD_NUMBER: _builtins.int
     FURTHER_TARGETS_FIELD_NUMBER: _builtins.int
     AGREEING_MIN_FIELD_NUMBER: _builtins.int
+    IN_TURN_FIELD_NUMBER: _builtins.int
+    COUNT_EARLIER_FIELD_NUMBER: _builtins.int
     second_target: _builtins.str
     """The target in the same tier that gives the second opinion; empty means the tier's next target, or a second sample
     of the same target when there is no other.
@@ -73,10 +75,21 @@ class AgreementGate(_message.Message):
     normalizer: Global___AgreementGate.Normalizer.ValueType
     """How answers are compared."""
     agreeing_min: _builtins.int
-    """How many opinions must say the same as the answer; 0 means all that are asked."""
+    """How many opinions must say the same as the answer; 0 means all, those of earlier tiers included if they count."""
+    in_turn: _builtins.bool
+    """Whether opinions are asked one after the other: the second target at the same time as the answer, each further one
+    only while the verdict is open. Saves money, costs latency. A composite gate counts every opinion, so beside one
+    all are asked, still in turn.
+    """
+    count_earlier: _builtins.bool
+    """Whether what earlier tiers of the same execution said counts as opinions too, which costs nothing more: answers
+    that no hard failure or schema gate rejected, and second opinions. What was known when the answer was asked for
+    counts, so beside calls made at once (RACE, a hedge) there may be none. A tier's only target is then not asked for
+    a second sample, unless `second_target` names it: with nothing to compare with the gate abstains.
+    """
     @_builtins.property
     def further_targets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Further opinions, asked at the same time as the second; at most 4."""
+        """Further opinions, asked at the same time as the second unless `in_turn`; at most 4."""
 
     def __init__(
         self,
@@ -85,10 +98,12 @@ class AgreementGate(_message.Message):
         normalizer: Global___AgreementGate.Normalizer.ValueType = ...,
         further_targets: _abc.Iterable[_builtins.str] | None = ...,
         agreeing_min: _builtins.int = ...,
+        in_turn: _builtins.bool = ...,
+        count_earlier: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreeing_min", b"agreeing_min", "further_targets", b"further_targets", "normalizer", b"normalizer", "second_target", b"second_target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreeing_min", b"agreeing_min", "count_earlier", b"count_earlier", "further_targets", b"further_targets", "in_turn", b"in_turn", "normalizer", b"normalizer", "second_target", b"second_target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

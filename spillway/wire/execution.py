@@ -74,6 +74,8 @@ def gate_spec_to_proto(value: GateSpec) -> executor_pb2.GateSpec:
                 normalizer=NORMALIZERS.to_proto(value.normalizer),
                 further_targets=value.further_targets,
                 agreeing_min=value.agreeing_min,
+                in_turn=value.in_turn,
+                count_earlier=value.count_earlier,
             )
             return executor_pb2.GateSpec(agreement=agreement)
         case SelfConfidenceSpec():
@@ -144,6 +146,8 @@ def _agreement_from_proto(pb: executor_pb2.AgreementGate, path: str) -> Agreemen
         normalizer=NORMALIZERS.optional(pb.normalizer, join(path, "normalizer")) or Normalizer.AUTO,
         further_targets=tuple(pb.further_targets),
         agreeing_min=pb.agreeing_min,
+        in_turn=pb.in_turn,
+        count_earlier=pb.count_earlier,
     )
 
 
