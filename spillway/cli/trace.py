@@ -15,10 +15,12 @@ import httpx
 
 __all__ = ["Span", "Trace", "fetch_trace", "parse_trace"]
 
-WAIT_S = 6.0
+WAIT_S = 10.0
 PAUSE_S = 0.15
 REQUEST_TIMEOUT_S = 2.0
 SPANS_MAX = 2_000
+# In the name of the server span of the service that callers ask.
+FRONT = "OrchestratorService"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,10 @@ def _span(raw: Any, services: Mapping[str, str]) -> Span:
 
 
 def _is_whole(spans: Sequence[Span], attempts: int) -> bool:
-    """One root, a span for each attempt, and behind each call of another service that service's own span."""
+    """The front's own span as the one root, a span for each attempt, and behind each call of another service its own.
+
+    One root alone says nothing: the executor's spans, when they come first, hang together under its server span.
+    """
     known = {span.span_id for span in spans}
     with_server = {span.parent_id for span in spans if span.kind == "server"}
     roots = [span for span in spans if span.parent_id not in known]
@@ -124,7 +129,8 @@ def _is_whole(spans: Sequence[Span], attempts: int) -> bool:
         for span in spans
         if span.kind == "client" and not span.is_attempt and not span.error and span.span_id not in with_server
     ]
-    return len(roots) == 1 and not unanswered and sum(span.is_attempt for span in spans) >= attempts
+    is_front = len(roots) == 1 and (not roots[0].parent_id or FRONT in roots[0].name)
+    return is_front and not unanswered and sum(span.is_attempt for span in spans) >= attempts
 
 
 def _by_start(spans: Iterator[Span]) -> tuple[Span, ...]:

@@ -80,6 +80,7 @@ def test_a_trace_with_all_its_parts_is_whole() -> None:
         (ROOT, CALL, SERVED),  # the attempt is missing
         (CALL, SERVED, ATTEMPT, span("09", "08", "x", "server", "p1")),  # two roots
         (ROOT, CALL),
+        (SERVED, ATTEMPT),  # so far only the executor has exported: one tree, but not the whole one
     ],
 )
 def test_a_trace_that_lacks_a_part_is_not_whole(spans: tuple[dict[str, Any], ...]) -> None:
