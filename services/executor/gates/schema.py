@@ -1,29 +1,26 @@
 """The gate on form: a JSON answer against its schema, tool calls against their parameters.
 
-Promises: no I/O (a `$ref` is never fetched), bounded depth and length, and no RecursionError leaves it. Dialect: JSON
-Schema draft 2020-12, whatever `$schema` says; `pattern` and `patternProperties` are held to `patterns`, and a string
-longer than its pattern may read is not valid. Compiled schemas are kept, the least recently used leave first. Reasons
-name places in the schema, never anything that the model wrote.
+Promises: no I/O (a `$ref` is never fetched); bounded in time, depth and length: what a check may cost is counted before
+it is begun (see `schema_work`), and a document that may cost too much is not valid; nothing but InvalidSchemaError
+leaves it. Dialect: JSON Schema draft 2020-12, whatever `$schema` says, without dynamic references; patterns are those
+of the linear `regex` crate. Compiled schemas are kept, the least recently used leave first. Reasons name places in the
+schema, never anything that the model wrote.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError as JsonSchemaError
-from jsonschema.exceptions import ValidationError
-from jsonschema.protocols import Validator
-from jsonschema.validators import extend
-from referencing import Registry
-from referencing.exceptions import Unresolvable
+from jsonschema_rs import Draft202012Validator, ReferencingError, RegexOptions, ValidationError
 
 from services.executor.gates.final_answer import nesting_depth, unfenced
+from services.executor.gates.schema_work import SchemaWork, UnboundedError
 from spillway.chat import ChatRequest, FormatKind, Message
-from spillway.patterns import PatternError, compile_pattern
 from spillway.routing import GateVerdict, Verdict
 
 __all__ = ["GATE", "InvalidSchemaError", "Schemas", "applies", "bare"]
@@ -35,8 +32,10 @@ _SCHEMA_DEPTH_MAX: Final = 64
 _DOCUMENT_DEPTH_MAX: Final = 64
 _DOCUMENT_CHARS_MAX: Final = 2_000_000
 _PLACE_CHARS_MAX: Final = 120
-_REFERENCES_MAX: Final = 20_000  # followed from one reference on, nested ones counted
-_REFERENCE: Final = Draft202012Validator.VALIDATORS["$ref"]
+_UNITS_MAX: Final = 10_000_000  # of one check: a third of a second
+_UNITS_EXPLAINED_MAX: Final = 20_000  # above it, errors inside alternatives are not collected to name a place
+_PATTERN_BYTES_MAX: Final = 256 * 1024  # of one pattern's program
+_AUTOMATA_BYTES_MAX: Final = 1024 * 1024
 _EMPTY_PARAMETERS: Final = '{"type": "object"}'
 
 
@@ -56,23 +55,31 @@ def bare(text: str, chat: ChatRequest) -> str:
     return text if form is None or form.kind is FormatKind.TEXT else unfenced(text)
 
 
+@dataclass(frozen=True, slots=True)
+class CompiledSchema:
+    """A schema, and what checking against it may cost. `work` is None for `true` and `false`."""
+
+    validator: Draft202012Validator
+    work: SchemaWork | None
+
+
 class Schemas:
     """Compiled schemas, at most `_COMPILED_MAX` of them. Not thread-safe: one event loop."""
 
     def __init__(self) -> None:
-        self._compiled: OrderedDict[str, Validator] = OrderedDict()
+        self._compiled: OrderedDict[str, CompiledSchema] = OrderedDict()
 
-    def compile(self, schema_json: str) -> Validator:
-        """The validator of a schema. Raises InvalidSchemaError."""
+    def compile(self, schema_json: str) -> CompiledSchema:
+        """A schema, ready to use. Raises InvalidSchemaError."""
         kept = self._compiled.get(schema_json)
         if kept is not None:
             self._compiled.move_to_end(schema_json)
             return kept
-        validator = _compile(schema_json)
-        self._compiled[schema_json] = validator
+        compiled = _compile(schema_json)
+        self._compiled[schema_json] = compiled
         if len(self._compiled) > _COMPILED_MAX:
             self._compiled.popitem(last=False)
-        return validator
+        return compiled
 
     def check(self, answer: Message, chat: ChatRequest) -> GateVerdict:
         """PASS or FAIL; ask only when `applies(chat)`. Raises InvalidSchemaError for a schema that is none."""
@@ -114,7 +121,7 @@ class Schemas:
 def _parse(text: str) -> object:
     if len(text) > _DOCUMENT_CHARS_MAX or nesting_depth(text) > _DOCUMENT_DEPTH_MAX:
         raise ValueError("too long or too deep")
-    value: object = json.loads(text, parse_constant=_refuse_constant)
+    value: object = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     return value
 
 
@@ -122,98 +129,57 @@ def _refuse_constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
 
 
-def _violation(validator: Validator, document: Any) -> str:
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("a number is too large")
+    return value
+
+
+def _violation(schema: CompiledSchema, document: Any) -> str:
     """The first violation as a place in the schema; empty when there is none."""
-    try:
-        error = next(iter(validator.iter_errors(document)), None)
-    except Unresolvable:
-        return "a $ref points nowhere inside the schema"
-    except (RecursionError, _TooMuchWorkError):
+    units = schema.work.units(document, _UNITS_MAX) if schema.work else 0
+    if units > _UNITS_MAX:
         return "too much work to check"
-    if error is None:
-        return ""
-    place = "/".join(str(step) for step in error.absolute_schema_path)
-    return f"violates #/{place[:_PLACE_CHARS_MAX]}"
+    try:
+        if schema.validator.is_valid(document):
+            return ""
+        if schema.work and schema.work.branches and units > _UNITS_EXPLAINED_MAX:
+            return "violates the schema"
+        schema.validator.validate(document)
+    except ValidationError as error:
+        place = "/".join(str(step) for step in error.schema_path)
+        return f"violates #/{place[:_PLACE_CHARS_MAX]}"
+    except ValueError:  # half of a surrogate pair is no text
+        return "not valid JSON"
+    return "violates the schema"
 
 
-def _compile(schema_json: str) -> Validator:
+def _compile(schema_json: str) -> CompiledSchema:
     if len(schema_json) > _SCHEMA_CHARS_MAX or nesting_depth(schema_json) > _SCHEMA_DEPTH_MAX:
         raise InvalidSchemaError("the schema is too long or too deep")
     try:
-        schema = json.loads(schema_json, parse_constant=_refuse_constant)
+        schema = json.loads(schema_json, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError):
         raise InvalidSchemaError("the schema is not valid JSON") from None
     if not isinstance(schema, (dict, bool)):
         raise InvalidSchemaError("a schema is a JSON object")
     try:
-        Draft202012Validator.check_schema(schema)
-    except JsonSchemaError as error:
-        place = "/".join(str(step) for step in error.absolute_path)
+        work = SchemaWork(schema) if isinstance(schema, dict) else None
+    except UnboundedError as error:
+        raise InvalidSchemaError(str(error)) from None
+    if isinstance(schema, dict):
+        schema = {keyword: value for keyword, value in schema.items() if keyword != "$schema"}
+    try:
+        validator = Draft202012Validator(
+            schema,
+            validate_formats=False,
+            offline=True,
+            pattern_options=RegexOptions(size_limit=_PATTERN_BYTES_MAX, dfa_size_limit=_AUTOMATA_BYTES_MAX),
+        )
+    except ValidationError as error:
+        place = "/".join(str(step) for step in error.instance_path)
         raise InvalidSchemaError(f"not a JSON Schema (draft 2020-12) at #/{place[:_PLACE_CHARS_MAX]}") from None
-    except RecursionError:
-        raise InvalidSchemaError("the schema is too deep") from None
-    _check_parts(schema)
-    # A registry that retrieves nothing: only the document itself can be referred to.
-    registry: Registry[Any] = Registry()
-    bounded = extend(  # type: ignore[no-untyped-call]
-        Draft202012Validator, validators={"pattern": _pattern, "$ref": _CountedReferences()}
-    )
-    validator: Validator = bounded(schema, registry=registry)
-    return validator
-
-
-class _TooMuchWorkError(Exception):
-    pass
-
-
-class _CountedReferences:
-    """The keyword $ref, followed a bounded number of times per document: references can double at every level."""
-
-    def __init__(self) -> None:
-        self._depth = 0
-        self._followed = 0
-
-    def __call__(
-        self, validator: Validator, reference: str, instance: object, schema: Mapping[str, object]
-    ) -> Iterator[ValidationError]:
-        self._followed = self._followed + 1 if self._depth else 1
-        if self._followed > _REFERENCES_MAX:
-            raise _TooMuchWorkError
-        self._depth += 1
-        try:
-            yield from _REFERENCE(validator, reference, instance, schema)
-        finally:
-            self._depth -= 1
-
-
-def _check_parts(part: object) -> None:
-    """Refuses patterns that may take too long, and references that leave the document."""
-    if isinstance(part, list):
-        for item in part:
-            _check_parts(item)
-    if not isinstance(part, dict):
-        return
-    patterns = [part["pattern"]] if isinstance(part.get("pattern"), str) else []
-    if isinstance(part.get("patternProperties"), dict):
-        patterns.extend(part["patternProperties"])
-    for pattern in patterns:
-        try:
-            compile_pattern(pattern)
-        except PatternError as error:
-            raise InvalidSchemaError(f"a pattern cannot be used: {error}") from None
-    for keyword in ("$ref", "$dynamicRef"):
-        reference = part.get(keyword)
-        if isinstance(reference, str) and not reference.startswith("#"):
-            raise InvalidSchemaError("a $ref must stay inside the schema")
-    for item in part.values():
-        _check_parts(item)
-
-
-def _pattern(
-    _validator: Validator, pattern: str, instance: object, _schema: Mapping[str, object]
-) -> Iterator[ValidationError]:
-    if not isinstance(instance, str):
-        return
-    compiled = compile_pattern(pattern)
-    if len(instance) > compiled.text_chars_max or not compiled.found_in(instance):
-        yield ValidationError("the pattern is not found")
+    except (ReferencingError, ValueError):
+        raise InvalidSchemaError("not a JSON Schema (draft 2020-12)") from None
+    return CompiledSchema(validator, work)
