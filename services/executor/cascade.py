@@ -8,6 +8,7 @@ under way. It promises
 - no step that may exceed the cost ceiling, what is under way counted, none without time (the rules stand in `budget`);
 - an accepted answer is returned at once. Unproven answers are returned only when nothing can follow: that of the last
   rung that may be reached unless it is empty, else the highest that failed only soft gates;
+- when all targets are closed for a moment only, it waits once and tries those again that open (see `recess`);
 - a request that a provider refuses is tried nowhere else;
 - once a stream is committed (its caller has seen some of it) nothing else is called, and it is the answer or the end;
 - every call that it starts is ended exactly once: answered, unavailable, skipped, or cancelled at its own word.
@@ -48,6 +49,7 @@ from services.executor.budget import (
 )
 from services.executor.hedging import Hedging
 from services.executor.outcome import FailureKind, ProviderFailure
+from services.executor.recess import Recess
 from services.executor.standing import Rung, Standing, UnderWay
 from services.executor.steps import (
     COST_CEILING,
@@ -92,6 +94,7 @@ class Cascade:
         tiers = plan.tiers[:1] if plan.strategy is Strategy.DIRECT else plan.tiers
         self._rungs = [Rung(index, tier, list(tier.targets)) for index, tier in enumerate(tiers)]
         self._standing = Standing(self._rungs)
+        self._recess = Recess()
         self._strategy = plan.strategy
         is_patient = plan.strategy is Strategy.WATERFALL
         self._escalations_max = ESCALATIONS_MAX if is_patient else plan.escalations_max
@@ -119,10 +122,19 @@ class Cascade:
         """Whether no other call is under way."""
         return self._calls.keys() == {number}
 
+    @property
+    def is_decided(self) -> bool:
+        """Whether the end is known, so that nothing else may begin to flow."""
+        return self._end is not None
+
     def next(self, remaining_s: float) -> Action:
         """What to do now, with `remaining_s` seconds left of the whole deadline."""
         self._require(_State.READY)
+        self._recess.observe(remaining_s)
         if self._end is None and self._committed is None:
+            left_s = self._recess.left_s(remaining_s)
+            if left_s > 0:
+                return Wait(left_s)
             action = self._race(remaining_s) if self._strategy is Strategy.RACE else self._walk(remaining_s)
             if action is not None:
                 return action
@@ -158,10 +170,16 @@ class Cascade:
             ended.rung.has_failed = True
             self._unreplaced += not ended.rung.is_rejected
             self._standing.lost(failure.retry_after_s)
+            opens = failure.retry_after_s is not None and failure.kind is not FailureKind.SPEND_CAP
+            self._note_closing(ended, failure.retry_after_s if opens else None)
 
-    def skipped(self, number: int, retry_after_s: float | None) -> None:
-        """The call was not made: no place, an open breaker, or no further call to spare for a failed one."""
+    def skipped(self, number: int, retry_after_s: float | None, *, opens: bool = False) -> None:
+        """The call was not made: no place, an open breaker, or no further call to spare for a failed one.
+
+        `opens`: by itself, after that time.
+        """
         ended = self._ended(number, 0)
+        self._note_closing(ended, retry_after_s if opens else None)
         ended.rung.has_failed = True
         self._unreplaced += ended.call.is_fallback
         self._standing.lost(retry_after_s)
@@ -195,7 +213,7 @@ class Cascade:
                 if action is not None:
                     return action
                 self._at += 1
-            self._end = self._standing.without_answer()
+            return self._close(remaining_s)
         return None
 
     def _beside(self, remaining_s: float) -> Action:
@@ -258,8 +276,26 @@ class Cascade:
         if self._calls:
             return Wait()
         if not self._is_over():
-            self._end = self._standing.without_answer(FailReason.DEADLINE_EXCEEDED if idle else None)
+            return self._close(remaining_s, FailReason.DEADLINE_EXCEEDED if idle else None)
         return None
+
+    def _close(self, remaining_s: float, reason: FailReason | None = None) -> Wait | None:
+        """Sets the end when no answer can follow, or waits, once, for what opens soon."""
+        end = self._standing.without_answer(reason)
+        if isinstance(end, Fail) and end.reason is FailReason.NO_MODEL_AVAILABLE:
+            rejected = [rung.index + 1 for rung in self._rungs if rung.is_rejected]
+            lowest = self._recess.begin(remaining_s, max(rejected, default=0))
+            if lowest is not None:
+                self._at = lowest
+                return Wait(self._recess.left_s(remaining_s))
+        self._end = end
+        return None
+
+    def _note_closing(self, ended: UnderWay, for_s: float | None) -> None:
+        if for_s is None:
+            self._recess.forgo()
+        else:
+            self._recess.closed(ended.rung, ended.call.target, for_s)
 
     def _start(self, rung: Rung, target: str, timeout_s: float, remaining_s: float, *, is_hedge: bool = False) -> Call:
         is_fallback = self._unreplaced > 0 and not is_hedge

@@ -18,7 +18,7 @@ from services.executor.outcome import Answer, FailureKind, ProviderFailure
 from services.executor.prompt import augment
 from services.executor.steps import COST_CEILING, Call, Judged, Return
 from services.executor.tab import Tab
-from services.executor.targets import Refusal, TargetPool
+from services.executor.targets import BREAKER_OPEN, Refusal, TargetPool
 from services.runtime.errors import Internal
 from spillway.chat import FormatKind, Message
 from spillway.routing import (
@@ -75,7 +75,7 @@ class Run:
         lease = self._pool.take(call.target, self._tab.now_s, is_further=call.is_fallback)
         if isinstance(lease, Refusal):
             self._tab.skip(call.tier, call.target, lease.error_reason, purpose)
-            self._cascade.skipped(call.number, lease.retry_after_s)
+            self._cascade.skipped(call.number, lease.retry_after_s, opens=lease.error_reason == BREAKER_OPEN)
             return
         chat = augment(self._evidence.chat, call.tier, call.notes, is_last=call.is_last)
         attempt = self._tab.begin(call.tier, call.target, purpose)
@@ -93,6 +93,8 @@ class Run:
             return await self._read(event)
         if isinstance(event, Ended):
             await self._end(event.number)
+            if self._cascade.is_decided:
+                return []
         pieces = [await self._decide(flight) for flight in list(self._calls.flights.values())]
         return [AnswerDelta(text) for text in pieces if text]
 

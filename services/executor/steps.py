@@ -70,7 +70,10 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Calls are under way: come back when one has ended, or when `for_s` seconds have passed (None: never)."""
+    """Come back when a call under way has ended, or when `for_s` seconds have passed (None: never).
+
+    Without a call under way it is a wait for targets that open after that time.
+    """
 
     for_s: float | None = None
 

@@ -22,9 +22,10 @@ from services.executor.retry_budget import RetryBudget
 from spillway.routing import Plan
 from spillway.settings import Settings, Target
 
-__all__ = ["LEASE_MARGIN_S", "RETRY_S", "Lease", "Refusal", "TargetChange", "TargetPool", "TargetState"]
+__all__ = ["BREAKER_OPEN", "LEASE_MARGIN_S", "RETRY_S", "Lease", "Refusal", "TargetChange", "TargetPool", "TargetState"]
 
 LEASE_MARGIN_S: Final = 10.0  # beyond the longest call, for what happens around it
+BREAKER_OPEN: Final = "BREAKER_OPEN"  # the reason of a refusal that ends by itself
 RETRY_S: Final = 1.0  # when to ask again where nothing better is known: a probe or a place may be free by then
 
 
@@ -127,7 +128,7 @@ class TargetPool:
             return Refusal("CONCURRENCY_LIMIT", RETRY_S)
         permit = entry.breaker.acquire(now_s)
         if permit is None:
-            return Refusal("BREAKER_OPEN", self._ready_in_s(entry, now_s))
+            return Refusal(BREAKER_OPEN, self._ready_in_s(entry, now_s))
         if not (is_further and (permit.is_probe or self._is_in_doubt(entry, now_s))):
             return Lease(name, permit)
         if self.retry_budget.take():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from services.executor.outcome import Answer, ProviderFailure
@@ -68,6 +68,19 @@ def step(name: str, what: str, chunk_chars: int, cut_after: int) -> FakeStep:
     st.fixed_dictionaries({tier: st.tuples(gates, prefixes) for tier in TARGETS}),
     st.booleans(),
     st.none() | st.integers(1, 200_000_000),
+)
+@example(  # the race is won in the moment in which the last stream is the only one left
+    fate={
+        "a1": ("good", 2, 0),
+        "a2": ("good", 1, 0),
+        "b1": ("refusal", 1, 0),
+        "c1": ("good", 1, 0),
+        "c2": ("good", 1, 0),
+    },
+    strategy=Strategy.RACE,
+    shape={"simple": ([], StreamPrefix(16, 2.0)), "medium": ([], None), "complex": ([], None)},
+    streaming=True,
+    ceiling=None,
 )
 @settings(max_examples=150, deadline=None)
 def test_one_answer_of_one_model_with_every_cost(

@@ -101,6 +101,14 @@ async def test_retry_after_opens_the_breaker(bench: Bench) -> None:
     assert targets["a2"].window_calls == 2
 
 
+async def test_targets_that_are_throttled_for_a_moment_are_waited_for(bench: Bench) -> None:
+    step = {"status": 429, "retry_after_s": 0.2, "times": 1}
+    await bench.script(a1=[step, say("42")], c1=[step, say("42")])
+    single = Plan((PlannedTier("simple", ("a1",), (), 20.0), PlannedTier("complex", ("c1",), (), 20.0)))
+    execution = await bench.run(single, timeout_s=15.0)
+    assert outcomes(execution) == [("a1", "throttled"), ("c1", "throttled"), ("a1", "accepted")]
+
+
 @pytest.mark.parametrize(
     ("fault", "outcome", "reason"),
     [

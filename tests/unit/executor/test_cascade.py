@@ -23,6 +23,8 @@ DEADLINE_S = 60.0
 FAILURES = {
     "down": ProviderFailure(FailureKind.ERROR, "PROVIDER_5XX"),
     "throttled": ProviderFailure(FailureKind.THROTTLED, "PROVIDER_429", 3.0),
+    "briefly": ProviderFailure(FailureKind.THROTTLED, "PROVIDER_429", 0.25),
+    "broke": ProviderFailure(FailureKind.SPEND_CAP, "PROVIDER_SPEND_CAP", 0.25),
     "refused": ProviderFailure(FailureKind.REJECTED, "PROVIDER_REJECTED"),
 }
 
@@ -57,6 +59,8 @@ def tell(subject: Cascade, number: int, what: str) -> None:
             subject.answered(number, judged, 5, by_second=what == "second")
         case "skipped":
             subject.skipped(number, 7.0)
+        case "open":
+            subject.skipped(number, 0.5, opens=True)
         case "cancelled":
             subject.cancelled(number, 1)
         case "committed":
@@ -79,6 +83,11 @@ def play(subject: Cascade, transcript: str) -> None:
             assert said(subject.next(remaining_s)) == line, transcript
 
 
+THROTTLED = (
+    "call 0 a1; <0 briefly>; call 1 a2 further; <1 briefly>; call 2 b1 further; <2 briefly>; "
+    "call 3 c1 last further; <3 briefly>; call 4 c2 last further; <4 briefly>; wait 0.25s"
+)
+
 CHEAP_FIRST = {
     "accepted": "call 0 a1; wait; <0 ok>; return 0 accepted",
     "rejected softly": "call 0 a1; wait; <0 soft>; call 1 b1; wait; <1 ok>; return 1 accepted",
@@ -100,6 +109,31 @@ CHEAP_FIRST = {
     "call 3 c2 last further; <3 down>; return 0 unproven",
     "nothing above but a hard answer": "call 0 a1; <0 hard>; call 1 b1; <1 skipped>; call 2 c1 last; <2 skipped>; "
     "call 3 c2 last; <3 skipped>; fail NO_MODEL_AVAILABLE retry 7s",
+    "all throttled for a moment": "call 0 a1; <0 briefly>; call 1 a2 further; <1 briefly>; call 2 b1 further; "
+    "<2 briefly>; call 3 c1 last further; <3 briefly>; call 4 c2 last further; <4 briefly>; wait 0.25s; <0.1s>; "
+    "wait 0.15s; <0.15s>; call 5 a1 further; <5 ok>; return 5 accepted",
+    "throttled again after the wait": f"{THROTTLED}; <0.25s>; call 5 a1 further; <5 briefly>; call 6 a2 further; "
+    "<6 briefly>; call 7 b1 further; <7 briefly>; call 8 c1 last further; <8 briefly>; call 9 c2 last further; "
+    "<9 briefly>; fail NO_MODEL_AVAILABLE retry 0.25s",
+    "the soonest to open ends the wait": "call 0 a1; <0 throttled>; call 1 a2 further; <1 throttled>; "
+    "call 2 b1 further; <2 open>; call 3 c1 last further; <3 briefly>; call 4 c2 last further; <4 throttled>; "
+    "wait 0.25s; <0.25s>; call 5 b1 further; <5 open>; call 6 c1 last further; <6 ok>; return 6 accepted",
+    "no wait for one who is down": "call 0 a1; <0 briefly>; call 1 a2 further; <1 down>; call 2 b1 further; "
+    "<2 briefly>; call 3 c1 last further; <3 briefly>; call 4 c2 last further; <4 briefly>; "
+    "fail NO_MODEL_AVAILABLE retry 0.25s",
+    "no wait for a place or a token": "call 0 a1; <0 open>; call 1 a2; <1 skipped>; call 2 b1; <2 open>; "
+    "call 3 c1 last; <3 open>; call 4 c2 last; <4 open>; fail NO_MODEL_AVAILABLE retry 0.5s",
+    "no wait for money": "call 0 a1; <0 broke>; call 1 a2 further; <1 briefly>; call 2 b1 further; <2 briefly>; "
+    "call 3 c1 last further; <3 briefly>; call 4 c2 last further; <4 briefly>; fail NO_MODEL_AVAILABLE retry 0.25s",
+    "no long wait": "call 0 a1; <0 throttled>; call 1 a2 further; <1 throttled>; call 2 b1 further; <2 throttled>; "
+    "call 3 c1 last further; <3 throttled>; call 4 c2 last further; <4 throttled>; fail NO_MODEL_AVAILABLE retry 3s",
+    "no wait that takes much of the time": f"<58s>; {THROTTLED.removesuffix('; wait 0.25s')}; "
+    "fail NO_MODEL_AVAILABLE retry 0.25s",
+    "no wait for a better answer": "call 0 a1; <0 soft>; call 1 b1; <1 briefly>; call 2 c1 last further; <2 briefly>; "
+    "call 3 c2 last further; <3 briefly>; return 0 unproven",
+    "no second look at what was rejected": "call 0 a1; <0 briefly>; call 1 a2 further; <1 hard>; call 2 b1; "
+    "<2 briefly>; call 3 c1 last further; <3 briefly>; call 4 c2 last further; <4 briefly>; wait 0.25s; <0.25s>; "
+    "call 5 b1 further; <5 ok>; return 5 accepted",
     "refused": "call 0 a1; <0 refused>; fail PROVIDER_REJECTED",
     "refused later": "call 0 a1; <0 soft>; call 1 b1; <1 refused>; return 0 unproven",
     "an opinion stands in": "call 0 a1; <0 second>; call 1 b1; <1 ok>; return 1 accepted",
@@ -120,6 +154,9 @@ DIRECT = {
 }
 START = "call 0 a1; call 1 b1; call 2 c1 last; wait"
 RACE = {
+    "all throttled for a moment": f"{START}; <0 briefly>; call 3 a2 further; <1 briefly>; wait; <2 briefly>; "
+    "call 4 c2 last further; <3 briefly>; wait; <4 briefly>; wait 0.25s; <0.25s>; call 5 a1 further; "
+    "call 6 b1 further; call 7 c1 last further; wait; <6 ok>; cancel 5; <5 cancelled>; cancel 7; <7 cancelled>; return 6 accepted",
     "the first accepted wins": f"{START}; <1 ok>; cancel 0; <0 cancelled>; cancel 2; <2 cancelled>; return 1 accepted",
     "a rejected one only drops out": f"{START}; <0 soft>; wait; <2 ok>; cancel 1; <1 cancelled>; return 2 accepted",
     "the cheap one may still win": f"{START}; <2 soft>; wait; <1 soft>; wait; <0 ok>; return 0 accepted",
