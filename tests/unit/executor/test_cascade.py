@@ -156,7 +156,8 @@ START = "call 0 a1; call 1 b1; call 2 c1 last; wait"
 RACE = {
     "all throttled for a moment": f"{START}; <0 briefly>; call 3 a2 further; <1 briefly>; wait; <2 briefly>; "
     "call 4 c2 last further; <3 briefly>; wait; <4 briefly>; wait 0.25s; <0.25s>; call 5 a1 further; "
-    "call 6 b1 further; call 7 c1 last further; wait; <6 ok>; cancel 5; <5 cancelled>; cancel 7; <7 cancelled>; return 6 accepted",
+    "call 6 b1 further; call 7 c1 last further; wait; <6 ok>; cancel 5; <5 cancelled>; cancel 7; <7 cancelled>; "
+    "return 6 accepted",
     "the first accepted wins": f"{START}; <1 ok>; cancel 0; <0 cancelled>; cancel 2; <2 cancelled>; return 1 accepted",
     "a rejected one only drops out": f"{START}; <0 soft>; wait; <2 ok>; cancel 1; <1 cancelled>; return 2 accepted",
     "the cheap one may still win": f"{START}; <2 soft>; wait; <1 soft>; wait; <0 ok>; return 0 accepted",
