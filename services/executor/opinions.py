@@ -1,11 +1,11 @@
 """What the gates of a rung ask of models themselves about one answer: second opinions, self-evaluation, a judge.
 
 Promises: every such call is an attempt of its own, with its span, its purpose and its cost, whatever becomes of it.
-Opinions are asked at the same time as the answer, and given up, cancelled and paid for, as soon as they cannot change
-the verdict any more. Graders are asked afterwards, only about an answer that all other gates would take. All of it
-stays within the time of the call and within the plan's ceiling. No call outlives its panel: who leaves it ends those
-still under way and waits until their leases are given back. A call that is not made or fails is no error: its gate
-abstains and says why.
+Opinions are asked at the same time as the answer (in turn: the first of them, each further one while the verdict is
+open), and given up, cancelled and paid for, as soon as they cannot change the verdict any more. Graders are asked
+afterwards, only about an answer that all other gates would take. All of it stays within the time of the call and within
+the plan's ceiling. No call outlives its panel: who leaves it ends those still under way and waits until their leases
+are given back. A call that is not made or fails is no error: its gate abstains and says why.
 """
 
 from __future__ import annotations
@@ -57,17 +57,25 @@ def seats(tier: PlannedTier, target: str, is_down: Callable[[str], bool]) -> tup
     """Who gives an opinion on the answer of `target`; "" for a seat that nobody can take.
 
     Without an agreement gate there are none. The first seat is the second target's, else the next one's of the tier.
+    Where earlier rungs' answers count, an only target is not sampled twice unless it is named as its own second.
     """
-    spec = next((gate for gate in tier.gates if isinstance(gate, AgreementSpec)), None)
+    spec = _agreement(tier)
     if spec is None:
         return ()
     further = tuple("" if is_down(name) else name for name in spec.further_targets)
     if spec.second_target and spec.second_target != target and not is_down(spec.second_target):
         return (spec.second_target, *further)
     others = [name for name in tier.targets if name != target]
+    if not others and not spec.second_target and spec.count_earlier:
+        return further
     if not others and spec.second_target in {"", target}:
         return (target, *further)  # the only one: a second sample of it
     return (next((name for name in others if name not in further and not is_down(name)), ""), *further)
+
+
+def _agreement(tier: PlannedTier) -> AgreementSpec | None:
+    """The gate that says who is asked, and how."""
+    return next((gate for gate in tier.gates if isinstance(gate, AgreementSpec)), None)
 
 
 class Opinions:
@@ -88,8 +96,13 @@ class Opinions:
 
 @dataclass(slots=True)
 class _Seat:
-    """A place for one opinion. `task` is None when nobody can take it, `attempt` until the call begins."""
+    """A place for one opinion. `task` is None until its turn, `attempt` until the call begins.
 
+    A `target` of "": nobody can take it.
+    """
+
+    target: str
+    chat: ChatRequest
     task: asyncio.Task[None] | None = None
     attempt: AttemptInProgress | None = None
 
@@ -126,13 +139,12 @@ class Panel:
     async def __aenter__(self) -> Self:
         taken = {self._call.target}
         for target in seats(self._call.tier, self._call.target, self._tab.is_down):
-            seat = _Seat()
-            self._seats.append(seat)
-            if target:
-                # A target that is asked again is asked for another sample, or it would say the same.
-                chat = another_sample(self._chat) if target in taken else self._chat
-                seat.task = asyncio.create_task(self._opine(seat, target, chat))
-                taken.add(target)
+            # A target that is asked again is asked for another sample, or it would say the same.
+            self._seats.append(_Seat(target, another_sample(self._chat) if target in taken else self._chat))
+            taken.add(target)
+        spec = _agreement(self._call.tier)
+        while self._call_on_next() and not (spec is not None and spec.in_turn):
+            pass
         return self
 
     async def __aexit__(
@@ -147,7 +159,7 @@ class Panel:
     async def judge(self, answer: Answer) -> Judgement:
         """What the gates say of `answer`. Waits for opinions while they may matter, then asks the graders."""
         judgement, evidence = self._judged(answer)
-        while judgement.is_open and (pending := self._pending()):
+        while judgement.is_open and (pending := self._awaited()):
             await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             judgement, evidence = self._judged(answer)
         if pending := self._pending():
@@ -166,7 +178,7 @@ class Panel:
                     self._stand_in, seat.attempt = seat.attempt, None  # its own seat is empty now
                     self._answers_from = self._stand_in.target.name
                     return self._stand_in
-            if not (pending := self._pending()):
+            if not (pending := self._awaited()):
                 return None
             await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
 
@@ -174,11 +186,19 @@ class Panel:
         evidence = replace(self._evidence, opinions=tuple(seat.opinion for seat in self._seats))
         return judge_answer(answer, self._call.tier.gates, evidence, self._schemas), evidence
 
-    async def _opine(self, seat: _Seat, target: str, chat: ChatRequest) -> None:
+    def _call_on_next(self) -> bool:
+        """Asks for the next opinion; False when there is nobody left to ask."""
+        seat = next((seat for seat in self._seats if seat.target and seat.task is None), None)
+        if seat is None:
+            return False
+        seat.task = asyncio.create_task(self._opine(seat, self._ends_at_s - self._tab.now_s))
+        return True
+
+    async def _opine(self, seat: _Seat, timeout_s: float) -> None:
         def begun(attempt: AttemptInProgress) -> None:
             seat.attempt = attempt
 
-        await self._ask(target, chat, AttemptPurpose.SECOND_OPINION, self._call.timeout_s, begun)
+        await self._ask(seat.target, seat.chat, AttemptPurpose.SECOND_OPINION, timeout_s, begun)
 
     async def _grade(self, graders: Sequence[Grader], answer: Message) -> tuple[Grade, ...]:
         self._graders = [asyncio.create_task(self._ask_grader(spec, answer)) for spec in dict.fromkeys(graders)]
@@ -222,6 +242,13 @@ class Panel:
             begun(attempt)
         await self._attempts.complete(attempt, lease, chat, timeout_s)
         return attempt
+
+    def _awaited(self) -> list[asyncio.Task[None]]:
+        """The opinions under way; when there are none, the one whose turn it is, if there is time for it."""
+        has_time = self._ends_at_s - self._tab.now_s >= ATTEMPT_S_MIN
+        if not (pending := self._pending()) and has_time and self._call_on_next():
+            return self._pending()
+        return pending
 
     def _pending(self) -> list[asyncio.Task[None]]:
         return [seat.task for seat in self._seats if seat.task is not None and not seat.task.done()]

@@ -6,13 +6,14 @@ once, with all that it and its gates cost.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from services.executor.attempts import AttemptInProgress
 from services.executor.calls import Calls, Ended, Flight, Piece, Written
 from services.executor.cascade import Cascade
 from services.executor.flow import Decision, Flow
-from services.executor.gates.composite import Evidence, Judgement, asks_for_confidence
+from services.executor.gates.composite import Evidence, Judgement, as_opinion, asks_for_confidence
 from services.executor.opinions import Opinions
 from services.executor.outcome import Answer, FailureKind, ProviderFailure
 from services.executor.prompt import augment
@@ -57,6 +58,7 @@ class Run:
         self._evidence = evidence
         self._streaming = streaming
         self._answers: dict[int, Answer] = {}  # by number of the attempt, as the gates left them
+        self._unproven: set[int] = set()  # attempts whose answer only soft gates rejected
         self._flowing: Flow | None = None
 
     @property
@@ -138,11 +140,35 @@ class Run:
         )
 
     def _evidence_for(self, call: Call) -> Evidence:
-        return replace(self._evidence, tier=call.tier.name, next_nanousd=self._next_nanousd(call), is_last=call.is_last)
+        return replace(
+            self._evidence,
+            tier=call.tier.name,
+            earlier=tuple(self._earlier(call)),
+            next_nanousd=self._next_nanousd(call),
+            is_last=call.is_last,
+        )
+
+    def _earlier(self, call: Call) -> Iterator[Message]:
+        """What the rungs below said, the last of them first: answers that only soft gates rejected, and opinions."""
+        chat, task_type = self._evidence.chat, self._evidence.task_type
+        below = self._plan.tiers[: self._place(call)]
+        for tier in reversed(below):
+            for number, made in enumerate(self._tab.made):
+                if made.tier is not tier or made.answer is None:
+                    continue
+                if number in self._unproven:
+                    yield self._answers[number].message
+                elif number not in self._answers and made.purpose is AttemptPurpose.SECOND_OPINION:
+                    said = as_opinion(made.answer, tier.gates, chat, task_type)
+                    if said is not None:
+                        yield said
+
+    def _place(self, call: Call) -> int:
+        return next(index for index, tier in enumerate(self._plan.tiers) if tier is call.tier)
 
     def _next_nanousd(self, call: Call) -> int | None:
         """What asking the next rung is estimated to cost; None when none may follow."""
-        place = next(index for index, tier in enumerate(self._plan.tiers) if tier is call.tier)
+        place = self._place(call)
         if call.is_last or place + 1 == len(self._plan.tiers):
             return None
         return self._tab.estimate_nanousd(self._plan.tiers[place + 1].targets[0])
@@ -234,6 +260,8 @@ class Run:
         """Writes the verdicts on the attempt, and says the same in the cascade's words."""
         number = self._tab.number(attempt)
         self._answers[number] = judgement.answer
+        if not judgement.accepted and not judgement.is_hard_failure:
+            self._unproven.add(number)
         attempt.verdicts = judgement.verdicts
         attempt.outcome = AttemptOutcome.ACCEPTED if judgement.accepted else AttemptOutcome.REJECTED
         is_empty = judgement.answer.is_empty and not (flight.flow and flight.flow.is_committed)

@@ -103,12 +103,17 @@ def _streams(tier: PlannedTier, *, is_last: bool) -> str:
 
 
 def _agreement(gate: AgreementSpec) -> str:
-    first = gate.second_target or "the tier's next target or a second sample"
+    other = "if there is one" if gate.count_earlier else "or a second sample"
+    first = gate.second_target or f"the tier's next target {other}"
     asked = [first, *gate.further_targets]
     needed = min(gate.agreeing_min, len(asked)) or len(asked)
     count = "" if len(asked) == 1 else f"{needed} of "
+    if gate.count_earlier:
+        asked.append("what earlier tiers said")
+        count = f"{gate.agreeing_min or 'all'} of "
+    turns = ", asked in turn" if gate.in_turn else ""
     form = "" if gate.normalizer is Normalizer.AUTO else f", as {gate.normalizer.value}"
-    return f"agreement with {count}{', '.join(asked)}{form}"
+    return f"agreement with {count}{', '.join(asked)}{turns}{form}"
 
 
 def _rules(gate: RulesSpec) -> list[str]:

@@ -36,8 +36,8 @@ def check(
 ) -> GateVerdict:
     """PASS when enough opinions say the same, FAIL when enough differ, ABSTAIN while it is open.
 
-    `opinions` has one entry for everyone who is asked, None while there is no answer: what is decided then remains so
-    whatever the missing ones say.
+    `opinions` has one entry for everyone who is asked, None while there is no answer, and one for everything that
+    earlier rungs said, if that counts: what is decided then remains so whatever the missing ones say.
     """
     needed = min(spec.agreeing_min, len(opinions)) or len(opinions)
     found = [None if opinion is None else _same_message(answer, opinion, spec, task_type) for opinion in opinions]

@@ -52,7 +52,7 @@ from spillway.routing import (
     Verdict,
 )
 
-__all__ = ["Evidence", "Judgement", "Opinion", "asks_for_confidence", "judge_answer", "wants_logprobs"]
+__all__ = ["Evidence", "Judgement", "Opinion", "as_opinion", "asks_for_confidence", "judge_answer", "wants_logprobs"]
 
 _INFORMS: Final = (AgreementSpec, SelfConfidenceSpec, LogprobSpec)
 
@@ -70,14 +70,16 @@ class Opinion:
 class Evidence:
     """What the gates may look at beside the answer. `grades` is None until graders have been asked.
 
-    `confidence_asked` is the request's own least confidence, `confidence_min` the executor's; `next_nanousd` what the
-    next rung is estimated to cost, None when none may follow.
+    `earlier` is what earlier rungs said, as it compares, the last rung first. `confidence_asked` is the request's own
+    least confidence, `confidence_min` the executor's; `next_nanousd` what the next rung is estimated to cost, None when
+    none may follow.
     """
 
     chat: ChatRequest
     task_type: TaskType | None = None
     tier: str = ""
     opinions: tuple[Opinion, ...] = ()
+    earlier: tuple[Message, ...] = ()
     grades: tuple[Grade, ...] | None = None
     confidence_min: float = 0.0
     confidence_asked: float | None = None
@@ -196,7 +198,7 @@ def _soft(
 
 
 def _agreement(answer: Answer, spec: AgreementSpec, gates: tuple[GateSpec, ...], evidence: Evidence) -> GateVerdict:
-    verdict = agreement.check(answer.message, _opinions(gates, evidence), spec, evidence.task_type)
+    verdict = agreement.check(answer.message, _opinions(gates, spec, evidence), spec, evidence.task_type)
     return replace(
         verdict,
         cost_nanousd=sum(opinion.cost_nanousd for opinion in evidence.opinions),
@@ -204,25 +206,28 @@ def _agreement(answer: Answer, spec: AgreementSpec, gates: tuple[GateSpec, ...],
     )
 
 
-def _opinions(gates: tuple[GateSpec, ...], evidence: Evidence) -> list[Message | None]:
-    """The opinions as they compare: what is no answer at all is no opinion either."""
-    asked = asks_for_confidence(gates, evidence.chat)
-    found: list[Message | None] = []
-    for opinion in evidence.opinions:
-        given = opinion.answer
-        if given is not None and asked:
-            given = _without_confidence(given)[0]
-        if given is not None and hard_failure.check(given, evidence.chat, evidence.task_type).verdict is Verdict.PASS:
-            found.append(given.message)
-        else:
-            found.append(None)
-    return found
+def as_opinion(
+    given: Answer, gates: tuple[GateSpec, ...], chat: ChatRequest, task_type: TaskType | None
+) -> Message | None:
+    """What was said beside an answer under `gates`, as it compares: what is no answer at all is no opinion either."""
+    if asks_for_confidence(gates, chat):
+        given = _without_confidence(given)[0]
+    return given.message if hard_failure.check(given, chat, task_type).verdict is Verdict.PASS else None
+
+
+def _opinions(gates: tuple[GateSpec, ...], spec: AgreementSpec, evidence: Evidence) -> list[Message | None]:
+    """Every opinion that counts for `spec`, None where there is none, or none yet."""
+    asked = [
+        None if opinion.answer is None else as_opinion(opinion.answer, gates, evidence.chat, evidence.task_type)
+        for opinion in evidence.opinions
+    ]
+    return [*asked, *(evidence.earlier if spec.count_earlier else ())]
 
 
 def _observed(answer: Answer, said: int | None, gates: tuple[GateSpec, ...], evidence: Evidence) -> Observed:
     spec = next((gate for gate in gates if isinstance(gate, AgreementSpec)), AgreementSpec())
     figures = logprob.figures(answer.logprobs)
-    opinions = [message.text for message in _opinions(gates, evidence) if message is not None]
+    opinions = [message.text for message in _opinions(gates, spec, evidence) if message is not None]
     return Observed(
         question=evidence.chat.last_user_text,
         answer=answer.message.text,

@@ -40,6 +40,17 @@ def shown(plan: Plan) -> str:
         (AgreementSpec("a2", further_targets=("b1",)), None, "agreement with 2 of a2, b1"),
         (AgreementSpec("a2", further_targets=("b1",), agreeing_min=1), None, "agreement with 1 of a2, b1"),
         (
+            AgreementSpec("a2", further_targets=("b1",), agreeing_min=1, in_turn=True),
+            None,
+            "agreement with 1 of a2, b1, asked in turn",
+        ),
+        (
+            AgreementSpec(agreeing_min=1, count_earlier=True),
+            None,
+            "agreement with 1 of the tier's next target if there is one, what earlier tiers said",
+        ),
+        (AgreementSpec("a2", count_earlier=True), None, "agreement with all of a2, what earlier tiers said"),
+        (
             RulesSpec(chars_min=5, require_citation=True, language="de"),
             None,
             "rules: ≥ 5 characters, a citation, in de",

@@ -25,6 +25,7 @@ from spillway.routing import (
     Plan,
     PlannedTier,
     RulesSpec,
+    SelfConfidenceSpec,
     SelfEvaluationSpec,
     Strategy,
     Verdict,
@@ -72,6 +73,10 @@ def verdict(attempt: Attempt, gate: str) -> Verdict:
         (("a1",), AgreementSpec("b1", further_targets=("c1", "a1")), "", ("b1", "c1", "a1")),
         (("a1", "a2"), AgreementSpec(further_targets=("a2",)), "", ("", "a2")),
         (("a1",), AgreementSpec("b1", further_targets=("c1",)), "c1", ("b1", "")),
+        (("a1",), AgreementSpec(count_earlier=True), "", ()),
+        (("a1",), AgreementSpec("a1", count_earlier=True), "", ("a1",)),
+        (("a1",), AgreementSpec(further_targets=("c1",), count_earlier=True), "", ("c1",)),
+        (("a1", "a2"), AgreementSpec(count_earlier=True), "", ("a2",)),
     ],
 )
 def test_who_gives_an_opinion(
@@ -148,6 +153,142 @@ async def test_the_first_opinion_stands_in_and_the_others_are_opinions_on_it() -
     assert (execution.target, execution.accepted, execution.fallbacks) == ("a2", True, 1)
     assert made(execution)[0] == ("a1", "answer", "error")
     assert made(execution)[2] == ("b1", "second_opinion", "evidence")
+
+
+TURNS = AgreementSpec("a2", further_targets=("b1",), agreeing_min=1, in_turn=True)
+
+
+async def test_in_turn_nobody_else_is_asked_when_the_second_agrees() -> None:
+    bench = Bench({"a1": ["#### 42"], "a2": ["#### 42"], "b1": ["#### 42"]})
+    execution = await run(bench, plan(TURNS))
+    assert (bench.asked, execution.tier, execution.accepted) == (["a1", "a2"], "simple", True)
+
+
+async def test_in_turn_the_next_is_asked_while_the_verdict_is_open() -> None:
+    for second in ("#### 41", DOWN):
+        bench = Bench({"a1": ["#### 42"], "a2": [second], "b1": ["#### 42"]})
+        execution = await run(bench, plan(TURNS))
+        assert (bench.asked, execution.tier, execution.accepted) == (["a1", "a2", "b1"], "simple", True)
+        assert execution.cost_nanousd == sum(attempt.cost_nanousd for attempt in execution.attempts)
+
+
+async def test_in_turn_nobody_is_asked_once_all_cannot_agree_any_more() -> None:
+    bench = Bench({"a1": ["#### 42"], "a2": ["#### 41"], "b1": ["#### 42"], "c1": ["#### 42"]})
+    execution = await run(bench, plan(AgreementSpec("a2", further_targets=("b1",), in_turn=True)))
+    assert (bench.asked, execution.tier) == (["a1", "a2", "c1"], "complex")
+
+
+async def test_in_turn_the_second_is_asked_at_the_same_time_as_the_answer() -> None:
+    bench = Bench({"a1": [HANG], "a2": [HANG], "b1": [HANG]})
+    task = asyncio.create_task(run(bench, plan(TURNS)))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert bench.asked == ["a1", "a2"]
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert all(state.breaker.in_flight == 0 for state in bench.pool.states(0.0))
+
+
+async def test_in_turn_the_next_stands_in_when_target_and_second_fail() -> None:
+    bench = Bench({"a1": [DOWN], "a2": [DOWN], "b1": ["#### 42"], "c1": ["#### 42"]})
+    execution = await run(bench, plan(TURNS))
+    assert bench.asked == ["a1", "a2", "b1", "c1"]
+    assert made(execution)[2] == ("b1", "second_opinion", "rejected")
+
+
+async def test_in_turn_opinions_share_the_time_of_their_call() -> None:
+    bench = Bench({"a1": ["#### 42"], "a2": ["#### 41"], "b1": ["#### 42"], "c1": ["#### 42"]})
+    complete = bench.provider.complete
+
+    async def slow(call: Any) -> Any:
+        result = await complete(call)
+        if call.model == "a2":
+            bench.clock.advance(spent_s)
+        return result
+
+    bench.provider.complete = slow  # type: ignore[method-assign]
+    spent_s = 5.0
+    await run(bench, plan(TURNS, timeout_s=7.0))
+    assert [call.timeout_s for call in bench.provider.calls if call.model == "b1"] == [pytest.approx(2.0)]
+    bench.provider.calls.clear()
+    spent_s = 7.0
+    await run(bench, plan(TURNS, timeout_s=7.0))
+    assert bench.asked == ["a1", "a2", "c1"]
+
+
+def ladder(*gates: GateSpec, first: GateSpec | None = None) -> Plan:
+    """simple with a gate, then medium with `gates`, then complex."""
+    simple, medium = (
+        PlannedTier("simple", ("a1", "a2"), (first or AgreementSpec("a2"),)),
+        PlannedTier("medium", ("b1",), gates),
+    )
+    return Plan((simple, medium, PlannedTier("complex", ("c1",))))
+
+
+EARLIER = AgreementSpec(agreeing_min=1, count_earlier=True)
+
+
+@pytest.mark.parametrize(
+    ("said", "tier"), [("#### 41", "medium"), ("#### 42", "medium"), ("#### 43", "complex"), ("No idea.", "complex")]
+)
+async def test_an_answer_that_agrees_with_anything_said_earlier_is_accepted_at_no_further_cost(
+    said: str, tier: str
+) -> None:
+    bench = Bench({"a1": ["#### 42"], "a2": ["#### 41"], "b1": [said], "c1": ["#### 42"]})
+    execution = await run(bench, ladder(EARLIER))
+    assert execution.tier == tier
+    assert bench.asked == ["a1", "a2", "b1", *(["c1"] if tier == "complex" else [])]
+    agreement = next(a for a in execution.attempts if a.target == "b1").verdicts[-1]
+    assert (agreement.gate, agreement.cost_nanousd) == ("agreement", 0)
+
+
+async def test_by_default_all_that_was_said_earlier_must_agree() -> None:
+    bench = Bench({"a1": ["#### 42"], "a2": ["#### 41"], "b1": ["#### 42"], "c1": ["#### 42"]})
+    execution = await run(bench, ladder(AgreementSpec(count_earlier=True)))
+    assert execution.tier == "complex"
+
+
+async def test_earlier_answers_do_not_count_unless_asked_for() -> None:
+    bench = Bench({"a1": ["#### 42"], "a2": ["#### 41"], "b1": ["#### 42", "#### 43"], "c1": ["#### 44"]})
+    execution = await run(bench, ladder(AgreementSpec(agreeing_min=1)))
+    assert (bench.asked, execution.tier) == (["a1", "a2", "b1", "b1", "c1"], "complex")
+
+
+async def test_what_is_no_answer_is_nothing_to_agree_with_later() -> None:
+    refusal = "I'm sorry, but I can't help with that."
+    bench = Bench({"a1": [refusal], "b1": [refusal, "#### 42"], "c1": ["#### 42"]})
+    given = ladder(EARLIER, first=RulesSpec(chars_min=1))
+    execution = await run(bench, given)
+    assert (bench.asked, execution.tier) == (["a1", "b1", "c1"], "complex")
+    wrong_form = Bench({"a1": ['{"b": 1}'], "b1": ['{"a": 1}'], "c1": ['{"a": 1}']})
+    schema = '{"type": "object", "required": ["a"]}'
+    form = chat(response_format=ResponseFormat(FormatKind.JSON_SCHEMA, schema_json=schema))
+    execution = await run(wrong_form, given, form)
+    found = next(a for a in execution.attempts if a.target == "b1").verdicts[-1]
+    assert (found.verdict, found.reason) == (Verdict.ABSTAIN, "no second opinion")
+
+
+async def test_with_nothing_said_earlier_the_gate_proves_nothing_and_asks_nobody() -> None:
+    bench = Bench({"a1": [DOWN], "a2": [DOWN], "b1": ["#### 42"], "c1": ["#### 42"]})
+    execution = await run(bench, ladder(EARLIER))
+    assert execution.tier == "complex"
+    assert bench.asked.count("b1") == 1
+
+
+async def test_a_confidence_line_of_an_earlier_tier_is_no_part_of_what_it_said() -> None:
+    bench = Bench({"a1": ["a fine day\nCONFIDENCE: 1"], "b1": ["A fine day."], "c1": ["No."]})
+    execution = await run(bench, ladder(EARLIER, first=SelfConfidenceSpec(4)))
+    assert execution.tier == "medium"
+
+
+async def test_earlier_answers_inform_one_probability_too() -> None:
+    scores: list[float] = []
+    for said in ("#### 42", "#### 43"):
+        bench = Bench({"a1": ["#### 42"], "a2": ["#### 41"], "b1": [said], "c1": ["#### 42"]})
+        execution = await run(bench, ladder(EARLIER, CompositeSpec(0.0)))
+        scores.append(next(a for a in execution.attempts if a.target == "b1").verdicts[-1].score or 0.0)
+    assert scores[0] > scores[1]
 
 
 @pytest.mark.parametrize(("score", "tier"), [(0.9, "simple"), (0.2, "complex")])
