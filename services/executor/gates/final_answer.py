@@ -9,6 +9,7 @@ a JSON object's "answer" field (fenced or bare, even when the JSON is slightly b
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -124,7 +125,7 @@ def _json_value(rest: str) -> FinalAnswer | None:
     try:
         if nesting_depth(bare) > _JSON_DEPTH_MAX:
             return None
-        value, end_of_value = json.JSONDecoder(strict=False).raw_decode(bare)
+        value, end_of_value = json.JSONDecoder(strict=False, parse_float=_finite).raw_decode(bare)
     except (ValueError, RecursionError):
         # Not JSON: a bare word, a Python literal, a fraction. What stands there is the answer.
         cleaned = bare.split("\n", 1)[0].strip().rstrip(",").strip()
@@ -150,6 +151,14 @@ def _json_string(rest: str) -> FinalAnswer | None:
     raw = rest[1 : 1 + close.start()] if close else rest[1:].split("\n", 1)[0]
     raw = raw.replace('\\"', '"').replace("\\\\", "\\").strip()
     return FinalAnswer(raw) if raw else None
+
+
+def _finite(text: str) -> float:
+    """The number; ValueError for one that would be read as infinite, as every such number would."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("too large")
+    return value
 
 
 def _with_backslashes(text: str) -> str:

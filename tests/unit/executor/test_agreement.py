@@ -95,6 +95,21 @@ SAME = [
     ("\\left(3, \\frac{\\pi}{2}\\right)", "(3, \\frac{\\pi}{2})"),
     ("Paris.", "paris"),
     ("\\text{Evelyn}", "Evelyn"),
+    ("1\\frac{1}{2}", "\\frac{3}{2}"),
+    ("3\\frac12", "3.5"),
+    ("-1 \\tfrac{1}{2}", "-1.5"),
+    ("2 1/2 hours", "2.5 hours"),
+    ("5!", "5!"),
+    ("Paris!", "Paris"),
+    ("$5", "5"),
+    ("$5", "5 dollars"),
+    ("50 cents", "$0.50"),
+    ("50 cents", "50"),
+    ("50%", "50"),
+    ("5 km", "5"),
+    ("5 KM", "5 km"),
+    ("$5 million", "5,000,000 dollars"),
+    ("9 AM", "9 am"),
 ]
 DIFFERENT = [
     ("42", "43"),
@@ -111,6 +126,23 @@ DIFFERENT = [
     ("x = 2 or x = 3", "3"),
     ("3\\sqrt{2}", "2\\sqrt{3}"),
     ("1 2/0", "1"),
+    ("$5", "5 cents"),
+    ("$5", "€5"),
+    ("$5", "5 apples"),
+    ("$5", "5%"),
+    ("5!", "5"),
+    ("n!", "n"),
+    ("(n+1)!", "(n+1)"),
+    ("1\\frac{1}{2}", "\\frac{11}{2}"),
+    ("3\\frac12", "31/2"),
+    ("\\frac{1}{2}5", "1/25"),
+    ("5 m", "5 M"),
+    ("5 mW", "5 MW"),
+    ("5 km", "5 miles"),
+    ("5 square feet", "5 square metres"),
+    ("5 million", "5"),
+    ("1e400", "1e500"),
+    ("\\boxed{5!}", "\\boxed{5}"),
 ]
 
 
@@ -138,6 +170,10 @@ def test_different_answers_do_not_agree(one: str, other: str) -> None:
         ("1", "1.0", True),
         ("b'a'", "'a'", False),
         ("[" * 5000, "[" * 5000, True),
+        ("1e400", "1e500", False),
+        ("[1e400]", "[1e500]", False),
+        ("-1e400", "-1e400", True),
+        ("1e400j", "1e500j", False),
     ],
 )
 def test_code_is_compared_as_literals(one: str, other: str, same: bool) -> None:
@@ -250,3 +286,9 @@ def test_marked_the_same_way_or_another_it_is_the_same_answer(value: str) -> Non
     marked = [f"\\boxed{{{value}}}", json.dumps({"reasoning": "because", "answer": value})]
     if not re.search(r"[\\\\{}#:\"\x00-\x1f]|answer|r.ponse", value, re.IGNORECASE) and value.strip():
         assert agree(marked[0], marked[1]) is True
+
+
+@pytest.mark.parametrize("task_type", [None, TaskType.MATH, TaskType.CODE])
+def test_numbers_beyond_what_a_float_holds_are_not_all_the_same(task_type: TaskType | None) -> None:
+    assert agree('{"answer": 1e400}', '{"answer": 1e500}', task_type=task_type) is False
+    assert agree('{"answer": [1e400]}', '{"answer": [1e500]}', task_type=task_type) is False
