@@ -235,6 +235,13 @@ class RuleAction(Section):
 
     target: str | None = Field(None, description="Only this target may answer.")
     start_tier: str | None = Field(None, description="Start here, whatever the complexity.")
+    tiers: list[str] | None = Field(
+        None,
+        min_length=1,
+        max_length=8,
+        description="Only these tiers take part, in the ladder's order. A start or a floor at another moves to the "
+        "next of them above, a ceiling to the next below. Default: all.",
+    )
     tier_floor: str | None = None
     tier_ceiling: str | None = None
     strategy: ConfiguredStrategy | None = None

@@ -10,15 +10,17 @@ the same decision, no plan has a tier below the floor or above the ceiling, and 
    the first for simple, the last for complex, the middle one, or the lower of two, for medium);
 5. *confidence_bump*: as 4, and one tier higher because the judgement was unsure.
 
-Who wins when several speak: a rule's limits (floor, ceiling, cache mode) hold for pinned requests too; floors and
-ceilings of request and rule both hold; of two cache modes the stricter; of two strategies the request's. A request's
+Who wins when several speak: a rule's limits (floor, ceiling, the tiers that take part, cache mode) hold for pinned
+requests too; floors and ceilings of request and rule both hold, a floor at a tier that takes no part at the next above
+that does, a ceiling at the next below; of two cache modes the stricter; of two strategies the request's. A request's
 own `escalations_max` replaces the configured one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from services.orchestrator.ladder import Ladder
 from services.orchestrator.rules import Facts, find_rule, matches_endpoint
 from services.orchestrator.rungs import estimated_tokens, planned_tier
 from spillway.routing import (
@@ -61,8 +63,7 @@ class Opening:
     cache_mode: CacheMode
     needs_judgement: bool
     judge_first: bool
-    floor: int
-    ceiling: int
+    ladder: Ladder
     only_target: str
     tier_names: tuple[str, ...]
     score_min: float = 0.0
@@ -88,9 +89,9 @@ class Opening:
         if self.only_target:
             return target == self.only_target
         if tier in self.tier_names:
-            return self.floor <= self.tier_names.index(tier) <= self.ceiling
+            return self.tier_names.index(tier) in self.ladder.tiers
         # A tier that the configuration no longer has: nobody knows whether it was high enough.
-        return self.floor == 0 and self.ceiling == len(self.tier_names) - 1
+        return len(self.ladder.tiers) == len(self.tier_names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,16 +132,17 @@ class Policy:
         bypassed = not options.pinned_target and self._is_bypassed(request.endpoint)
         search = find_rule(() if bypassed else self._policy.rules, Facts(request), judgement)
         rule = search.matched
-        floor, ceiling = self._limits(request, rule)
+        ladder = self._ladder(request, rule)
         only_target = ""
         if options.pinned_target:
             step, only_target = "pinned", options.pinned_target
-            self._check_only_target(only_target, floor, ceiling)
+            self._check_only_target(only_target, ladder)
         elif bypassed:
-            step, floor = "bypass", min(max(floor, self._bypass_tier()), ceiling)
+            step, first = "bypass", ladder.held(self._bypass_tier())
+            ladder = replace(ladder, tiers=tuple(tier for tier in ladder.tiers if tier >= first))
         elif rule is not None and rule.then.target:
             step, only_target = "rule", rule.then.target
-            self._check_only_target(only_target, floor, ceiling)
+            self._check_only_target(only_target, ladder)
         else:
             step = "rule" if rule is not None and rule.then.start_tier else ""
         limited = any(_limits_the_cache(each, pinned=step == "pinned") for each in search.open_rules)
@@ -153,8 +155,7 @@ class Policy:
             # Of a pinned request an open rule can only change the limits.
             needs_judgement=limited if step == "pinned" else undecided,
             judge_first=limited,
-            floor=floor,
-            ceiling=ceiling,
+            ladder=ladder,
             only_target=only_target,
             tier_names=self._names,
             score_min=options.confidence_min or 0.0,
@@ -190,7 +191,7 @@ class Policy:
         modes = [self._default_cache_mode, request.options.cache_mode, rule.then.cache_mode if rule else None]
         return max((mode for mode in modes if mode is not None), key=_STRICTNESS.index)
 
-    def _limits(self, request: CompletionRequest, rule: Rule | None) -> tuple[int, int]:
+    def _ladder(self, request: CompletionRequest, rule: Rule | None) -> Ladder:
         floors, ceilings = [0], [len(self._tiers) - 1]
         for where, options in (("options", request.options), ("rule", rule.then if rule else None)):
             if options is not None and options.tier_floor:
@@ -202,20 +203,35 @@ class Policy:
             raise NoEligibleTargetError(
                 "the tier floor is above the tier ceiling", f"{self._names[floor]} is above {self._names[ceiling]}"
             )
-        return floor, ceiling
+        ladder = Ladder.between(floor, ceiling, self._taking_part(rule))
+        if ladder is None:
+            raise NoEligibleTargetError(
+                "no tier that may take part lies between the tier floor and the tier ceiling",
+                f"rule {rule.name if rule else ''!r}, {self._names[floor]} to {self._names[ceiling]}",
+            )
+        return ladder
+
+    def _taking_part(self, rule: Rule | None) -> tuple[int, ...]:
+        if rule is None or rule.then.tiers is None:
+            return tuple(range(len(self._tiers)))
+        return tuple(sorted({self._tier_index(name, "rule.tiers") for name in rule.then.tiers}))
 
     def _tier_index(self, name: str, where: str) -> int:
         if name not in self._names:
             raise NoEligibleTargetError("there is no tier of the name that was given", f"{where}: {name!r}")
         return self._names.index(name)
 
-    def _check_only_target(self, target: str, floor: int, ceiling: int) -> None:
+    def _check_only_target(self, target: str, ladder: Ladder) -> None:
         tier = self._tier_of_target.get(target)
         if tier is None:
             raise NoEligibleTargetError("there is no target of the name that was given", repr(target))
-        if not floor <= tier <= ceiling:
+        if not ladder.floor <= tier <= ladder.ceiling:
             raise NoEligibleTargetError(
                 "the target that was named is outside the tier floor and ceiling", f"{target!r}, {self._names[tier]}"
+            )
+        if tier not in ladder.tiers:
+            raise NoEligibleTargetError(
+                "the target that was named is of a tier that takes no part", f"{target!r}, {self._names[tier]}"
             )
 
     def _start(self, opening: Opening, judgement: Classification | None) -> _Start:
@@ -225,7 +241,7 @@ class Policy:
             reason = f"{who} target {opening.only_target}"
             return _Start(opening.step, reason, tier, opening.only_target, Strategy.DIRECT)
         if opening.step == "bypass":
-            tier = opening.floor
+            tier = opening.ladder.floor
             reason = f"the endpoint goes straight to tier {self._names[tier]}"
             return _Start("bypass", reason, tier, strategy=Strategy.DIRECT)
         if opening.rule is not None and opening.rule.then.start_tier:
@@ -236,13 +252,14 @@ class Policy:
         return self._start_by_complexity(opening, judgement)
 
     def _start_by_complexity(self, opening: Opening, judgement: Classification) -> _Start:
+        ladder = opening.ladder
         tier = self._tier_of_complexity(judgement.complexity)
         said = f"complexity {judgement.complexity} with confidence {judgement.confidence:.2f}"
         least = self._policy.confidence_bump.get(judgement.complexity, 0.0)
         if judgement.confidence < least:
-            bumped = min(tier + 1, len(self._tiers) - 1)
-            if _clamp(bumped, opening) != _clamp(tier, opening):
-                reason = f"{said}, below {least:.2f}: one tier up, at {self._names[_clamp(bumped, opening)]}"
+            bumped = ladder.above(ladder.nearest(tier))
+            if ladder.held(bumped) != ladder.held(tier):
+                reason = f"{said}, below {least:.2f}: one tier up, at {self._names[ladder.held(bumped)]}"
                 return _Start("confidence_bump", reason, bumped)
         return _Start("complexity", f"{said} starts at tier {self._names[tier]}", tier)
 
@@ -257,11 +274,11 @@ class Policy:
 
     def _plan(self, request: CompletionRequest, opening: Opening, start: _Start) -> tuple[Plan, str]:
         """The plan, and what to add to the reason when it does not begin at the start tier."""
-        first = _clamp(start.tier, opening)
+        first = opening.ladder.held(start.tier)
         tokens = estimated_tokens(request.chat)
         rungs = {
             index: planned
-            for index in range(opening.floor, opening.ceiling + 1)
+            for index in opening.ladder.tiers
             if (planned := planned_tier(self._tiers[index], tokens, start.only_target)) is not None
         }
         chosen = [index for index in rungs if index >= first] or list(rungs)[-1:]
@@ -284,18 +301,26 @@ class Policy:
             cost_nanousd_max=options.cost_nanousd_max,
             confidence_min=options.confidence_min,
         )
-        moved = ""
-        if first != start.tier:
-            moved = f"; the tier {'floor' if first > start.tier else 'ceiling'} moves it to {self._names[first]}"
+        moved = self._moved(opening, start.tier, first)
         if chosen[0] != first:
             moved += f"; only tier {self._names[chosen[0]]} has room for the input"
         return plan, moved
 
+    def _moved(self, opening: Opening, tier: int, first: int) -> str:
+        """What a rule's choice of tiers, a floor and a ceiling made of the tier to start at."""
+        ladder, said = opening.ladder, ""
+        if opening.rule is not None and opening.rule.then.tiers is not None and not opening.only_target:
+            names = ", ".join(self._names[index] for index in ladder.taking_part)
+            said = f"; by rule {opening.rule.name} only {names} take part"
+        nearest = ladder.nearest(tier)
+        if nearest != tier:
+            said += f", which moves it to {self._names[nearest]}"
+        if first != nearest:
+            said += f"; the tier {'floor' if first > nearest else 'ceiling'} moves it to {self._names[first]}"
+        return said
+
 
 def _limits_the_cache(rule: Rule, *, pinned: bool) -> bool:
     then = rule.then
-    return bool(then.cache_mode or then.tier_floor or then.tier_ceiling or (then.target and not pinned))
-
-
-def _clamp(tier: int, opening: Opening) -> int:
-    return min(max(tier, opening.floor), opening.ceiling)
+    limits = then.cache_mode or then.tier_floor or then.tier_ceiling or then.tiers
+    return bool(limits or (then.target and not pinned))

@@ -149,3 +149,20 @@ def _check_action(
     floor, ceiling = action.get("tier_floor"), action.get("tier_ceiling")
     if floor in order and ceiling in order and order.index(floor) > order.index(ceiling):
         document.add((*place, "tier_ceiling"), "is below tier_floor")
+    else:
+        _check_choice(document, place, action, order)
+
+
+def _check_choice(document: Document, place: Place, action: dict[str, Any], order: list[str]) -> None:
+    """The tiers that take part: known, in the ladder's order, and one of them between floor and ceiling."""
+    chosen = list(_strings(action.get("tiers"), (*place, "tiers")))
+    for tier_place, name in chosen:
+        _known(document, tier_place, name, set(order), "tier")
+    at = [order.index(name) for _, name in chosen if name in order]
+    if at != sorted(set(at)):
+        document.add((*place, "tiers"), "must be in the order of the tiers, each once")
+    floor, ceiling = action.get("tier_floor"), action.get("tier_ceiling")
+    low = order.index(floor) if floor in order else 0
+    high = order.index(ceiling) if ceiling in order else len(order) - 1
+    if at and len(at) == len(chosen) and not any(low <= index <= high for index in at):
+        document.add((*place, "tiers"), "leaves no tier between tier_floor and tier_ceiling")

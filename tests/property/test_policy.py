@@ -34,6 +34,7 @@ actions = st.fixed_dictionaries(
         "start_tier": optional_tiers,
         "tier_floor": optional_tiers,
         "tier_ceiling": optional_tiers,
+        "tiers": st.sets(st.sampled_from(TIERS[:3]), min_size=1).map(lambda names: [n for n in TIERS if n in names]),
         "strategy": st.sampled_from(["direct", "cheap_first"]),
         "cache_mode": st.sampled_from(["use", "refresh", "bypass"]),
     },
@@ -95,6 +96,8 @@ def test_every_request_gets_exactly_one_decision_inside_its_limits(
     ceilings = [request.options.tier_ceiling, (rule.then.tier_ceiling or "") if rule else ""]
     assert all(plan[0] >= names.index(floor) for floor in floors if floor)
     assert all(plan[-1] <= names.index(ceiling) for ceiling in ceilings if ceiling)
+    if rule is not None and rule.then.tiers is not None:
+        assert {each.name for each in decision.plan.tiers} <= set(rule.then.tiers)
     assert all(each.targets for each in decision.plan.tiers)
     if request.options.pinned_target:
         assert decision.policy_step == "pinned"

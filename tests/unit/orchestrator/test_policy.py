@@ -83,6 +83,60 @@ def test_the_policy_table(
     assert routed.decision.classification is judgement
 
 
+# One file, two ladders: code climbs by "second", everything else by "first".
+BY_TASK = {
+    "start_tier": {"medium": "first", "complex": "second"},
+    "rules": [{"name": "code", "when": {"task_type": ["code"]}, "then": {"tiers": ["low", "second", "top"]}}],
+}
+CHOICES: list[tuple[str, dict[str, Any], Classification, list[str], str]] = [
+    ("chosen tiers", {}, judged(SIMPLE, task_type=TaskType.CODE), ["low", "second", "top"], "low, second, top take"),
+    ("another task", {}, judged(SIMPLE), ["low", "first", "second", "top"], ""),
+    ("a start moves up", {}, judged(MEDIUM, task_type=TaskType.CODE), ["second", "top"], "moves it to second"),
+    ("a start that takes part", {}, judged(COMPLEX, task_type=TaskType.CODE), ["second", "top"], ""),
+    ("a bump is to the next", {}, judged(SIMPLE, 0.5, TaskType.CODE), ["second", "top"], "one tier up, at second"),
+    ("a bump from a moved start", {}, judged(MEDIUM, 0.5, TaskType.CODE), ["top"], "one tier up, at top"),
+    ("a floor moves up", {"tier_floor": "first"}, judged(SIMPLE, task_type=TaskType.CODE), ["second", "top"], "floor"),
+    ("a ceiling moves down", {"tier_ceiling": "first"}, judged(SIMPLE, task_type=TaskType.CODE), ["low"], "low"),
+    (
+        "a ceiling holds a moved start",
+        {"tier_ceiling": "first"},
+        judged(MEDIUM, task_type=TaskType.CODE),
+        ["low"],
+        "which moves it to second; the tier ceiling moves it to low",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("fields", "judgement", "tiers", "said"), [row[1:] for row in CHOICES], ids=[row[0] for row in CHOICES]
+)
+def test_a_rule_chooses_the_tiers_that_take_part(
+    fields: dict[str, Any], judgement: Classification, tiers: list[str], said: str
+) -> None:
+    names = [tier("low"), tier("first"), tier("second"), tier("top")]
+    routed = Policy(settings_of(*names, policy=BY_TASK)).decide(request_of(**fields), judgement)
+    assert routed.decision.plan is not None
+    assert [each.name for each in routed.decision.plan.tiers] == tiers
+    assert said in routed.decision.reason
+
+
+def test_tiers_that_take_no_part_answer_neither_a_pin_nor_from_the_cache() -> None:
+    names = [tier("low"), tier("first"), tier("second"), tier("top")]
+    policy = Policy(settings_of(*names, policy=BY_TASK))
+    code = judged(task_type=TaskType.CODE)
+    assert policy.open(request_of()).judge_first
+    assert policy.open(request_of(), code).objection("first", "first-1", None)
+    assert policy.open(request_of(), code).objection("gone", "gone-1", None)
+    assert not policy.open(request_of(), code).objection("second", "second-1", None)
+    assert not policy.open(request_of(), judged()).objection("first", "first-1", None)
+    with pytest.raises(NoEligibleTargetError) as refused:
+        policy.open(request_of(pinned_target="first-1"), code)
+    assert refused.value.public == "the target that was named is of a tier that takes no part"
+    with pytest.raises(NoEligibleTargetError) as refused:
+        policy.open(request_of(tier_floor="first", tier_ceiling="first"), code)
+    assert refused.value.public == "no tier that may take part lies between the tier floor and the tier ceiling"
+
+
 @pytest.mark.parametrize(
     ("fields", "public"),
     [

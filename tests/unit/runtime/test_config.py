@@ -174,6 +174,27 @@ def test_a_second_target_of_another_tier_is_an_error(tmp_path: Path) -> None:
     good(tmp_path, text.replace("second_target: b", "second_target: a"))
 
 
+@pytest.mark.parametrize(
+    ("then", "places"),
+    [
+        ("tiers: [simple, complex]", []),
+        ("tiers: [complex], tier_floor: complex, start_tier: simple", []),
+        ("tiers: [simple, gone]", ["tiers[1]"]),
+        ("tiers: [complex, simple]", ["tiers"]),
+        ("tiers: [simple, simple]", ["tiers"]),
+        ("tiers: []", ["tiers"]),
+        ("tiers: [simple], tier_floor: complex", ["tiers"]),
+        ("tiers: [complex], tier_ceiling: simple", ["tiers"]),
+    ],
+)
+def test_the_tiers_that_a_rule_chooses_are_known_and_in_order(tmp_path: Path, then: str, places: list[str]) -> None:
+    text = GOOD + f"policy: {{rules: [{{name: r, when: {{has_tools: true}}, then: {{{then}}}}}]}}\n"
+    if places:
+        assert list(problems(tmp_path, text)) == [f"policy.rules[0].then.{place}" for place in places]
+    else:
+        good(tmp_path, text)
+
+
 def test_a_floor_above_the_ceiling_of_a_rule_is_an_error(tmp_path: Path) -> None:
     rule = "policy: {rules: [{name: r, when: {has_tools: true}, then: {tier_floor: complex, tier_ceiling: simple}}]}\n"
     assert list(problems(tmp_path, GOOD + rule)) == ["policy.rules[0].then.tier_ceiling"]
