@@ -16,6 +16,7 @@ __all__ = ["RECESS_SHARE_MAX", "RECESS_S_MAX", "Recess"]
 RECESS_S_MAX: Final = 1.0
 RECESS_SHARE_MAX: Final = 0.1
 _RECESS_S_MIN: Final = 0.01
+_MOMENT_S: Final = 1e-6  # what is less is rounding
 
 
 class Recess:
@@ -66,7 +67,7 @@ class Recess:
         if self._ends_with_s is None:
             return 0.0
         left_s = remaining_s - self._ends_with_s
-        if left_s <= 0:
+        if left_s <= _MOMENT_S:
             self._ends_with_s = None
             return 0.0
         return left_s
