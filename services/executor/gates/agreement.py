@@ -157,7 +157,7 @@ def _json(text: str) -> object:
     if len(raw) > _JSON_CHARS_MAX or nesting_depth(raw) > _JSON_DEPTH_MAX:
         raise ValueError
     value = json.loads(raw)
-    return json.dumps(value, sort_keys=True)
+    return json.dumps(value, sort_keys=True, allow_nan=False)  # 1e400 and 1e500 would both be infinite
 
 
 def _tools(message: Message) -> list[tuple[str, str]]:

@@ -292,3 +292,5 @@ def test_marked_the_same_way_or_another_it_is_the_same_answer(value: str) -> Non
 def test_numbers_beyond_what_a_float_holds_are_not_all_the_same(task_type: TaskType | None) -> None:
     assert agree('{"answer": 1e400}', '{"answer": 1e500}', task_type=task_type) is False
     assert agree('{"answer": [1e400]}', '{"answer": [1e500]}', task_type=task_type) is False
+    assert agree('{"a": 1e400}', '{"a": 1e500}', task_type=task_type) is not True
+    assert agree('{"a": 1e400}', '{"a": 1e500}', Normalizer.JSON) is None
