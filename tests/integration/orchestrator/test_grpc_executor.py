@@ -142,6 +142,14 @@ async def test_many_calls_lost_at_once_are_each_sent_again() -> None:
         assert all(call.result() for call in calls)
 
 
+async def test_an_outage_is_hardly_multiplied() -> None:
+    async with executor() as (servicer, hop):
+        servicer.steps = [lost] * 1_000
+        for _ in range(10):
+            await asyncio.gather(*(execute(hop) for _ in range(20)), return_exceptions=True)
+        assert 200 < servicer.calls <= 200 + 20
+
+
 def test_since_the_last_answer_no_more_is_sent_again_than_is_under_way() -> None:
     resends = Resends()
     with resends.call(), resends.call():
