@@ -239,8 +239,8 @@ class RuleAction(Section):
         None,
         min_length=1,
         max_length=8,
-        description="Only these tiers take part, in the ladder's order. A start or a floor at another moves to the "
-        "next of them above, a ceiling to the next below. Default: all.",
+        description="The ladder is of these tiers alone, in the order of the file. A start or a floor at another moves "
+        "to the next of them above, a ceiling to the next below. No limit: a target that is named may be of any tier.",
     )
     tier_floor: str | None = None
     tier_ceiling: str | None = None

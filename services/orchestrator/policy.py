@@ -10,15 +10,16 @@ the same decision, no plan has a tier below the floor or above the ceiling, and 
    the first for simple, the last for complex, the middle one, or the lower of two, for medium);
 5. *confidence_bump*: as 4, and one tier higher because the judgement was unsure.
 
-Who wins when several speak: a rule's limits (floor, ceiling, the tiers that take part, cache mode) hold for pinned
-requests too; floors and ceilings of request and rule both hold, a floor at a tier that takes no part at the next above
-that does, a ceiling at the next below; of two cache modes the stricter; of two strategies the request's. A request's
-own `escalations_max` replaces the configured one.
+Who wins when several speak: a rule's limits (floor, ceiling, cache mode) hold for pinned requests too; floors and
+ceilings of request and rule both hold; of two cache modes the stricter; of two strategies the request's. A request's
+own `escalations_max` replaces the configured one. The tiers that a rule chooses are a ladder, no limit: a target that
+is named, and an answer from the cache, may be of another tier. On the ladder a floor at a tier that takes no part lies
+at the next above that does, a ceiling at the next below.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from services.orchestrator.ladder import Ladder
 from services.orchestrator.rules import Facts, find_rule, matches_endpoint
@@ -63,6 +64,8 @@ class Opening:
     cache_mode: CacheMode
     needs_judgement: bool
     judge_first: bool
+    floor: int
+    ceiling: int
     ladder: Ladder
     only_target: str
     tier_names: tuple[str, ...]
@@ -89,9 +92,9 @@ class Opening:
         if self.only_target:
             return target == self.only_target
         if tier in self.tier_names:
-            return self.tier_names.index(tier) in self.ladder.tiers
+            return self.floor <= self.tier_names.index(tier) <= self.ceiling
         # A tier that the configuration no longer has: nobody knows whether it was high enough.
-        return len(self.ladder.tiers) == len(self.tier_names)
+        return self.floor == 0 and self.ceiling == len(self.tier_names) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,17 +135,16 @@ class Policy:
         bypassed = not options.pinned_target and self._is_bypassed(request.endpoint)
         search = find_rule(() if bypassed else self._policy.rules, Facts(request), judgement)
         rule = search.matched
-        ladder = self._ladder(request, rule)
+        floor, ceiling = self._limits(request, rule)
         only_target = ""
         if options.pinned_target:
             step, only_target = "pinned", options.pinned_target
-            self._check_only_target(only_target, ladder)
+            self._check_only_target(only_target, floor, ceiling)
         elif bypassed:
-            step, first = "bypass", ladder.held(self._bypass_tier())
-            ladder = replace(ladder, tiers=tuple(tier for tier in ladder.tiers if tier >= first))
+            step, floor = "bypass", min(max(floor, self._bypass_tier()), ceiling)
         elif rule is not None and rule.then.target:
             step, only_target = "rule", rule.then.target
-            self._check_only_target(only_target, ladder)
+            self._check_only_target(only_target, floor, ceiling)
         else:
             step = "rule" if rule is not None and rule.then.start_tier else ""
         limited = any(_limits_the_cache(each, pinned=step == "pinned") for each in search.open_rules)
@@ -155,7 +157,9 @@ class Policy:
             # Of a pinned request an open rule can only change the limits.
             needs_judgement=limited if step == "pinned" else undecided,
             judge_first=limited,
-            ladder=ladder,
+            floor=floor,
+            ceiling=ceiling,
+            ladder=self._ladder(floor, ceiling, None if only_target else rule),
             only_target=only_target,
             tier_names=self._names,
             score_min=options.confidence_min or 0.0,
@@ -191,7 +195,7 @@ class Policy:
         modes = [self._default_cache_mode, request.options.cache_mode, rule.then.cache_mode if rule else None]
         return max((mode for mode in modes if mode is not None), key=_STRICTNESS.index)
 
-    def _ladder(self, request: CompletionRequest, rule: Rule | None) -> Ladder:
+    def _limits(self, request: CompletionRequest, rule: Rule | None) -> tuple[int, int]:
         floors, ceilings = [0], [len(self._tiers) - 1]
         for where, options in (("options", request.options), ("rule", rule.then if rule else None)):
             if options is not None and options.tier_floor:
@@ -203,6 +207,9 @@ class Policy:
             raise NoEligibleTargetError(
                 "the tier floor is above the tier ceiling", f"{self._names[floor]} is above {self._names[ceiling]}"
             )
+        return floor, ceiling
+
+    def _ladder(self, floor: int, ceiling: int, rule: Rule | None) -> Ladder:
         ladder = Ladder.between(floor, ceiling, self._taking_part(rule))
         if ladder is None:
             raise NoEligibleTargetError(
@@ -221,17 +228,13 @@ class Policy:
             raise NoEligibleTargetError("there is no tier of the name that was given", f"{where}: {name!r}")
         return self._names.index(name)
 
-    def _check_only_target(self, target: str, ladder: Ladder) -> None:
+    def _check_only_target(self, target: str, floor: int, ceiling: int) -> None:
         tier = self._tier_of_target.get(target)
         if tier is None:
             raise NoEligibleTargetError("there is no target of the name that was given", repr(target))
-        if not ladder.floor <= tier <= ladder.ceiling:
+        if not floor <= tier <= ceiling:
             raise NoEligibleTargetError(
                 "the target that was named is outside the tier floor and ceiling", f"{target!r}, {self._names[tier]}"
-            )
-        if tier not in ladder.tiers:
-            raise NoEligibleTargetError(
-                "the target that was named is of a tier that takes no part", f"{target!r}, {self._names[tier]}"
             )
 
     def _start(self, opening: Opening, judgement: Classification | None) -> _Start:
@@ -322,5 +325,4 @@ class Policy:
 
 def _limits_the_cache(rule: Rule, *, pinned: bool) -> bool:
     then = rule.then
-    limits = then.cache_mode or then.tier_floor or then.tier_ceiling or then.tiers
-    return bool(limits or (then.target and not pinned))
+    return bool(then.cache_mode or then.tier_floor or then.tier_ceiling or (then.target and not pinned))

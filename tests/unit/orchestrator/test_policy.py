@@ -120,18 +120,25 @@ def test_a_rule_chooses_the_tiers_that_take_part(
     assert said in routed.decision.reason
 
 
-def test_tiers_that_take_no_part_answer_neither_a_pin_nor_from_the_cache() -> None:
+def test_a_choice_of_tiers_is_no_limit_for_a_pin_or_the_cache() -> None:
     names = [tier("low"), tier("first"), tier("second"), tier("top")]
     policy = Policy(settings_of(*names, policy=BY_TASK))
     code = judged(task_type=TaskType.CODE)
-    assert policy.open(request_of()).judge_first
-    assert policy.open(request_of(), code).objection("first", "first-1", None)
-    assert policy.open(request_of(), code).objection("gone", "gone-1", None)
-    assert not policy.open(request_of(), code).objection("second", "second-1", None)
-    assert not policy.open(request_of(), judged()).objection("first", "first-1", None)
-    with pytest.raises(NoEligibleTargetError) as refused:
-        policy.open(request_of(pinned_target="first-1"), code)
-    assert refused.value.public == "the target that was named is of a tier that takes no part"
+    assert not policy.open(request_of()).judge_first
+    assert not policy.open(request_of(), code).objection("first", "first-1", None)
+    pinned = request_of(pinned_target="first-1")
+    assert not policy.open(pinned).needs_judgement
+    decision = policy.decide(pinned, code).decision
+    assert decision.plan is not None
+    assert [each.targets for each in decision.plan.tiers] == [("first-1",)]
+    assert "take part" not in decision.reason
+    both = request_of(pinned_target="first-1", tier_floor="first", tier_ceiling="first")
+    assert policy.decide(both, code).decision.policy_step == "pinned"
+
+
+def test_a_ladder_without_a_tier_between_the_bounds_is_refused() -> None:
+    names = [tier("low"), tier("first"), tier("second"), tier("top")]
+    policy, code = Policy(settings_of(*names, policy=BY_TASK)), judged(task_type=TaskType.CODE)
     with pytest.raises(NoEligibleTargetError) as refused:
         policy.open(request_of(tier_floor="first", tier_ceiling="first"), code)
     assert refused.value.public == "no tier that may take part lies between the tier floor and the tier ceiling"

@@ -366,3 +366,9 @@ def test_the_command_line_publishes_the_schema_and_checks_files(tmp_path: Path) 
     path.write_text(GOOD)
     assert command("check", str(path)).returncode == 0
     assert json.loads(command("show", str(path)).stdout)["limits"]["concurrent_rpcs_max"] == 256
+
+
+@pytest.mark.parametrize("path", sorted(Path("spillway/configs").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_packaged_configuration_is_good(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
+    assert load(path).settings.flagship_target.name
