@@ -8,15 +8,24 @@ from __future__ import annotations
 
 __all__ = [
     "ANTONYMS",
+    "AUXILIARIES",
+    "CASED_WORDS",
     "COMMON_WORDS",
     "CONFUSABLES",
+    "COURTESIES",
     "DIRECTIONAL_WORDS",
     "FOREIGN_FUNCTION_WORDS",
     "FUNCTION_WORDS",
     "GENITIVE_WORDS",
+    "LIGHT_WORDS",
     "NEGATING_PREFIXES",
     "NEGATIONS",
     "NUMBER_WORDS",
+    "OBJECTS",
+    "PART_WORDS",
+    "PERSONS",
+    "SHOUTED_WORDS",
+    "STRANDED_WORDS",
     "SYNONYMS",
     "UNITS",
     "word_set",
@@ -88,8 +97,9 @@ COMMON_WORDS = word_set("to in is are do has")
 CONFUSABLES = _pairs("""
     desert/dessert casual/causal martial/marital prescribe/proscribe principal/principle stationary/stationery
     complement/compliment discreet/discrete ensure/insure affect/effect adverse/averse
+    imap/imaps ldap/ldaps aid/aids
 """)
-"""Different words that look like one mistyped."""
+"""Different words that look like one mistyped or inflected."""
 
 SYNONYMS = _groups("""
     change/modify/alter begin/start stop/halt buy/purchase big/large/huge small/little tiny/little quick/fast/rapid
@@ -139,13 +149,78 @@ UNITS = _groups("""
 """)
 """Units of measure and time, each mapped to one spelling."""
 
-DIRECTIONAL_WORDS = word_set("""
-    to from into than over under before after by against versus vs between minus divided beats follows for of in
-""")
-"""Words around which the order of the other words carries the meaning."""
+DIRECTIONAL_WORDS = word_set("to from into onto than over under before after by against versus vs between minus")
+"""Words that say what part the next word plays, wherever it stands."""
 
 GENITIVE_WORDS = frozenset({"of"})
-"""Of these, the ones that the order alone may replace: "symptoms of a cold", "cold symptoms"."""
+"""Words that another order may replace: "symptoms of a cold", "cold symptoms"."""
+
+LIGHT_WORDS = word_set(
+    "need needs want wants like likes get gets got give gives know knows help helps have has had let"
+)
+"""Verbs that are in every other question, and yet say who does it to whom by where they stand."""
+
+PERSONS = {
+    "i": "1", "me": "1", "we": "1", "us": "1", "you": "2", "he": "3m", "him": "3m", "she": "3f", "they": "3p",
+    "them": "3p",
+}  # fmt: skip
+"""Persons, whichever part they play."""
+
+AUXILIARIES = {
+    word: kind
+    for kind, words in {
+        "be": "is are was were am be been being isnt arent wasnt werent",
+        "do": "do does did dont doesnt didnt",
+        "can": "can could may might cant cannot couldnt",
+        "should": "should must shall ought shouldnt mustnt",
+        "will": "will would wont wouldnt",
+        "have": "has have had hasnt havent hadnt",
+    }.items()
+    for word in words.split()
+}
+"""Auxiliary verbs by what a question that opens with them asks: whether it is so, happens, can, should, will, has."""
+
+COURTESIES = (
+    *(
+        tuple(f"{asking} you {please} {verb}".split())
+        for asking in ("can", "could", "would", "will")
+        for please in ("", "please", "kindly")
+        for verb in ("tell me", "show me", "give me", "explain", "explain to me", "describe", "help me understand")
+    ),
+    *(
+        tuple(phrase.split())
+        for phrase in (
+            "please", "kindly", "hi", "hello", "hey", "tell me", "show me", "give me", "explain", "explain to me",
+            "describe", "do you know", "does anyone know", "i want to know", "i would like to know", "id like to know",
+            "i wonder", "i am wondering", "im wondering", "let me know",
+        )
+    ),
+)  # fmt: skip
+"""Ways to begin a question that are no part of it."""
+
+OBJECTS = {"me": "1", "us": "1", "him": "3m", "them": "3p"}
+"""Persons to whom something is done. "her" is also a possessor, and "you" anybody."""
+
+PART_WORDS = word_set("by for from about against")
+"""Prepositions that give what follows a part of its own: books by Plato are not books about Plato."""
+
+STRANDED_WORDS = word_set("of by to from for with about like on in at into over against after up down out off")
+"""Words that end a question when what they belong to is asked for: "what are cats like", "what are cats"."""
+
+SHOUTED_WORDS = word_set("us it who")
+"""Common words that are names when they are written in capitals. Others, like NOT, are only stressed."""
+
+CASED_WORDS = word_set("""
+    turkey china polish nice reading bath cork lima mobile jersey guinea chad jordan georgia victoria troy cologne essen
+    phoenix buffalo boulder aurora providence march august may mercury mars saturn venus pluto titan
+    apple amazon orange shell target gap subway tide dove visa chase discover square stripe windows word excel office
+    access teams outlook edge steam nest echo meta alphabet slack zoom signal discord oracle sage
+    ruby rust swift spring dart julia scala flask express react angular node spark hive pig storm bootstrap electron
+    atom eclipse aids sat act mole lent mass bill mark rose jack frank grant carol grace hope faith joy pat sue lance
+    pierce drew chuck will trump bush gates ford page cook cruise stone rice woods fox wolf king queen prince church
+    bell black white brown green west east
+""")
+"""Words that mean another thing when they are written as names, also where a text takes no care of capitals."""
 
 FUNCTION_WORDS = word_set("""
     a an the this that these those there here it its itself s t re ve ll d m i me my mine we us our ours you your yours

@@ -8,11 +8,24 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from services.cache.lexicon import FOREIGN_FUNCTION_WORDS, FUNCTION_WORDS, NUMBER_WORDS, UNITS, word_set
+from services.cache.frame import Frame, read_frame
+from services.cache.lexicon import (
+    AUXILIARIES,
+    CASED_WORDS,
+    DIRECTIONAL_WORDS,
+    FOREIGN_FUNCTION_WORDS,
+    FUNCTION_WORDS,
+    LIGHT_WORDS,
+    NUMBER_WORDS,
+    PERSONS,
+    SHOUTED_WORDS,
+    UNITS,
+    word_set,
+)
 
 __all__ = ["Reading", "read"]
 
@@ -30,9 +43,14 @@ _QUOTE_MARKS = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'", "\u20
 _SENTENCE_END = ".!?:;\n"
 _OPENING = " \t\r\"'([{«`-*"
 _HOW = word_set("many much long old far often big tall high fast deep heavy large hot cold strong soon")
-_AUXILIARIES = word_set("""
-    is are was were am do does did can could should would will has have had may might must shall isnt arent dont
-""")
+# "'s" behind these is a verb, behind others a possessor.
+_CONTRACTING = word_set("what who where when why how it that there here he she let")
+_CONTRACTED = re.compile(r"(?:what|who|where|when|why|how|it|that|there|here)'s|whats|whos|wheres|hows", re.IGNORECASE)
+_POSSESSORS = re.compile(r"s'(?!\w)")
+_ACRONYMS = re.compile(r"[A-Z]{2,}s")  # FAQs, PCs
+_TITLE_WORDS_MIN = 3
+_MINOR_WORDS = word_set("a an the of to in on at by for and or but with from as vs versus into nor per")
+_PLACED_WORDS = DIRECTIONAL_WORDS | LIGHT_WORDS | PERSONS.keys()
 _WAY_WORDS = word_set("way ways method methods steps step procedure process")
 _QUESTION_WORDS = {
     "who": "who", "whom": "who", "whos": "who", "whose": "whose", "when": "when", "where": "where", "wheres": "where",
@@ -45,8 +63,12 @@ class Reading:
     """What the guards see.
 
     `words` are lower case and without apostrophes, `content` are those that are neither function words nor numbers nor
-    units, `sequence` are content words, numbers and units together; all three are in the order of the text. The other
-    tuples are sorted.
+    units, `sequence` are content words, numbers and units together with the common words that have a part of their own
+    to play; all three are in the order of the text. The other tuples are sorted. Words of SHOUTED_WORDS are in capitals
+    where they are names.
+
+    `shouted` are the words in capitals. `capitalised` and `lowered` are words by how they begin, those alone of which
+    it says whether they are names. All three are empty for a title.
     """
 
     words: tuple[str, ...]
@@ -57,6 +79,11 @@ class Reading:
     literals: tuple[str, ...]
     code: tuple[str, ...]
     names: frozenset[str]
+    shouted: frozenset[str]
+    capitalised: frozenset[str]
+    lowered: frozenset[str]
+    possessive: bool
+    frame: Frame
     questions: frozenset[str]
     latin: bool
     english: bool
@@ -66,23 +93,37 @@ class Reading:
 def read(text: str) -> Reading:
     """Reads a text of any kind."""
     normal = unicodedata.normalize("NFKC", text.translate(_QUOTE_MARKS)).translate(_QUOTE_MARKS)
-    spelled = _WORD.findall(normal)
-    words = tuple(_bare(word) for word in spelled)
+    found = tuple(_WORD.finditer(normal))
+    spelled = tuple(match[0] for match in found)
+    titled = _is_title(spelled)
+    words = tuple(_bare(word, titled) for word in spelled)
     tokens = [token for token in (raw.strip(".,;:!?\"'()`«»") or raw for raw in normal.split()) if token]
+    content = tuple(
+        word for word in words if word not in FUNCTION_WORDS and word not in NUMBER_WORDS and word not in UNITS
+    )
     numbers, units = _measures(tokens, words)
     return Reading(
         words=words,
-        content=tuple(
-            word for word in words if word not in FUNCTION_WORDS and word not in NUMBER_WORDS and word not in UNITS
-        ),
+        content=content,
         sequence=tuple(
-            token for token in (_bare(raw) for raw in tokens) if token.replace("-", "") and token not in FUNCTION_WORDS
+            PERSONS.get(token, token)
+            for token in (_bare(raw, titled) for raw in tokens)
+            if token.replace("-", "") and (token not in FUNCTION_WORDS or token in _PLACED_WORDS)
         ),
         numbers=numbers,
         units=units,
         literals=tuple(sorted(next(filter(None, groups), "") for groups in _QUOTED.findall(normal))),
         code=_code(tokens, normal),
-        names=frozenset(_names(normal)),
+        names=frozenset() if titled else frozenset(_names(normal, found)),
+        shouted=frozenset() if titled else frozenset(_bare(word, titled) for word in spelled if _is_shouted(word)),
+        capitalised=frozenset() if titled else frozenset(_written(normal, found, content, str.isupper)),
+        lowered=frozenset() if titled else frozenset(_written(normal, found, content, str.islower)),
+        possessive=_is_possessive(normal, spelled),
+        frame=read_frame(
+            words,
+            contracted=any(_CONTRACTED.fullmatch(word) for word in spelled),
+            last=_bare(tokens[-1], titled) if tokens else "",
+        ),
         questions=_questions(words),
         latin=all(_is_latin(letter) for letter in normal if letter.isalpha()),
         english=_is_english(words),
@@ -90,9 +131,30 @@ def read(text: str) -> Reading:
     )
 
 
-def _bare(word: str) -> str:
-    lower = word.casefold()
-    return lower.removesuffix("'s").replace("'", "")
+def _bare(word: str, titled: bool) -> str:
+    stem = word[:-1] if _ACRONYMS.fullmatch(word) else word
+    bare = stem.casefold().removesuffix("'s").replace("'", "")
+    return bare.upper() if bare in SHOUTED_WORDS and not titled and _is_shouted(word) else bare
+
+
+def _is_shouted(word: str) -> bool:
+    stem = word.removesuffix("'s").removesuffix("s") if _ACRONYMS.match(word) else word
+    return len(stem) > 1 and stem.isupper()
+
+
+def _is_title(spelled: Sequence[str]) -> bool:
+    """A title, or all in capitals: the case says nothing."""
+    major = [word for word in spelled if word.casefold() not in _MINOR_WORDS]
+    if len(major) > 1 and all(word.isupper() for word in major):
+        return True
+    return len(major) >= _TITLE_WORDS_MIN and all(word[0].isupper() for word in major)
+
+
+def _is_possessive(normal: str, spelled: Sequence[str]) -> bool:
+    if _POSSESSORS.search(normal):
+        return True
+    lower = [word.casefold() for word in spelled]
+    return any(word.endswith("'s") and word[:-2] not in _CONTRACTING for word in lower)
 
 
 def _measures(tokens: list[str], words: tuple[str, ...]) -> tuple[tuple[str, ...], frozenset[str]]:
@@ -119,19 +181,39 @@ def _code(tokens: list[str], normal: str) -> tuple[str, ...]:
     return tuple(sorted(marks + symbols))
 
 
-def _names(normal: str) -> Iterator[str]:
-    """Capitalised words that are not so because a sentence starts with them, and words in capitals, in lower case."""
-    found = list(_WORD.finditer(normal))
-    long_words = [match[0] for match in found if len(match[0]) > 3]
-    if len(found) >= 3 and long_words and all(word[0].isupper() for word in long_words):
-        return  # a title, or all in capitals: the case says nothing
+def _names(normal: str, found: Sequence[re.Match[str]]) -> Iterator[str]:
+    """Capitalised words that are not so because a sentence starts with them, and words in capitals."""
     for match in found:
         word = match[0]
-        shouted = len(word) > 1 and word.isupper()
-        if shouted or (word[0].isupper() and not word.startswith("I'") and word != "I"):
-            before = normal[: match.start()].rstrip(_OPENING)[-1:]
-            if shouted or (before and before not in _SENTENCE_END):
-                yield _bare(word)
+        shouted = _is_shouted(word)
+        capital = word[0].isupper() and not word.startswith("I'") and word != "I"
+        if shouted or (capital and not _begins_sentence(normal, match)):
+            yield _bare(word, False)
+
+
+def _written(
+    normal: str, found: Sequence[re.Match[str]], content: Collection[str], how: Callable[[str], bool]
+) -> Iterator[str]:
+    """The words that are written so where that says something.
+
+    Elsewhere "quora" is "Quora": most people take little care. But a question of one word leaves nothing else to tell
+    by, and the words of CASED_WORDS are known to be two.
+    """
+    cased = bool(found) and found[0][0][0].isupper()
+    for match in found:
+        word = match[0].removesuffix("'s")
+        bare = word.casefold()
+        shouted = word.isupper() and bare in CASED_WORDS
+        if not how(word[0]) or not (shouted or word[1:].islower()):
+            continue
+        known, lone = bare in CASED_WORDS, len(content) == 1 and bare in content
+        if (known and lone) or ((known or (cased and lone)) and not _begins_sentence(normal, match)):
+            yield bare
+
+
+def _begins_sentence(normal: str, match: re.Match[str]) -> bool:
+    before = normal[: match.start()].rstrip(_OPENING)[-1:]
+    return not before or before in _SENTENCE_END
 
 
 def _questions(words: tuple[str, ...]) -> frozenset[str]:
@@ -144,7 +226,7 @@ def _questions(words: tuple[str, ...]) -> frozenset[str]:
             kind = "how"
         if kind:
             kinds.add(kind)
-    if not kinds and words and words[0] in _AUXILIARIES and "you" not in words[1:2]:
+    if not kinds and words and words[0] in AUXILIARIES and "you" not in words[1:2]:
         kinds.add("yes or no")
     return frozenset(kinds)
 

@@ -11,19 +11,19 @@ Reasons never quote a question; they name at most words of the guards' own table
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from services.cache.frame import frame_difference
+from services.cache.inflection import OPPOSITES, same_word
 from services.cache.lexicon import (
-    ANTONYMS,
     COMMON_WORDS,
-    CONFUSABLES,
     DIRECTIONAL_WORDS,
     GENITIVE_WORDS,
     NEGATING_PREFIXES,
     NEGATIONS,
-    SYNONYMS,
+    PERSONS,
 )
 from services.cache.reading import Reading, read
 
@@ -35,28 +35,11 @@ TEXT_CHARS_MAX = 2_000
 UNMATCHED_WORDS_MAX = 12
 """Texts with more words of their own on either side are different questions; bounds the pairwise comparison."""
 
-TYPO_CHARS_MIN = 6
-"""Shorter words one letter apart are different words too often."""
-
 EXTRA_WORDS_MAX = 0
 """Content words that one text may have beyond the other, repetitions included. Each could narrow the question."""
 
 _PREFIXED_CHARS_MIN = 4
 _STRONG_QUESTIONS_EXEMPT = frozenset({"what", "how"})
-_PERSONS = {"i": "1", "me": "1", "we": "1", "us": "1", "you": "2", "he": "3m", "him": "3m", "she": "3f", "they": "3p",
-            "them": "3p"}  # fmt: skip
-
-
-def _both_ways(pairs: tuple[tuple[str, str], ...]) -> dict[str, frozenset[str]]:
-    partners: dict[str, set[str]] = {}
-    for a, b in pairs:
-        partners.setdefault(a, set()).add(b)
-        partners.setdefault(b, set()).add(a)
-    return {word: frozenset(others) for word, others in partners.items()}
-
-
-_OPPOSITES = _both_ways(ANTONYMS)
-_LOOKALIKES = _both_ways(CONFUSABLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +121,8 @@ def _negates(word: str, others: set[str]) -> bool:
 
 def _antonyms(a: Reading, b: Reading) -> str:
     words_a, words_b = set(a.words), set(b.words)
-    for word in sorted(words_a & _OPPOSITES.keys()):
-        for other in sorted(_OPPOSITES[word]):
+    for word in sorted(words_a & OPPOSITES.keys()):
+        for other in sorted(OPPOSITES[word]):
             # Both texts speak of the pair, but not alike. That one says "to" once more means nothing; "off" does.
             sides_b = {word, other} & words_b
             changed = ({word, other} & words_a) ^ sides_b
@@ -162,11 +145,30 @@ def _listed(a: frozenset[str], b: frozenset[str]) -> str:
 
 
 def _names(a: Reading, b: Reading) -> str:
-    return "" if _covers(a.names, b.words) and _covers(b.names, a.words) else "names differ"
+    return "" if _covers(a, b) and _covers(b, a) else "names differ"
 
 
-def _covers(names: frozenset[str], words: tuple[str, ...]) -> bool:
-    return all(name in words or any(_forms(name) & _forms(word) for word in words) for name in names)
+def _covers(a: Reading, b: Reading) -> bool:
+    return all(
+        name in b.words or any(same_word(name, word, names=_is_name(name, word, a, b)) for word in b.words)
+        for name in a.names
+    )
+
+
+def _is_name(word: str, other: str, a: Reading, b: Reading) -> bool:
+    """Whether one of two words, of two texts, is written in capitals."""
+    return word in a.shouted or other in b.shouted
+
+
+def _capitals(a: Reading, b: Reading) -> str:
+    for x, y in ((a, b), (b, a)):
+        if (x.capitalised - x.lowered) & (y.lowered - y.capitalised):
+            return "a word is a name in only one"
+    return ""
+
+
+def _roles(a: Reading, b: Reading) -> str:
+    return frame_difference(a.frame, b.frame)
 
 
 def _exchanged_words(a: Reading, b: Reading) -> str:
@@ -176,7 +178,7 @@ def _exchanged_words(a: Reading, b: Reading) -> str:
     if max(len(only_a), len(only_b)) > UNMATCHED_WORDS_MAX:
         return "too many words differ"
     for word in list(only_a):
-        match = next((other for other in only_b if _same_word(word, other)), None)
+        match = next((other for other in only_b if same_word(word, other, names=_is_name(word, other, a, b))), None)
         if match is not None:
             only_a.remove(word)
             only_b.remove(match)
@@ -187,60 +189,52 @@ def _exchanged_words(a: Reading, b: Reading) -> str:
 
 
 def _order(a: Reading, b: Reading) -> str:
-    """The same words around "from" and "to" the other way round, or you and me exchanged."""
-    persons_a, persons_b = ([_PERSONS[word] for word in reading.words if word in _PERSONS] for reading in (a, b))
-    if persons_a != persons_b and sorted(persons_a) == sorted(persons_b):
-        return "the persons are the other way round"
-    counts_a, counts_b = Counter(a.sequence), Counter(b.sequence)
-    once = {word for word, count in counts_a.items() if count == counts_b[word] == 1}
-    if [word for word in a.sequence if word in once] == [word for word in b.sequence if word in once]:
+    """The same words the other way round, whatever their inflection: what acts, and what is acted upon."""
+    places = _places(a, b)
+    if places == sorted(places):
         return ""
-    around_a, around_b = (DIRECTIONAL_WORDS.intersection(reading.words) for reading in (a, b))
-    if {*around_a, *around_b} <= GENITIVE_WORDS and bool(around_a) != bool(around_b):
-        return ""  # "symptoms of a cold" and "cold symptoms"
+    if _is_genitive_turned(a, b) or _is_genitive_turned(b, a):
+        return ""
     return "the same words stand in another order"
 
 
-def _same_word(a: str, b: str) -> bool:
-    if b in _LOOKALIKES.get(a, frozenset()) or b in _OPPOSITES.get(a, frozenset()):
+def _places(a: Reading, b: Reading) -> list[int]:
+    """Where each word of `a` stands in `b`, for the words that both have equally often."""
+    counts_a, counts_b = Counter(a.sequence), Counter(b.sequence)
+    free: dict[str, deque[int]] = {}
+    for i, word in enumerate(b.sequence):
+        free.setdefault(word, deque()).append(i)
+    rest = [(i, word) for i, word in enumerate(b.sequence) if word not in counts_a][:UNMATCHED_WORDS_MAX]
+    places = []
+    for word in a.sequence:
+        if word in free:
+            if counts_a[word] == counts_b[word]:
+                places.append(free[word].popleft())
+            continue
+        match = next((pair for pair in rest if same_word(word, pair[1], names=_is_name(word, pair[1], a, b))), None)
+        if match is not None:
+            rest.remove(match)
+            places.append(match[0])
+    return places
+
+
+def _is_genitive_turned(a: Reading, b: Reading) -> bool:
+    """Whether `b` is `a` with one "X of Y" said as "Y X" or "Y's X"."""
+    if a.possessive or DIRECTIONAL_WORDS.intersection((*a.words, *b.words)):
         return False
-    if not _forms(a).isdisjoint(_forms(b)):
-        return True
-    return min(len(a), len(b)) >= TYPO_CHARS_MIN and a[0] == b[0] and _is_mistyped(a, b)
-
-
-def _forms(word: str) -> frozenset[str]:
-    """The word, what it may be an inflection of, and the groups of synonyms these belong to."""
-    found = {word, *_stems(word)}
-    return frozenset(found | {f"={SYNONYMS[form]}" for form in found if form in SYNONYMS})
-
-
-def _stems(word: str) -> Iterator[str]:
-    if word.endswith("ies") and len(word) > 4:
-        yield f"{word[:-3]}y"
-    elif word.endswith("es") and len(word) > 4:
-        yield word[:-2]
-        yield word[:-1]
-    elif word.endswith("s") and len(word) > 3 and not word.endswith(("ss", "us", "is")):
-        yield word[:-1]
-    for suffix in ("ing", "ed"):
-        stem = word.removesuffix(suffix)
-        if stem != word and len(stem) >= 3:
-            yield stem
-            yield f"{stem}e"
-            if stem[-1] == stem[-2]:
-                yield stem[:-1]
-
-
-def _is_mistyped(a: str, b: str) -> bool:
-    """One letter too many or too few, not the first, or two neighbours exchanged; never another letter instead."""
-    if len(a) == len(b):
-        wrong = [i for i, (x, y) in enumerate(zip(a, b, strict=True)) if x != y]
-        return (
-            len(wrong) == 2 and wrong[1] == wrong[0] + 1 and a[wrong[0]] == b[wrong[1]] and a[wrong[1]] == b[wrong[0]]
-        )
-    short, long = sorted((a, b), key=len)
-    return len(long) == len(short) + 1 and any(long[:i] + long[i + 1 :] == short for i in range(1, len(long)))
+    of_a, of_b = (sum(word in GENITIVE_WORDS for word in reading.words) for reading in (a, b))
+    if of_a != 1 or of_b:
+        return False
+    before = a.words[: next(i for i, word in enumerate(a.words) if word in GENITIVE_WORDS)]
+    split = sum(PERSONS.get(word, word) in a.sequence for word in before)
+    places = _places(a, b)
+    if len(places) != len(a.sequence) or not 0 < split < len(places):
+        return False
+    return any(
+        places[:head] + places[split:tail] + places[head:split] + places[tail:] == sorted(places)
+        for head in range(split)
+        for tail in range(split + 1, len(places) + 1)
+    )
 
 
 _GUARDS: tuple[tuple[str, Callable[[Reading, Reading], str]], ...] = (
@@ -252,6 +246,8 @@ _GUARDS: tuple[tuple[str, Callable[[Reading, Reading], str]], ...] = (
     ("negation", _negation),
     ("question", _question_kind),
     ("names", _names),
+    ("capitals", _capitals),
     ("words", _exchanged_words),
+    ("roles", _roles),
     ("order", _order),
 )

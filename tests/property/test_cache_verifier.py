@@ -60,6 +60,33 @@ def test_an_exchanged_antonym_is_never_a_hit(pair: tuple[str, str], thing: str) 
     assert not judge(f"please {pair[0]} {thing}", f"please {pair[1]} {thing}").hit
 
 
+THINGS = ("frogs", "Obama", "the liver", "a large bank", "Tim Cook", "my neighbours", "inflation", "x")
+VERBS = ("acquire", "invade", "kill", "hire", "produce", "block", "chase", "need", "want", "help", "like", "play")
+things, verbs = st.sampled_from(THINGS), st.sampled_from(VERBS)
+
+
+@given(st.sampled_from(["who", "What", "which company", "How many people"]), verbs, things, st.sampled_from(["", "?"]))
+def test_who_does_it_is_never_taken_for_whom_it_is_done_to(asked: str, verb: str, thing: str, end: str) -> None:
+    done = f"{verb.removesuffix('e')}ed"
+    acts = (f"{asked} {verb}s {thing}{end}", f"{asked} {done} {thing}{end}", f"{asked} will {verb} {thing}{end}")
+    suffers = (
+        f"{asked} does {thing} {verb}{end}",
+        f"{asked} did {thing} {verb}{end}",
+        f"{asked} is {done} by {thing}{end}",
+        f"{asked} will {thing} {verb}{end}",
+    )
+    for one in acts:
+        for other in suffers:
+            assert not judge(one, other).hit, (one, other)
+
+
+@given(verbs, things, things)
+def test_exchanged_parts_are_never_a_hit(verb: str, a: str, b: str) -> None:
+    assume(a != b)
+    for text in ("does {a} {verb} {b}?", "Why did {a} {verb} {b}", "is {a} better than {b}", "from {a} to {b}"):
+        assert not judge(text.format(a=a, b=b, verb=verb), text.format(a=b, b=a, verb=verb)).hit
+
+
 @given(sentences)
 def test_a_negation_more_is_never_a_hit(text: str) -> None:
     assert not judge(f"{text} work", f"{text} not work").hit

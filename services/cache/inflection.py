@@ -1,0 +1,87 @@
+"""Whether two words of two questions are one word: inflected, mistyped, or with a synonym in its place. English.
+
+Promises: pure and symmetric; errs towards two words. A word in capitals is a name: it has no inflections and no typing
+errors, so FTP and FTPS are two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from services.cache.lexicon import ANTONYMS, CONFUSABLES, SYNONYMS
+
+__all__ = ["OPPOSITES", "same_word", "stems_of"]
+
+TYPO_CHARS_MIN = 6
+"""Shorter words one letter apart are different words too often."""
+
+_VOWELS = frozenset("aeiouyàáâäãåæèéêëìíîïòóôöõøœùúûü")
+
+
+def _both_ways(pairs: tuple[tuple[str, str], ...]) -> dict[str, frozenset[str]]:
+    partners: dict[str, set[str]] = {}
+    for a, b in pairs:
+        partners.setdefault(a, set()).add(b)
+        partners.setdefault(b, set()).add(a)
+    return {word: frozenset(others) for word, others in partners.items()}
+
+
+OPPOSITES = _both_ways(ANTONYMS)
+"""Each word of ANTONYMS with its partners."""
+
+_LOOKALIKES = _both_ways(CONFUSABLES)
+
+
+def same_word(a: str, b: str, *, names: bool = False) -> bool:
+    """Whether `b` may stand for `a`. `names`: one of them is written in capitals, so they must be equal."""
+    if a == b or names:
+        return a == b
+    if b in _LOOKALIKES.get(a, frozenset()) or b in OPPOSITES.get(a, frozenset()) or _voices_differ(a, b):
+        return False
+    if not _forms(a).isdisjoint(_forms(b)):
+        return True
+    return min(len(a), len(b)) >= TYPO_CHARS_MIN and a[0] == b[0] and _is_mistyped(a, b)
+
+
+def stems_of(word: str) -> Iterator[str]:
+    """What the word may be an inflection of; several guesses, some of them no words. A stem has a vowel."""
+    return (stem for stem in _guesses(word) if not _VOWELS.isdisjoint(stem))
+
+
+def _guesses(word: str) -> Iterator[str]:
+    if word.endswith("ies") and len(word) > 4:
+        yield f"{word[:-3]}y"
+    elif word.endswith("es") and len(word) > 4:
+        yield word[:-2]
+        yield word[:-1]
+    elif word.endswith("s") and len(word) > 3 and not word.endswith(("ss", "us", "is")):
+        yield word[:-1]
+    for suffix in ("ing", "ed"):
+        stem = word.removesuffix(suffix)
+        if stem != word and len(stem) >= 3:
+            yield stem
+            yield f"{stem}e"
+            if stem[-1] == stem[-2]:
+                yield stem[:-1]
+
+
+def _forms(word: str) -> frozenset[str]:
+    """The word, what it may be an inflection of, and the groups of synonyms these belong to."""
+    found = {word, *stems_of(word)}
+    return frozenset(found | {f"={SYNONYMS[form]}" for form in found if form in SYNONYMS})
+
+
+def _voices_differ(a: str, b: str) -> bool:
+    """Bored and boring: who does it, and to whom it is done."""
+    return (a.endswith("ed") and b.endswith("ing")) or (a.endswith("ing") and b.endswith("ed"))
+
+
+def _is_mistyped(a: str, b: str) -> bool:
+    """One letter too many or too few, not the first, or two neighbours exchanged; never another letter instead."""
+    if len(a) == len(b):
+        wrong = [i for i, (x, y) in enumerate(zip(a, b, strict=True)) if x != y]
+        return (
+            len(wrong) == 2 and wrong[1] == wrong[0] + 1 and a[wrong[0]] == b[wrong[1]] and a[wrong[1]] == b[wrong[0]]
+        )
+    short, long = sorted((a, b), key=len)
+    return len(long) == len(short) + 1 and any(long[:i] + long[i + 1 :] == short for i in range(1, len(long)))
