@@ -149,9 +149,9 @@ def _names(a: Reading, b: Reading) -> str:
 
 
 def _covers(a: Reading, b: Reading) -> bool:
-    return all(
-        name in b.words or any(same_word(name, word, names=_is_name(name, word, a, b)) for word in b.words)
-        for name in a.names
+    other_names = a.names.difference(b.words)
+    return len(other_names) <= UNMATCHED_WORDS_MAX and all(
+        any(same_word(name, word, names=_is_name(name, word, a, b)) for word in b.words) for name in other_names
     )
 
 
