@@ -156,7 +156,7 @@ def test_an_incoming_traceparent_is_continued(traced: Traced) -> None:
 def test_no_span_holds_a_prompt_or_an_answer(traced: Traced) -> None:
     traced.suite.script({"*": [{"text": "The zebra answer.", "confidence": 5}]})
     with traced.suite.client() as client:
-        completion = client.complete("A prompt about quokkas and rivers")
+        completion = client.complete("Which rivers do quokkas live at?")
     root = traced.root(completion, spans_min=MISS_SPANS)
     for span in root.walk():
         text = repr(span.attributes)
