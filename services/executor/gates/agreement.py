@@ -4,7 +4,7 @@ Promises: pure; never raises on any text. It compares final answers, not the way
 or that has no answer to compare, agrees with nothing and differs from nothing: the gate abstains when the others leave
 it open. Free text agrees only when it is the same text after folding, so the gate is of use for questions with one
 short answer. Overlap of words is no measure for prose: of pairs that differ in what matters (a negation, a number, a
-name) most share more words than true paraphrases do (docs/adr/0012-agreement-of-prose.md has the figures), so prose
+name) most share more words than true paraphrases do (docs/adr/0009-agreement-of-prose.md has the figures), so prose
 is left open, never called equal.
 """
 
