@@ -162,7 +162,7 @@ class RulesGate(_message.Message):
     """The language that the answer must be in, an ISO 639-1 code such as "de"; empty means any."""
     @_builtins.property
     def must_match(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Regular expressions (RE2-like subset of Python's `re`) that must all be found; at most 32."""
+        """Regular expressions (RE2 syntax) that must all be found; at most 32."""
 
     @_builtins.property
     def must_not_match(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
