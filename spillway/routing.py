@@ -185,7 +185,7 @@ class AgreementSpec:
     """Cheap answers must agree; an empty `second_target` means the tier's next target, or a second sample.
 
     `agreeing_min` of the opinions must say the same as the answer; 0 means all of them. `in_turn`: the further targets
-    are asked one after the other, while the verdict is open. `count_earlier`: what earlier tiers said is an opinion too.
+    are asked one after the other, while the verdict is open. `count_earlier`: what earlier tiers said counts as well.
     """
 
     second_target: str = ""

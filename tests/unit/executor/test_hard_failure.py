@@ -1,7 +1,5 @@
 """What is no answer at all, and what only looks like it."""
 
-# ruff: noqa: E501, RUF001 - one case is one line, in its own script
-
 from __future__ import annotations
 
 from dataclasses import replace
