@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from services.orchestrator.policy import NoEligibleTargetError, Policy
 from services.orchestrator.rungs import estimated_tokens
 from spillway.chat import ChatRequest, GenerationParams, ImagePart, Message, Role, TextPart, ToolDefinition
-from spillway.routing import AgreementSpec, CacheMode, Classification, Complexity, Strategy, TaskType
+from spillway.routing import AgreementSpec, CacheMode, Classification, Complexity, Normalizer, Strategy, TaskType
 from tests.unit.orchestrator.ladder import judged, request_of, settings_of, target, tier
 
 SIMPLE, MEDIUM, COMPLEX = Complexity.SIMPLE, Complexity.MEDIUM, Complexity.COMPLEX
@@ -348,3 +348,19 @@ def test_a_judgement_is_needed_only_where_it_decides(fields: dict[str, Any], nee
 def test_deciding_without_the_judgement_that_is_needed_is_a_defect_of_the_caller() -> None:
     with pytest.raises(ValueError, match="needs a judgement"):
         Policy(settings_of()).decide(request_of())
+
+
+def test_everything_an_agreement_gate_says_reaches_the_plan() -> None:
+    gate = {
+        "kind": "agreement",
+        "second_target": "b",
+        "normalizer": "number",
+        "further_targets": ["c"],
+        "agreeing_min": 1,
+        "in_turn": True,
+        "count_earlier": True,
+    }
+    only = tier("only", target("a"), target("b"), target("c"), gates=[gate])
+    plan = Policy(settings_of(only)).decide(request_of(), judged()).decision.plan
+    assert plan is not None
+    assert plan.tiers[0].gates == (AgreementSpec("b", Normalizer.NUMBER, ("c",), 1, in_turn=True, count_earlier=True),)
