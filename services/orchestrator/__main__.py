@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
@@ -23,6 +24,8 @@ from services.runtime.server import Service
 from spillway.settings import ServiceAddress
 from spillway.v1.orchestrator_pb2_grpc import add_OrchestratorServiceServicer_to_server
 
+# Before serving: how long to wait for an executor.
+EXECUTOR_WAIT_S = 5.0
 # After the last call: how long stores and then records may take to get away.
 STORES_CLOSE_S = 3.0
 RECORDS_CLOSE_S = 3.0
@@ -67,6 +70,10 @@ async def build(loaded: Loaded) -> Service:
     async def warm() -> None:
         for channel in (cache, classifier, executor):
             channel.get_state(try_to_connect=True)
+        # Nothing can be answered without an executor. When all start together, a front that served at once would refuse
+        # its first requests; one whose executors stay away serves all the same, and says so to each caller.
+        with suppress(TimeoutError):
+            await asyncio.wait_for(executor.channel_ready(), EXECUTOR_WAIT_S)
 
     async def close() -> None:
         await background.close(STORES_CLOSE_S)

@@ -103,12 +103,16 @@ class Suite:
 
     def start(self, name: str, *, listen: str = "127.0.0.1:0") -> str:
         """Starts one service ("executor", "executor-2", …), waits until it serves, and gives its address."""
+        self.addresses[name] = str(self.launch(name, listen=listen).ready()["listen"])
+        return self.addresses[name]
+
+    def launch(self, name: str, *, listen: str) -> Process:
+        """Starts one service and does not wait for it."""
         module = "services." + name.partition("-")[0]
         args = ["--config", str(self._write_config()), "--listen", listen]
         process = Process(module, args, {"OTEL_BSP_SCHEDULE_DELAY": "100"}, self.folder / f"{name}.log")
         self.processes[name] = process
-        self.addresses[name] = str(process.ready()["listen"])
-        return self.addresses[name]
+        return process
 
     def restart(self, name: str) -> None:
         """Starts a killed service again, at the same address."""
