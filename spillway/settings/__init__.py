@@ -1,0 +1,94 @@
+"""The schema of spillway.yaml: one file for the whole suite; every service reads the part it needs.
+
+Promises: every field has a range and a default that works on one machine without a network; unknown keys are errors.
+`services.runtime.config` reads the file, fills in `${VARIABLE:-default}`, and reports every error at once. Secrets
+never stand in the file: it names an environment variable or a file that holds them.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from spillway.settings.cache import Cache, Freshness
+from spillway.settings.classifier import Classifier
+from spillway.settings.executor import Breaker, Executor, Hedging, RetryBudget
+from spillway.settings.ladder import (
+    AgreementGate,
+    CompositeGate,
+    Gate,
+    JudgeGate,
+    LogprobGate,
+    Prefix,
+    Price,
+    Provider,
+    RulesGate,
+    SelfConfidenceGate,
+    SelfEvaluationGate,
+    Target,
+    Tier,
+)
+from spillway.settings.policy import Policy, Rule, RuleAction, RuleCondition
+from spillway.settings.process import Limits, Log, Orchestrator, ServiceAddress, Services, Telemetry
+from spillway.settings.section import Name, Section
+
+__all__ = [
+    "AgreementGate",
+    "Breaker",
+    "Cache",
+    "Classifier",
+    "CompositeGate",
+    "Executor",
+    "Freshness",
+    "Gate",
+    "Hedging",
+    "JudgeGate",
+    "Limits",
+    "Log",
+    "LogprobGate",
+    "Orchestrator",
+    "Policy",
+    "Prefix",
+    "Price",
+    "Provider",
+    "RetryBudget",
+    "Rule",
+    "RuleAction",
+    "RuleCondition",
+    "RulesGate",
+    "SelfConfidenceGate",
+    "SelfEvaluationGate",
+    "ServiceAddress",
+    "Services",
+    "Settings",
+    "Target",
+    "Telemetry",
+    "Tier",
+]
+
+
+class Settings(Section):
+    """The whole file."""
+
+    version: Literal[1] = 1
+    providers: dict[Name, Provider] = Field(min_length=1)
+    tiers: list[Tier] = Field(min_length=1, max_length=8, description="Cheapest first.")
+    flagship: str = Field(
+        "", description="The target that savings are measured against. Default: the last tier's first."
+    )
+    policy: Policy = Policy()
+    orchestrator: Orchestrator = Orchestrator()
+    classifier: Classifier = Classifier()
+    cache: Cache = Cache()
+    executor: Executor = Executor()
+    services: Services = Services()
+    limits: Limits = Limits()
+    telemetry: Telemetry = Telemetry()
+    log: Log = Log()
+
+    @property
+    def flagship_target(self) -> Target:
+        """The target that savings are measured against."""
+        targets = [target for tier in self.tiers for target in tier.targets]
+        return next((t for t in targets if t.name == self.flagship), self.tiers[-1].targets[0])

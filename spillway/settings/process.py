@@ -1,0 +1,67 @@
+"""What every process needs: its address, limits, telemetry, log; and the front."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from spillway.settings.section import Ratio, Seconds, Section
+
+__all__ = ["Limits", "Log", "Orchestrator", "ServiceAddress", "Services", "Telemetry"]
+
+
+class Orchestrator(Section):
+    """The front: time limits of the optional hops, and the decision log."""
+
+    deadline_s: Seconds = Field(120.0, description="For callers that set none, and the most that any may ask for.")
+    cache_timeout_s: Seconds = Field(0.25, description="A cache that takes longer is a miss.")
+    classifier_timeout_s: Seconds = Field(1.0, description="A classifier that takes longer is done without.")
+    background_tasks_max: int = Field(1024, ge=1, description="Cache stores and records under way; more are dropped.")
+    decision_log: str = Field("", description="The file for decision records, JSON lines; empty means none.")
+    prompt_head_chars: int = Field(0, ge=0, le=200, description="How much of a prompt a record may keep.")
+
+
+class Limits(Section):
+    """Bounds of every gRPC server."""
+
+    message_bytes_max: int = Field(8_388_608, ge=1_024, le=104_857_600)
+    metadata_bytes_max: int = Field(16_384, ge=1_024, le=1_048_576)
+    concurrent_rpcs_max: int = Field(256, ge=1, le=100_000, description="More are refused at once, to be retried.")
+    drain_s: float = Field(1.0, ge=0, le=600, description="After SIGTERM: time for clients to see NOT_SERVING.")
+    grace_s: float = Field(20.0, ge=0, le=3_600, description="After the drain: time for calls under way.")
+
+
+class ServiceAddress(Section):
+    """Where a service listens, and where the others find it."""
+
+    listen: str = Field(min_length=1, description="host:port, or unix:/path.")
+    target: str = Field(min_length=1, description="A gRPC target, e.g. dns:///executor:50054.")
+
+
+def _local(port: int) -> ServiceAddress:
+    return ServiceAddress(listen=f"127.0.0.1:{port}", target=f"127.0.0.1:{port}")
+
+
+class Services(Section):
+    """Addresses."""
+
+    orchestrator: ServiceAddress = _local(50051)
+    classifier: ServiceAddress = _local(50052)
+    cache: ServiceAddress = _local(50053)
+    executor: ServiceAddress = _local(50054)
+
+
+class Telemetry(Section):
+    """Where traces and metrics go."""
+
+    otlp_endpoint: str = Field("", description="An OTLP gRPC endpoint, e.g. http://jaeger:4317; empty means no export.")
+    query_url: str = Field("", description="Jaeger's query API, for `spillway ask` to show traces.")
+    sample_ratio: Ratio = Field(1.0, description="Share of new traces kept; a caller's decision is followed.")
+    export_interval_s: Seconds = Field(1.0, description="At most so long after its end a span leaves.")
+
+
+class Log(Section):
+    """What is written to standard error, as JSON lines."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
