@@ -24,10 +24,10 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from services.cache import redis_layout as layout
 from services.cache.answer_store import Change, StoreUnavailableError
-from services.cache.cooldown import Cooldown
 from services.cache.entry import Entry, Selector
 from services.cache.redis_feed import RedisFeed
 from services.runtime.clock import Clock
+from services.runtime.cooldown import Cooldown
 
 __all__ = ["RedisStore", "connect"]
 

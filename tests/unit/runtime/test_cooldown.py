@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.cache.cooldown import Cooldown, Ticket
+from services.runtime.cooldown import Cooldown, Ticket
 
 
 def entered(cooldown: Cooldown, now_s: float) -> Ticket:
@@ -68,3 +68,20 @@ def test_results_from_before_a_change_of_state_count_for_nothing() -> None:
     cooldown.succeeded(entered(cooldown, 1.0))
     cooldown.failed(slower, 1.0)
     entered(cooldown, 1.0)
+
+
+def test_only_failures_in_a_row_count_and_a_probe_needs_no_second_one() -> None:
+    cooldown = Cooldown(pause_s=1.0, failures_max=3)
+    for _ in range(2):
+        cooldown.failed(entered(cooldown, 0.0), 0.0)
+    cooldown.succeeded(entered(cooldown, 0.0))
+    for _ in range(2):
+        cooldown.failed(entered(cooldown, 0.0), 0.0)
+    cooldown.failed(entered(cooldown, 0.0), 0.0)
+    assert cooldown.enter(0.5) is None
+    cooldown.failed(entered(cooldown, 1.0), 1.0)
+    assert cooldown.enter(1.5) is None
+    cooldown.succeeded(entered(cooldown, 2.0))
+    for _ in range(2):
+        cooldown.failed(entered(cooldown, 2.0), 2.0)
+    entered(cooldown, 2.0)
