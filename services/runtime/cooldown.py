@@ -1,8 +1,8 @@
 """Leaves a failed server alone for a while: an outage costs one slow request now and then, not every one.
 
-Promises: pure, time comes in; after `failures_max` failures in a row nobody asks for `pause_s`, then one probe does, and
-its result decides; a result counts only for the state in which its call began, so a late failure from before a recovery
-changes nothing.
+Promises: pure, time comes in; after `failures_max` failures in a row nobody asks for `pause_s`, then one probe does,
+and its result decides; a result counts only for the state in which its call began, so a late failure from before a
+recovery changes nothing.
 """
 
 from __future__ import annotations
