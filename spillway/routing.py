@@ -36,6 +36,7 @@ __all__ = [
     "Layer",
     "LogprobSpec",
     "Normalizer",
+    "OutcomeSource",
     "Plan",
     "PlannedTier",
     "RoutingDecision",
@@ -48,6 +49,8 @@ __all__ = [
     "Strategy",
     "StreamPrefix",
     "TaskType",
+    "TierOutcome",
+    "TierSufficiency",
     "Verdict",
 ]
 
@@ -166,8 +169,19 @@ class Signal:
 
 
 @dataclass(frozen=True, slots=True)
+class TierSufficiency:
+    """How likely it is, 0 to 1, that an answer of `tier` is good enough."""
+
+    tier: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
 class Classification:
-    """How hard a prompt was judged to be. `probabilities` are P(simple), P(medium), P(complex); they sum to 1."""
+    """How hard a prompt was judged to be. `probabilities` are P(simple), P(medium), P(complex); they sum to 1.
+
+    `sufficiency` is of every configured tier, cheapest first; it never falls, and is 1 for the last.
+    """
 
     task_type: TaskType
     complexity: Complexity
@@ -178,6 +192,26 @@ class Classification:
     reason: str = ""
     version: str = ""
     out_of_domain: float | None = None
+    sufficiency: tuple[TierSufficiency, ...] = ()
+    cluster: str = ""
+
+
+class OutcomeSource(StrEnum):
+    """Who says how an answer turned out."""
+
+    GATES = "gates"
+    FEEDBACK = "feedback"
+    CANARY = "canary"
+
+
+@dataclass(frozen=True, slots=True)
+class TierOutcome:
+    """How an answer of `tier` to a prompt of `cluster` turned out."""
+
+    cluster: str
+    tier: str
+    sufficed: bool
+    source: OutcomeSource
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from services.cache.entry import Scope, Selector
 from services.cache.semantic_cache import SemanticCache, StoreResult
 from services.cache.vector_index import DimensionMismatchError, InvalidVectorError
 from services.runtime import telemetry
-from services.runtime.errors import FailedPrecondition, InvalidRequest, Unavailable
+from services.runtime.errors import FailedPrecondition, InvalidRequest, NotImplementedYet, Unavailable
 from spillway import wire
 from spillway.chat import Embedding
 from spillway.v1 import cache_pb2 as pb
@@ -105,6 +105,9 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
                 "SERVICE_UNAVAILABLE", "the cache's store does not answer", RETRY_AFTER_S, detail=str(error)
             ) from error
         return pb.InvalidateResponse(entries=entries)
+
+    async def RecordEvidence(self, request: pb.RecordEvidenceRequest, context: Context) -> pb.RecordEvidenceResponse:
+        raise NotImplementedYet("recording evidence")
 
     async def GetStats(self, request: pb.GetStatsRequest, context: Context) -> pb.GetStatsResponse:
         stats = self._cache.stats()

@@ -41,7 +41,7 @@ async def _attach_model(classifier: Classifier, settings: ClassifierSettings) ->
         # The text of a ModelError names files and commands, never a prompt.
         logger.warning("embedding_model_unavailable", remedy=str(error), layer="heuristics")
         return
-    embedder = OnnxEmbedder(encoder, workers=settings.threads)
+    embedder = OnnxEmbedder(encoder, workers=settings.threads or 1)
     head: Head | None = None
     try:
         head = open_head(BUILTIN_HEAD)

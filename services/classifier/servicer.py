@@ -16,7 +16,14 @@ from services.classifier.complexity import Classifier
 from services.classifier.embedder import EmbedderClosedError, EmbedderError, EmbedderOverloadedError
 from services.runtime import telemetry
 from services.runtime.channel import remaining_s
-from services.runtime.errors import FailedPrecondition, Internal, InvalidRequest, Overloaded, Unavailable
+from services.runtime.errors import (
+    FailedPrecondition,
+    Internal,
+    InvalidRequest,
+    NotImplementedYet,
+    Overloaded,
+    Unavailable,
+)
 from spillway import wire
 from spillway.chat import Embedding
 from spillway.routing import Classification
@@ -72,6 +79,9 @@ class ClassifierServicer(classifier_pb2_grpc.ClassifierServiceServicer):
         except EmbedderError as error:
             raise Internal(detail=str(error)) from error
         return pb.EmbedResponse(embeddings=[_embedding(vector, embedder.model_id) for vector in vectors])
+
+    async def RecordOutcomes(self, request: pb.RecordOutcomesRequest, context: Context) -> pb.RecordOutcomesResponse:
+        raise NotImplementedYet("recording outcomes")
 
 
 def _embedding(vector: npt.NDArray[np.float32], model_id: str) -> chat_pb2.Embedding:

@@ -11,8 +11,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from spillway.settings.cache import Cache, Freshness
-from spillway.settings.classifier import Classifier
+from spillway.settings.cache import Audits, Cache, Freshness
+from spillway.settings.classifier import Classifier, ClusterMemory, EmbeddingEndpoint, SmallLlm
 from spillway.settings.executor import Breaker, Executor, Hedging, RetryBudget
 from spillway.settings.ladder import (
     AgreementGate,
@@ -35,10 +35,13 @@ from spillway.settings.section import Name, Section
 
 __all__ = [
     "AgreementGate",
+    "Audits",
     "Breaker",
     "Cache",
     "Classifier",
+    "ClusterMemory",
     "CompositeGate",
+    "EmbeddingEndpoint",
     "Executor",
     "Freshness",
     "Gate",
@@ -62,6 +65,7 @@ __all__ = [
     "ServiceAddress",
     "Services",
     "Settings",
+    "SmallLlm",
     "Target",
     "Telemetry",
     "Tier",

@@ -74,5 +74,10 @@ class Policy(Section):
         default_factory=lambda: {Complexity.SIMPLE: 0.75, Complexity.MEDIUM: 0.80},
         description="Below this confidence the request starts one tier higher.",
     )
+    sufficiency_min: Ratio | None = Field(
+        None,
+        description="Start at the cheapest tier whose P(an answer suffices) is at least this, whatever the complexity; "
+        "`spillway calibrate classifier` finds it for a share of traffic. Default: by complexity.",
+    )
     escalations_max: int = Field(2, ge=0, le=2)
     strategy: ConfiguredStrategy = Strategy.CHEAP_FIRST

@@ -103,6 +103,11 @@ class LookupResponse(_message.Message):
 
     OUTCOME_FIELD_NUMBER: _builtins.int
     ANSWER_FIELD_NUMBER: _builtins.int
+    AUDIT_FIELD_NUMBER: _builtins.int
+    audit: _builtins.bool
+    """Whether this hit was chosen for an audit: once the answer has left, a model should be asked as well, and its answer
+    given to RecordEvidence.
+    """
     @_builtins.property
     def outcome(self) -> _chat_pb2.CacheOutcome:
         """The kind of outcome, and why."""
@@ -116,10 +121,11 @@ class LookupResponse(_message.Message):
         *,
         outcome: _chat_pb2.CacheOutcome | None = ...,
         answer: Global___CachedAnswer | None = ...,
+        audit: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "outcome", b"outcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "outcome", b"outcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "audit", b"audit", "outcome", b"outcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -301,6 +307,111 @@ class StoreResponse(_message.Message):
 Global___StoreResponse: _TypeAlias = StoreResponse  # noqa: Y015
 
 @_typing.final
+class RecordEvidenceRequest(_message.Message):
+    """What was found, and what speaks for or against it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCOPE_FIELD_NUMBER: _builtins.int
+    CHAT_FIELD_NUMBER: _builtins.int
+    EMBEDDING_FIELD_NUMBER: _builtins.int
+    TASK_TYPE_FIELD_NUMBER: _builtins.int
+    ENTRY_KEY_FIELD_NUMBER: _builtins.int
+    FRESH_ANSWER_FIELD_NUMBER: _builtins.int
+    RIGHT_FIELD_NUMBER: _builtins.int
+    task_type: _chat_pb2.TaskType.ValueType
+    """The kind of work."""
+    entry_key: _builtins.str
+    """The entry that was found, as CacheOutcome.entry_key named it."""
+    right: _builtins.bool
+    """A verdict: whether the entry's answer was right."""
+    @_builtins.property
+    def scope(self) -> Global___CacheScope:
+        """Whose answers."""
+
+    @_builtins.property
+    def chat(self) -> _chat_pb2.ChatRequest:
+        """The request for which the entry was found."""
+
+    @_builtins.property
+    def embedding(self) -> _chat_pb2.Embedding:
+        """Its last user turn as a vector; required."""
+
+    @_builtins.property
+    def fresh_answer(self) -> Global___CachedAnswer:
+        """An accepted answer of a model to this very request; the cache compares."""
+
+    def __init__(
+        self,
+        *,
+        scope: Global___CacheScope | None = ...,
+        chat: _chat_pb2.ChatRequest | None = ...,
+        embedding: _chat_pb2.Embedding | None = ...,
+        task_type: _chat_pb2.TaskType.ValueType = ...,
+        entry_key: _builtins.str = ...,
+        fresh_answer: Global___CachedAnswer | None = ...,
+        right: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "embedding", b"embedding", "evidence", b"evidence", "fresh_answer", b"fresh_answer", "right", b"right", "scope", b"scope"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "embedding", b"embedding", "entry_key", b"entry_key", "evidence", b"evidence", "fresh_answer", b"fresh_answer", "right", b"right", "scope", b"scope", "task_type", b"task_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_evidence: _TypeAlias = _typing.Literal["fresh_answer", "right"]  # noqa: Y015
+    _WhichOneofArgType_evidence: _TypeAlias = _typing.Literal["evidence", b"evidence"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_evidence) -> _WhichOneofReturnType_evidence | None: ...
+
+Global___RecordEvidenceRequest: _TypeAlias = RecordEvidenceRequest  # noqa: Y015
+
+@_typing.final
+class RecordEvidenceResponse(_message.Message):
+    """What became of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Verdict:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _VerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[RecordEvidenceResponse._Verdict.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        VERDICT_UNSPECIFIED: RecordEvidenceResponse._Verdict.ValueType  # 0
+        """Never sent."""
+        VERDICT_RIGHT: RecordEvidenceResponse._Verdict.ValueType  # 1
+        """The entry's answer was right."""
+        VERDICT_WRONG: RecordEvidenceResponse._Verdict.ValueType  # 2
+        """It was wrong."""
+        VERDICT_UNKNOWN: RecordEvidenceResponse._Verdict.ValueType  # 3
+        """The two answers cannot be compared, or the entry is no longer stored: nothing was learned."""
+
+    class Verdict(_Verdict, metaclass=_VerdictEnumTypeWrapper):
+        """What the evidence says."""
+
+    VERDICT_UNSPECIFIED: RecordEvidenceResponse.Verdict.ValueType  # 0
+    """Never sent."""
+    VERDICT_RIGHT: RecordEvidenceResponse.Verdict.ValueType  # 1
+    """The entry's answer was right."""
+    VERDICT_WRONG: RecordEvidenceResponse.Verdict.ValueType  # 2
+    """It was wrong."""
+    VERDICT_UNKNOWN: RecordEvidenceResponse.Verdict.ValueType  # 3
+    """The two answers cannot be compared, or the entry is no longer stored: nothing was learned."""
+
+    VERDICT_FIELD_NUMBER: _builtins.int
+    verdict: Global___RecordEvidenceResponse.Verdict.ValueType
+    """What the evidence says."""
+    def __init__(
+        self,
+        *,
+        verdict: Global___RecordEvidenceResponse.Verdict.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordEvidenceResponse: _TypeAlias = RecordEvidenceResponse  # noqa: Y015
+
+@_typing.final
 class InvalidateRequest(_message.Message):
     """Which entries to remove. All set conditions must hold; at least one must be set."""
 
@@ -415,6 +526,8 @@ class GetStatsResponse(_message.Message):
     DROPPED_FIELD_NUMBER: _builtins.int
     INDEXED_ENTRIES_FIELD_NUMBER: _builtins.int
     PARTITIONS_FIELD_NUMBER: _builtins.int
+    WRONG_RATES_FIELD_NUMBER: _builtins.int
+    EVICTED_FIELD_NUMBER: _builtins.int
     lookups: _builtins.int
     """Lookups."""
     exact_hits: _builtins.int
@@ -433,6 +546,12 @@ class GetStatsResponse(_message.Message):
     """Entries in this replica's index."""
     partitions: _builtins.int
     """Partitions in this replica's index."""
+    evicted: _builtins.int
+    """Entries evicted because of a size bound."""
+    @_builtins.property
+    def wrong_rates(self) -> _containers.RepeatedCompositeFieldContainer[Global___WrongRate]:
+        """How much is served wrongly, by partition class."""
+
     def __init__(
         self,
         *,
@@ -445,11 +564,67 @@ class GetStatsResponse(_message.Message):
         dropped: _builtins.int = ...,
         indexed_entries: _builtins.int = ...,
         partitions: _builtins.int = ...,
+        wrong_rates: _abc.Iterable[Global___WrongRate] | None = ...,
+        evicted: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped", b"dropped", "exact_hits", b"exact_hits", "indexed_entries", b"indexed_entries", "lookups", b"lookups", "not_admitted", b"not_admitted", "partitions", b"partitions", "semantic_hits", b"semantic_hits", "stored", b"stored", "unavailable", b"unavailable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped", b"dropped", "evicted", b"evicted", "exact_hits", b"exact_hits", "indexed_entries", b"indexed_entries", "lookups", b"lookups", "not_admitted", b"not_admitted", "partitions", b"partitions", "semantic_hits", b"semantic_hits", "stored", b"stored", "unavailable", b"unavailable", "wrong_rates", b"wrong_rates"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStatsResponse: _TypeAlias = GetStatsResponse  # noqa: Y015
+
+@_typing.final
+class WrongRate(_message.Message):
+    """How often one class of partitions serves a wrong answer, as far as that is known."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTITION_CLASS_FIELD_NUMBER: _builtins.int
+    LOOKUPS_FIELD_NUMBER: _builtins.int
+    HITS_FIELD_NUMBER: _builtins.int
+    AUDITED_FIELD_NUMBER: _builtins.int
+    WRONG_FIELD_NUMBER: _builtins.int
+    WRONG_RATE_FIELD_NUMBER: _builtins.int
+    WRONG_RATE_LOW_FIELD_NUMBER: _builtins.int
+    WRONG_RATE_HIGH_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    partition_class: _builtins.str
+    """The class: the kind of work and the tenant's own name for it, e.g. "factual_qa"."""
+    lookups: _builtins.int
+    """Lookups by meaning, hits or not."""
+    hits: _builtins.int
+    """Hits among them."""
+    audited: _builtins.int
+    """Hits of which it became known whether they were right."""
+    wrong: _builtins.int
+    """Of these, wrong ones."""
+    wrong_rate: _builtins.float
+    """The estimated share of wrong answers among all lookups, 0 to 1."""
+    wrong_rate_low: _builtins.float
+    """Its 95 % interval: lower end."""
+    wrong_rate_high: _builtins.float
+    """Its 95 % interval: upper end."""
+    threshold: _builtins.float
+    """The least P(same answer) that is served now; above 1 nothing is served."""
+    def __init__(
+        self,
+        *,
+        partition_class: _builtins.str = ...,
+        lookups: _builtins.int = ...,
+        hits: _builtins.int = ...,
+        audited: _builtins.int = ...,
+        wrong: _builtins.int = ...,
+        wrong_rate: _builtins.float = ...,
+        wrong_rate_low: _builtins.float = ...,
+        wrong_rate_high: _builtins.float = ...,
+        threshold: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audited", b"audited", "hits", b"hits", "lookups", b"lookups", "partition_class", b"partition_class", "threshold", b"threshold", "wrong", b"wrong", "wrong_rate", b"wrong_rate", "wrong_rate_high", b"wrong_rate_high", "wrong_rate_low", b"wrong_rate_low"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WrongRate: _TypeAlias = WrongRate  # noqa: Y015

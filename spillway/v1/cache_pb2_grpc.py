@@ -50,6 +50,11 @@ class CacheServiceStub:
                 request_serializer=spillway_dot_v1_dot_cache__pb2.InvalidateRequest.SerializeToString,
                 response_deserializer=spillway_dot_v1_dot_cache__pb2.InvalidateResponse.FromString,
                 _registered_method=True)
+        self.RecordEvidence = channel.unary_unary(
+                '/spillway.v1.CacheService/RecordEvidence',
+                request_serializer=spillway_dot_v1_dot_cache__pb2.RecordEvidenceRequest.SerializeToString,
+                response_deserializer=spillway_dot_v1_dot_cache__pb2.RecordEvidenceResponse.FromString,
+                _registered_method=True)
         self.GetStats = channel.unary_unary(
                 '/spillway.v1.CacheService/GetStats',
                 request_serializer=spillway_dot_v1_dot_cache__pb2.GetStatsRequest.SerializeToString,
@@ -83,6 +88,14 @@ class CacheServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecordEvidence(self, request, context):
+        """Tells whether an answer found by meaning was right: by another answer to the same request, or by a verdict. Evidence
+        teaches the verifier of the partition's class and counts in its measured wrong rate. Not idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetStats(self, request, context):
         """Counts of this replica.
         """
@@ -107,6 +120,11 @@ def add_CacheServiceServicer_to_server(servicer, server):
                     servicer.Invalidate,
                     request_deserializer=spillway_dot_v1_dot_cache__pb2.InvalidateRequest.FromString,
                     response_serializer=spillway_dot_v1_dot_cache__pb2.InvalidateResponse.SerializeToString,
+            ),
+            'RecordEvidence': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordEvidence,
+                    request_deserializer=spillway_dot_v1_dot_cache__pb2.RecordEvidenceRequest.FromString,
+                    response_serializer=spillway_dot_v1_dot_cache__pb2.RecordEvidenceResponse.SerializeToString,
             ),
             'GetStats': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStats,
@@ -196,6 +214,33 @@ class CacheService:
             '/spillway.v1.CacheService/Invalidate',
             spillway_dot_v1_dot_cache__pb2.InvalidateRequest.SerializeToString,
             spillway_dot_v1_dot_cache__pb2.InvalidateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordEvidence(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/spillway.v1.CacheService/RecordEvidence',
+            spillway_dot_v1_dot_cache__pb2.RecordEvidenceRequest.SerializeToString,
+            spillway_dot_v1_dot_cache__pb2.RecordEvidenceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,10 @@ class CacheServiceStub:
     """Stores an answer, if the admission rules take it. Idempotent: the same key is replaced."""
     Invalidate: _grpc.UnaryUnaryMultiCallable[_cache_pb2.InvalidateRequest, _cache_pb2.InvalidateResponse]
     """Removes entries by key, namespace, template version, tag or tenant. Idempotent."""
+    RecordEvidence: _grpc.UnaryUnaryMultiCallable[_cache_pb2.RecordEvidenceRequest, _cache_pb2.RecordEvidenceResponse]
+    """Tells whether an answer found by meaning was right: by another answer to the same request, or by a verdict. Evidence
+    teaches the verifier of the partition's class and counts in its measured wrong rate. Not idempotent.
+    """
     GetStats: _grpc.UnaryUnaryMultiCallable[_cache_pb2.GetStatsRequest, _cache_pb2.GetStatsResponse]
     """Counts of this replica."""
 
@@ -57,6 +61,10 @@ class CacheServiceAsyncStub(CacheServiceStub):
     """Stores an answer, if the admission rules take it. Idempotent: the same key is replaced."""
     Invalidate: _aio.UnaryUnaryMultiCallable[_cache_pb2.InvalidateRequest, _cache_pb2.InvalidateResponse]  # type: ignore[assignment]
     """Removes entries by key, namespace, template version, tag or tenant. Idempotent."""
+    RecordEvidence: _aio.UnaryUnaryMultiCallable[_cache_pb2.RecordEvidenceRequest, _cache_pb2.RecordEvidenceResponse]  # type: ignore[assignment]
+    """Tells whether an answer found by meaning was right: by another answer to the same request, or by a verdict. Evidence
+    teaches the verifier of the partition's class and counts in its measured wrong rate. Not idempotent.
+    """
     GetStats: _aio.UnaryUnaryMultiCallable[_cache_pb2.GetStatsRequest, _cache_pb2.GetStatsResponse]  # type: ignore[assignment]
     """Counts of this replica."""
 
@@ -88,6 +96,16 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cache_pb2.InvalidateResponse, _abc.Awaitable[_cache_pb2.InvalidateResponse]]:
         """Removes entries by key, namespace, template version, tag or tenant. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def RecordEvidence(
+        self,
+        request: _cache_pb2.RecordEvidenceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_pb2.RecordEvidenceResponse, _abc.Awaitable[_cache_pb2.RecordEvidenceResponse]]:
+        """Tells whether an answer found by meaning was right: by another answer to the same request, or by a verdict. Evidence
+        teaches the verifier of the partition's class and counts in its measured wrong rate. Not idempotent.
+        """
 
     @_abc_1.abstractmethod
     def GetStats(

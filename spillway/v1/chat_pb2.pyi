@@ -768,6 +768,8 @@ class Classification(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     OUT_OF_DOMAIN_FIELD_NUMBER: _builtins.int
+    SUFFICIENCY_FIELD_NUMBER: _builtins.int
+    CLUSTER_FIELD_NUMBER: _builtins.int
     task_type: Global___TaskType.ValueType
     """The most probable kind of work."""
     complexity: Global___Complexity.ValueType
@@ -782,6 +784,10 @@ class Classification(_message.Message):
     """Which head decided, e.g. "builtin-1"; "heuristics-1" when no head took part."""
     out_of_domain: _builtins.float
     """Distance from the training examples: 0 near, 1 far. Absent without an embedding."""
+    cluster: _builtins.str
+    """The cluster of similar prompts that this one belongs to, e.g. "traffic-3/17"; outcomes are reported under this name.
+    Empty without an embedding or a head that has clusters.
+    """
     @_builtins.property
     def probabilities(self) -> Global___ComplexityProbabilities:
         """P(simple), P(medium), P(complex): each 0 to 1, together 1."""
@@ -789,6 +795,12 @@ class Classification(_message.Message):
     @_builtins.property
     def signals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Signal]:
         """What the decision rests on, strongest first."""
+
+    @_builtins.property
+    def sufficiency(self) -> _containers.RepeatedCompositeFieldContainer[Global___TierSufficiency]:
+        """P(an answer of this tier suffices), for every configured tier, cheapest first; never falls from one tier to the
+        next, and is 1 for the last. Learned from outcomes where a trained head is in use, else derived from `probabilities`.
+        """
 
     def __init__(
         self,
@@ -802,16 +814,44 @@ class Classification(_message.Message):
         reason: _builtins.str = ...,
         version: _builtins.str = ...,
         out_of_domain: _builtins.float | None = ...,
+        sufficiency: _abc.Iterable[Global___TierSufficiency] | None = ...,
+        cluster: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_out_of_domain", b"_out_of_domain", "out_of_domain", b"out_of_domain", "probabilities", b"probabilities"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_out_of_domain", b"_out_of_domain", "complexity", b"complexity", "confidence", b"confidence", "layer", b"layer", "out_of_domain", b"out_of_domain", "probabilities", b"probabilities", "reason", b"reason", "signals", b"signals", "task_type", b"task_type", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_out_of_domain", b"_out_of_domain", "cluster", b"cluster", "complexity", b"complexity", "confidence", b"confidence", "layer", b"layer", "out_of_domain", b"out_of_domain", "probabilities", b"probabilities", "reason", b"reason", "signals", b"signals", "sufficiency", b"sufficiency", "task_type", b"task_type", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__out_of_domain: _TypeAlias = _typing.Literal["out_of_domain"]  # noqa: Y015
     _WhichOneofArgType__out_of_domain: _TypeAlias = _typing.Literal["_out_of_domain", b"_out_of_domain"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__out_of_domain) -> _WhichOneofReturnType__out_of_domain | None: ...
 
 Global___Classification: _TypeAlias = Classification  # noqa: Y015
+
+@_typing.final
+class TierSufficiency(_message.Message):
+    """How likely it is that an answer of a tier is good enough."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIER_FIELD_NUMBER: _builtins.int
+    PROBABILITY_FIELD_NUMBER: _builtins.int
+    tier: _builtins.str
+    """The tier's name."""
+    probability: _builtins.float
+    """P(its answer suffices), 0 to 1."""
+    def __init__(
+        self,
+        *,
+        tier: _builtins.str = ...,
+        probability: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["probability", b"probability", "tier", b"tier"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TierSufficiency: _TypeAlias = TierSufficiency  # noqa: Y015
 
 @_typing.final
 class ComplexityProbabilities(_message.Message):

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from spillway.v1 import chat_pb2 as spillway_dot_v1_dot_chat__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cspillway/v1/classifier.proto\x12\x0bspillway.v1\x1a\x16spillway/v1/chat.proto\"h\n\x0f\x43lassifyRequest\x12*\n\x08messages\x18\x01 \x03(\x0b\x32\x18.spillway.v1.ChatMessage\x12\x11\n\thas_tools\x18\x02 \x01(\x08\x12\x16\n\x0ewant_embedding\x18\x03 \x01(\x08\"r\n\x10\x43lassifyResponse\x12\x33\n\x0e\x63lassification\x18\x01 \x01(\x0b\x32\x1b.spillway.v1.Classification\x12)\n\tembedding\x18\x02 \x01(\x0b\x32\x16.spillway.v1.Embedding\"\x1d\n\x0c\x45mbedRequest\x12\r\n\x05texts\x18\x01 \x03(\t\";\n\rEmbedResponse\x12*\n\nembeddings\x18\x01 \x03(\x0b\x32\x16.spillway.v1.Embedding2\x9c\x01\n\x11\x43lassifierService\x12G\n\x08\x43lassify\x12\x1c.spillway.v1.ClassifyRequest\x1a\x1d.spillway.v1.ClassifyResponse\x12>\n\x05\x45mbed\x12\x19.spillway.v1.EmbedRequest\x1a\x1a.spillway.v1.EmbedResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cspillway/v1/classifier.proto\x12\x0bspillway.v1\x1a\x16spillway/v1/chat.proto\"h\n\x0f\x43lassifyRequest\x12*\n\x08messages\x18\x01 \x03(\x0b\x32\x18.spillway.v1.ChatMessage\x12\x11\n\thas_tools\x18\x02 \x01(\x08\x12\x16\n\x0ewant_embedding\x18\x03 \x01(\x08\"r\n\x10\x43lassifyResponse\x12\x33\n\x0e\x63lassification\x18\x01 \x01(\x0b\x32\x1b.spillway.v1.Classification\x12)\n\tembedding\x18\x02 \x01(\x0b\x32\x16.spillway.v1.Embedding\"\x1d\n\x0c\x45mbedRequest\x12\r\n\x05texts\x18\x01 \x03(\t\";\n\rEmbedResponse\x12*\n\nembeddings\x18\x01 \x03(\x0b\x32\x16.spillway.v1.Embedding\"C\n\x15RecordOutcomesRequest\x12*\n\x08outcomes\x18\x01 \x03(\x0b\x32\x18.spillway.v1.TierOutcome\"\xcb\x01\n\x0bTierOutcome\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0c\n\x04tier\x18\x02 \x01(\t\x12\x10\n\x08sufficed\x18\x03 \x01(\x08\x12/\n\x06source\x18\x04 \x01(\x0e\x32\x1f.spillway.v1.TierOutcome.Source\"Z\n\x06Source\x12\x16\n\x12SOURCE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSOURCE_GATES\x10\x01\x12\x13\n\x0fSOURCE_FEEDBACK\x10\x02\x12\x11\n\rSOURCE_CANARY\x10\x03\")\n\x16RecordOutcomesResponse\x12\x0f\n\x07\x63ounted\x18\x01 \x01(\x03\x32\xf7\x01\n\x11\x43lassifierService\x12G\n\x08\x43lassify\x12\x1c.spillway.v1.ClassifyRequest\x1a\x1d.spillway.v1.ClassifyResponse\x12>\n\x05\x45mbed\x12\x19.spillway.v1.EmbedRequest\x1a\x1a.spillway.v1.EmbedResponse\x12Y\n\x0eRecordOutcomes\x12\".spillway.v1.RecordOutcomesRequest\x1a#.spillway.v1.RecordOutcomesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,6 +40,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EMBEDREQUEST']._serialized_end=320
   _globals['_EMBEDRESPONSE']._serialized_start=322
   _globals['_EMBEDRESPONSE']._serialized_end=381
-  _globals['_CLASSIFIERSERVICE']._serialized_start=384
-  _globals['_CLASSIFIERSERVICE']._serialized_end=540
+  _globals['_RECORDOUTCOMESREQUEST']._serialized_start=383
+  _globals['_RECORDOUTCOMESREQUEST']._serialized_end=450
+  _globals['_TIEROUTCOME']._serialized_start=453
+  _globals['_TIEROUTCOME']._serialized_end=656
+  _globals['_TIEROUTCOME_SOURCE']._serialized_start=566
+  _globals['_TIEROUTCOME_SOURCE']._serialized_end=656
+  _globals['_RECORDOUTCOMESRESPONSE']._serialized_start=658
+  _globals['_RECORDOUTCOMESRESPONSE']._serialized_end=699
+  _globals['_CLASSIFIERSERVICE']._serialized_start=702
+  _globals['_CLASSIFIERSERVICE']._serialized_end=949
 # @@protoc_insertion_point(module_scope)

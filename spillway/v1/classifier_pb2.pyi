@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from spillway.v1 import chat_pb2 as _chat_pb2
 import builtins as _builtins
 import sys
@@ -128,3 +129,110 @@ class EmbedResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EmbedResponse: _TypeAlias = EmbedResponse  # noqa: Y015
+
+@_typing.final
+class RecordOutcomesRequest(_message.Message):
+    """How answers turned out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___TierOutcome]:
+        """1 to 1,000 outcomes."""
+
+    def __init__(
+        self,
+        *,
+        outcomes: _abc.Iterable[Global___TierOutcome] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcomes", b"outcomes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordOutcomesRequest: _TypeAlias = RecordOutcomesRequest  # noqa: Y015
+
+@_typing.final
+class TierOutcome(_message.Message):
+    """How one answer of one tier turned out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Source:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _SourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[TierOutcome._Source.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        SOURCE_UNSPECIFIED: TierOutcome._Source.ValueType  # 0
+        """Never sent: refused with INVALID_ARGUMENT."""
+        SOURCE_GATES: TierOutcome._Source.ValueType  # 1
+        """The gates."""
+        SOURCE_FEEDBACK: TierOutcome._Source.ValueType  # 2
+        """Whoever asked."""
+        SOURCE_CANARY: TierOutcome._Source.ValueType  # 3
+        """A judge that compared it with the flagship's answer."""
+
+    class Source(_Source, metaclass=_SourceEnumTypeWrapper):
+        """Who says so."""
+
+    SOURCE_UNSPECIFIED: TierOutcome.Source.ValueType  # 0
+    """Never sent: refused with INVALID_ARGUMENT."""
+    SOURCE_GATES: TierOutcome.Source.ValueType  # 1
+    """The gates."""
+    SOURCE_FEEDBACK: TierOutcome.Source.ValueType  # 2
+    """Whoever asked."""
+    SOURCE_CANARY: TierOutcome.Source.ValueType  # 3
+    """A judge that compared it with the flagship's answer."""
+
+    CLUSTER_FIELD_NUMBER: _builtins.int
+    TIER_FIELD_NUMBER: _builtins.int
+    SUFFICED_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    cluster: _builtins.str
+    """The cluster, as Classification.cluster named it."""
+    tier: _builtins.str
+    """The tier that answered."""
+    sufficed: _builtins.bool
+    """Whether the answer sufficed."""
+    source: Global___TierOutcome.Source.ValueType
+    """Who says so."""
+    def __init__(
+        self,
+        *,
+        cluster: _builtins.str = ...,
+        tier: _builtins.str = ...,
+        sufficed: _builtins.bool = ...,
+        source: Global___TierOutcome.Source.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "source", b"source", "sufficed", b"sufficed", "tier", b"tier"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TierOutcome: _TypeAlias = TierOutcome  # noqa: Y015
+
+@_typing.final
+class RecordOutcomesResponse(_message.Message):
+    """What became of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTED_FIELD_NUMBER: _builtins.int
+    counted: _builtins.int
+    """How many were counted."""
+    def __init__(
+        self,
+        *,
+        counted: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counted", b"counted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordOutcomesResponse: _TypeAlias = RecordOutcomesResponse  # noqa: Y015

@@ -45,6 +45,11 @@ class ClassifierServiceStub:
                 request_serializer=spillway_dot_v1_dot_classifier__pb2.EmbedRequest.SerializeToString,
                 response_deserializer=spillway_dot_v1_dot_classifier__pb2.EmbedResponse.FromString,
                 _registered_method=True)
+        self.RecordOutcomes = channel.unary_unary(
+                '/spillway.v1.ClassifierService/RecordOutcomes',
+                request_serializer=spillway_dot_v1_dot_classifier__pb2.RecordOutcomesRequest.SerializeToString,
+                response_deserializer=spillway_dot_v1_dot_classifier__pb2.RecordOutcomesResponse.FromString,
+                _registered_method=True)
 
 
 class ClassifierServiceServicer:
@@ -65,6 +70,15 @@ class ClassifierServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecordOutcomes(self, request, context):
+        """Tells how answers turned out, so that prompts near ones that did well on a cheap tier go there again. Not
+        idempotent: each outcome counts once each time it is sent. Outcomes of clusters that are not known any more are
+        left out, which is no error.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClassifierServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +91,11 @@ def add_ClassifierServiceServicer_to_server(servicer, server):
                     servicer.Embed,
                     request_deserializer=spillway_dot_v1_dot_classifier__pb2.EmbedRequest.FromString,
                     response_serializer=spillway_dot_v1_dot_classifier__pb2.EmbedResponse.SerializeToString,
+            ),
+            'RecordOutcomes': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordOutcomes,
+                    request_deserializer=spillway_dot_v1_dot_classifier__pb2.RecordOutcomesRequest.FromString,
+                    response_serializer=spillway_dot_v1_dot_classifier__pb2.RecordOutcomesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +153,33 @@ class ClassifierService:
             '/spillway.v1.ClassifierService/Embed',
             spillway_dot_v1_dot_classifier__pb2.EmbedRequest.SerializeToString,
             spillway_dot_v1_dot_classifier__pb2.EmbedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordOutcomes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/spillway.v1.ClassifierService/RecordOutcomes',
+            spillway_dot_v1_dot_classifier__pb2.RecordOutcomesRequest.SerializeToString,
+            spillway_dot_v1_dot_classifier__pb2.RecordOutcomesResponse.FromString,
             options,
             channel_credentials,
             insecure,

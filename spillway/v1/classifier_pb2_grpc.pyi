@@ -37,6 +37,11 @@ class ClassifierServiceStub:
     """Judges one conversation and embeds its last user turn. Idempotent."""
     Embed: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.EmbedRequest, _classifier_pb2.EmbedResponse]
     """Embeds texts. FAILED_PRECONDITION when no embedding model is loaded. Idempotent."""
+    RecordOutcomes: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.RecordOutcomesRequest, _classifier_pb2.RecordOutcomesResponse]
+    """Tells how answers turned out, so that prompts near ones that did well on a cheap tier go there again. Not
+    idempotent: each outcome counts once each time it is sent. Outcomes of clusters that are not known any more are
+    left out, which is no error.
+    """
 
 @_typing.type_check_only
 class ClassifierServiceAsyncStub(ClassifierServiceStub):
@@ -47,6 +52,11 @@ class ClassifierServiceAsyncStub(ClassifierServiceStub):
     """Judges one conversation and embeds its last user turn. Idempotent."""
     Embed: _aio.UnaryUnaryMultiCallable[_classifier_pb2.EmbedRequest, _classifier_pb2.EmbedResponse]  # type: ignore[assignment]
     """Embeds texts. FAILED_PRECONDITION when no embedding model is loaded. Idempotent."""
+    RecordOutcomes: _aio.UnaryUnaryMultiCallable[_classifier_pb2.RecordOutcomesRequest, _classifier_pb2.RecordOutcomesResponse]  # type: ignore[assignment]
+    """Tells how answers turned out, so that prompts near ones that did well on a cheap tier go there again. Not
+    idempotent: each outcome counts once each time it is sent. Outcomes of clusters that are not known any more are
+    left out, which is no error.
+    """
 
 class ClassifierServiceServicer(metaclass=_abc_1.ABCMeta):
     """Judges prompts before any model runs. Internal: callers use OrchestratorService.Explain."""
@@ -66,5 +76,16 @@ class ClassifierServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_classifier_pb2.EmbedResponse, _abc.Awaitable[_classifier_pb2.EmbedResponse]]:
         """Embeds texts. FAILED_PRECONDITION when no embedding model is loaded. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def RecordOutcomes(
+        self,
+        request: _classifier_pb2.RecordOutcomesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_classifier_pb2.RecordOutcomesResponse, _abc.Awaitable[_classifier_pb2.RecordOutcomesResponse]]:
+        """Tells how answers turned out, so that prompts near ones that did well on a cheap tier go there again. Not
+        idempotent: each outcome counts once each time it is sent. Outcomes of clusters that are not known any more are
+        left out, which is no error.
+        """
 
 def add_ClassifierServiceServicer_to_server(servicer: ClassifierServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -40,6 +40,8 @@ from spillway.wire.completion import (
     routing_decision_to_proto,
     routing_options_from_proto,
     routing_options_to_proto,
+    tier_outcome_from_proto,
+    tier_outcome_to_proto,
 )
 from spillway.wire.execution import (
     answer_delta_from_proto,
@@ -132,6 +134,8 @@ __all__ = [
     "strategy_to_proto",
     "task_type_from_proto",
     "task_type_to_proto",
+    "tier_outcome_from_proto",
+    "tier_outcome_to_proto",
     "timestamp_from_proto",
     "timestamp_to_proto",
     "tool_call_from_proto",

@@ -14,8 +14,10 @@ from spillway.routing import (
     RoutingOptions,
     RuleTrial,
     Signal,
+    TierOutcome,
+    TierSufficiency,
 )
-from spillway.v1 import chat_pb2, orchestrator_pb2
+from spillway.v1 import chat_pb2, classifier_pb2, orchestrator_pb2
 from spillway.validation.request import TAGS_MAX
 from spillway.wire.chat import (
     chat_request_from_proto,
@@ -32,6 +34,7 @@ from spillway.wire.fields import (
     COMPLEXITIES,
     FINISH_REASONS,
     LAYERS,
+    OUTCOME_SOURCES,
     STRATEGIES,
     TASK_TYPES,
     at_most,
@@ -62,6 +65,8 @@ __all__ = [
     "routing_decision_to_proto",
     "routing_options_from_proto",
     "routing_options_to_proto",
+    "tier_outcome_from_proto",
+    "tier_outcome_to_proto",
 ]
 
 
@@ -80,6 +85,8 @@ def classification_to_proto(value: Classification) -> chat_pb2.Classification:
         reason=value.reason,
         version=value.version,
         out_of_domain=value.out_of_domain,
+        sufficiency=[chat_pb2.TierSufficiency(tier=s.tier, probability=s.probability) for s in value.sufficiency],
+        cluster=value.cluster,
     )
 
 
@@ -95,7 +102,23 @@ def classification_from_proto(pb: chat_pb2.Classification, path: str = "classifi
         reason=pb.reason,
         version=pb.version,
         out_of_domain=pb.out_of_domain if pb.HasField("out_of_domain") else None,
+        sufficiency=tuple(TierSufficiency(s.tier, s.probability) for s in pb.sufficiency),
+        cluster=pb.cluster,
     )
+
+
+def tier_outcome_to_proto(value: TierOutcome) -> classifier_pb2.TierOutcome:
+    return classifier_pb2.TierOutcome(
+        cluster=value.cluster,
+        tier=value.tier,
+        sufficed=value.sufficed,
+        source=OUTCOME_SOURCES.to_proto(value.source),
+    )
+
+
+def tier_outcome_from_proto(pb: classifier_pb2.TierOutcome, path: str = "outcome") -> TierOutcome:
+    """Raises WireError for a source that is unset or unknown."""
+    return TierOutcome(pb.cluster, pb.tier, pb.sufficed, OUTCOME_SOURCES.required(pb.source, join(path, "source")))
 
 
 def cache_outcome_to_proto(value: CacheOutcome) -> chat_pb2.CacheOutcome:

@@ -25,11 +25,12 @@ from spillway.routing import (
     Complexity,
     Layer,
     Normalizer,
+    OutcomeSource,
     Strategy,
     TaskType,
     Verdict,
 )
-from spillway.v1 import chat_pb2, executor_pb2
+from spillway.v1 import chat_pb2, classifier_pb2, executor_pb2
 
 __all__ = [
     "ATTEMPT_OUTCOMES",
@@ -41,6 +42,7 @@ __all__ = [
     "FORMAT_KINDS",
     "LAYERS",
     "NORMALIZERS",
+    "OUTCOME_SOURCES",
     "ROLES",
     "STRATEGIES",
     "TASK_TYPES",
@@ -150,6 +152,7 @@ CACHE_MODES = EnumMap.build(chat_pb2.CacheMode, "CACHE_MODE_", CacheMode)
 FORMAT_KINDS = EnumMap.build(chat_pb2.ResponseFormat.Kind, "KIND_", FormatKind)
 TOOL_CHOICE_MODES = EnumMap.build(chat_pb2.ToolChoice.Mode, "MODE_", ToolChoiceMode)
 LAYERS = EnumMap.build(chat_pb2.Classification.Layer, "LAYER_", Layer)
+OUTCOME_SOURCES = EnumMap.build(classifier_pb2.TierOutcome.Source, "SOURCE_", OutcomeSource)
 VERDICTS = EnumMap.build(chat_pb2.GateVerdict.Verdict, "VERDICT_", Verdict)
 ATTEMPT_OUTCOMES = EnumMap.build(chat_pb2.Attempt.Outcome, "OUTCOME_", AttemptOutcome)
 ATTEMPT_PURPOSES = EnumMap.build(chat_pb2.Attempt.Purpose, "PURPOSE_", AttemptPurpose)

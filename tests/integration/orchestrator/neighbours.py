@@ -102,6 +102,9 @@ class Cache(CacheServiceServicer):
     async def Invalidate(self, request: cache.InvalidateRequest, context: Any) -> cache.InvalidateResponse:
         raise NotImplementedError
 
+    async def RecordEvidence(self, request: cache.RecordEvidenceRequest, context: Any) -> cache.RecordEvidenceResponse:
+        raise NotImplementedError
+
     async def GetStats(self, request: cache.GetStatsRequest, context: Any) -> cache.GetStatsResponse:
         raise NotImplementedError
 
@@ -120,6 +123,11 @@ class Classifier(ClassifierServiceServicer):
         return self.says
 
     async def Embed(self, request: classifier.EmbedRequest, context: Any) -> classifier.EmbedResponse:
+        raise NotImplementedError
+
+    async def RecordOutcomes(
+        self, request: classifier.RecordOutcomesRequest, context: Any
+    ) -> classifier.RecordOutcomesResponse:
         raise NotImplementedError
 
 

@@ -33,6 +33,9 @@ class Classifier(classifier_pb2_grpc.ClassifierServiceServicer):
             await context.abort(self.error.code, self.error.public)
         return classifier_pb2.EmbedResponse()
 
+    async def RecordOutcomes(self, request: Any, context: Any) -> classifier_pb2.RecordOutcomesResponse:  # noqa: N802
+        raise NotImplementedError
+
 
 class Server:
     def __init__(self) -> None:
