@@ -28,6 +28,8 @@ __all__ = [
 
 Probabilities = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
+# Right or wrong, or a grade from 0 to 1.
+Outcomes = npt.NDArray[np.bool_] | npt.NDArray[np.float64]
 
 CALIBRATION_BINS = 10
 BOOTSTRAP_ROUNDS = 2_000
@@ -99,7 +101,7 @@ def auroc(scores: npt.NDArray[np.float64], outcomes: npt.NDArray[np.bool_]) -> f
     return float((ranks[outcomes].sum() - right * (right + 1) / 2.0) / (right * wrong))
 
 
-def binary_calibration_error(probabilities: npt.NDArray[np.float64], outcomes: npt.NDArray[np.bool_]) -> float:
+def binary_calibration_error(probabilities: npt.NDArray[np.float64], outcomes: Outcomes) -> float:
     """ECE of P(right) over equal-width bins, 0 to 1."""
     bins = np.minimum((probabilities * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     total = np.bincount(bins, minlength=CALIBRATION_BINS)
@@ -108,9 +110,7 @@ def binary_calibration_error(probabilities: npt.NDArray[np.float64], outcomes: n
     return float(np.abs(said - was)[total > 0].sum() / len(outcomes))
 
 
-def recovered_gap(
-    need: npt.NDArray[np.float64], weak: npt.NDArray[np.bool_], strong: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.float64]:
+def recovered_gap(need: npt.NDArray[np.float64], weak: Outcomes, strong: Outcomes) -> npt.NDArray[np.float64]:
     """The share of the gap between weak and strong that is recovered when the strong model answers the 0, 1, ..., n
     prompts of greatest `need`. Prompts of equal need are taken in random order, in expectation."""
     gain = strong.astype(float) - weak.astype(float)
@@ -121,7 +121,7 @@ def recovered_gap(
     return curve / total if total else np.full(len(curve), np.nan)
 
 
-def apgr(need: npt.NDArray[np.float64], weak: npt.NDArray[np.bool_], strong: npt.NDArray[np.bool_]) -> float:
+def apgr(need: npt.NDArray[np.float64], weak: Outcomes, strong: Outcomes) -> float:
     """Average performance gap recovered (Ong et al. 2024, RouteLLM): the area under `recovered_gap` over shares of
     strong calls from 0 to 100 % in ten steps, by the trapezoid rule. Random order has 0.5."""
     curve = recovered_gap(need, weak, strong)
@@ -129,9 +129,7 @@ def apgr(need: npt.NDArray[np.float64], weak: npt.NDArray[np.bool_], strong: npt
     return float((at[:-1] + at[1:]).mean() / 2.0)
 
 
-def cpt(
-    need: npt.NDArray[np.float64], weak: npt.NDArray[np.bool_], strong: npt.NDArray[np.bool_], share: float
-) -> float:
+def cpt(need: npt.NDArray[np.float64], weak: Outcomes, strong: Outcomes, share: float) -> float:
     """Call-performance threshold: the least percentage of strong calls that recovers `share` of the gap."""
     curve = recovered_gap(need, weak, strong)
     reached = np.flatnonzero(curve >= share - 1e-12)

@@ -1,0 +1,362 @@
+"""Fits the model of which tier suffices to prompts with outcomes. Pure and deterministic: the same input, the same model.
+
+How strongly to smooth and the calibration come from scores of rows that the scoring part had not seen: an inner split
+into folds, near duplicates together. Nothing of a test row is seen here; give only rows to train on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lab.near_duplicates import group_near_duplicates, grouped_folds
+from services.classifier.lexical import BUCKETS, SURFACE_NAMES, Lexical, read
+from services.classifier.sufficiency import (
+    DISTANCE_NEIGHBOURS,
+    SURFACE_BOUND,
+    WORD_BUCKETS,
+    SufficiencyModel,
+    gram_values,
+    kernel,
+)
+
+__all__ = ["ROWS_MIN", "RouterData", "fit_router", "gains_of", "sufficed_of"]
+
+Floats = npt.NDArray[np.float64]
+Singles = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
+
+ROWS_MIN = 40
+FOLDS = 5
+LANDMARKS = 1_024
+CENTROIDS = 64
+CENTROID_ROWS_MIN = 8
+CENTROID_ROUNDS = 25
+# The most frequent n-grams take part, of words and of characters each; rarer ones tell little and cost memory.
+GRAMS_MAX = 8_192
+GRAM_ROWS_MIN = 2
+VECTOR_WIDTH = 0.7
+SMOOTHINGS = (4.0, 16.0, 64.0, 256.0)
+CONJUGATE_STEPS = 80
+CONJUGATE_TOLERANCE = 1e-4
+PLATT_ROUNDS = 50
+# Pseudo-observations of the base rate that keep a calibration of few rows finite and modest.
+PLATT_RIDGE = 1e-3
+KERNEL_JITTER = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class RouterData:
+    """Prompts and how each tier did. n rows, t tiers, cheapest first.
+
+    `vectors`: unit length, float32 [n, d], of the embedding model that will serve. `outcomes`: [n, t], 1 where the
+    tier's answer was good, 0 where not, anything between for a grade, nan where the tier was not asked.
+    """
+
+    texts: tuple[str, ...]
+    vectors: Singles
+    tiers: tuple[str, ...]
+    outcomes: Floats
+    lexical: tuple[Lexical, ...]
+
+    @classmethod
+    def of(
+        cls, texts: Sequence[str], vectors: npt.NDArray[np.float32], tiers: Sequence[str], outcomes: Floats
+    ) -> RouterData:
+        """Checks the shapes and reads the texts (0.3 ms each). Raises ValueError."""
+        vectors = np.asarray(vectors, dtype=np.float32)
+        outcomes = np.asarray(outcomes, dtype=np.float64)
+        if vectors.ndim != 2 or len(vectors) != len(texts) or outcomes.shape != (len(texts), len(tiers)):
+            message = "texts, vectors and outcomes must have the same rows, and outcomes a column for each tier"
+            raise ValueError(message)
+        known = outcomes[~np.isnan(outcomes)]
+        if len(tiers) < 2 or not np.isfinite(vectors).all() or bool(((known < 0.0) | (known > 1.0)).any()):
+            message = "there must be two tiers or more, finite vectors, and outcomes from 0 to 1"
+            raise ValueError(message)
+        return cls(tuple(texts), vectors, tuple(tiers), outcomes, tuple(read(text) for text in texts))
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def rows(self, chosen: npt.NDArray[np.bool_] | Labels) -> RouterData:
+        """The chosen rows, by mask or by index."""
+        index = np.flatnonzero(chosen) if chosen.dtype == np.bool_ else chosen
+        picked = index.tolist()
+        return RouterData(
+            tuple(self.texts[row] for row in picked),
+            self.vectors[index],
+            self.tiers,
+            self.outcomes[index],
+            tuple(self.lexical[row] for row in picked),
+        )
+
+
+def gains_of(outcomes: Floats) -> Floats:
+    """What the dearest tier adds to each tier but itself, [n, t - 1] from -1 to 1; nan where nothing is known.
+
+    Where the dearest tier was not asked, it is taken to be good; where a tier was not asked but a cheaper one's answer
+    was good, the tier is taken to suffice.
+    """
+    last = np.where(np.isnan(outcomes[:, -1]), 1.0, outcomes[:, -1])
+    gains = last[:, None] - outcomes[:, :-1]
+    sufficed = np.zeros(len(outcomes), dtype=bool)
+    for tier in range(gains.shape[1]):
+        unknown = np.isnan(gains[:, tier])
+        gains[unknown & sufficed, tier] = 0.0
+        sufficed |= ~unknown & (outcomes[:, tier] >= 1.0)
+    return gains
+
+
+def sufficed_of(outcomes: Floats) -> Floats:
+    """How far each tier but the dearest sufficed: 1 where the dearest adds nothing, [n, t - 1]; nan where unknown."""
+    return np.asarray(1.0 - np.maximum(gains_of(outcomes), 0.0), dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class _Views:
+    """The explicit features of the training rows, and what is needed to say their weights in the model's terms."""
+
+    features: Singles
+    sizes: tuple[int, ...]
+    landmarks: Labels
+    vectors: Singles
+    vector_root: Singles
+    surface_mean: Singles
+    surface_scale: Singles
+    surfaces: Singles
+    surface_root: Singles
+    surface_width: float
+    idf: Singles
+    words: Labels
+    characters: Labels
+
+
+def _inverse_root(gram: Singles) -> Singles:
+    """K^(-1/2) of a kernel matrix, small eigenvalues cut off."""
+    values, basis = np.linalg.eigh(gram.astype(np.float64))
+    kept = np.where(values > KERNEL_JITTER * values[-1], values, np.inf)
+    return np.asarray((basis / np.sqrt(kept)) @ basis.T, dtype=np.float32)
+
+
+def _vocabulary(frequency: Floats) -> Labels:
+    """The buckets that take part: known by several rows, the most frequent first, at most GRAMS_MAX; ascending."""
+    order = np.argsort(-frequency, kind="stable")[:GRAMS_MAX]
+    return np.asarray(np.sort(order[frequency[order] >= GRAM_ROWS_MIN]), dtype=np.int64)
+
+
+def _grams(data: RouterData, idf: Singles, vocabulary: Labels) -> Singles:
+    column = np.full(BUCKETS, -1, dtype=np.int64)
+    column[vocabulary] = np.arange(len(vocabulary))
+    dense = np.zeros((len(data), len(vocabulary)), dtype=np.float32)
+    for row, text in enumerate(data.lexical):
+        place = column[text.buckets]
+        known = place >= 0
+        dense[row, place[known]] = gram_values(text, idf)[known]
+    return dense
+
+
+def _views(data: RouterData, seed: int) -> _Views:
+    generator = np.random.default_rng(seed)
+    chosen = np.sort(generator.permutation(len(data))[:LANDMARKS])
+    raw = np.stack([text.surface for text in data.lexical])
+    mean, deviation = raw.mean(axis=0).astype(np.float32), raw.std(axis=0).astype(np.float32)
+    # A count that never varies says nothing; scaled like this it stays at 0 here and modest elsewhere.
+    scale = np.where(deviation > 1e-3, deviation, 1.0).astype(np.float32)
+    surface = np.clip((raw.astype(np.float32) - mean) / scale, -SURFACE_BOUND, SURFACE_BOUND)
+    width = float(np.sqrt(len(SURFACE_NAMES)))
+    # Rounded first, as the artifact keeps them, so that what is fitted is what is served.
+    vectors = data.vectors[chosen].astype(np.float16).astype(np.float32)
+    surfaces = surface[chosen].astype(np.float16).astype(np.float32)
+    vector_root = _inverse_root(kernel(vectors, vectors, VECTOR_WIDTH))
+    surface_root = _inverse_root(kernel(surfaces, surfaces, width))
+
+    frequency = np.zeros(BUCKETS)
+    for text in data.lexical:
+        frequency[text.buckets] += 1.0
+    words = _vocabulary(np.where(np.arange(BUCKETS) < WORD_BUCKETS, frequency, 0.0))
+    characters = _vocabulary(np.where(np.arange(BUCKETS) >= WORD_BUCKETS, frequency, 0.0))
+    idf = np.zeros(BUCKETS, dtype=np.float32)
+    for vocabulary in (words, characters):
+        idf[vocabulary] = np.log((1.0 + len(data)) / (1.0 + frequency[vocabulary])) + 1.0
+
+    near = np.exp((data.vectors @ vectors.T - 1.0) * np.float32(1.0 / VECTOR_WIDTH**2))
+    # Each view has about length 1, so that the sum of their kernels gives each the same say.
+    blocks = (
+        near @ vector_root,
+        kernel(surface, surfaces, width) @ surface_root,
+        _grams(data, idf, words),
+        _grams(data, idf, characters),
+    )
+    return _Views(
+        features=np.concatenate(blocks, axis=1),
+        sizes=tuple(block.shape[1] for block in blocks),
+        landmarks=chosen,
+        vectors=vectors,
+        vector_root=vector_root,
+        surface_mean=mean,
+        surface_scale=scale,
+        surfaces=surfaces,
+        surface_root=surface_root,
+        surface_width=width,
+        idf=idf,
+        words=words,
+        characters=characters,
+    )
+
+
+def _ridge(features: Singles, targets: Singles, use: Singles, smoothing: Singles) -> Singles:
+    """Weights [D, c] that minimise sum(use * (y - x·w)²) + smoothing * |w|², a column a problem; conjugate gradients.
+
+    `targets`, `use`: [n, c]; `smoothing`: [c].
+    """
+    weights = np.zeros((features.shape[1], targets.shape[1]), dtype=np.float32)
+    residual = features.T @ (use * targets)
+    direction = residual.copy()
+    power = np.einsum("ij,ij->j", residual, residual)
+    enough = CONJUGATE_TOLERANCE**2 * power
+    for _ in range(CONJUGATE_STEPS):
+        if bool((power <= enough).all()):
+            break
+        moved = features.T @ (use * (features @ direction)) + smoothing * direction
+        curvature = np.einsum("ij,ij->j", direction, moved)
+        step = np.where(power > enough, power / np.maximum(curvature, 1e-30), 0.0).astype(np.float32)
+        weights += step * direction
+        residual -= step * moved
+        now = np.einsum("ij,ij->j", residual, residual)
+        direction = residual + (now / np.maximum(power, 1e-30)).astype(np.float32) * direction
+        power = now
+    return weights
+
+
+def _platt(gains: Floats, sufficed: Floats) -> tuple[float, float]:
+    """a, b of P = sigmoid(a - b * gain), b at least 0, by Newton's method on the log-likelihood."""
+    centre, spread = float(gains.mean()), max(float(gains.std()), 1e-6)
+    design = np.stack([np.ones(len(gains)), -(gains - centre) / spread], axis=1)
+    found = np.zeros(2)
+    ridge = PLATT_RIDGE * len(gains) * np.eye(2)
+    for _ in range(PLATT_ROUNDS):
+        p = 1.0 / (1.0 + np.exp(-np.clip(design @ found, -40.0, 40.0)))
+        slope = design.T @ (p - sufficed) + ridge @ found
+        step = np.linalg.solve((design * (p * (1.0 - p))[:, None]).T @ design + ridge, slope)
+        # Newton's step, bounded: few rows can make the likelihood nearly flat.
+        found = found - step * min(1.0, 2.0 / max(float(np.abs(step).max()), 1e-12))
+        if float(np.abs(step).max()) < 1e-9:
+            break
+    if found[1] <= 0.0:
+        share = float(np.clip(sufficed.mean(), 1e-3, 1.0 - 1e-3))
+        return float(np.log(share / (1.0 - share))), 0.0
+    return float(found[0] + found[1] * centre / spread), float(found[1] / spread)
+
+
+def _cross_fitted(views: _Views, gains: Floats, fold: Labels) -> tuple[Floats, Floats]:
+    """Scores [n, k] of rows by a fit that had not seen their fold, and the smoothing [k] that served them best."""
+    scored = gains.shape[1]
+    known = ~np.isnan(gains)
+    problems = [(tier, part, value) for tier in range(scored) for part in range(FOLDS) for value in SMOOTHINGS]
+    use = np.stack([known[:, tier] & (fold != part) for tier, part, _ in problems], axis=1).astype(np.float32)
+    filled = np.where(known, gains, 0.0)
+    columns = filled[:, [tier for tier, _, _ in problems]].astype(np.float32)
+    centre = (use * columns).sum(axis=0) / np.maximum(use.sum(axis=0), 1.0)
+    smoothing = np.asarray([value for _, _, value in problems], dtype=np.float32)
+    said = views.features @ _ridge(views.features, columns - centre, use, smoothing) + centre
+    scores, best = np.zeros_like(gains), np.zeros(scored)
+    for tier in range(scored):
+        tried = []
+        for value in SMOOTHINGS:
+            score = np.zeros(len(gains))
+            for number, (of, part, used) in enumerate(problems):
+                if of == tier and used == value:
+                    score[fold == part] = said[fold == part, number]
+            error = float(((score - filled[:, tier])[known[:, tier]] ** 2).mean())
+            tried.append((error, value, score))
+        _, best[tier], scores[:, tier] = min(tried, key=lambda found: found[0])
+    return scores, best
+
+
+def _quantiles(values: Floats) -> Floats:
+    middle, high = (float(value) for value in np.quantile(values, (0.5, 0.95)))
+    return np.asarray([middle, max(high, middle + 0.02)])
+
+
+def _distance_quantiles(data: RouterData, views: _Views) -> Floats:
+    inner = data.vectors @ views.vectors.T
+    inner[views.landmarks, np.arange(len(views.landmarks))] = -1.0
+    count = min(DISTANCE_NEIGHBOURS, inner.shape[1])
+    return _quantiles(1.0 - np.partition(inner, -count, axis=1)[:, -count:].mean(axis=1, dtype=np.float64))
+
+
+def _novelty_quantiles(data: RouterData, fold: Labels) -> Floats:
+    novelty = np.zeros(len(data))
+    for part in range(FOLDS):
+        known = np.zeros(WORD_BUCKETS, dtype=bool)
+        for row in np.flatnonzero(fold != part).tolist():
+            known[data.lexical[row].words] = True
+        for row in np.flatnonzero(fold == part).tolist():
+            words = data.lexical[row].words
+            novelty[row] = 1.0 - known[words].mean() if len(words) else 0.0
+    return _quantiles(novelty)
+
+
+def _centroids(vectors: Singles, seed: int) -> Singles:
+    """Spherical k-means: unit centroids, at most CENTROIDS, none of them without a row."""
+    count = min(CENTROIDS, len(vectors) // CENTROID_ROWS_MIN)
+    generator = np.random.default_rng(seed)
+    centres = vectors[np.sort(generator.permutation(len(vectors))[:count])]
+    for _ in range(CENTROID_ROUNDS):
+        nearest = (vectors @ centres.T).argmax(axis=1)
+        sums = np.stack([vectors[nearest == index].sum(axis=0) for index in range(len(centres))])
+        lengths = np.linalg.norm(sums, axis=1)
+        centres = sums[lengths > 1e-6] / lengths[lengths > 1e-6, None]
+    return np.asarray(centres, dtype=np.float16).astype(np.float32)
+
+
+def fit_router(data: RouterData, *, version: str, embedding_model: str, seed: int) -> SufficiencyModel:
+    """A model fitted to all rows. Raises ValueError for fewer than ROWS_MIN rows known of a tier."""
+    gains = gains_of(data.outcomes)
+    known = ~np.isnan(gains)
+    if int(known.sum(axis=0).min()) < ROWS_MIN:
+        message = f"each tier but the dearest needs {ROWS_MIN} outcomes or more"
+        raise ValueError(message)
+    views = _views(data, seed)
+    fold = grouped_folds(group_near_duplicates(data.texts, data.vectors), FOLDS, seed=seed)
+    scores, smoothing = _cross_fitted(views, gains, fold)
+    sufficed = sufficed_of(data.outcomes)
+    calibration = [
+        _platt(scores[known[:, tier], tier], sufficed[known[:, tier], tier]) for tier in range(gains.shape[1])
+    ]
+    filled = np.where(known, gains, 0.0)
+    bias = filled.sum(axis=0) / known.sum(axis=0)
+    weights = _ridge(
+        views.features, (filled - bias).astype(np.float32), known.astype(np.float32), smoothing.astype(np.float32)
+    )
+    ends = np.cumsum(views.sizes)
+    near, alike, words, characters = np.split(weights, ends[:-1])
+    grams = np.zeros((BUCKETS, gains.shape[1]), dtype=np.float32)
+    grams[views.words], grams[views.characters] = words, characters
+    seen = np.zeros(WORD_BUCKETS, dtype=bool)
+    for text in data.lexical:
+        seen[text.words] = True
+    return SufficiencyModel(
+        version=version,
+        embedding_model=embedding_model,
+        tiers=data.tiers,
+        vector_width=VECTOR_WIDTH,
+        surface_width=views.surface_width,
+        bias=bias,
+        calibration=np.asarray(calibration),
+        landmarks=views.vectors,
+        landmark_weights=views.vector_root @ near,
+        surface_mean=views.surface_mean,
+        surface_scale=views.surface_scale,
+        landmark_surface=views.surfaces,
+        landmark_surface_weights=views.surface_root @ alike,
+        idf=views.idf,
+        known_words=seen,
+        gram_weights=grams,
+        distance_quantiles=_distance_quantiles(data, views),
+        novelty_quantiles=_novelty_quantiles(data, fold),
+        centroids=_centroids(data.vectors, seed),
+    )
