@@ -107,6 +107,7 @@ KINDS: dict[str, type] = {
     "hop_latency": routing.HopLatency,
     "completion": routing.Completion,
     "explanation": routing.Explanation,
+    "tier_outcome": routing.TierOutcome,
 }
 
 

@@ -1,0 +1,99 @@
+"""What Spillway decides about a request: judgement, plan, verdicts, attempts, outcome. Plain frozen values.
+
+Promises: no I/O, no protobuf (`spillway.wire` translates). Money is whole nano US dollars (10^-9 USD), so sums are
+exact. Times are seconds.
+"""
+
+from __future__ import annotations
+
+from spillway.routing.completion import (
+    CacheKind,
+    CacheMode,
+    CacheOutcome,
+    Completion,
+    CompletionRequest,
+    CostSummary,
+    Explanation,
+    HopLatency,
+    RoutingDecision,
+    RoutingOptions,
+    RuleTrial,
+)
+from spillway.routing.execution import (
+    AnswerDelta,
+    Attempt,
+    AttemptOutcome,
+    AttemptPurpose,
+    Execution,
+    FailedExecution,
+    GateVerdict,
+    Verdict,
+)
+from spillway.routing.judgement import (
+    Classification,
+    Complexity,
+    Layer,
+    OutcomeSource,
+    Signal,
+    TaskType,
+    TierOutcome,
+    TierSufficiency,
+)
+from spillway.routing.plan import (
+    AgreementSpec,
+    CompositeSpec,
+    GateSpec,
+    JudgeSpec,
+    LogprobSpec,
+    Normalizer,
+    Plan,
+    PlannedTier,
+    RulesSpec,
+    SelfConfidenceSpec,
+    SelfEvaluationSpec,
+    Strategy,
+    StreamPrefix,
+)
+
+__all__ = [
+    "AgreementSpec",
+    "AnswerDelta",
+    "Attempt",
+    "AttemptOutcome",
+    "AttemptPurpose",
+    "CacheKind",
+    "CacheMode",
+    "CacheOutcome",
+    "Classification",
+    "Completion",
+    "CompletionRequest",
+    "Complexity",
+    "CompositeSpec",
+    "CostSummary",
+    "Execution",
+    "Explanation",
+    "FailedExecution",
+    "GateSpec",
+    "GateVerdict",
+    "HopLatency",
+    "JudgeSpec",
+    "Layer",
+    "LogprobSpec",
+    "Normalizer",
+    "OutcomeSource",
+    "Plan",
+    "PlannedTier",
+    "RoutingDecision",
+    "RoutingOptions",
+    "RuleTrial",
+    "RulesSpec",
+    "SelfConfidenceSpec",
+    "SelfEvaluationSpec",
+    "Signal",
+    "Strategy",
+    "StreamPrefix",
+    "TaskType",
+    "TierOutcome",
+    "TierSufficiency",
+    "Verdict",
+]
