@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from spillway.routing import Complexity
 from spillway.settings.cache import Audits, Cache, Freshness
 from spillway.settings.classifier import Classifier, ClusterMemory, EmbeddingEndpoint, SmallLlm
 from spillway.settings.executor import Breaker, Executor, Hedging, RetryBudget
@@ -96,3 +97,20 @@ class Settings(Section):
         """The target that savings are measured against."""
         targets = [target for tier in self.tiers for target in tier.targets]
         return next((t for t in targets if t.name == self.flagship), self.tiers[-1].targets[0])
+
+    def tier_of_complexity(self, complexity: Complexity) -> int:
+        """Where a request of this complexity starts when nothing else is known, as an index into `tiers`.
+
+        The configured tier; else the one of that name; else the first for simple, the last for complex, and for medium
+        the middle one, or the lower of two. Raises ValueError when the configured one is not among the tiers.
+        """
+        names = [tier.name for tier in self.tiers]
+        configured = self.policy.start_tier.get(complexity)
+        if configured:
+            if configured not in names:
+                raise ValueError(f"policy.start_tier.{complexity}: there is no tier {configured!r}")
+            return names.index(configured)
+        if complexity.value in names:
+            return names.index(complexity.value)
+        last = len(names) - 1
+        return {Complexity.SIMPLE: 0, Complexity.MEDIUM: last // 2, Complexity.COMPLEX: last}[complexity]
