@@ -1,0 +1,126 @@
+"""What the nearest stored questions say together about a question: which answer they propose, and how clearly.
+
+Promises: pure, total, finite, independent of the order of its input. Stored questions whose answers were found to be
+the same belong to one group (an entry and its aliases); each near question votes for its group, the nearer the more. A
+lone near question and a crowd of different ones look different here, where a threshold on similarity sees no
+difference.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["NAMES", "NEAR_MAX", "Near", "Proposal", "evidence", "propose"]
+
+NEAR_MAX: Final = 32
+"""Stored questions that have a vote. More change nothing: their similarity is too far from the first one's."""
+
+TEMPERATURES: Final = (0.03, 0.05, 0.1)
+"""Cosine differences that change a vote by a factor of e: the nearest few, the neighbourhood, its surroundings."""
+
+SMOOTHING: Final = 1e-4
+"""Keeps the log odds of a unanimous vote finite."""
+
+ALONE_MARGIN: Final = 0.02
+"""How much farther than the farthest near question the nearest of another group is taken to be when none is near."""
+
+PAIR_LOGIT_MAX: Final = 12.0
+
+NAMES: Final = (
+    "vote_nearest",
+    "vote",
+    "vote_wide",
+    "similarity",
+    "margin",
+    "share",
+    "aliases",
+    "first",
+    "similarity_top",
+    "similarity_last",
+    "similarity_least",
+    "groups",
+    "pair",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """A stored question near the asked one.
+
+    `group` is the key of the entry whose answer it has: the same for all its aliases. `similarity` is the cosine, -1 to
+    1. `aliases` is how many stored questions the group has in all, at least 1.
+    """
+
+    group: str
+    similarity: float
+    aliases: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """The answer that would be served: its group, and of the given rows those of that group, nearest first.
+
+    `row` is the nearest one: the pair model compares the question with it. `signals` are for `evidence`.
+    """
+
+    group: str
+    row: int
+    rows: tuple[int, ...]
+    signals: tuple[float, ...]
+
+
+def propose(near: Sequence[Near]) -> Proposal | None:
+    """The group with most of the vote among the nearest NEAR_MAX; None when nothing comparable is near.
+
+    Ties go to the nearer group, then to the lesser key.
+    """
+    order = sorted(
+        (row for row in range(len(near)) if math.isfinite(near[row].similarity)),
+        key=lambda row: (-near[row].similarity, near[row].group, row),
+    )[:NEAR_MAX]
+    if not order:
+        return None
+    similarities = np.asarray([near[row].similarity for row in order])
+    groups: dict[str, list[int]] = {}
+    for place, row in enumerate(order):
+        groups.setdefault(near[row].group, []).append(place)
+    weights = [np.exp((similarities - similarities[0]) / t) for t in TEMPERATURES]
+    votes = {group: float(weights[1][places].sum()) for group, places in groups.items()}
+    best = max(votes, key=lambda group: (votes[group], -groups[group][0]))
+    places = groups[best]
+    own = similarities[places]
+    others = [held[0] for group, held in groups.items() if group != best]
+    nearest_other = similarities[min(others)] if others else similarities[-1] - ALONE_MARGIN
+    signals = (
+        *(_log_odds(float(weight[places].sum() / weight.sum())) for weight in weights),
+        float(own[0]),
+        float(own[0] - nearest_other),
+        len(places) / len(order),
+        math.log1p(max(1, near[order[places[0]]].aliases)),
+        float(places[0] == 0),
+        float(own[:3].mean()),
+        float(similarities[-1]),
+        float(own[-1]),
+        len(groups) / len(order),
+    )
+    rows = tuple(order[place] for place in places)
+    return Proposal(best, rows[0], rows, signals)
+
+
+def _log_odds(share: float) -> float:
+    return math.log((share + SMOOTHING) / (1.0 - share + SMOOTHING))
+
+
+def evidence(proposal: Proposal, pair_logit: float) -> npt.NDArray[np.float64]:
+    """The numbers that the risk control decides by, as `NAMES` has them.
+
+    `pair_logit` is the pair model's log odds that the question and the proposal's nearest one have the same answer.
+    """
+    pair = min(max(pair_logit, -PAIR_LOGIT_MAX), PAIR_LOGIT_MAX) if math.isfinite(pair_logit) else 0.0
+    return np.asarray((*proposal.signals, pair), dtype=np.float64)

@@ -1,0 +1,295 @@
+"""Holds the share of wrong answers served from the cache, of all lookups, below what its owner set.
+
+Promises: pure and deterministic given its randomness; memory is bounded; little evidence means abstaining. One
+controller stands for one class of partitions, whose questions are alike. It never sees whether a served answer was
+right unless that was audited, compared or told: every answer that it serves is booked at its probability to be wrong,
+bounded from above, and nothing is served when the upper bound of all that was booked would exceed the limit's share of
+all lookups. When audits find more wrong answers than were booked, all of it is booked dearer, at once.
+
+    booked + z sqrt(booked) + z² / 3 <= max_wrong_rate * lookups
+
+Older lookups fade (half of their weight is gone after HALF_LIFE_LOOKUPS), so that a long good past buys no bad day.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from enum import StrEnum
+from random import Random
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from services.cache.neighbourhood import NAMES
+from services.cache.risk_model import EVIDENCE_MIN, Observations, RiskModel
+
+__all__ = ["Decision", "Judged", "RiskController", "RiskPolicy", "RiskReport", "Source"]
+
+Floats = npt.NDArray[np.float64]
+
+OBSERVATIONS_MAX: Final = 6_000
+"""Evidence that is kept, the newest: 0.7 MB, and a fit of about 10 ms."""
+
+HORIZON_LOOKUPS: Final = 1_000
+"""Over so many lookups to come the budget that is left is spread."""
+
+HALF_LIFE_LOOKUPS: Final = 50_000
+
+BAR_EVERY_LOOKUPS: Final = 25
+"""So often the bar is set anew."""
+
+BOOKED_DEVIATIONS: Final = 2.0
+"""z of the formula above."""
+
+MODEL_DEVIATIONS: Final = 0.7
+"""How far towards wrong the model's own uncertainty moves what is booked."""
+
+RECENT_AUDITS_MAX: Final = 50
+"""Audits that tell of a change that has just happened; all of them together tell of slow ones."""
+
+AUDIT_SPREAD_MAX: Final = 5.0
+"""An answer that is likelier wrong than most is audited more often, at most so many times the rate."""
+
+AUDIT_BURST: Final = 5.0
+"""Audits that may run ahead of the rate."""
+
+REFIT_SHARE: Final = 0.15
+REFIT_LEAST: Final = 50
+REFIT_MOST: Final = 250
+
+_CONFIDENCE_ONE_SIDED: Final = 0.975
+
+
+class Source(StrEnum):
+    """How it became known whether the proposed answer was right."""
+
+    MISS = "miss"
+    AUDIT = "audit"
+    FEEDBACK = "feedback"
+
+
+@dataclass(frozen=True, slots=True)
+class RiskPolicy:
+    """`max_wrong_rate`: wrong answers served as a share of all lookups, above 0. `audit_rate`: of hits, 0 to 1."""
+
+    max_wrong_rate: float = 0.005
+    audit_rate: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.max_wrong_rate <= 1.0 or not 0.0 <= self.audit_rate <= 1.0:
+            raise ValueError("max_wrong_rate must be above 0, audit_rate at least 0, both at most 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What was decided on, to be given back with its outcome. `booked` is 0 for a miss."""
+
+    features: Floats
+    log_odds: float
+    booked: float
+    chance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """`audit`: also ask the model, off the path, and report whether its answer is the same.
+
+    `wrong` is the bound on P(wrong) that was compared with `bar`; both are 1 and 0 without a model. `judged` is None
+    when nothing was proposed.
+    """
+
+    serve: bool
+    audit: bool
+    wrong: float
+    bar: float
+    reason: str
+    judged: Judged | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RiskReport:
+    """What is known of the error, of lookups faded by age. `wrong_rate` is a share of all lookups, with its 95 %
+    interval; it is measured by audits, with what was booked as their control variate."""
+
+    lookups: float
+    hits: float
+    audits: float
+    audited_wrong: float
+    wrong_rate: float
+    wrong_rate_low: float
+    wrong_rate_high: float
+    booked_rate: float
+    tightening: float
+    bar: float
+    observations: int
+    opened: bool
+
+
+class RiskController:
+    """See the head of the file. Belongs to one event loop; `observations` and `adopt` let a thread do the fitting."""
+
+    def __init__(self, policy: RiskPolicy, random: Random) -> None:
+        self._policy = policy
+        self._random = random
+        self._model: RiskModel | None = None
+        self._features = np.zeros((OBSERVATIONS_MAX, len(NAMES)))
+        self._outcomes = np.zeros((OBSERVATIONS_MAX, 3))  # same, weight, predicted
+        self._observed = 0
+        self._next_fit = EVIDENCE_MIN
+        self._recent: deque[float] = deque(maxlen=HORIZON_LOOKUPS)
+        self._until_bar = 0
+        self._bar = 0.0
+        self._fade = 0.5 ** (1.0 / HALF_LIFE_LOOKUPS)
+        self._lookups = self._hits = self._booked = self._audit_credit = 0.0
+        self._audits = self._audited_wrong = self._audited_booked = 0.0
+        self._correction = self._correction_variance = 0.0
+        self._recent_audits: deque[tuple[bool, float]] = deque(maxlen=RECENT_AUDITS_MAX)
+        self._tightening = 1.0
+
+    def decide(self, features: Floats | None, *, refusal: str = "") -> Decision:
+        """Counts a lookup and decides it. `features` come from `neighbourhood.evidence`; None: nothing is proposed.
+
+        `refusal`: a guard has refused the proposal for this reason; it is a miss, and still evidence when observed.
+        """
+        self._count_lookup()
+        if features is None:
+            self._recent.append(1.0)
+            return Decision(False, False, 1.0, self._bar, "nothing comparable is stored")
+        if self._model is None:
+            judged = Judged(features, math.nan, 0.0, 1.0)
+            return Decision(False, False, 1.0, 0.0, "too little is known of such questions yet", judged)
+        log_odds = self._model.log_odds(features)
+        wrong = min(1.0, self._model.wrong(log_odds, deviations=MODEL_DEVIATIONS) * self._tightening)
+        self._recent.append(1.0 if refusal else wrong)
+        judged = Judged(features, log_odds, 0.0, 1.0)
+        if refusal:
+            return Decision(False, False, wrong, self._bar, refusal, judged)
+        if wrong > self._bar:
+            return Decision(False, False, wrong, self._bar, "the stored answer is too likely wrong", judged)
+        if _upper(self._spent + wrong) > self._policy.max_wrong_rate * self._lookups:
+            return Decision(False, False, wrong, self._bar, "the budget of wrong answers is spent", judged)
+        audit, chance = self._draw_audit(wrong)
+        self._hits += 1.0
+        self._booked += wrong / self._tightening
+        judged = Judged(features, log_odds, wrong / self._tightening, chance)
+        return Decision(True, audit, wrong, self._bar, "likely enough the same answer", judged)
+
+    def observe(self, judged: Judged, *, same: bool, source: Source) -> None:
+        """Tells the outcome of a decision. Of a hit that nobody audited or complained of, nothing is ever told."""
+        at = self._observed % OBSERVATIONS_MAX
+        weight = 1.0 / judged.chance if source is Source.AUDIT else 1.0
+        self._features[at] = judged.features
+        self._outcomes[at] = (float(same), weight, judged.log_odds)
+        self._observed += 1
+        if source is Source.MISS or not judged.booked:
+            return
+        wrong = not same
+        self._recent_audits.append((wrong, judged.booked))
+        self._audited_wrong += wrong
+        self._audited_booked += judged.booked
+        if source is Source.AUDIT:
+            self._audits += 1.0
+            residual = (float(wrong) - judged.booked) / judged.chance
+            self._correction += residual
+            self._correction_variance += residual * residual * (1.0 - judged.chance)
+        recent_wrong = sum(told for told, _ in self._recent_audits)
+        recent_booked = sum(booked for _, booked in self._recent_audits)
+        self._tightening = max(
+            1.0,
+            _poisson_low(self._audited_wrong) / max(self._audited_booked, 1e-3),
+            _poisson_low(recent_wrong) / max(recent_booked, 1e-3),
+        )
+
+    @property
+    def stale(self) -> bool:
+        """Whether enough was observed since the last fit for another one."""
+        return self._observed >= self._next_fit
+
+    def observations(self) -> Observations:
+        """A copy of what was observed, to fit a model to, here or in a thread."""
+        kept = min(self._observed, OBSERVATIONS_MAX)
+        same, weight, predicted = self._outcomes[:kept].copy().T
+        self._next_fit = self._observed + int(min(REFIT_MOST, max(REFIT_LEAST, self._observed * REFIT_SHARE)))
+        return Observations(self._features[:kept].copy(), same, weight, predicted)
+
+    def adopt(self, model: RiskModel | None) -> None:
+        """Decides by this model from now on; by none, nothing is served."""
+        self._model = model
+
+    def report(self) -> RiskReport:
+        """The measured wrong rate and what it is measured from."""
+        lookups = max(self._lookups, 1.0)
+        measured = max(0.0, self._booked + self._correction)
+        # Poisson noise of the wrong answers that are there, and the noise of having audited a few.
+        deviation = math.sqrt(self._correction_variance + max(measured, 1.0))
+        return RiskReport(
+            lookups=self._lookups,
+            hits=self._hits,
+            audits=self._audits,
+            audited_wrong=self._audited_wrong,
+            wrong_rate=measured / lookups,
+            wrong_rate_low=max(0.0, measured - 1.96 * deviation) / lookups,
+            wrong_rate_high=(measured + 1.96 * deviation) / lookups,
+            booked_rate=self._spent / lookups,
+            tightening=self._tightening,
+            bar=self._bar,
+            observations=self._observed,
+            opened=self._model is not None,
+        )
+
+    @property
+    def _spent(self) -> float:
+        return self._booked * self._tightening
+
+    def _count_lookup(self) -> None:
+        fade = self._fade
+        self._lookups = self._lookups * fade + 1.0
+        self._hits *= fade
+        self._booked *= fade
+        self._audits *= fade
+        self._audited_wrong *= fade
+        self._audited_booked *= fade
+        self._correction *= fade
+        self._correction_variance *= fade
+        if self._until_bar <= 0:
+            self._until_bar = BAR_EVERY_LOOKUPS
+            self._bar = self._bar_now()
+        self._until_bar -= 1
+
+    def _bar_now(self) -> float:
+        """The greatest P(wrong) at which the lookups to come, if they are like the last ones, keep to the budget."""
+        if not self._recent:
+            return 0.0
+        ahead = self._policy.max_wrong_rate * (self._lookups + HORIZON_LOOKUPS)
+        margin = _upper(max(self._spent, 0.5)) - max(self._spent, 0.5)
+        each = max(0.0, (ahead - margin - self._spent) / HORIZON_LOOKUPS)
+        wrong = np.sort(np.asarray(self._recent))
+        within = int(np.searchsorted(np.cumsum(wrong) / len(wrong), each))
+        return float(wrong[within - 1]) if within else 0.0
+
+    def _draw_audit(self, wrong: float) -> tuple[bool, float]:
+        """Whether to audit, and the chance that it had: the likelier wrong, the more is learned."""
+        rate = self._policy.audit_rate
+        self._audit_credit = min(self._audit_credit + rate, AUDIT_BURST)
+        mean = self._spent / self._hits if self._hits >= 1.0 else wrong
+        likelier = min(max(wrong / max(mean, 1e-6), 1.0 / AUDIT_SPREAD_MAX), AUDIT_SPREAD_MAX)
+        chance = min(1.0, rate * likelier)
+        audit = chance > 0.0 and self._random.random() < chance and self._audit_credit > 1.0 - AUDIT_BURST
+        if audit:
+            self._audit_credit -= 1.0
+        return audit, max(chance, 1e-6)
+
+
+def _upper(booked: float) -> float:
+    z = BOOKED_DEVIATIONS
+    return booked + z * math.sqrt(booked) + z * z / 3.0
+
+
+def _poisson_low(count: float) -> float:
+    """The one-sided 97.5 % lower bound of a Poisson mean of which `count` events were seen (Wilson and Hilferty)."""
+    if count < 0.5:
+        return 0.0
+    return float(count * max(0.0, 1.0 - 1.0 / (9.0 * count) - 1.96 / (3.0 * math.sqrt(count))) ** 3)
