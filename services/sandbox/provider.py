@@ -7,7 +7,7 @@ waiting for, and the journal says so. Faults happen to the call that the script 
 import asyncio
 import itertools
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from starlette.types import Receive, Scope, Send
 
@@ -18,7 +18,7 @@ from services.sandbox.response import ClientGoneError, HangUpError, Pace, Respon
 from services.sandbox.script import Playback, Script, Step
 from services.sandbox.wire import BODY_BYTES_MAX, Answer, ApiError, Call, Stage, Wire, encode_json
 
-__all__ = ["Endpoint", "Provider"]
+__all__ = ["Endpoint", "Maker", "Provider"]
 
 CHUNK_CHARS: Final = 32
 """Characters per content chunk unless the script says otherwise."""
@@ -27,6 +27,14 @@ _GARBAGE: Final = b"\x00\xff\xfe\x80\xc3\x28\r\n\n\n\xf0\x28\x8c\x28{\xa0\xa1\n\
 """Neither JSON nor an event nor UTF-8."""
 _EVENT_STREAM: Final = "text/event-stream; charset=utf-8"
 _TOLD_TO_FAIL: Final = "The sandbox was told to fail here."
+
+
+class Maker(Protocol):
+    """Makes answers."""
+
+    def make(self, call: Call, step: Step, *, answer_id: str, tool_call_id_prefix: str) -> Answer:
+        """Put an answer together. Raises ApiError."""
+        ...
 
 
 class Provider:
@@ -56,10 +64,11 @@ class Provider:
 class Endpoint:
     """The ASGI endpoint of one wire."""
 
-    def __init__(self, provider: Provider, wire: Wire) -> None:
-        """Serve `provider` in the format `wire`."""
+    def __init__(self, provider: Provider, wire: Wire, answers: Maker | None = None) -> None:
+        """Serve `provider` in the format `wire`, with its answers unless others are given."""
         self._provider = provider
         self._wire = wire
+        self._answers = answers or provider.answers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one call."""
@@ -78,7 +87,7 @@ class Endpoint:
             return
         record = self._provider.journal.open(self._wire.name, call, headers, len(body))
         response = Response(send, own_headers, record)
-        exchange = _Exchange(self._provider, self._wire, call, response, request_id)
+        exchange = _Exchange(self._provider, self._wire, self._answers, call, response, request_id)
         work = asyncio.create_task(
             exchange.run(self._wire.api_key(headers), f"{self._wire.answer_id_prefix}{record.seq}")
         )
@@ -101,9 +110,12 @@ class Endpoint:
 class _Exchange:
     """One call that was understood, and its response."""
 
-    def __init__(self, provider: Provider, wire: Wire, call: Call, response: Response, request_id: str) -> None:
+    def __init__(
+        self, provider: Provider, wire: Wire, answers: Maker, call: Call, response: Response, request_id: str
+    ) -> None:
         self._provider = provider
         self._wire = wire
+        self._answers = answers
         self._call = call
         self._response = response
         self._request_id = request_id
@@ -126,9 +138,7 @@ class _Exchange:
                 raise HangUpError
             if step.status is not None:
                 raise self._scripted_error(step.status)
-            answer = self._provider.answers.make(
-                call, step, answer_id=answer_id, tool_call_id_prefix=wire.tool_call_id_prefix
-            )
+            answer = self._answers.make(call, step, answer_id=answer_id, tool_call_id_prefix=wire.tool_call_id_prefix)
         except ApiError as error:
             if self.step.retry_after_s is not None:
                 # Whole seconds as the standard has them; a fraction, which tests want, as it is.

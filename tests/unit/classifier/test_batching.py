@@ -10,6 +10,7 @@ from services.classifier.batching import (
     BATCH_ITEMS_MAX,
     BATCH_TOKENS_MAX,
     PASSED_OVER_MAX,
+    BatchLimits,
     BatchQueue,
     tokens_estimate,
 )
@@ -57,6 +58,31 @@ def test_a_removed_text_is_not_computed() -> None:
 def test_the_estimate_of_tokens_stays_within_the_window() -> None:
     assert tokens_estimate(0, 256) == 2
     assert tokens_estimate(10**9, 256) == 256
+
+
+def test_a_text_of_a_large_call_goes_after_the_others_but_fills_their_batch() -> None:
+    queue: BatchQueue[str] = BatchQueue(10, BatchLimits(items_max=2))
+    for name in ("many-1", "many-2"):
+        queue.add(name, 5, bulk=True)
+    queue.add("one", 9)
+    assert queue.take() == ["one", "many-1"]
+    assert queue.take() == ["many-2"]
+
+
+def test_a_text_that_a_small_call_wants_too_is_in_a_hurry() -> None:
+    queue: BatchQueue[str] = BatchQueue(10, BatchLimits(items_max=1))
+    for name in ("many-1", "many-2"):
+        queue.add(name, 5, bulk=True)
+    queue.hurry("many-2")
+    queue.hurry("unknown")
+    assert queue.take() == ["many-2"]
+
+
+def test_a_batch_of_long_prompts_holds_few_of_them() -> None:
+    queue: BatchQueue[int] = BatchQueue(100)
+    for key in range(32):
+        queue.add(key, 256)
+    assert len(queue.take()) == BATCH_TOKENS_MAX // 256
 
 
 @given(st.lists(st.integers(min_value=2, max_value=256), max_size=200))

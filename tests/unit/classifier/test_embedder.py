@@ -10,13 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from services.classifier.batched_embedder import BatchedEmbedder, ThreadedEncoder
 from services.classifier.batching import BATCH_ITEMS_MAX
-from services.classifier.embedder import (
-    EmbedderClosedError,
-    EmbedderError,
-    EmbedderOverloadedError,
-    OnnxEmbedder,
-)
+from services.classifier.embedder import EmbedderClosedError, EmbedderError, EmbedderOverloadedError
+from services.classifier.encoder import cut_text
 
 WAIT_S = 10.0
 
@@ -25,14 +22,20 @@ class ScriptedEncoder:
     """Encodes a text as a one-hot vector of its length; each batch may be held until `release`."""
 
     model_id = "scripted/1"
+    dimensions = 384
+    tokens_max = 256
 
     def __init__(self, *, held: bool = False) -> None:
         self.batches: list[list[str]] = []
         self.failing = False
+        self.broken: set[str] = set()
         self.started = threading.Semaphore(0)
         self.gate = threading.Event()
         if not held:
             self.gate.set()
+
+    def cut(self, text: str) -> str:
+        return cut_text(text, self.tokens_max)
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         self.batches.append(list(texts))
@@ -42,7 +45,7 @@ class ScriptedEncoder:
             raise RuntimeError
         vectors = np.zeros((len(texts), 384), dtype=np.float32)
         for index, text in enumerate(texts):
-            vectors[index, len(text) % 384] = 1.0
+            vectors[index, len(text) % 384] = np.nan if text in self.broken else 1.0
         return vectors
 
     async def running(self) -> None:
@@ -50,9 +53,16 @@ class ScriptedEncoder:
         assert await asyncio.to_thread(self.started.acquire, True, WAIT_S)
 
 
+def embedder_of(
+    encoder: ScriptedEncoder, *, queue_items_max: int = 1_024, cache_items_max: int = 1_024
+) -> BatchedEmbedder:
+    backend = ThreadedEncoder(encoder, workers=1)
+    return BatchedEmbedder(backend, workers=1, queue_items_max=queue_items_max, cache_items_max=cache_items_max)
+
+
 async def test_requests_that_arrive_together_are_one_batch() -> None:
     encoder = ScriptedEncoder()
-    embedder = OnnxEmbedder(encoder)
+    embedder = embedder_of(encoder)
     await asyncio.gather(*(embedder.embed([text]) for text in ("a", "bb", "ccc")))
     assert encoder.batches == [["a", "bb", "ccc"]]
     await embedder.close()
@@ -60,7 +70,7 @@ async def test_requests_that_arrive_together_are_one_batch() -> None:
 
 async def test_what_arrives_while_a_batch_runs_goes_together_in_the_next() -> None:
     encoder = ScriptedEncoder(held=True)
-    embedder = OnnxEmbedder(encoder)
+    embedder = embedder_of(encoder)
     first = asyncio.create_task(embedder.embed(["first"]))
     await encoder.running()
     later = [asyncio.create_task(embedder.embed(["x" * size])) for size in range(1, 5)]
@@ -73,7 +83,7 @@ async def test_what_arrives_while_a_batch_runs_goes_together_in_the_next() -> No
 
 async def test_no_batch_is_larger_than_its_limit_and_the_order_of_texts_is_kept() -> None:
     encoder = ScriptedEncoder()
-    embedder = OnnxEmbedder(encoder)
+    embedder = embedder_of(encoder)
     texts = ["x" * size for size in range(100)]
     vectors = await embedder.embed(texts)
     assert vectors.argmax(axis=1).tolist() == list(range(100))
@@ -83,7 +93,7 @@ async def test_no_batch_is_larger_than_its_limit_and_the_order_of_texts_is_kept(
 
 async def test_the_same_text_in_flight_is_computed_once_and_then_remembered() -> None:
     encoder = ScriptedEncoder(held=True)
-    embedder = OnnxEmbedder(encoder)
+    embedder = embedder_of(encoder)
     first = asyncio.create_task(embedder.embed(["same", "same"]))
     await encoder.running()
     second = asyncio.create_task(embedder.embed(["same"]))
@@ -99,7 +109,7 @@ async def test_the_same_text_in_flight_is_computed_once_and_then_remembered() ->
 
 async def test_the_memory_of_vectors_is_bounded_and_drops_the_least_recently_used() -> None:
     encoder = ScriptedEncoder()
-    embedder = OnnxEmbedder(encoder, cache_items_max=2)
+    embedder = embedder_of(encoder, cache_items_max=2)
     for text in ("a", "bb", "a", "ccc", "a", "bb"):
         await embedder.embed([text])
     assert encoder.batches == [["a"], ["bb"], ["ccc"], ["bb"]]
@@ -108,7 +118,7 @@ async def test_the_memory_of_vectors_is_bounded_and_drops_the_least_recently_use
 
 async def test_a_full_queue_refuses_a_call_whole_and_recovers() -> None:
     encoder = ScriptedEncoder(held=True)
-    embedder = OnnxEmbedder(encoder, queue_items_max=2)
+    embedder = embedder_of(encoder, queue_items_max=2)
     first = asyncio.create_task(embedder.embed(["first"]))
     await encoder.running()
     waiting = asyncio.create_task(embedder.embed(["a"]))
@@ -123,7 +133,7 @@ async def test_a_full_queue_refuses_a_call_whole_and_recovers() -> None:
 
 async def test_a_caller_who_leaves_disturbs_nobody_who_wants_the_same_text() -> None:
     encoder = ScriptedEncoder(held=True)
-    embedder = OnnxEmbedder(encoder)
+    embedder = embedder_of(encoder)
     blocker = asyncio.create_task(embedder.embed(["blocker"]))
     await encoder.running()
     leaver = asyncio.create_task(embedder.embed(["shared"]))
@@ -140,7 +150,7 @@ async def test_a_caller_who_leaves_disturbs_nobody_who_wants_the_same_text() -> 
 
 async def test_a_text_that_nobody_waits_for_any_more_is_not_computed() -> None:
     encoder = ScriptedEncoder(held=True)
-    embedder = OnnxEmbedder(encoder)
+    embedder = embedder_of(encoder)
     blocker = asyncio.create_task(embedder.embed(["blocker"]))
     await encoder.running()
     leaver = asyncio.create_task(embedder.embed(["left"]))
@@ -156,7 +166,7 @@ async def test_a_text_that_nobody_waits_for_any_more_is_not_computed() -> None:
 
 async def test_leaving_while_the_batch_runs_breaks_nothing() -> None:
     encoder = ScriptedEncoder(held=True)
-    embedder = OnnxEmbedder(encoder)
+    embedder = embedder_of(encoder)
     leaver = asyncio.create_task(embedder.embed(["a"]))
     await encoder.running()
     leaver.cancel()
@@ -169,7 +179,7 @@ async def test_leaving_while_the_batch_runs_breaks_nothing() -> None:
 
 async def test_a_failing_model_fails_its_callers_and_only_them() -> None:
     encoder = ScriptedEncoder()
-    embedder = OnnxEmbedder(encoder)
+    embedder = embedder_of(encoder)
     encoder.failing = True
     with pytest.raises(EmbedderError) as caught:
         await embedder.embed(["a private prompt"])
@@ -181,7 +191,7 @@ async def test_a_failing_model_fails_its_callers_and_only_them() -> None:
 
 async def test_a_closed_embedder_ends_what_waits_finishes_what_runs_and_refuses_the_rest() -> None:
     encoder = ScriptedEncoder(held=True)
-    embedder = OnnxEmbedder(encoder)
+    embedder = embedder_of(encoder)
     running = asyncio.create_task(embedder.embed(["running"]))
     await encoder.running()
     waiting = asyncio.create_task(embedder.embed(["waiting"]))
@@ -195,3 +205,31 @@ async def test_a_closed_embedder_ends_what_waits_finishes_what_runs_and_refuses_
     await embedder.close()
     with pytest.raises(EmbedderClosedError):
         await embedder.embed(["late"])
+
+
+async def test_one_text_does_not_wait_for_a_call_of_many_that_came_before() -> None:
+    encoder = ScriptedEncoder(held=True)
+    embedder = embedder_of(encoder)
+    blocker = asyncio.create_task(embedder.embed(["blocker"]))
+    await encoder.running()
+    many = asyncio.create_task(embedder.embed([f"{number:03}" for number in range(200)]))
+    await asyncio.sleep(0)
+    one = asyncio.create_task(embedder.embed(["a question of one caller"]))
+    wanted_by_both = asyncio.create_task(embedder.embed(["199"]))
+    await asyncio.sleep(0)
+    encoder.gate.set()
+    await asyncio.gather(blocker, many, one, wanted_by_both)
+    assert encoder.batches[1][:2] == ["199", "a question of one caller"]
+    await embedder.close()
+
+
+async def test_a_vector_that_is_not_finite_reaches_nobody_and_is_not_remembered() -> None:
+    encoder = ScriptedEncoder()
+    encoder.broken = {"bad"}
+    embedder = embedder_of(encoder)
+    found = await asyncio.gather(embedder.embed(["bad"]), embedder.embed(["good"]), return_exceptions=True)
+    assert isinstance(found[0], EmbedderError)
+    assert isinstance(found[1], np.ndarray)
+    encoder.broken = set()
+    assert (await embedder.embed(["bad"])).shape == (1, 384)
+    await embedder.close()

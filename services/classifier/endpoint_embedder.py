@@ -1,0 +1,202 @@
+"""Vectors from a server that speaks OpenAI's embeddings: a Backend over HTTP, behind a breaker of its own.
+
+Promises: one deadline around each call, whatever drips; a bounded answer, believed only when every text has exactly
+one finite vector of the agreed size, which is then made unit length; after several failures in a row the server is left
+alone for a while, at no cost in time; whatever goes wrong is an EmbedderError that names neither text nor key. The
+address is the operator's: no redirects, no proxies and no credentials from the environment, no cookies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiohttp
+import httpx
+import numpy as np
+import numpy.typing as npt
+from httpx_aiohttp import AiohttpTransport
+
+from services.classifier.embedder import EmbedderUnavailableError, Vectors
+from services.classifier.encoder import TOKENS_MAX, cut_text
+from services.runtime.clock import Clock
+from services.runtime.cooldown import Cooldown
+
+__all__ = ["CALLS_MAX", "Endpoint", "EndpointBackend", "parse_vectors"]
+
+CALLS_MAX: Final = 4
+"""Calls under way at once."""
+_KEEPALIVE_S: Final = 15.0  # shorter than the idle limits of common servers, so that a reused connection is alive
+_NUMBER_BYTES: Final = 40  # of one number as JSON, indented and generously
+_ENVELOPE_BYTES: Final = 65_536
+_ERRORS: Final = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError)
+# The server is well, only this request is not to its taste.
+_REFUSALS: Final = frozenset({400, 413, 422})
+_HASH_DIGITS: Final = 12
+_LENGTH_MIN: Final = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the server is and what is agreed with it. `failures_max` in a row leave it alone for `open_s`."""
+
+    base_url: str
+    model: str
+    dimensions: int
+    timeout_s: float
+    failures_max: int
+    open_s: float
+
+    @property
+    def model_id(self) -> str:
+        """The model's name with a hash of who serves it: two servers may call different models alike."""
+        whole = "\n".join((self.base_url.rstrip("/"), self.model, str(self.dimensions)))
+        return f"{self.model}/{hashlib.sha256(whole.encode()).hexdigest()[:_HASH_DIGITS]}"
+
+
+class _UnreadableError(ValueError):
+    """The answer is none. The message quotes nothing of it."""
+
+
+class EndpointBackend:
+    """See Backend. Make it anywhere; its connections open with the first call.
+
+    Raises ValueError when the base URL is none or the key has characters that no header can carry.
+    """
+
+    def __init__(self, endpoint: Endpoint, *, api_key: str, clock: Clock) -> None:
+        if not (api_key.isascii() and api_key.isprintable()):
+            raise ValueError("the API key has characters that no header can carry")
+        try:
+            self._url = httpx.URL(endpoint.base_url.rstrip("/") + "/embeddings")
+        except httpx.InvalidURL:
+            raise ValueError("the base URL is none") from None
+        self._endpoint = endpoint
+        self._clock = clock
+        self._cooldown = Cooldown(pause_s=endpoint.open_s, failures_max=endpoint.failures_max)
+        self.model_id = endpoint.model_id
+        self.dimensions = endpoint.dimensions
+        # What its model can read is unknown; texts are cut as for the built-in one, which every known model can.
+        self.tokens_max = TOKENS_MAX
+        headers = {"accept-encoding": "identity", "content-type": "application/json", "user-agent": "spillway"}
+        if api_key:
+            headers["authorization"] = f"Bearer {api_key}"
+        self._headers = httpx.Headers(headers)
+        self._extensions = {"timeout": httpx.Timeout(None).as_dict()}
+        certificates = httpx.create_ssl_context() if self._url.scheme == "https" else False
+        self._transport = AiohttpTransport(
+            verify=certificates,
+            client=lambda: aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=CALLS_MAX, keepalive_timeout=_KEEPALIVE_S, ssl=certificates or True
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
+                auto_decompress=False,
+            ),
+        )
+
+    def cut(self, text: str) -> str:
+        """See Backend. A server may refuse the empty text; a space it takes."""
+        return cut_text(text, self.tokens_max) or " "
+
+    async def encode(self, texts: Sequence[str]) -> Vectors:
+        """See Backend."""
+        ticket = self._cooldown.enter(self._clock.monotonic())
+        if ticket is None:
+            message = "the embedding endpoint failed and is left alone for a while"
+            raise EmbedderUnavailableError(message)
+        try:
+            async with asyncio.timeout(self._endpoint.timeout_s):
+                status, body = await self._post(texts)
+            if status == httpx.codes.OK:
+                vectors = parse_vectors(body, len(texts), self.dimensions)
+                self._cooldown.succeeded(ticket)
+                return vectors
+            trouble = f"answered HTTP {status}"
+            well = status in _REFUSALS
+        except TimeoutError:
+            trouble, well = "took too long", False
+        except _UnreadableError as error:
+            trouble, well = f"answered with {error}", False
+        except _ERRORS as error:
+            trouble, well = f"could not be asked ({type(error).__name__})", False
+        except BaseException:
+            self._cooldown.abandoned(ticket)
+            raise
+        if well:
+            self._cooldown.succeeded(ticket)
+        else:
+            self._cooldown.failed(ticket, self._clock.monotonic())
+        raise EmbedderUnavailableError(f"the embedding endpoint {trouble}")
+
+    async def close(self) -> None:
+        """See Backend."""
+        await self._transport.aclose()
+
+    async def _post(self, texts: Sequence[str]) -> tuple[int, bytes]:
+        """Status and body; of an error the body is not read. Raises _UnreadableError and what the transport raises."""
+        body = {"model": self._endpoint.model, "input": list(texts), "encoding_format": "float"}
+        request = httpx.Request(
+            "POST", self._url, headers=self._headers, content=json.dumps(body).encode(), extensions=self._extensions
+        )
+        bytes_max = _ENVELOPE_BYTES + len(texts) * (self.dimensions * _NUMBER_BYTES + 1_024)
+        response = await self._transport.handle_async_request(request)
+        try:
+            if response.status_code != httpx.codes.OK:
+                return response.status_code, b""
+            received = bytearray()
+            async for chunk in response.aiter_raw():
+                received += chunk
+                if len(received) > bytes_max:
+                    raise _UnreadableError("too many bytes")
+            return response.status_code, bytes(received)
+        finally:
+            await response.aclose()
+
+
+def parse_vectors(body: bytes, count: int, dimensions: int) -> Vectors:
+    """The unit vectors in an answer, in the order of the texts. Raises ValueError, which quotes nothing of it."""
+    try:
+        answer = json.loads(body, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        raise _UnreadableError("no JSON") from None
+    data = answer.get("data") if isinstance(answer, dict) else None
+    if not isinstance(data, list) or len(data) != count:
+        raise _UnreadableError("another number of vectors than texts")
+    result = np.zeros((count, dimensions), dtype=np.float32)
+    seen: set[int] = set()
+    for item in data:
+        index = item.get("index") if isinstance(item, dict) else None
+        if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < count or index in seen:
+            raise _UnreadableError("indices that are not those of the texts")
+        seen.add(index)
+        result[index] = _unit(item.get("embedding"), dimensions)
+    return result
+
+
+def _unit(values: Any, dimensions: int) -> npt.NDArray[np.float64]:
+    if not isinstance(values, list) or len(values) != dimensions:
+        raise _UnreadableError(f"vectors that have not {dimensions} dimensions")
+    if not all(type(value) in (int, float) for value in values):
+        raise _UnreadableError("vectors that are not numbers")
+    try:
+        vector = np.asarray(values, dtype=np.float64)
+    except OverflowError:
+        raise _UnreadableError("vectors that are not finite") from None
+    largest = float(np.abs(vector).max())
+    if not np.isfinite(largest):
+        raise _UnreadableError("vectors that are not finite")
+    if largest <= _LENGTH_MIN:
+        raise _UnreadableError("a vector without a direction")
+    # Scaled first: the square of a large number is no number.
+    scaled = vector / largest
+    return np.asarray(scaled / np.linalg.norm(scaled), dtype=np.float64)
+
+
+def _refuse(_: str) -> None:
+    raise ValueError("not JSON")
