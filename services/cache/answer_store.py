@@ -26,6 +26,7 @@ __all__ = [
     "Indexed",
     "Interrupted",
     "MemoryStore",
+    "Reached",
     "Removed",
     "StoreUnavailableError",
 ]
@@ -68,7 +69,14 @@ class Interrupted:
     """The store cannot be reached; the follower is behind until the next CaughtUp."""
 
 
-Change = Indexed | Removed | Forget | CaughtUp | Interrupted
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """All changes up to this position were told. It may be handed to `changes` later, by another process too."""
+
+    position: str
+
+
+Change = Indexed | Removed | Forget | CaughtUp | Interrupted | Reached
 
 
 class AnswerStore(Protocol):
@@ -90,8 +98,16 @@ class AnswerStore(Protocol):
         """Deletes the entries; how many there were."""
         ...
 
-    def changes(self) -> AsyncGenerator[Change, None]:
-        """Forget, all entries, CaughtUp, and then every change as it comes; endless, and never raises by itself."""
+    async def invalidate(self, selector: Selector) -> int:
+        """From its return on nobody finds what the selector takes of what was stored before; how many were removed
+        by then. The rest of a large number may be removed later."""
+        ...
+
+    def changes(self, position: str = "") -> AsyncGenerator[Change, None]:
+        """Forget, all entries, CaughtUp, and then every change as it comes; endless, and never raises by itself.
+
+        A store that still knows all changes since `position` leaves out Forget and what was told before it.
+        """
         ...
 
     async def close(self) -> None:
@@ -149,7 +165,10 @@ class MemoryStore:
         self._tell(Removed(tuple(keys)))
         return living
 
-    async def changes(self) -> AsyncGenerator[Change, None]:
+    async def invalidate(self, selector: Selector) -> int:
+        return await self.delete(await self.find(selector))
+
+    async def changes(self, position: str = "") -> AsyncGenerator[Change, None]:
         while True:
             told = self._logged
             yield Forget()

@@ -114,7 +114,10 @@ class RedisStore:
     async def delete(self, keys: Sequence[str]) -> int:
         return sum([await self._delete_batch(batch) for batch in _batches(list(dict.fromkeys(keys)))])
 
-    def changes(self) -> AsyncGenerator[Change, None]:
+    async def invalidate(self, selector: Selector) -> int:
+        return await self.delete(await self.find(selector))
+
+    def changes(self, position: str = "") -> AsyncGenerator[Change, None]:
         return self._feed.changes()
 
     async def close(self) -> None:

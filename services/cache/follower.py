@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 
-from services.cache.answer_store import AnswerStore, CaughtUp, Change, Forget, Indexed, Interrupted, Removed
+from services.cache.answer_store import AnswerStore, CaughtUp, Change, Forget, Indexed, Interrupted, Reached, Removed
 from services.cache.vector_index import DimensionMismatchError, InvalidVectorError, VectorIndex, unit_vector
 from services.runtime.clock import Clock
 from services.runtime.logs import describe_exception, get_logger
@@ -81,6 +81,8 @@ class Follower:
                 self._settled.set()
             case Interrupted():
                 self._settled.set()
+            case Reached():
+                pass
 
     def _add(self, change: Indexed) -> None:
         try:

@@ -191,13 +191,7 @@ class SemanticCache:
 
     async def invalidate(self, selector: Selector, *, dry_run: bool) -> int:
         """Removes the entries, or only counts them; how many. Raises StoreUnavailableError: a removal must be known."""
-        keys = await self._store.find(selector)
-        if dry_run:
-            return len(keys)
-        removed = await self._store.delete(keys) if keys else 0
-        for key in keys:
-            self._index.remove(key)
-        return removed
+        return len(await self._store.find(selector)) if dry_run else await self._store.invalidate(selector)
 
     def stats(self) -> Stats:
         """The counts as of now."""
