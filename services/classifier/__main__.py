@@ -1,18 +1,23 @@
 """The classifier process: `python -m services.classifier --config FILE --listen HOST:PORT`.
 
-The model is loaded, and built first if need be, while health still says NOT_SERVING. Without it the service serves all
-the same, by heuristics alone, and says so once in the log.
+The model and the trained head in use are loaded, the model built first if need be, while health still says NOT_SERVING.
+Without them the service serves all the same, by heuristics or the built-in head alone, and says so once in the log.
 """
 
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from services.classifier.complexity import Classifier
 from services.classifier.embedding_source import EmbeddingSourceError, open_embedder
 from services.classifier.head import Head, HeadError
+from services.classifier.head_follower import HeadFollower
+from services.classifier.head_store import HeadStore
 from services.classifier.servicer import ClassifierServicer
 from services.classifier.startup import BUILTIN_HEAD, open_head
+from services.classifier.tiers import Tiers
+from services.runtime.clock import SystemClock
 from services.runtime.config import Loaded
 from services.runtime.logs import get_logger
 from services.runtime.main import run
@@ -48,17 +53,31 @@ async def _attach_model(classifier: Classifier, settings: ClassifierSettings) ->
     )
 
 
+def _follower(classifier: Classifier, settings: ClassifierSettings) -> HeadFollower | None:
+    if not settings.embedding or not settings.heads_dir:
+        return None
+    return HeadFollower(HeadStore(Path(settings.heads_dir).expanduser()), classifier.use, SystemClock())
+
+
 async def build(loaded: Loaded) -> Service:
     """The composition root."""
     settings = loaded.settings.classifier
-    classifier = Classifier(heuristics_confidence_min=settings.heuristics_confidence_min)
+    classifier = Classifier(
+        heuristics_confidence_min=settings.heuristics_confidence_min, tiers=Tiers.of(loaded.settings)
+    )
     servicer = ClassifierServicer(classifier, deadline_s=loaded.settings.orchestrator.deadline_s)
+    follower = _follower(classifier, settings)
 
     async def warm() -> None:
         if settings.embedding:
             await _attach_model(classifier, settings)
+        if follower is not None:
+            await follower.look()
+            follower.start()
 
     async def close() -> None:
+        if follower is not None:
+            await follower.close()
         if classifier.embedder is not None:
             await classifier.embedder.close()
 

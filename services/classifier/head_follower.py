@@ -1,0 +1,81 @@
+"""Follows the head store while the service runs: what is put to use there judges from the next request on.
+
+Promises: files are read in a thread; the exchange itself is one assignment in the event loop, between requests; a head
+that cannot be used is logged and refused, the one in use stays, and the bad one is not tried again until the store
+changes. Nothing here ends the service or its health.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Final
+
+from services.classifier.head_store import BUILTIN, HeadStore, HeadStoreError, Stamp
+from services.classifier.sufficiency import SufficiencyError, SufficiencyModel
+from services.runtime.clock import Clock
+from services.runtime.logs import get_logger
+
+__all__ = ["POLL_S", "HeadFollower"]
+
+POLL_S: Final = 1.0
+
+_log = get_logger(__name__)
+
+
+class HeadFollower:
+    """Hands heads of `store` to `use`, None for the built-in rule. `use` raises SufficiencyError for what does not fit.
+
+    For one event loop. `look` once by hand gives what is in use before the service serves.
+    """
+
+    def __init__(self, store: HeadStore, use: Callable[[SufficiencyModel | None], None], clock: Clock) -> None:
+        self._store = store
+        self._use = use
+        self._clock = clock
+        # At first none is in use, as in an empty store.
+        self._looked_at = Stamp("")
+        self._unreadable = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Looks every POLL_S from now on, until `close`."""
+        self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """Ends the looking."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def look(self) -> None:
+        """Exchanges the head if the store has changed since the last look."""
+        try:
+            stamp = await asyncio.to_thread(self._store.stamp)
+        except OSError as error:
+            if not self._unreadable:  # once for each outage
+                _log.warning("head_store_unreadable", directory=str(self._store.directory), errno=error.errno)
+            self._unreadable = True
+            return
+        self._unreadable = False
+        if stamp == self._looked_at:
+            return
+        # Before the reading: what changes while it is read is looked at again.
+        self._looked_at = stamp
+        try:
+            if stamp.version in {"", BUILTIN}:
+                self._use(None)
+            else:
+                self._use(await asyncio.to_thread(self._store.load, stamp.version))
+        except (HeadStoreError, SufficiencyError) as error:
+            # The texts name files, versions and models, never a prompt.
+            _log.warning("head_refused", head=stamp.version, reason=str(error))
+            return
+        _log.info("head_in_use", head=stamp.version or BUILTIN)
+
+    async def _run(self) -> None:
+        while True:
+            await self._clock.sleep(POLL_S)
+            await self.look()
