@@ -28,7 +28,8 @@ from services.orchestrator.hops import (
     ExecutorHop,
     Unanswered,
 )
-from services.orchestrator.policy import NoEligibleTargetError, Opening, Policy, Routed
+from services.orchestrator.opening import NoEligibleTargetError, Opening
+from services.orchestrator.policy import Policy, Routed
 from services.orchestrator.rough import rough_classification
 from services.orchestrator.run import Run
 from services.runtime.clock import Clock

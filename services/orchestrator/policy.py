@@ -6,9 +6,11 @@ the same decision, no plan has a tier below the floor or above the ceiling, and 
 1. *pinned*: the request names the one target that may answer;
 2. *bypass*: the endpoint goes straight to one tier; no rule is tried;
 3. *rule*: the first static rule that holds names the target or the tier to start at;
-4. *complexity*: the judged complexity names the tier to start at (the configured one; else the tier of that name; else
-   the first for simple, the last for complex, the middle one, or the lower of two, for medium);
-5. *confidence_bump*: as 4, and one tier higher because the judgement was unsure.
+4. *sufficiency*: the cheapest tier of the ladder of which the judgement says that an answer suffices, with at least the
+   configured probability; the last when there is none;
+5. *complexity*, when no such probability is configured or the judgement has none: the judged complexity names the tier
+   to start at (`Settings.tier_of_complexity`);
+6. *confidence_bump*: as 5, and one tier higher because the judgement was unsure.
 
 Who wins when several speak: a rule's limits (floor, ceiling, cache mode) hold for pinned requests too; floors and
 ceilings of request and rule both hold; of two cache modes the stricter; of two strategies the request's. A request's
@@ -22,13 +24,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from services.orchestrator.ladder import Ladder
+from services.orchestrator.opening import NoEligibleTargetError, Opening
 from services.orchestrator.rules import Facts, find_rule, matches_endpoint
 from services.orchestrator.rungs import estimated_tokens, planned_tier
+from services.orchestrator.start import Start, Starts
 from spillway.routing import (
     CacheMode,
     Classification,
     CompletionRequest,
-    Complexity,
     Plan,
     RoutingDecision,
     RuleTrial,
@@ -36,65 +39,9 @@ from spillway.routing import (
 )
 from spillway.settings import Rule, Settings
 
-__all__ = ["NoEligibleTargetError", "Opening", "Policy", "Routed"]
+__all__ = ["Policy", "Routed"]
 
 _STRICTNESS = (CacheMode.USE, CacheMode.REFRESH, CacheMode.BYPASS)
-
-
-class NoEligibleTargetError(ValueError):
-    """The request leaves no target. `public` is constant text for the caller, `detail` is for the log."""
-
-    def __init__(self, public: str, detail: str = "") -> None:
-        super().__init__(public)
-        self.public = public
-        self.detail = detail
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """What is known of a route without a plan, and perhaps without a judgement.
-
-    `step` and `rule` are empty as long as the judgement decides. `judge_first` says that a rule which depends on the
-    judgement may yet forbid or limit the cache, so that the judgement has to come before the first lookup.
-    """
-
-    step: str
-    rule: Rule | None
-    trials: tuple[RuleTrial, ...]
-    cache_mode: CacheMode
-    needs_judgement: bool
-    judge_first: bool
-    floor: int
-    ceiling: int
-    ladder: Ladder
-    only_target: str
-    tier_names: tuple[str, ...]
-    score_min: float = 0.0
-
-    @property
-    def rule_name(self) -> str:
-        """The matched rule's name, or empty."""
-        return self.rule.name if self.rule else ""
-
-    def objection(self, tier: str, target: str, score: float | None) -> str:
-        """Why an answer from the cache may not be served for this request; empty when it may.
-
-        This tier and target once gave it, and `score` is the least that its gates gave it, if any gave one.
-        """
-        if not self._admits(tier, target):
-            return f"the answer found is of tier {tier}, which this route does not allow"
-        if self.score_min and (score is None or score < self.score_min):
-            known = "has no score" if score is None else f"has a score of {score:g}"
-            return f"the answer found {known}, and the request asks for {self.score_min:g}"
-        return ""
-
-    def _admits(self, tier: str, target: str) -> bool:
-        if self.only_target:
-            return target == self.only_target
-        if tier in self.tier_names:
-            return self.floor <= self.tier_names.index(tier) <= self.ceiling
-        # A tier that the configuration no longer has: nobody knows whether it was high enough.
-        return self.floor == 0 and self.ceiling == len(self.tier_names) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,17 +52,6 @@ class Routed:
     trials: tuple[RuleTrial, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Start:
-    """Where a plan begins: the only target, or a tier; the strategy to use when nobody names one; and why."""
-
-    step: str
-    reason: str
-    tier: int
-    only_target: str = ""
-    strategy: Strategy | None = None
-
-
 class Policy:
     """The policy of one configuration. Immutable; may be shared."""
 
@@ -124,6 +60,7 @@ class Policy:
         self._tiers = settings.tiers
         self._names = tuple(tier.name for tier in settings.tiers)
         self._tier_of_target = {t.name: index for index, tier in enumerate(settings.tiers) for t in tier.targets}
+        self._starts = Starts(settings)
         self._default_cache_mode = CacheMode.USE if settings.cache.enabled else CacheMode.BYPASS
 
     def open(self, request: CompletionRequest, judgement: Classification | None = None) -> Opening:
@@ -173,7 +110,7 @@ class Policy:
         opening = self.open(request, judgement)
         if opening.needs_judgement:
             raise ValueError("this route needs a judgement")
-        start = self._start(opening, judgement)
+        start = self._starts.choose(opening, judgement)
         plan, moved = self._plan(request, opening, start)
         decision = RoutingDecision(
             policy_step=start.step,
@@ -237,45 +174,7 @@ class Policy:
                 "the target that was named is outside the tier floor and ceiling", f"{target!r}, {self._names[tier]}"
             )
 
-    def _start(self, opening: Opening, judgement: Classification | None) -> _Start:
-        if opening.only_target:
-            who = "the request pins" if opening.step == "pinned" else f"rule {opening.rule_name} names"
-            tier = self._tier_of_target[opening.only_target]
-            reason = f"{who} target {opening.only_target}"
-            return _Start(opening.step, reason, tier, opening.only_target, Strategy.DIRECT)
-        if opening.step == "bypass":
-            tier = opening.ladder.floor
-            reason = f"the endpoint goes straight to tier {self._names[tier]}"
-            return _Start("bypass", reason, tier, strategy=Strategy.DIRECT)
-        if opening.rule is not None and opening.rule.then.start_tier:
-            tier = self._tier_index(opening.rule.then.start_tier, "rule.start_tier")
-            return _Start("rule", f"rule {opening.rule_name} starts at tier {self._names[tier]}", tier)
-        if judgement is None:
-            raise ValueError("this route needs a judgement")
-        return self._start_by_complexity(opening, judgement)
-
-    def _start_by_complexity(self, opening: Opening, judgement: Classification) -> _Start:
-        ladder = opening.ladder
-        tier = self._tier_of_complexity(judgement.complexity)
-        said = f"complexity {judgement.complexity} with confidence {judgement.confidence:.2f}"
-        least = self._policy.confidence_bump.get(judgement.complexity, 0.0)
-        if judgement.confidence < least:
-            bumped = ladder.above(ladder.nearest(tier))
-            if ladder.held(bumped) != ladder.held(tier):
-                reason = f"{said}, below {least:.2f}: one tier up, at {self._names[ladder.held(bumped)]}"
-                return _Start("confidence_bump", reason, bumped)
-        return _Start("complexity", f"{said} starts at tier {self._names[tier]}", tier)
-
-    def _tier_of_complexity(self, complexity: Complexity) -> int:
-        configured = self._policy.start_tier.get(complexity)
-        if configured:
-            return self._tier_index(configured, f"policy.start_tier.{complexity}")
-        if complexity.value in self._names:
-            return self._names.index(complexity.value)
-        last = len(self._names) - 1
-        return {Complexity.SIMPLE: 0, Complexity.MEDIUM: last // 2, Complexity.COMPLEX: last}[complexity]
-
-    def _plan(self, request: CompletionRequest, opening: Opening, start: _Start) -> tuple[Plan, str]:
+    def _plan(self, request: CompletionRequest, opening: Opening, start: Start) -> tuple[Plan, str]:
         """The plan, and what to add to the reason when it does not begin at the start tier."""
         first = opening.ladder.held(start.tier)
         tokens = estimated_tokens(request.chat)

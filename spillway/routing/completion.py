@@ -87,7 +87,10 @@ class CompletionRequest:
 
 @dataclass(frozen=True, slots=True)
 class RoutingDecision:
-    """How the route was chosen. `policy_step` is one of pinned, bypass, rule, complexity, confidence_bump."""
+    """How the route was chosen.
+
+    `policy_step` is one of pinned, bypass, rule, sufficiency, complexity, confidence_bump.
+    """
 
     policy_step: str = ""
     reason: str = ""

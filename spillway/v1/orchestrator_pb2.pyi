@@ -203,7 +203,7 @@ class RoutingDecision(_message.Message):
     PLAN_FIELD_NUMBER: _builtins.int
     DEGRADED_FIELD_NUMBER: _builtins.int
     policy_step: _builtins.str
-    """Which step of the policy decided: "pinned", "bypass", "rule", "complexity", "confidence_bump"."""
+    """Which step of the policy decided: "pinned", "bypass", "rule", "sufficiency", "complexity", "confidence_bump"."""
     rule: _builtins.str
     """The rule that matched, by name; empty when none did."""
     reason: _builtins.str

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.orchestrator.policy import NoEligibleTargetError, Policy
-from spillway.routing import Classification, CompletionRequest, Complexity, Strategy, TaskType
+from services.orchestrator.opening import NoEligibleTargetError
+from services.orchestrator.policy import Policy
+from spillway.routing import Classification, CompletionRequest, Complexity, Strategy, TaskType, TierSufficiency
 from spillway.settings import Settings
 from tests.unit.orchestrator.ladder import judged, request_of, settings_of, target, tier
 
-STEPS = {"pinned", "bypass", "rule", "complexity", "confidence_bump"}
+STEPS = {"pinned", "bypass", "rule", "sufficiency", "complexity", "confidence_bump"}
 TIERS = ("simple", "middling", "complex", "supreme")
 
 tier_names = st.sampled_from(["", "", *TIERS[:3], "unknown"])
@@ -48,7 +50,8 @@ def configurations(draw: st.DrawFn) -> Settings:
     tiers = [tier(name, target(f"{name}-1", window=w)) for name, w in zip(TIERS, windows, strict=False)]
     rules = [{"name": f"r{n}", "when": draw(conditions), "then": draw(actions)} for n in range(draw(st.integers(0, 3)))]
     start: dict[str, str] = draw(st.dictionaries(st.sampled_from(list(Complexity)), st.sampled_from(TIERS[:2])))
-    return settings_of(*tiers, policy={"bypass_endpoints": ["alarm"], "rules": rules, "start_tier": start})
+    policy = {"bypass_endpoints": ["alarm"], "rules": rules, "start_tier": start}
+    return settings_of(*tiers, policy={**policy, "sufficiency_min": draw(st.none() | st.floats(0, 1))})
 
 
 requests = st.builds(
@@ -62,11 +65,15 @@ requests = st.builds(
     pinned_target=st.sampled_from(["", "", "", "simple-1", "middling-1", "unknown"]),
     strategy=st.sampled_from([None, *Strategy]),
 )
+sufficiencies = st.lists(st.floats(0, 1), min_size=4, max_size=4).map(
+    lambda values: dict(zip(TIERS, sorted(values), strict=True))
+)
 judgements = st.builds(
     judged,
     st.sampled_from(list(Complexity)),
     st.floats(0.34, 1),
     st.sampled_from([TaskType.MATH, TaskType.OTHER]),
+    suffices=st.just({}) | sufficiencies,
 )
 
 
@@ -127,3 +134,26 @@ def test_what_is_said_before_the_judgement_still_holds_after_it(
     if not before.needs_judgement:
         early, late = outcome(config, request, None), outcome(config, request, judgement)
         assert early == late if isinstance(late, str) else early.decision.plan == late.decision.plan
+
+
+@settings(max_examples=300, deadline=None)
+@given(configurations(), requests, judgements, sufficiencies, st.floats(0, 1), st.floats(0, 1))
+def test_asking_for_more_certainty_never_starts_at_a_cheaper_tier(
+    config: Settings,
+    request: CompletionRequest,
+    judgement: Classification,
+    suffices: dict[str, float],
+    one: float,
+    another: float,
+) -> None:
+    sufficiency = tuple(TierSufficiency(*each) for each in suffices.items())
+    starts = []
+    for least in sorted((one, another)):
+        policy = config.policy.model_copy(update={"sufficiency_min": least})
+        routed = outcome(
+            config.model_copy(update={"policy": policy}), request, replace(judgement, sufficiency=sufficiency)
+        )
+        if isinstance(routed, str):
+            return
+        starts.append(TIERS.index(routed.decision.plan.tiers[0].name))
+    assert starts == sorted(starts)

@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from spillway.chat import ChatRequest, Message, Role
-from spillway.routing import Classification, CompletionRequest, Complexity, Layer, RoutingOptions, TaskType
+from spillway.routing import (
+    Classification,
+    CompletionRequest,
+    Complexity,
+    Layer,
+    RoutingOptions,
+    TaskType,
+    TierSufficiency,
+)
 from spillway.settings import Settings
 
 __all__ = ["judged", "request_of", "settings_of", "target", "tier"]
@@ -38,11 +46,27 @@ def settings_of(*tiers: dict[str, Any], policy: dict[str, Any] | None = None, **
 
 
 def judged(
-    complexity: Complexity = Complexity.SIMPLE, confidence: float = 0.95, task_type: TaskType = TaskType.FACTUAL_QA
+    complexity: Complexity = Complexity.SIMPLE,
+    confidence: float = 0.95,
+    task_type: TaskType = TaskType.FACTUAL_QA,
+    *,
+    suffices: dict[str, float] | None = None,
+    cluster: str = "",
 ) -> Classification:
+    """A judgement; `suffices` has P(an answer suffices) by tier."""
+    sufficiency = tuple(TierSufficiency(*each) for each in (suffices or {}).items())
     rest = (1 - confidence) / 2
     simple, medium, hard = (confidence if each is complexity else rest for each in Complexity)
-    return Classification(task_type, complexity, (simple, medium, hard), confidence, Layer.EMBEDDING)
+    probabilities = (simple, medium, hard)
+    return Classification(
+        task_type,
+        complexity,
+        probabilities,
+        confidence,
+        Layer.EMBEDDING,
+        sufficiency=sufficiency,
+        cluster=cluster,
+    )
 
 
 def request_of(text: str = "What is the capital of France?", **fields: Any) -> CompletionRequest:
