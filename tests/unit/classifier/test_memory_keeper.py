@@ -1,0 +1,108 @@
+"""The memory's file: written whole, survives restarts, a broken one is set aside."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import structlog
+
+from services.classifier.memory import ClusterMemory
+from services.classifier.memory_keeper import SAVE_INTERVAL_S, MemoryKeeper
+from services.runtime.clock import FakeClock
+from spillway.routing import OutcomeSource, TierOutcome
+
+WAIT_S = 10.0
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while not condition():  # noqa: ASYNC110 - a file has no event
+            await asyncio.sleep(0.001)
+
+
+def memory() -> ClusterMemory:
+    made = ClusterMemory(("simple", "complex"), half_life_s=1e6, evidence_min=1, prior_weight=1)
+    made.follow("head-1", 4)
+    return made
+
+
+def learn(of: ClusterMemory, clock: FakeClock) -> None:
+    of.record([TierOutcome("head-1/2", "simple", True, OutcomeSource.GATES)], clock.unix())
+
+
+async def test_what_was_learnt_is_found_after_a_restart(tmp_path: Path) -> None:
+    clock, file = FakeClock(), tmp_path / "deep" / "memory.json"
+    first = memory()
+    keeper = MemoryKeeper(first, file, clock)
+    await keeper.load()
+    keeper.start()
+    learn(first, clock)
+    await keeper.close()
+    second = memory()
+    await MemoryKeeper(second, file, clock).load()
+    assert second.clusters == 1
+    assert [path.name for path in file.parent.iterdir()] == ["memory.json"]
+
+
+async def test_it_is_saved_now_and_then_and_only_if_something_was_learnt(tmp_path: Path) -> None:
+    clock, file = FakeClock(), tmp_path / "memory.json"
+    learnt = memory()
+    keeper = MemoryKeeper(learnt, file, clock)
+    await keeper.load()
+    keeper.start()
+    await until(lambda: clock.sleepers == 1)
+    clock.advance(SAVE_INTERVAL_S)
+    await until(lambda: clock.sleepers == 1)
+    assert not file.exists()
+    learn(learnt, clock)
+    clock.advance(SAVE_INTERVAL_S)
+    await until(file.exists)
+    await keeper.close()
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"\xff\xfe", b"[" * 200_000, b'{"format": "other"}', b"null"])
+async def test_a_corrupt_file_is_logged_set_aside_and_begun_anew(tmp_path: Path, data: bytes) -> None:
+    clock, file = FakeClock(), tmp_path / "memory.json"
+    file.write_bytes(data)
+    learnt = memory()
+    keeper = MemoryKeeper(learnt, file, clock)
+    with structlog.testing.capture_logs() as logs:
+        await keeper.load()
+    assert [entry["event"] for entry in logs] == ["cluster_memory_corrupt"]
+    assert (tmp_path / "memory.json.corrupt").read_bytes() == data
+    learn(learnt, clock)
+    await keeper.close()
+    assert json.loads(file.read_bytes())["format"]
+
+
+async def test_a_file_that_cannot_be_written_is_logged_and_tried_again(tmp_path: Path) -> None:
+    clock, folder = FakeClock(), tmp_path / "folder"
+    folder.write_text("a file where a folder should be")
+    learnt = memory()
+    keeper = MemoryKeeper(learnt, folder / "memory.json", clock)
+    learn(learnt, clock)
+    with structlog.testing.capture_logs() as logs:
+        await keeper.save()
+        assert [entry["event"] for entry in logs] == ["cluster_memory_not_saved"]
+        folder.unlink()
+        await keeper.close()
+    assert (folder / "memory.json").exists()
+
+
+async def test_closing_while_it_is_written_leaves_the_latest_state(tmp_path: Path) -> None:
+    clock, file = FakeClock(), tmp_path / "memory.json"
+    learnt = memory()
+    keeper = MemoryKeeper(learnt, file, clock)
+    keeper.start()
+    learn(learnt, clock)
+    await until(lambda: clock.sleepers == 1)
+    clock.advance(SAVE_INTERVAL_S)
+    await until(lambda: keeper._writing is not None)
+    learn(learnt, clock)
+    await keeper.close()
+    cell = json.loads(file.read_bytes())["heads"][-1]["cells"]["2"]
+    assert cell["failed_and_sufficed"]["simple"]["gates"] == [0.0, pytest.approx(2.0, rel=1e-4)]
