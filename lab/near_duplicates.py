@@ -1,7 +1,7 @@
 """Puts near duplicates on one side of a split, so that no test row is a reworded training row. Pure and deterministic.
 
-Two prompts are near duplicates when they share half of their rare word sequences (`lab.recorded.groups`, numbers blanked)
-or when their embeddings are closer than COSINE_MIN; groups are closed under that relation.
+Two prompts are near duplicates when they share half of their rare word sequences (`lab.recorded.groups`, numbers
+blanked) or when their embeddings are closer than COSINE_MIN; groups are closed under that relation.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Fits the model of which tier suffices to prompts with outcomes. Pure and deterministic: the same input, the same model.
+"""Fits the model of which tier suffices to prompts with outcomes. Pure; the same input gives the same model.
 
 How strongly to smooth and the calibration come from scores of rows that the scoring part had not seen: an inner split
 into folds, near duplicates together. Nothing of a test row is seen here; give only rows to train on.
@@ -39,7 +39,9 @@ CENTROID_ROUNDS = 25
 GRAMS_MAX = 8_192
 GRAM_ROWS_MIN = 2
 VECTOR_WIDTH = 0.7
-SMOOTHINGS = (4.0, 16.0, 64.0, 256.0)
+# In root mean square standard deviations of a count.
+SURFACE_WIDTH = 0.6
+SMOOTHINGS = (8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 CONJUGATE_STEPS = 80
 CONJUGATE_TOLERANCE = 1e-4
 PLATT_ROUNDS = 50
@@ -166,7 +168,7 @@ def _views(data: RouterData, seed: int) -> _Views:
     # A count that never varies says nothing; scaled like this it stays at 0 here and modest elsewhere.
     scale = np.where(deviation > 1e-3, deviation, 1.0).astype(np.float32)
     surface = np.clip((raw.astype(np.float32) - mean) / scale, -SURFACE_BOUND, SURFACE_BOUND)
-    width = float(np.sqrt(len(SURFACE_NAMES)))
+    width = SURFACE_WIDTH * float(np.sqrt(len(SURFACE_NAMES)))
     # Rounded first, as the artifact keeps them, so that what is fitted is what is served.
     vectors = data.vectors[chosen].astype(np.float16).astype(np.float32)
     surfaces = surface[chosen].astype(np.float16).astype(np.float32)
@@ -264,16 +266,24 @@ def _cross_fitted(views: _Views, gains: Floats, fold: Labels) -> tuple[Floats, F
     said = views.features @ _ridge(views.features, columns - centre, use, smoothing) + centre
     scores, best = np.zeros_like(gains), np.zeros(scored)
     for tier in range(scored):
-        tried = []
-        for value in SMOOTHINGS:
-            score = np.zeros(len(gains))
-            for number, (of, part, used) in enumerate(problems):
-                if of == tier and used == value:
-                    score[fold == part] = said[fold == part, number]
-            error = float(((score - filled[:, tier])[known[:, tier]] ** 2).mean())
-            tried.append((error, value, score))
-        _, best[tier], scores[:, tier] = min(tried, key=lambda found: found[0])
+        tried = np.zeros((len(SMOOTHINGS), len(gains)))
+        for number, (of, part, used) in enumerate(problems):
+            if of == tier:
+                tried[SMOOTHINGS.index(used), fold == part] = said[fold == part, number]
+        errors = (tried[:, known[:, tier]] - filled[known[:, tier], tier]) ** 2
+        chosen = _smoothest(errors)
+        best[tier], scores[:, tier] = SMOOTHINGS[chosen], tried[chosen]
     return scores, best
+
+
+def _smoothest(errors: Floats) -> int:
+    """The strongest smoothing whose error [smoothings, rows] is within one standard error of the least, rows compared
+    in pairs: outcomes are noisy, so the least error is often luck, and too little smoothing spoils the order more than
+    too much, whose shrinking the calibration undoes."""
+    least = int(errors.mean(axis=1).argmin())
+    worse = errors - errors[least]
+    within = worse.mean(axis=1) <= worse.std(axis=1) / np.sqrt(errors.shape[1])
+    return int(np.flatnonzero(within)[-1])
 
 
 def _quantiles(values: Floats) -> Floats:

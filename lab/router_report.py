@@ -1,4 +1,4 @@
-"""How good a router is on prompts that it was not fitted to: order, money, calibration, each with its interval. Pure."""
+"""How good a router is on prompts that it was not fitted to: order, cost, calibration, with intervals. Pure."""
 
 from __future__ import annotations
 

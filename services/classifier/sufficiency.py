@@ -106,11 +106,9 @@ def gram_values(text: Lexical, idf: Singles) -> Singles:
     """TF-IDF values of `text.buckets`, words and characters each scaled to unit length (zero when none is known)."""
     values = ((1.0 + np.log(text.counts)) * idf[text.buckets]).astype(np.float32)
     border = int(np.searchsorted(text.buckets, WORD_BUCKETS))
-    for part in (values[:border], values[border:]):
-        length = float(np.sqrt(part @ part))
-        if length > 0.0:
-            part /= length
-    return values
+    words, characters = values[:border], values[border:]
+    lengths = (max(float(np.sqrt(words @ words)), 1e-9), max(float(np.sqrt(characters @ characters)), 1e-9))
+    return np.concatenate([words / np.float32(lengths[0]), characters / np.float32(lengths[1])])
 
 
 def pull_down(probabilities: Floats, out_of_domain: Floats) -> Floats:
