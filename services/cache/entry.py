@@ -20,6 +20,7 @@ class Scope:
     tenant: str = ""
     namespace: str = ""
     template_version: str = ""
+    knowledge_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ class Selector:
     tenant: str | None = None
     namespace: str | None = None
     template_version: str | None = None
+    knowledge_version: str | None = None
     tag: str | None = None
     entry_key: str | None = None
 
@@ -78,5 +80,6 @@ class Selector:
             and (self.tenant is None or self.tenant == scope.tenant)
             and (self.namespace is None or self.namespace == scope.namespace)
             and (self.template_version is None or self.template_version == scope.template_version)
+            and (self.knowledge_version is None or self.knowledge_version == scope.knowledge_version)
             and (self.tag is None or self.tag in tags)
         )

@@ -17,10 +17,14 @@ from collections.abc import Iterable
 from services.cache.entry import Scope
 from spillway.chat import ChatRequest, GenerationParams, ImagePart, Message, Part, ResponseFormat, Role, ToolChoice
 
-__all__ = ["encode_request", "entry_key", "partition_id", "semantic_question"]
+__all__ = ["BUCKET_DIGITS", "encode_request", "entry_key", "partition_id", "semantic_question", "tenant_bucket"]
 
-KEY_DOMAIN = "spillway.cache.key/1"
-PARTITION_DOMAIN = "spillway.cache.partition/1"
+KEY_DOMAIN = "spillway.cache.key/2"
+PARTITION_DOMAIN = "spillway.cache.partition/2"
+BUCKET_DOMAIN = b"spillway.cache.bucket/1\0"
+
+BUCKET_DIGITS = 4
+"""Hex digits of the tenant's bucket, the beginning of each of its keys: 65,536 buckets."""
 
 _NONE = b"N"
 _TRUE = b"T"
@@ -33,8 +37,15 @@ Value = str | bytes | int | float | bool | None
 
 
 def entry_key(scope: Scope, chat: ChatRequest) -> str:
-    """The exact key: SHA-256 over everything that changes the answer, 64 hex digits."""
-    return hashlib.sha256(encode_request(KEY_DOMAIN, scope, chat, hole_at=None)).hexdigest()
+    """The exact key: the tenant's bucket, and SHA-256 over everything that changes the answer, 68 hex digits."""
+    return (
+        tenant_bucket(scope.tenant) + hashlib.sha256(encode_request(KEY_DOMAIN, scope, chat, hole_at=None)).hexdigest()
+    )
+
+
+def tenant_bucket(tenant: str) -> str:
+    """The bucket of all keys of that tenant: what lies together in a store of several servers. Others may share it."""
+    return hashlib.sha256(BUCKET_DOMAIN + tenant.encode("utf-8", "surrogatepass")).hexdigest()[:BUCKET_DIGITS]
 
 
 def partition_id(scope: Scope, chat: ChatRequest, embedding_model: str) -> str:
@@ -57,7 +68,7 @@ def encode_request(domain: str, scope: Scope, chat: ChatRequest, *, hole_at: int
     return b"".join(
         (
             _value(domain),
-            _values((scope.tenant, scope.namespace, scope.template_version)),
+            _values((scope.tenant, scope.namespace, scope.template_version, scope.knowledge_version)),
             _list(_message(message, hole=index == hole_at) for index, message in enumerate(chat.messages)),
             _generation(chat.generation),
             _list(

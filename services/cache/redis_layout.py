@@ -47,7 +47,7 @@ PREFIX = "spillway:{cache}:1:"
 ENTRIES = f"{PREFIX}entries"
 CHANGES = f"{PREFIX}changes"
 
-META_FIELDS = ("tenant", "namespace", "template_version", "tags")
+META_FIELDS = ("tenant", "namespace", "template_version", "knowledge_version", "tags")
 INDEX_FIELDS = ("partition", "embedding_model", "vector", "expires_at")
 ENTRY_FIELDS = (*META_FIELDS, *INDEX_FIELDS, "question", "answer", "stored_at")
 
@@ -80,6 +80,7 @@ def fields_of_entry(entry: Entry) -> dict[FieldT, EncodableT]:
         "tenant": entry.scope.tenant,
         "namespace": entry.scope.namespace,
         "template_version": entry.scope.template_version,
+        "knowledge_version": entry.scope.knowledge_version,
         "tags": json.dumps(entry.tags),
         "partition": entry.partition,
         "embedding_model": entry.embedding_model,
@@ -165,7 +166,7 @@ def _meta(raw: Mapping[str, bytes]) -> tuple[Scope, tuple[str, ...]]:
     tags = json.loads(raw["tags"])
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
         raise ValueError("tags are no list of strings")
-    scope = Scope(raw["tenant"].decode(), raw["namespace"].decode(), raw["template_version"].decode())
+    scope = Scope(*(raw[name].decode() for name in META_FIELDS[:-1]))
     return scope, tuple(tags)
 
 

@@ -95,6 +95,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             tenant=request.tenant if request.HasField("tenant") else None,
             namespace=request.namespace if request.HasField("namespace") else None,
             template_version=request.template_version if request.HasField("template_version") else None,
+            knowledge_version=request.knowledge_version if request.HasField("knowledge_version") else None,
             tag=request.tag if request.HasField("tag") else None,
             entry_key=request.entry_key if request.HasField("entry_key") else None,
         )
@@ -134,12 +135,13 @@ def _scope(scope: pb.CacheScope) -> Scope:
         ("tenant", scope.tenant, TENANT_CHARS_MAX),
         ("namespace", scope.namespace, LABEL_CHARS_MAX),
         ("template_version", scope.template_version, LABEL_CHARS_MAX),
+        ("knowledge_version", scope.knowledge_version, LABEL_CHARS_MAX),
     )
     if violations := [
         (f"scope.{name}", f"must be at most {most} characters") for name, text, most in limits if len(text) > most
     ]:
         raise InvalidRequest(violations)
-    return Scope(scope.tenant, scope.namespace, scope.template_version)
+    return Scope(scope.tenant, scope.namespace, scope.template_version, scope.knowledge_version)
 
 
 def _embedding(request: pb.LookupRequest | pb.StoreRequest) -> Embedding | None:

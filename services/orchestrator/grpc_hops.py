@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import grpc
 
-from services.orchestrator.hops import CachedAnswer, CacheQuery, CacheReply, Judgement, StoreResult, Unanswered
+from services.orchestrator.hops import (
+    CachedAnswer,
+    CacheQuery,
+    CacheReply,
+    EvidenceVerdict,
+    Judgement,
+    StoreResult,
+    Unanswered,
+)
 from spillway import wire
 from spillway.chat import ChatRequest, ImagePart, Message, TextPart
-from spillway.routing import CacheKind, CacheOutcome
+from spillway.routing import CacheKind, CacheOutcome, TierOutcome
 from spillway.v1 import (
     cache_pb2,
     cache_pb2_grpc,
@@ -20,6 +29,10 @@ from spillway.v1 import (
 __all__ = ["GrpcCache", "GrpcClassifier"]
 
 _HITS = frozenset({CacheKind.EXACT_HIT, CacheKind.SEMANTIC_HIT})
+_VERDICTS = {
+    cache_pb2.RecordEvidenceResponse.VERDICT_RIGHT: EvidenceVerdict.RIGHT,
+    cache_pb2.RecordEvidenceResponse.VERDICT_WRONG: EvidenceVerdict.WRONG,
+}
 
 
 class GrpcCache:
@@ -52,17 +65,7 @@ class GrpcCache:
             chat=wire.chat_request_to_proto(query.chat),
             embedding=wire.embedding_to_proto(query.embedding) if query.embedding else None,
             task_type=wire.task_type_to_proto(query.task_type),
-            answer=cache_pb2.CachedAnswer(
-                message=wire.message_to_proto(answer.message),
-                finish_reason=wire.finish_reason_to_proto(answer.finish_reason),
-                tier=answer.tier,
-                target=answer.target,
-                model=answer.model,
-                usage=wire.usage_to_proto(answer.usage),
-                cost_nanousd=answer.cost_nanousd,
-                accepted=answer.accepted,
-                score=answer.score,
-            ),
+            answer=_answer(answer),
             ttl=wire.duration_to_proto(ttl_s) if ttl_s is not None else None,
             tags=tags,
         )
@@ -75,6 +78,23 @@ class GrpcCache:
             return StoreResult("stored")
         refused = response.outcome == outcomes.OUTCOME_NOT_ADMITTED
         return StoreResult("not_admitted" if refused else "unavailable", response.reason)
+
+    async def record_evidence(
+        self, query: CacheQuery, entry_key: str, fresh: CachedAnswer, *, timeout_s: float
+    ) -> EvidenceVerdict:
+        request = cache_pb2.RecordEvidenceRequest(
+            scope=_scope(query),
+            chat=wire.chat_request_to_proto(query.chat),
+            embedding=wire.embedding_to_proto(query.embedding) if query.embedding else None,
+            task_type=wire.task_type_to_proto(query.task_type),
+            entry_key=entry_key,
+            fresh_answer=_answer(fresh),
+        )
+        try:
+            response = await self._stub.RecordEvidence(request, timeout=timeout_s)
+        except grpc.aio.AioRpcError:
+            return EvidenceVerdict.UNAVAILABLE
+        return _VERDICTS.get(response.verdict, EvidenceVerdict.UNKNOWN)
 
 
 class GrpcClassifier:
@@ -99,9 +119,38 @@ class GrpcClassifier:
         embedding = wire.embedding_from_proto(response.embedding) if response.embedding.values else None
         return Judgement(classification, embedding)
 
+    async def record_outcomes(self, outcomes: Sequence[TierOutcome], *, timeout_s: float) -> bool:
+        request = classifier_pb2.RecordOutcomesRequest(
+            outcomes=[wire.tier_outcome_to_proto(outcome) for outcome in outcomes]
+        )
+        try:
+            await self._stub.RecordOutcomes(request, timeout=timeout_s)
+        except grpc.aio.AioRpcError:
+            return False
+        return True
+
 
 def _scope(query: CacheQuery) -> cache_pb2.CacheScope:
-    return cache_pb2.CacheScope(tenant=query.tenant, namespace=query.namespace, template_version=query.template_version)
+    return cache_pb2.CacheScope(
+        tenant=query.tenant,
+        namespace=query.namespace,
+        template_version=query.template_version,
+        knowledge_version=query.knowledge_version,
+    )
+
+
+def _answer(answer: CachedAnswer) -> cache_pb2.CachedAnswer:
+    return cache_pb2.CachedAnswer(
+        message=wire.message_to_proto(answer.message),
+        finish_reason=wire.finish_reason_to_proto(answer.finish_reason),
+        tier=answer.tier,
+        target=answer.target,
+        model=answer.model,
+        usage=wire.usage_to_proto(answer.usage),
+        cost_nanousd=answer.cost_nanousd,
+        accepted=answer.accepted,
+        score=answer.score,
+    )
 
 
 def _reply(response: cache_pb2.LookupResponse) -> CacheReply:
@@ -123,6 +172,7 @@ def _reply(response: cache_pb2.LookupResponse) -> CacheReply:
             accepted=pb.accepted,
             score=pb.score if pb.HasField("score") else None,
         ),
+        audit=response.audit,
     )
 
 

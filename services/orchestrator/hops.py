@@ -8,8 +8,9 @@ gave. Cancelling the caller cancels the call.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from services.runtime.errors import SpillwayError
@@ -22,6 +23,7 @@ from spillway.routing import (
     FailedExecution,
     Plan,
     TaskType,
+    TierOutcome,
 )
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "CacheReply",
     "CachedAnswer",
     "ClassifierHop",
+    "EvidenceVerdict",
     "ExecutionError",
     "ExecutorHop",
     "Judgement",
@@ -45,6 +48,7 @@ class CacheQuery:
     tenant: str
     namespace: str
     template_version: str
+    knowledge_version: str
     chat: ChatRequest
     embedding: Embedding | None = None
     task_type: TaskType | None = None
@@ -71,10 +75,14 @@ class CachedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class CacheReply:
-    """What the cache said; `answer` is set exactly for hits."""
+    """What the cache said; `answer` is set exactly for hits.
+
+    `audit`: the hit was chosen for an audit, that is for asking a model as well once the answer has left.
+    """
 
     outcome: CacheOutcome
     answer: CachedAnswer | None = None
+    audit: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +91,15 @@ class StoreResult:
 
     outcome: str
     reason: str = ""
+
+
+class EvidenceVerdict(StrEnum):
+    """What a fresh answer says of one that was found."""
+
+    RIGHT = "right"
+    WRONG = "wrong"
+    UNKNOWN = "unknown"
+    UNAVAILABLE = "unavailable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +146,22 @@ class CacheHop(Protocol):
         """Offer an answer for storing."""
         ...
 
+    async def record_evidence(
+        self, query: CacheQuery, entry_key: str, fresh: CachedAnswer, *, timeout_s: float
+    ) -> EvidenceVerdict:
+        """Tell what a model answered to a request for which the entry was found by meaning."""
+        ...
+
 
 class ClassifierHop(Protocol):
     """The classifier."""
 
     async def classify(self, chat: ChatRequest, *, want_embedding: bool, timeout_s: float) -> Judgement | Unanswered:
         """Judge the prompt, and embed its last user turn when that is wanted."""
+        ...
+
+    async def record_outcomes(self, outcomes: Sequence[TierOutcome], *, timeout_s: float) -> bool:
+        """Tell how answers turned out; False when it did not arrive."""
         ...
 
 

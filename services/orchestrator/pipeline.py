@@ -304,6 +304,7 @@ def _query(run: Run, embedding: Embedding | None) -> CacheQuery:
         tenant=request.tenant,
         namespace=request.namespace,
         template_version=request.template_version,
+        knowledge_version=request.knowledge_version,
         chat=request.chat,
         embedding=embedding,
         task_type=run.task_type,

@@ -83,6 +83,7 @@ class CompletionRequest:
     tags: tuple[str, ...] = ()
     namespace: str = ""
     template_version: str = ""
+    knowledge_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,22 +30,26 @@ class CacheScope(_message.Message):
     TENANT_FIELD_NUMBER: _builtins.int
     NAMESPACE_FIELD_NUMBER: _builtins.int
     TEMPLATE_VERSION_FIELD_NUMBER: _builtins.int
+    KNOWLEDGE_VERSION_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     """The tenant; entries of one tenant are never seen by another. Empty is a tenant of its own."""
     namespace: _builtins.str
     """A name that the application chooses, e.g. a product; empty is a namespace of its own."""
     template_version: _builtins.str
     """The version of the application's prompt template."""
+    knowledge_version: _builtins.str
+    """The version of the knowledge that the application answers from."""
     def __init__(
         self,
         *,
         tenant: _builtins.str = ...,
         namespace: _builtins.str = ...,
         template_version: _builtins.str = ...,
+        knowledge_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "template_version", b"template_version", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["knowledge_version", b"knowledge_version", "namespace", b"namespace", "template_version", b"template_version", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -423,6 +427,7 @@ class InvalidateRequest(_message.Message):
     TAG_FIELD_NUMBER: _builtins.int
     ENTRY_KEY_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
+    KNOWLEDGE_VERSION_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     """The tenant; required unless `entry_key` is set."""
     namespace: _builtins.str
@@ -435,6 +440,8 @@ class InvalidateRequest(_message.Message):
     """One entry."""
     dry_run: _builtins.bool
     """Only count, remove nothing."""
+    knowledge_version: _builtins.str
+    """The knowledge version."""
     def __init__(
         self,
         *,
@@ -444,13 +451,16 @@ class InvalidateRequest(_message.Message):
         tag: _builtins.str | None = ...,
         entry_key: _builtins.str | None = ...,
         dry_run: _builtins.bool = ...,
+        knowledge_version: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_entry_key", b"_entry_key", "_namespace", b"_namespace", "_tag", b"_tag", "_template_version", b"_template_version", "_tenant", b"_tenant", "entry_key", b"entry_key", "namespace", b"namespace", "tag", b"tag", "template_version", b"template_version", "tenant", b"tenant"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_entry_key", b"_entry_key", "_knowledge_version", b"_knowledge_version", "_namespace", b"_namespace", "_tag", b"_tag", "_template_version", b"_template_version", "_tenant", b"_tenant", "entry_key", b"entry_key", "knowledge_version", b"knowledge_version", "namespace", b"namespace", "tag", b"tag", "template_version", b"template_version", "tenant", b"tenant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_entry_key", b"_entry_key", "_namespace", b"_namespace", "_tag", b"_tag", "_template_version", b"_template_version", "_tenant", b"_tenant", "dry_run", b"dry_run", "entry_key", b"entry_key", "namespace", b"namespace", "tag", b"tag", "template_version", b"template_version", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_entry_key", b"_entry_key", "_knowledge_version", b"_knowledge_version", "_namespace", b"_namespace", "_tag", b"_tag", "_template_version", b"_template_version", "_tenant", b"_tenant", "dry_run", b"dry_run", "entry_key", b"entry_key", "knowledge_version", b"knowledge_version", "namespace", b"namespace", "tag", b"tag", "template_version", b"template_version", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__entry_key: _TypeAlias = _typing.Literal["entry_key"]  # noqa: Y015
     _WhichOneofArgType__entry_key: _TypeAlias = _typing.Literal["_entry_key", b"_entry_key"]  # noqa: Y015
+    _WhichOneofReturnType__knowledge_version: _TypeAlias = _typing.Literal["knowledge_version"]  # noqa: Y015
+    _WhichOneofArgType__knowledge_version: _TypeAlias = _typing.Literal["_knowledge_version", b"_knowledge_version"]  # noqa: Y015
     _WhichOneofReturnType__namespace: _TypeAlias = _typing.Literal["namespace"]  # noqa: Y015
     _WhichOneofArgType__namespace: _TypeAlias = _typing.Literal["_namespace", b"_namespace"]  # noqa: Y015
     _WhichOneofReturnType__tag: _TypeAlias = _typing.Literal["tag"]  # noqa: Y015
@@ -461,6 +471,8 @@ class InvalidateRequest(_message.Message):
     _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__entry_key) -> _WhichOneofReturnType__entry_key | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__knowledge_version) -> _WhichOneofReturnType__knowledge_version | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__namespace) -> _WhichOneofReturnType__namespace | None: ...
     @_typing.overload
@@ -480,7 +492,9 @@ class InvalidateResponse(_message.Message):
 
     ENTRIES_FIELD_NUMBER: _builtins.int
     entries: _builtins.int
-    """How many entries were removed, or would be with `dry_run`."""
+    """How many entries were removed, or would be with `dry_run`. None of them is found any more; of a large number, some
+    may still be waiting to be removed, and are not counted.
+    """
     def __init__(
         self,
         *,

@@ -82,7 +82,7 @@ class CacheServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Invalidate(self, request, context):
-        """Removes entries by key, namespace, template version, tag or tenant. Idempotent.
+        """Removes entries by key, namespace, template or knowledge version, tag or tenant. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

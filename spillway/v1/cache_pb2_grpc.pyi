@@ -40,7 +40,7 @@ class CacheServiceStub:
     Store: _grpc.UnaryUnaryMultiCallable[_cache_pb2.StoreRequest, _cache_pb2.StoreResponse]
     """Stores an answer, if the admission rules take it. Idempotent: the same key is replaced."""
     Invalidate: _grpc.UnaryUnaryMultiCallable[_cache_pb2.InvalidateRequest, _cache_pb2.InvalidateResponse]
-    """Removes entries by key, namespace, template version, tag or tenant. Idempotent."""
+    """Removes entries by key, namespace, template or knowledge version, tag or tenant. Idempotent."""
     RecordEvidence: _grpc.UnaryUnaryMultiCallable[_cache_pb2.RecordEvidenceRequest, _cache_pb2.RecordEvidenceResponse]
     """Tells whether an answer found by meaning was right: by another answer to the same request, or by a verdict. Evidence
     teaches the verifier of the partition's class and counts in its measured wrong rate. Not idempotent.
@@ -60,7 +60,7 @@ class CacheServiceAsyncStub(CacheServiceStub):
     Store: _aio.UnaryUnaryMultiCallable[_cache_pb2.StoreRequest, _cache_pb2.StoreResponse]  # type: ignore[assignment]
     """Stores an answer, if the admission rules take it. Idempotent: the same key is replaced."""
     Invalidate: _aio.UnaryUnaryMultiCallable[_cache_pb2.InvalidateRequest, _cache_pb2.InvalidateResponse]  # type: ignore[assignment]
-    """Removes entries by key, namespace, template version, tag or tenant. Idempotent."""
+    """Removes entries by key, namespace, template or knowledge version, tag or tenant. Idempotent."""
     RecordEvidence: _aio.UnaryUnaryMultiCallable[_cache_pb2.RecordEvidenceRequest, _cache_pb2.RecordEvidenceResponse]  # type: ignore[assignment]
     """Tells whether an answer found by meaning was right: by another answer to the same request, or by a verdict. Evidence
     teaches the verifier of the partition's class and counts in its measured wrong rate. Not idempotent.
@@ -95,7 +95,7 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cache_pb2.InvalidateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cache_pb2.InvalidateResponse, _abc.Awaitable[_cache_pb2.InvalidateResponse]]:
-        """Removes entries by key, namespace, template version, tag or tenant. Idempotent."""
+        """Removes entries by key, namespace, template or knowledge version, tag or tenant. Idempotent."""
 
     @_abc_1.abstractmethod
     def RecordEvidence(

@@ -142,6 +142,7 @@ class CompleteRequest(_message.Message):
     TAGS_FIELD_NUMBER: _builtins.int
     NAMESPACE_FIELD_NUMBER: _builtins.int
     TEMPLATE_VERSION_FIELD_NUMBER: _builtins.int
+    KNOWLEDGE_VERSION_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The caller's id of this request, at most 128 printable ASCII characters; empty means a new one is made."""
     tenant: _builtins.str
@@ -156,6 +157,8 @@ class CompleteRequest(_message.Message):
     """The cache's namespace, e.g. a product."""
     template_version: _builtins.str
     """The version of the application's prompt template; a new one starts with an empty cache."""
+    knowledge_version: _builtins.str
+    """The version of what the application knows and puts into its prompts, e.g. of a document index; as the template's."""
     @_builtins.property
     def chat(self) -> _chat_pb2.ChatRequest:
         """What is asked."""
@@ -181,10 +184,11 @@ class CompleteRequest(_message.Message):
         tags: _abc.Iterable[_builtins.str] | None = ...,
         namespace: _builtins.str = ...,
         template_version: _builtins.str = ...,
+        knowledge_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "end_user", b"end_user", "endpoint", b"endpoint", "namespace", b"namespace", "options", b"options", "request_id", b"request_id", "tags", b"tags", "template_version", b"template_version", "tenant", b"tenant", "user_tier", b"user_tier"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "end_user", b"end_user", "endpoint", b"endpoint", "knowledge_version", b"knowledge_version", "namespace", b"namespace", "options", b"options", "request_id", b"request_id", "tags", b"tags", "template_version", b"template_version", "tenant", b"tenant", "user_tier", b"user_tier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -44,6 +44,7 @@ def _completion_request(value: CompletionRequest, prefix: str) -> Iterator[Viola
     yield from chars(value.endpoint, LABEL_CHARS_MAX, f"{prefix}endpoint")
     yield from chars(value.namespace, LABEL_CHARS_MAX, f"{prefix}namespace")
     yield from chars(value.template_version, LABEL_CHARS_MAX, f"{prefix}template_version")
+    yield from chars(value.knowledge_version, LABEL_CHARS_MAX, f"{prefix}knowledge_version")
     yield from _tags(value.tags, f"{prefix}tags")
     yield from _options(value.options, f"{prefix}options")
     yield from chat_request(value.chat, f"{prefix}chat")

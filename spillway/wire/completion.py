@@ -183,6 +183,7 @@ def completion_request_to_proto(value: CompletionRequest) -> orchestrator_pb2.Co
         tags=value.tags,
         namespace=value.namespace,
         template_version=value.template_version,
+        knowledge_version=value.knowledge_version,
     )
 
 
@@ -200,6 +201,7 @@ def completion_request_from_proto(pb: orchestrator_pb2.CompleteRequest, path: st
         tags=tuple(pb.tags),
         namespace=pb.namespace,
         template_version=pb.template_version,
+        knowledge_version=pb.knowledge_version,
     )
 
 

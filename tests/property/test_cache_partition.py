@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.cache.entry import Scope
-from services.cache.partition import KEY_DOMAIN, encode_request, entry_key, partition_id, semantic_question
+from services.cache.partition import (
+    BUCKET_DIGITS,
+    KEY_DOMAIN,
+    encode_request,
+    entry_key,
+    partition_id,
+    semantic_question,
+    tenant_bucket,
+)
 from spillway.chat import (
     ChatRequest,
     FormatKind,
@@ -58,7 +66,7 @@ chats = st.builds(
     st.none() | st.builds(ToolChoice, st.sampled_from(ToolChoiceMode), texts),
     st.none() | st.builds(ResponseFormat, st.sampled_from(FormatKind), texts, texts, st.booleans()),
 )
-scopes = st.builds(Scope, texts, texts, texts)
+scopes = st.builds(Scope, texts, texts, texts, texts)
 
 
 def encoded(scope: Scope, chat: ChatRequest) -> bytes:
@@ -110,7 +118,7 @@ FULL = ChatRequest(
     ToolChoice(ToolChoiceMode.NAMED, "tool"),
     ResponseFormat(FormatKind.JSON_SCHEMA, "{}", "form", False),
 )
-FULL_SCOPE = Scope("tenant", "namespace", "1")
+FULL_SCOPE = Scope("tenant", "namespace", "1", "2026-11")
 
 
 def test_every_leaf_of_a_request_is_in_its_key_and_all_but_the_last_user_texts_in_its_partition() -> None:
@@ -132,7 +140,7 @@ def test_every_leaf_of_a_request_is_in_its_key_and_all_but_the_last_user_texts_i
 
 def test_no_text_is_taken_for_the_marks_of_the_encoding() -> None:
     marks = ["", "S", "SS", "SSS", "L", "NS", "S\0", "\0S"]
-    asked = [Scope(a, b, c) for a in marks for b in marks for c in marks]
+    asked = [Scope(a, b, c, d) for a in marks for b in marks for c in marks for d in marks]
     assert len({encoded(scope, FULL) for scope in asked}) == len(asked)
 
 
@@ -180,7 +188,8 @@ def test_another_last_user_text_stays_in_the_partition_but_not_at_the_key(
 def test_keys_and_partitions_never_meet(scope: Scope, chat: ChatRequest) -> None:
     key = entry_key(scope, chat)
     assert key != partition_id(scope, chat, "")
-    assert len(key) == 64
+    assert len(key) == BUCKET_DIGITS + 64
+    assert key.startswith(tenant_bucket(scope.tenant))
     assert set(key) <= set("0123456789abcdef")
 
 

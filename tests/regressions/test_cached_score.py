@@ -38,7 +38,7 @@ async def test_an_answer_comes_back_from_the_cache_as_it_was_stored(tmp_path: Pa
         accepted=True,
         score=score,
     )
-    query = CacheQuery(tenant="acme", namespace="", template_version="", chat=CHAT)
+    query = CacheQuery(tenant="acme", namespace="", template_version="", knowledge_version="", chat=CHAT)
     running = await start(await build(loaded), loaded, "127.0.0.1:0")
     channel = open_channel(running.address, service_name="spillway.v1.CacheService", message_bytes_max=1_048_576)
     async with channel:

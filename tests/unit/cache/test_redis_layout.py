@@ -47,10 +47,10 @@ def test_what_is_broken_is_no_entry(broken: dict[str, bytes | None]) -> None:
     assert layout.entry_of_fields(WHOLE.key, raw(**broken)) is None
 
 
-@given(st.lists(st.none() | st.binary(max_size=20), min_size=11, max_size=11))
+@given(st.lists(st.none() | st.binary(max_size=20), min_size=12, max_size=12))
 def test_no_bytes_make_the_reader_fail(values: list[bytes | None]) -> None:
     layout.entry_of_fields("k", values)
-    layout.meta_of_fields(values[:4])
+    layout.meta_of_fields(values[:5])
     layout.indexed_of_fields("k", values[:4])
 
 

@@ -80,7 +80,13 @@ async def test_a_semantic_hit_was_judged_and_searched_by_that_embedding() -> Non
 async def test_a_miss_is_executed_and_stored_after_the_answer() -> None:
     bench = Bench()
     request = request_of(
-        tenant="t", namespace="n", template_version="v", tags=("a",), cache_ttl_s=60.0, request_id="mine"
+        tenant="t",
+        namespace="n",
+        template_version="v",
+        knowledge_version="k",
+        tags=("a",),
+        cache_ttl_s=60.0,
+        request_id="mine",
     )
     completion, run = await complete(bench, request)
     assert completion.text == "Paris."
@@ -95,7 +101,8 @@ async def test_a_miss_is_executed_and_stored_after_the_answer() -> None:
     assert bench.cache.stored == []
     await bench.background.close(5)
     ((query, answer, ttl_s, tags),) = bench.cache.stored
-    assert (query.tenant, query.namespace, query.template_version) == ("t", "n", "v")
+    scope = (query.tenant, query.namespace, query.template_version, query.knowledge_version)
+    assert scope == ("t", "n", "v", "k")
     assert (query.embedding, query.task_type) == (EMBEDDING, TaskType.FACTUAL_QA)
     assert (answer.message.text, answer.cost_nanousd, answer.accepted) == ("Paris.", 4_350, True)
     assert (ttl_s, tags) == (60.0, ("a",))

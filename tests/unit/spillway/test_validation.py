@@ -247,6 +247,7 @@ def test_response_format(form: ResponseFormat, paths: list[str]) -> None:
         ("endpoint", ["x" * 256], ["x" * 257]),
         ("namespace", ["x" * 256], ["x" * 257]),
         ("template_version", ["x" * 256], ["x" * 257]),
+        ("knowledge_version", ["x" * 256], ["x" * 257]),
         ("tags", [(), ("x" * 64,) * 16], [("x",) * 17]),
     ],
 )
