@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 from services.cache.vector_index import (
+    ALIASES_MAX,
+    CODED_ROWS_MIN,
     DIMENSIONS_MAX,
+    EXACT_ROWS_MAX,
     EXPIRED_PER_CALL_MAX,
-    INLINE_ROWS_MAX,
     DimensionMismatchError,
     InvalidVectorError,
     VectorIndex,
@@ -107,27 +109,127 @@ class HeldExecutor(Executor):
         return future
 
 
-async def test_a_large_search_runs_in_the_executor_and_survives_changes_meanwhile() -> None:
-    executor = HeldExecutor()
-    index = VectorIndex(entries_max=100_000, executor=executor)
-    rows = np.random.default_rng(7).standard_normal((INLINE_ROWS_MAX + 2, 4)).astype(np.float32)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+def unit_rows(count: int, dimensions: int, seed: int = 7) -> Any:
+    """Clusters of unit vectors: embeddings crowd together."""
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((max(1, count // 8), dimensions))
+    rows = centres[rng.integers(len(centres), size=count)] + 0.4 * rng.standard_normal((count, dimensions))
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def filled(rows: Any, **options: Any) -> VectorIndex:
+    index = VectorIndex(entries_max=100_000, **options)
     for number, row in enumerate(rows):
         index.add(f"k{number}", partition="p", model=MODEL, vector=row, expires_at_unix_s=9.0)
+    return index
+
+
+async def test_a_large_search_runs_in_the_executor_and_survives_changes_meanwhile() -> None:
+    executor = HeldExecutor()
+    rows = unit_rows(EXACT_ROWS_MAX + 2, 16)
+    index = filled(rows, executor=executor, inline_rows_max=EXACT_ROWS_MAX)
     query = rows[0]
     search = asyncio.create_task(index.search("p", query, count=3, now_unix_s=0.0))
     (await executor.held.get())()  # the rows are found, and change before anyone looks
     index.remove("k0")
     found = await search
     assert "k0" not in {candidate.key for candidate in found}
+    assert len(found) == 3
     for candidate in found:
-        assert candidate.similarity == pytest.approx(float(rows[int(candidate.key[1:])] @ query), abs=1e-6)
+        assert candidate.similarity == pytest.approx(float(rows[int(candidate.key[1:])] @ query), abs=1e-3)
 
+    index.add("k0", partition="p", model=MODEL, vector=query, expires_at_unix_s=9.0)
     search = asyncio.create_task(index.search("p", query, count=3, now_unix_s=0.0))
     run = await executor.held.get()
     index.clear()
     run()
-    assert await search == []
+    assert list(await search) == []
+
+
+async def test_a_large_partition_finds_the_nearest_of_near_questions() -> None:
+    rows = unit_rows(6_000, 64)
+    index = filled(rows)
+    rng = np.random.default_rng(3)
+    wrong = 0
+    for number in range(0, 6_000, 60):
+        query = rows[number] + 0.03 * rng.standard_normal(64).astype(np.float32)
+        query /= np.linalg.norm(query)
+        best = float((rows @ query).max())
+        (found,) = await index.search("p", query, count=1, now_unix_s=0.0)
+        wrong += found.similarity < best - 1e-3
+    assert wrong <= 1  # recall of 0.99
+
+
+async def test_a_partition_that_shrinks_gives_its_memory_back_and_is_exact_again() -> None:
+    rows = unit_rows(3 * EXACT_ROWS_MAX, 32)
+    index = filled(rows)
+    large = index.vector_bytes
+    for number in range(CODED_ROWS_MIN - 1, len(rows)):
+        assert index.remove(f"k{number}")
+    assert index.vector_bytes < large / 5
+    for number in (0, 77, CODED_ROWS_MIN - 2):
+        nearest = await index.search("p", rows[number], count=5, now_unix_s=0.0)
+        expected = sorted(range(CODED_ROWS_MIN - 1), key=lambda row: -float(rows[row] @ rows[number]))[:5]
+        assert nearest[0].key == f"k{number}"
+        assert {each.key for each in nearest[:3]} <= {f"k{row}" for row in expected}
+
+
+def test_a_small_partition_takes_no_more_than_twice_its_vectors() -> None:
+    index = VectorIndex(entries_max=10_000)
+    for number in range(3_000):
+        index.add(f"k{number}", partition=f"p{number // 3}", model=MODEL, vector=vector("v"), expires_at_unix_s=9.0)
+    assert index.partitions == 1_000
+    assert index.vector_bytes <= 2 * 3_000 * vector("v").nbytes
+
+
+async def test_an_entry_is_found_by_its_aliases_and_told_once_with_its_nearest() -> None:
+    index = VectorIndex(entries_max=10)
+    index.add("a", partition="p", model=MODEL, vector=vector("a"), expires_at_unix_s=9.0)
+    index.add("b", partition="p", model=MODEL, vector=vector("b"), expires_at_unix_s=9.0)
+    assert index.add_alias("a", vector("another way to say a"))
+    assert (len(index), index.entries_in("p")) == (2, 2)
+    found = await index.search("p", vector("another way to say a"), count=5, now_unix_s=0.0)
+    assert [candidate.key for candidate in found][:1] == ["a"]
+    assert sorted(candidate.key for candidate in found) == ["a", "b"]
+    assert found[0].similarity == pytest.approx(1.0, abs=1e-6)
+
+
+async def test_aliases_do_not_crowd_other_entries_out() -> None:
+    index = VectorIndex(entries_max=100)
+    for name in "abc":
+        index.add(name, partition="p", model=MODEL, vector=vector(name), expires_at_unix_s=9.0)
+        for number in range(ALIASES_MAX):
+            assert index.add_alias(name, vector(f"{name} {number}"))
+    found = await index.search("p", vector("a"), count=3, now_unix_s=0.0)
+    assert sorted(candidate.key for candidate in found) == ["a", "b", "c"]
+
+
+def test_aliases_are_bounded_and_belong_to_a_known_entry() -> None:
+    index = VectorIndex(entries_max=20)
+    assert not index.add_alias("a", vector("a"))
+    index.add("a", partition="p", model=MODEL, vector=vector("a"), expires_at_unix_s=9.0)
+    assert not index.add_alias("a", vector("a"))  # it has that one
+    with pytest.raises(DimensionMismatchError):
+        index.add_alias("a", vector("a", 4))
+    assert [index.add_alias("a", vector(f"a{number}")) for number in range(ALIASES_MAX + 1)] == [
+        *([True] * ALIASES_MAX),
+        False,
+    ]
+
+
+async def test_an_entry_leaves_with_all_its_aliases() -> None:
+    index = VectorIndex(entries_max=10)
+    for name in ("a", "b"):
+        index.add(name, partition="p", model=MODEL, vector=vector(name), expires_at_unix_s=9.0)
+    index.add_alias("a", vector("a2"))
+    index.add_alias("b", vector("b2"))
+    index.add_alias("a", vector("a3"))
+    index.add("a", partition="q", model=MODEL, vector=vector("a"), expires_at_unix_s=9.0)
+    for query in ("a", "a2", "a3", "b2"):
+        found = await index.search("p", vector(query), count=5, now_unix_s=0.0)
+        assert [candidate.key for candidate in found] == ["b"]
+    assert index.remove("b")
+    assert (index.entries_in("p"), index.partitions) == (0, 1)
 
 
 async def test_a_small_search_does_not_leave_the_event_loop() -> None:
