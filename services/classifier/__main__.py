@@ -9,20 +9,29 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from opentelemetry import metrics
+
 from services.classifier.complexity import Classifier
 from services.classifier.embedding_source import EmbeddingSourceError, open_embedder
+from services.classifier.grpc_small_llm import GrpcAsker
 from services.classifier.head import Head, HeadError
 from services.classifier.head_follower import HeadFollower
 from services.classifier.head_store import HeadStore
+from services.classifier.memory import ClusterMemory
+from services.classifier.memory_keeper import MemoryKeeper
+from services.classifier.metrics import ClassifierMetrics
 from services.classifier.servicer import ClassifierServicer
+from services.classifier.small_llm_layer import SmallLlmLayer
 from services.classifier.startup import BUILTIN_HEAD, open_head
 from services.classifier.tiers import Tiers
-from services.runtime.clock import SystemClock
+from services.runtime.channel import open_channel
+from services.runtime.clock import Clock, SystemClock
 from services.runtime.config import Loaded
 from services.runtime.logs import get_logger
 from services.runtime.main import run
 from services.runtime.server import Service
 from spillway.settings import Classifier as ClassifierSettings
+from spillway.settings import Settings
 from spillway.v1.classifier_pb2_grpc import add_ClassifierServiceServicer_to_server
 
 __all__ = ["build"]
@@ -59,25 +68,86 @@ def _follower(classifier: Classifier, settings: ClassifierSettings) -> HeadFollo
     return HeadFollower(HeadStore(Path(settings.heads_dir).expanduser()), classifier.use, SystemClock())
 
 
+def _memory(settings: Settings) -> ClusterMemory | None:
+    options = settings.classifier.memory
+    if not options.enabled:
+        return None
+    return ClusterMemory(
+        [tier.name for tier in settings.tiers],
+        half_life_s=options.half_life_s,
+        evidence_min=options.evidence_min,
+        prior_weight=options.prior_weight,
+    )
+
+
+def _keeper(memory: ClusterMemory | None, settings: ClassifierSettings, clock: Clock) -> MemoryKeeper | None:
+    if memory is None or not settings.memory.file:
+        return None
+    return MemoryKeeper(memory, Path(settings.memory.file).expanduser(), clock)
+
+
+def _small_llm(settings: Settings, clock: Clock) -> SmallLlmLayer | None:
+    options = settings.classifier.small_llm
+    if not options.target:
+        return None
+    tier = next(tier.name for tier in settings.tiers if any(target.name == options.target for target in tier.targets))
+    channel = open_channel(
+        settings.services.executor.target,
+        service_name="spillway.v1.ExecutorService",
+        message_bytes_max=settings.limits.message_bytes_max,
+    )
+    return SmallLlmLayer(
+        GrpcAsker(channel, tier=tier, target=options.target),
+        clock,
+        confidence_max=options.confidence_max,
+        share_max=options.share_max,
+        timeout_s=options.timeout_s,
+    )
+
+
 async def build(loaded: Loaded) -> Service:
     """The composition root."""
     settings = loaded.settings.classifier
+    clock = SystemClock()
+    memory = _memory(loaded.settings)
+    small_llm = _small_llm(loaded.settings, clock)
     classifier = Classifier(
-        heuristics_confidence_min=settings.heuristics_confidence_min, tiers=Tiers.of(loaded.settings)
+        heuristics_confidence_min=settings.heuristics_confidence_min,
+        tiers=Tiers.of(loaded.settings),
+        memory=memory,
+        small_llm=small_llm,
+        clock=clock,
     )
-    servicer = ClassifierServicer(classifier, deadline_s=loaded.settings.orchestrator.deadline_s)
+    counts = ClassifierMetrics(
+        metrics.get_meter("spillway.classifier"),
+        (tier.name for tier in loaded.settings.tiers),
+        queued=lambda: classifier.embedder.queued if classifier.embedder is not None else 0,
+        remembered=lambda: memory.clusters if memory is not None else 0,
+    )
+    servicer = ClassifierServicer(
+        classifier, memory=memory, metrics=counts, clock=clock, deadline_s=loaded.settings.orchestrator.deadline_s
+    )
     follower = _follower(classifier, settings)
+    keeper = _keeper(memory, settings, clock)
 
     async def warm() -> None:
+        if keeper is not None:
+            await keeper.load()
         if settings.embedding:
             await _attach_model(classifier, settings)
         if follower is not None:
             await follower.look()
             follower.start()
+        if keeper is not None:
+            keeper.start()
 
     async def close() -> None:
         if follower is not None:
             await follower.close()
+        if keeper is not None:
+            await keeper.close()
+        if small_llm is not None:
+            await small_llm.close()
         if classifier.embedder is not None:
             await classifier.embedder.close()
 

@@ -122,6 +122,10 @@ class BatchedEmbedder:
     def dimensions(self) -> int:
         return self._backend.dimensions
 
+    @property
+    def queued(self) -> int:
+        return len(self._queue)
+
     async def embed(self, texts: Sequence[str]) -> Vectors:
         if self._closed:
             message = "the embedder is closed"

@@ -1,12 +1,14 @@
-"""The layers of the classifier: heuristics, and above them the embedding with the learned head.
+"""The layers of the classifier: heuristics, the embedding with the learned head, and a small LLM for what stays open.
 
 Promises: always an answer. The heuristics decide alone when they are sure and no embedding is wanted; else the
 embedding layer decides, blended with the heuristics; when there is no model, or it fails or takes too long, the
-heuristics decide after all. Every answer says which layer decided and why. The prompt appears in none of it.
+heuristics decide after all. Where the embedding layer is unsure a small LLM may be asked; if that fails, the layer
+below stands. Every answer says which layer decided and why. The prompt appears in none of it.
 
 P(tier suffices) comes from the trained head while one is in use, which then judges every prompt that can be embedded,
-so that a threshold means one thing; else it is derived from the probabilities of complexity. The version of an answer
-is that of the trained head if it spoke, and an answer rests on one version of it, whatever is exchanged meanwhile.
+so that a threshold means one thing; else it is derived from the probabilities of complexity. What is remembered of the
+prompt's cluster adjusts it last. The version of an answer is that of the trained head if it spoke, and an answer rests
+on one version of it, whatever is exchanged meanwhile.
 """
 
 from __future__ import annotations
@@ -18,31 +20,48 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from services.classifier.clusters import Clusters, builtin_clusters
 from services.classifier.embedder import Embedder, EmbedderError, EmbedderOverloadedError
-from services.classifier.head import Head, HeadError, HeadJudgement
-from services.classifier.heuristics import HEURISTICS_VERSION, TASK_TYPES, HeuristicJudgement, judge
+from services.classifier.head import Head, HeadError
+from services.classifier.heuristics import HeuristicJudgement, judge
+from services.classifier.memory import ClusterMemory
+from services.classifier.small_llm_layer import Asked, Asking, SmallLlmLayer
 from services.classifier.sufficiency import SufficiencyError, SufficiencyModel
 from services.classifier.tiers import DEFAULT_TIERS, Tiers
+from services.classifier.verdicts import Verdict, by_embedding, by_heuristics, by_small_llm
+from services.runtime.clock import Clock, SystemClock
 from spillway.chat import Message, Role
-from spillway.routing import Classification, Complexity, Layer, Signal, TaskType
+from spillway.routing import Classification, Layer, Signal
 
-__all__ = ["Classifier", "Judgement"]
+__all__ = ["Classifier", "Judgement", "LayerTimes"]
 
 # Heuristics that are sure of the complexity but not of the kind of work do not decide alone: policy uses both.
 TASK_CONFIDENCE_MIN = 0.5
 # The rest of the caller's time is for the answer's way back.
 EMBEDDING_TIME_SHARE = 0.8
-REASON_SIGNALS_MAX = 3
-COMPLEXITY_ORDER = (Complexity.SIMPLE, Complexity.MEDIUM, Complexity.COMPLEX)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerTimes:
+    """How long each layer took, in seconds; None where it was not asked."""
+
+    heuristics_s: float
+    embedding_s: float | None = None
+    small_llm_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A classification, and the embedding of the last user turn if one was made: unit vector and its model."""
+    """A classification, and the embedding of the last user turn if one was made: unit vector and its model.
+
+    `asked`: what became of the question to a small LLM; None without that layer.
+    """
 
     classification: Classification
     vector: npt.NDArray[np.float32] | None = None
     model_id: str = ""
+    times: LayerTimes = LayerTimes(0.0)
+    asked: Asked | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,68 +76,8 @@ def _last_user_text(messages: Sequence[Message]) -> str:
     return next((message.text for message in reversed(messages) if message.role is Role.USER), "")
 
 
-def _most_probable(probabilities: Sequence[float]) -> int:
-    return max(range(len(probabilities)), key=probabilities.__getitem__)
-
-
-def _logit(probability: float) -> float:
-    bounded = min(max(probability, 1e-6), 1.0 - 1e-6)
-    return float(np.log(bounded / (1.0 - bounded)))
-
-
-def _unit_sum(values: Sequence[float]) -> tuple[float, float, float]:
-    simple, medium, complex_ = values
-    total = simple + medium + complex_
-    return simple / total, medium / total, complex_ / total
-
-
 def _row(probabilities: Sequence[float]) -> npt.NDArray[np.float64]:
     return np.asarray([probabilities], dtype=np.float64)
-
-
-def _named(signals: Sequence[Signal]) -> str:
-    telling = [signal.name for signal in signals if signal.contribution != 0.0][:REASON_SIGNALS_MAX]
-    return ", ".join(telling) if telling else "no telling signal"
-
-
-def _by_heuristics(words: HeuristicJudgement, why: str) -> Classification:
-    best = _most_probable(words.probabilities)
-    return Classification(
-        task_type=TASK_TYPES[_most_probable(words.task_probabilities)],
-        complexity=COMPLEXITY_ORDER[best],
-        probabilities=_unit_sum(words.probabilities),
-        confidence=words.confidence,
-        layer=Layer.HEURISTICS,
-        signals=words.signals,
-        reason=f"heuristics say {COMPLEXITY_ORDER[best]} ({words.confidence:.2f}), {why}: {_named(words.signals)}",
-        version=HEURISTICS_VERSION,
-    )
-
-
-def _by_embedding(words: HeuristicJudgement, learned: HeadJudgement, version: str) -> Classification:
-    best = _most_probable(learned.complexity)
-    task: TaskType = TASK_TYPES[_most_probable(learned.task)]
-    confidence = learned.complexity[best]
-    near = f"nearest labelled example at cosine {learned.nearest_similarity:.2f}"
-    shift = Signal(
-        name="embedding",
-        value=max(0.0, min(1.0, learned.nearest_similarity)),
-        contribution=_logit(learned.complexity[2]) - _logit(words.probabilities[2]),
-        evidence=f"moves the log-odds of complex; {near}",
-    )
-    far = ", far from all of them" if learned.out_of_domain >= 0.5 else ""
-    return Classification(
-        task_type=task,
-        complexity=COMPLEXITY_ORDER[best],
-        probabilities=_unit_sum(learned.complexity),
-        confidence=confidence,
-        layer=Layer.EMBEDDING,
-        signals=tuple(sorted((*words.signals, shift), key=lambda signal: -abs(signal.contribution))),
-        reason=f"embedding and words say {COMPLEXITY_ORDER[best]} ({confidence:.2f}); {near}{far}; "
-        f"words: {_named(words.signals)}",
-        version=version,
-        out_of_domain=learned.out_of_domain,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,15 +86,38 @@ class _Parts:
 
     embedder: Embedder | None = None
     head: Head | None = None
+    clusters: Clusters | None = None
     trained: SufficiencyModel | None = None
 
 
-class Classifier:
-    """Judges conversations. `attach` gives it a model; until then, and without one, the heuristics decide."""
+@dataclass(frozen=True, slots=True)
+class _Layered:
+    """What the layers up to the embedding came to."""
 
-    def __init__(self, *, heuristics_confidence_min: float, tiers: Tiers = DEFAULT_TIERS) -> None:
+    verdict: Verdict
+    vector: npt.NDArray[np.float32] | None = None
+
+
+class Classifier:
+    """Judges conversations. `attach` gives it a model; until then, and without one, the heuristics decide.
+
+    Belongs to one event loop.
+    """
+
+    def __init__(
+        self,
+        *,
+        heuristics_confidence_min: float,
+        tiers: Tiers = DEFAULT_TIERS,
+        memory: ClusterMemory | None = None,
+        small_llm: SmallLlmLayer | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         self._heuristics_confidence_min = heuristics_confidence_min
         self._tiers = tiers
+        self._memory = memory
+        self._small_llm = small_llm
+        self._clock = clock or SystemClock()
         self._parts = _Parts()
 
     @property
@@ -153,13 +135,25 @@ class Classifier:
         if head is not None and head.embedding_model != embedder.model_id:
             message = f"the head was trained on {head.embedding_model}, not on {embedder.model_id}"
             raise HeadError(message)
-        self._parts = _Parts(embedder, head)
+        self._parts = _Parts(embedder, head, builtin_clusters(head) if head is not None else None)
+        self._follow()
 
     def use(self, trained: SufficiencyModel | None) -> None:
         """Uses this trained head from the next call on; None: none. Raises SufficiencyError where it does not fit."""
         if trained is not None:
             self._check(trained)
         self._parts = replace(self._parts, trained=trained)
+        self._follow()
+
+    def _follow(self) -> None:
+        """Tells the memory whose clusters prompts are in from now on."""
+        if self._memory is None:
+            return
+        clusters, trained = self._parts.clusters, self._parts.trained
+        if trained is not None:
+            self._memory.follow(trained.version, len(trained.centroids))
+        elif clusters is not None:
+            self._memory.follow(clusters.version, len(clusters))
 
     def _check(self, trained: SufficiencyModel) -> None:
         embedder = self._parts.embedder
@@ -181,42 +175,60 @@ class Classifier:
 
         Raises nothing of its own; cancellation passes through.
         """
+        started_s = self._clock.monotonic()
         words = judge(messages, has_tools=has_tools)
+        heuristics_s = self._clock.monotonic() - started_s
         text = _last_user_text(messages)
         # Read once: `attach` and `use` may exchange them while this call waits.
         parts = self._parts
         sure = words.confidence >= self._heuristics_confidence_min and words.task_confidence >= TASK_CONFIDENCE_MIN
-        if sure and not want_embedding and parts.trained is None:
-            judgement = Judgement(_by_heuristics(words, "sure enough to decide alone"))
+        if parts.embedder is None or (sure and not want_embedding and parts.trained is None):
+            why = "sure enough to decide alone" if parts.embedder is not None else "as no embedding model is loaded"
+            layered, embedding_s = _Layered(by_heuristics(words, why)), None
         else:
-            judgement = await self._by_layers(parts, words, text, time_s)
-        return replace(judgement, classification=self._with_sufficiency(parts, judgement, text))
+            layered = await self._by_embedding(parts, parts.embedder, words, text, time_s)
+            embedding_s = self._clock.monotonic() - started_s - heuristics_s
+        verdict, asked = layered.verdict, None
+        if self._small_llm is not None:
+            left_s = None if time_s is None else time_s - (self._clock.monotonic() - started_s)
+            verdict, asked = await _second_opinion(self._small_llm, messages, verdict, left_s)
+        found = self._remembered(self._with_sufficiency(parts, verdict.classification, layered.vector, text))
+        return Judgement(
+            found,
+            layered.vector,
+            parts.embedder.model_id if parts.embedder is not None and layered.vector is not None else "",
+            LayerTimes(heuristics_s, embedding_s, asked.took_s if asked is not None and asked.was_sent else None),
+            asked,
+        )
 
-    async def _by_layers(self, parts: _Parts, words: HeuristicJudgement, text: str, time_s: float | None) -> Judgement:
+    async def _by_embedding(
+        self, parts: _Parts, embedder: Embedder, words: HeuristicJudgement, text: str, time_s: float | None
+    ) -> _Layered:
         """The embedding layer's verdict, or that of the heuristics where there can be none."""
-        embedder, head = parts.embedder, parts.head
-        if embedder is None:
-            return Judgement(_by_heuristics(words, "as no embedding model is loaded"))
         embedded = await self._embed(embedder, text, time_s)
         if embedded.vector is None:
-            return Judgement(_by_heuristics(words, embedded.trouble))
-        if head is None:
-            classification = _by_heuristics(words, "as no head is loaded")
+            return _Layered(by_heuristics(words, embedded.trouble))
+        if parts.head is None:
+            verdict = by_heuristics(words, "as no head is loaded")
         elif not text.strip():
-            classification = _by_heuristics(words, "as the last turn has no text")
+            verdict = by_heuristics(words, "as the last turn has no text")
         else:
-            learned = head.judge(embedded.vector, words.probabilities, words.task_probabilities)
-            classification = _by_embedding(words, learned, head.version)
-        return Judgement(classification, embedded.vector, embedder.model_id)
+            learned = parts.head.judge(embedded.vector, words.probabilities, words.task_probabilities)
+            verdict = by_embedding(words, learned, parts.head.version)
+        return _Layered(verdict, embedded.vector)
 
-    def _with_sufficiency(self, parts: _Parts, judgement: Judgement, text: str) -> Classification:
+    def _with_sufficiency(
+        self, parts: _Parts, found: Classification, vector: npt.NDArray[np.float32] | None, text: str
+    ) -> Classification:
         """The classification with P(tier suffices), from the trained head or else from P(complexity)."""
-        found, trained = judgement.classification, parts.trained
+        trained = parts.trained
         derived = replace(found, sufficiency=self._tiers.named(self._tiers.by_complexity(_row(found.probabilities))[0]))
-        if trained is None or judgement.vector is None or not text.strip():
+        if vector is None or not text.strip():
             return derived
+        if trained is None:
+            return replace(derived, cluster=parts.clusters.name(vector) if parts.clusters is not None else "")
         try:
-            judged = trained.judge(judgement.vector, text)
+            judged = trained.judge(vector, text)
         except SufficiencyError:
             # An embedder that breaks its word about its own dimensions.
             return replace(derived, reason=f"{found.reason}; head {trained.version} does not fit the embedding")
@@ -240,6 +252,20 @@ class Classifier:
             reason=f"{found.reason}; head {trained.version} says {tier} suffices ({probability:.2f})",
         )
 
+    def _remembered(self, found: Classification) -> Classification:
+        """With what became of answers to prompts of the same cluster."""
+        if self._memory is None or not found.cluster:
+            return found
+        sufficiency, signal = self._memory.adjust(found.cluster, found.sufficiency, self._clock.unix())
+        if signal is None:
+            return found
+        return replace(
+            found,
+            sufficiency=sufficiency,
+            signals=(*found.signals, signal),
+            reason=f"{found.reason}; {signal.evidence}",
+        )
+
     @staticmethod
     async def _embed(embedder: Embedder, text: str, time_s: float | None) -> _Embedded:
         limit_s = None if time_s is None else time_s * EMBEDDING_TIME_SHARE
@@ -256,3 +282,17 @@ class Classifier:
         if not np.isfinite(vector).all():
             return _Embedded(None, "as the embedding was not finite")
         return _Embedded(vector)
+
+
+async def _second_opinion(
+    small_llm: SmallLlmLayer, messages: Sequence[Message], below: Verdict, time_s: float | None
+) -> tuple[Verdict, Asked]:
+    """The small LLM's, if the embedding layer decided and is unsure; else, and on any failure, the verdict below."""
+    found = below.classification
+    open_case = found.layer is Layer.EMBEDDING
+    asked = await small_llm.judge(messages, confidence=found.confidence if open_case else 1.0, time_s=time_s)
+    if asked.opinion is not None:
+        return by_small_llm(below, asked.opinion), asked
+    if asked.asking is Asking.SURE:
+        return below, asked
+    return replace(below, classification=replace(found, reason=f"{found.reason}; {asked.reason}")), asked

@@ -53,6 +53,10 @@ class Embedder(Protocol):
     def dimensions(self) -> int:
         """Of every vector."""
 
+    @property
+    def queued(self) -> int:
+        """How many texts wait; any thread may ask."""
+
     async def embed(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors, float32 [len(texts), dimensions], in order; the same text always has the same (to 1e-5).
 
@@ -71,6 +75,7 @@ class HashEmbedder:
 
     model_id = "hash/1"
     dimensions = DIMENSIONS
+    queued = 0
 
     def __init__(self) -> None:
         self._closed = False

@@ -24,6 +24,8 @@ def check(document: Document) -> None:
     _check_tiers(document, tiers, targets)
     _known(document, ("flagship",), data.get("flagship"), targets, "target")
     _check_policy(document, _mapping(data.get("policy")), order, targets)
+    small_llm = _mapping(_mapping(data.get("classifier")).get("small_llm"))
+    _known(document, ("classifier", "small_llm", "target"), small_llm.get("target"), targets, "target")
     cache = _mapping(data.get("cache"))
     if cache.get("store") == "redis" and not cache.get("redis_url"):
         document.add(("cache", "redis_url"), "must be set for the store redis")
