@@ -8,14 +8,16 @@ number of followers keep an index, and tells them when they have to begin anew.
 from __future__ import annotations
 
 import asyncio
+import heapq
 import itertools
-from collections import OrderedDict, deque
-from collections.abc import AsyncGenerator, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.cache.admission import answer_size_bytes
-from services.cache.entry import Entry, Selector
+from services.cache.entry import Entry, Scope, Selector
+from services.cache.entry_codec import pack_entry, unpack_entry
+from services.cache.eviction import Evictor
 from services.runtime.clock import Clock
 
 __all__ = [
@@ -30,6 +32,10 @@ __all__ = [
     "Removed",
     "StoreUnavailableError",
 ]
+
+
+OVERHEAD_BYTES = 1_024
+"""What an entry takes beside its contents: keys, records of expiry and use, its place in the index."""
 
 
 class StoreUnavailableError(Exception):
@@ -103,6 +109,10 @@ class AnswerStore(Protocol):
         by then. The rest of a large number may be removed later."""
         ...
 
+    def served(self, key: str) -> None:
+        """The entry served a request, which makes it worth more when there is no room. No I/O, never raises."""
+        ...
+
     def changes(self, position: str = "") -> AsyncGenerator[Change, None]:
         """Forget, all entries, CaughtUp, and then every change as it comes; endless, and never raises by itself.
 
@@ -115,6 +125,17 @@ class AnswerStore(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """An entry in memory. Entries of one scope share its object."""
+
+    packed: bytes
+    scope: Scope
+    tags: tuple[str, ...]
+    expires_at_unix_s: float
+    indexed: bool
+
+
 class MemoryStore:
     """Entries in this process's memory: for one machine and for tests. Belongs to one event loop."""
 
@@ -122,41 +143,84 @@ class MemoryStore:
     """Changes kept for followers; one that is further behind begins anew."""
 
     EXPIRED_PER_PUT_MAX = 64
-    """Entries looked at for expiry on each put, oldest first, so that no single call pays for many."""
+    """Expired entries that each put removes, so that no single call pays for many."""
 
-    def __init__(self, *, entries_max: int, clock: Clock, bytes_max: int = 536_870_912) -> None:
-        self._entries_max = entries_max
-        self._bytes_max = bytes_max
+    SCOPES_MAX = 10_000
+    """Scopes whose objects are shared; beyond it each entry has its own."""
+
+    ENTRIES_PER_TURN_MAX = 2_000
+    """Entries looked through before other tasks get a turn, about a millisecond."""
+
+    def __init__(
+        self,
+        *,
+        entries_max: int,
+        clock: Clock,
+        bytes_max: int = 536_870_912,
+        tenant_entries_max: int | None = None,
+    ) -> None:
         self._clock = clock
-        self._entries: OrderedDict[str, Entry] = OrderedDict()  # the oldest first
-        self._bytes = 0
+        self._evictor = Evictor(
+            entries_max=entries_max, tenant_entries_max=tenant_entries_max or entries_max, bytes_max=bytes_max
+        )
+        self._entries: dict[str, _Kept] = {}
+        self._expiries: list[tuple[float, str]] = []
+        self._scopes: dict[Scope, Scope] = {}
         self._log: deque[Change] = deque(maxlen=self.CHANGES_MAX)
         self._logged = 0  # changes ever logged
         self._news = asyncio.Event()
+        self.evicted = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
 
     async def get_many(self, keys: Sequence[str]) -> list[Entry | None]:
-        return [self._living(key) for key in keys]
+        return [None if (kept := self._living(key)) is None else unpack_entry(key, kept.packed) for key in keys]
 
     async def put(self, entry: Entry) -> None:
+        self.take_in(entry, pack_entry(entry))
+
+    def take_in(self, entry: Entry, packed: bytes) -> tuple[str, ...]:
+        """A put of an entry that was packed before; the keys of those that had to leave."""
         self._drop(entry.key)
-        self._expire_oldest()
-        size = _size_bytes(entry)
-        while self._entries and (len(self._entries) >= self._entries_max or self._bytes + size > self._bytes_max):
-            evicted = next(iter(self._entries))
-            self._drop(evicted)
-            self._tell(Removed((evicted,)))
-        self._entries[entry.key] = entry
-        self._bytes += size
+        self._expire()
+        evicted = tuple(
+            self._evictor.add(
+                entry.key,
+                tenant=entry.scope.tenant,
+                size_bytes=OVERHEAD_BYTES + len(packed),
+                cost_nanousd=entry.answer.cost_nanousd,
+            )
+        )
+        for key in evicted:
+            del self._entries[key]
+        if evicted:
+            self.evicted += len(evicted)
+            self._tell(Removed(evicted))
+        self._entries[entry.key] = _Kept(
+            packed, self._shared(entry.scope), entry.tags, entry.expires_at_unix_s, bool(entry.partition)
+        )
+        heapq.heappush(self._expiries, (entry.expires_at_unix_s, entry.key))
+        if len(self._expiries) > 2 * len(self._entries) + self.EXPIRED_PER_PUT_MAX:
+            self._expiries = [(kept.expires_at_unix_s, key) for key, kept in self._entries.items()]
+            heapq.heapify(self._expiries)
         if entry.partition:
             self._tell(_indexed(entry))
+        return evicted
 
     async def find(self, selector: Selector) -> list[str]:
-        now = self._clock.unix()
-        return [
-            entry.key
-            for entry in self._entries.values()
-            if entry.expires_at_unix_s > now and selector.takes(entry.key, entry.scope, entry.tags)
-        ]
+        if selector.entry_key is not None:
+            keys: Iterable[str] = (selector.entry_key,)
+        else:
+            keys = tuple(self._entries) if selector.tenant is None else self._evictor.keys_of(selector.tenant)
+        found = []
+        for count, key in enumerate(keys, 1):
+            kept = self._living(key)
+            if kept is not None and selector.takes(key, kept.scope, kept.tags):
+                found.append(key)
+            if count % self.ENTRIES_PER_TURN_MAX == 0:
+                await asyncio.sleep(0)
+        return found
 
     async def delete(self, keys: Sequence[str]) -> int:
         living = sum(self._living(key) is not None for key in dict.fromkeys(keys))
@@ -168,13 +232,17 @@ class MemoryStore:
     async def invalidate(self, selector: Selector) -> int:
         return await self.delete(await self.find(selector))
 
+    def served(self, key: str) -> None:
+        self._evictor.use(key)
+
     async def changes(self, position: str = "") -> AsyncGenerator[Change, None]:
         while True:
             told = self._logged
             yield Forget()
-            now = self._clock.unix()
-            for entry in tuple(self._entries.values()):
-                if entry.partition and entry.expires_at_unix_s > now:
+            for key in tuple(self._entries):
+                kept = self._living(key)
+                entry = unpack_entry(key, kept.packed) if kept is not None and kept.indexed else None
+                if entry is not None:
                     yield _indexed(entry)
             yield CaughtUp()
             while (behind := self._logged - told) <= len(self._log):
@@ -188,23 +256,29 @@ class MemoryStore:
 
     async def close(self) -> None:
         self._entries.clear()
-        self._bytes = 0
 
-    def _living(self, key: str) -> Entry | None:
-        entry = self._entries.get(key)
-        return entry if entry is not None and entry.expires_at_unix_s > self._clock.unix() else None
+    def _living(self, key: str) -> _Kept | None:
+        kept = self._entries.get(key)
+        return kept if kept is not None and kept.expires_at_unix_s > self._clock.unix() else None
 
     def _drop(self, key: str) -> None:
-        entry = self._entries.pop(key, None)
-        if entry is not None:
-            self._bytes -= _size_bytes(entry)
+        if self._entries.pop(key, None) is not None:
+            self._evictor.remove(key)
 
-    def _expire_oldest(self) -> None:
+    def _expire(self) -> None:
         now = self._clock.unix()
-        oldest = tuple(itertools.islice(self._entries.values(), self.EXPIRED_PER_PUT_MAX))
-        for entry in oldest:
-            if entry.expires_at_unix_s <= now:
-                self._drop(entry.key)
+        for _ in range(self.EXPIRED_PER_PUT_MAX):
+            if not self._expiries or self._expiries[0][0] > now:
+                return
+            _, key = heapq.heappop(self._expiries)
+            kept = self._entries.get(key)
+            if kept is not None and kept.expires_at_unix_s <= now:
+                self._drop(key)
+
+    def _shared(self, scope: Scope) -> Scope:
+        if len(self._scopes) >= self.SCOPES_MAX:
+            return self._scopes.get(scope, scope)
+        return self._scopes.setdefault(scope, scope)
 
     def _tell(self, change: Change) -> None:
         self._log.append(change)
@@ -214,8 +288,3 @@ class MemoryStore:
 
 def _indexed(entry: Entry) -> Indexed:
     return Indexed(entry.key, entry.partition, entry.embedding_model, entry.vector, entry.expires_at_unix_s)
-
-
-def _size_bytes(entry: Entry) -> int:
-    """About what the entry takes: its contents, and a flat kilobyte for all else."""
-    return 1_024 + answer_size_bytes(entry.answer) + len(entry.vector) + len(entry.question)

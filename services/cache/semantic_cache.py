@@ -256,6 +256,7 @@ class SemanticCache:
         return entry.scope == scope and entry.expires_at_unix_s > self._clock.unix()
 
     def _hit(self, kind: CacheKind, entry: Entry, reason: str, similarity: float | None) -> CacheOutcome:
+        self._store.served(entry.key)
         age_s = max(0.0, self._clock.unix() - entry.stored_at_unix_s)
         return CacheOutcome(kind, reason, similarity=similarity, entry_key=entry.key, age_s=age_s)
 

@@ -2,8 +2,8 @@
 
 The angle between two unit vectors is about pi times the share of random directions on whose two sides they lie
 (Goemans and Williamson, 1995; Charikar, 2002, as a hash). So the rows with the fewest differing bits are candidates,
-and a second look at their vectors finds the nearest. 384 bits take 48 bytes; FAISS counts them at about two nanoseconds a
-row. There is nothing to train but a centre, and a row is added or removed by copying 48 bytes.
+and a second look at their vectors finds the nearest. 384 bits take 48 bytes, and FAISS counts two nanoseconds a row.
+There is nothing to train but a centre, and a row is added or removed by copying 48 bytes.
 
 Promises: pure; the same dimensions have the same directions in every process of one numpy version, and `fingerprint`
 tells others apart.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from contextlib import aclosing
 
-from services.cache.answer_store import CaughtUp, Change, Forget, Indexed, MemoryStore
-from services.cache.entry import Selector
+from services.cache.answer_store import CaughtUp, Change, Forget, Indexed, MemoryStore, Removed
+from services.cache.entry import Scope, Selector
 from services.runtime.clock import FakeClock
 from tests.support.cache_parts import entry
 
@@ -52,3 +52,31 @@ async def test_a_follower_that_fell_behind_begins_anew() -> None:
         assert isinstance(await anext(changes), Forget)
         assert isinstance(await anext(changes), Indexed)
         assert isinstance(await anext(changes), CaughtUp)
+
+
+async def test_the_entry_that_was_served_stays_and_followers_learn_what_left() -> None:
+    clock = FakeClock()
+    store = MemoryStore(entries_max=2, clock=clock)
+    entries = [entry(name, now_unix_s=clock.unix()) for name in ("a", "b", "c")]
+    async with aclosing(store.changes()) as changes:
+        assert [await anext(changes), await anext(changes)] == [Forget(), CaughtUp()]
+        await store.put(entries[0])
+        await store.put(entries[1])
+        store.served(entries[0].key)
+        await store.put(entries[2])
+        assert await store.get_many([each.key for each in entries]) == [entries[0], None, entries[2]]
+        seen = [await anext(changes) for _ in range(4)]
+        assert seen[2] == Removed((entries[1].key,))
+    assert store.evicted == 1
+
+
+async def test_one_tenant_does_not_push_out_another() -> None:
+    clock = FakeClock()
+    store = MemoryStore(entries_max=10, clock=clock)
+    quiet = [entry(f"quiet {number}", now_unix_s=clock.unix(), scope=Scope("quiet")) for number in range(4)]
+    for each in quiet:
+        await store.put(each)
+    for number in range(50):
+        await store.put(entry(f"loud {number}", now_unix_s=clock.unix(), scope=Scope("loud")))
+    assert await store.get_many([each.key for each in quiet]) == quiet
+    assert len(store) == 10

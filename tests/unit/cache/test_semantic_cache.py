@@ -128,8 +128,8 @@ async def test_an_entry_that_lies_under_a_wrong_key_is_not_served(bench: Bench) 
     stored = await bench.put()
     (entry,) = await bench.store.get_many([stored.entry_key])
     assert entry is not None
-    bench.store._entries[stored.entry_key] = Entry(
-        entry.key, Scope("evil"), entry.answer, entry.stored_at_unix_s, entry.expires_at_unix_s, entry.partition
+    await bench.store.put(
+        Entry(entry.key, Scope("evil"), entry.answer, entry.stored_at_unix_s, entry.expires_at_unix_s, entry.partition)
     )
     assert await bench.kind(ON) is CacheKind.MISS
     assert await bench.kind(ON_TOO) is CacheKind.MISS
@@ -139,7 +139,7 @@ async def test_an_entry_of_another_partition_is_not_served_although_the_index_pr
     stored = await bench.put()
     (entry,) = await bench.store.get_many([stored.entry_key])
     assert entry is not None
-    bench.store._entries[stored.entry_key] = replace(entry, partition="another")
+    await bench.store.put(replace(entry, partition="another"))
     assert await bench.kind(ON_TOO) is CacheKind.MISS
 
 
