@@ -1,28 +1,33 @@
-"""What happens in a shared Redis, as one endless sequence of changes: loads what is there, then follows the stream.
+"""What happens in a shared Redis, as one endless sequence of changes: loads what is there, then follows the streams.
 
-Promises: no change is lost silently: whenever the stream has been trimmed beyond the follower, or Redis came back empty
-or older, the feed says Forget and loads everything again. Each follower reads the whole stream, from its own position,
-on a connection of its own, because a blocking read would hold up requests. An outage is an Interrupted for every failed
-attempt, `RECONNECT_S` apart; the feed ends only when its consumer closes it.
+Promises: no change is lost silently: whenever a stream has been trimmed beyond the follower, or Redis came back empty,
+older, or as another server that never had the follower's last record, the feed says Forget and loads everything again.
+Each follower reads the whole stream of each shard from its own position, and then the entries that the records name:
+what is told is what lies there by then. An outage is an Interrupted for every failed attempt, `RECONNECT_S` apart; the
+feed ends only when its consumer closes it.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any, cast
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from services.cache import redis_layout as layout
-from services.cache.answer_store import CaughtUp, Change, Forget, Indexed, Interrupted
+from services.cache.answer_store import CaughtUp, Change, Forget, Indexed, Interrupted, Reached, Removed
+from services.cache.redis_servers import RedisServers
 from services.runtime.clock import Clock
 from services.runtime.logs import get_logger
 
 __all__ = ["RedisFeed"]
 
 RECORDS_MAX = 500
-"""Records per read, below 1 MB."""
+"""Records per read, and entries read at a time: below 1 MB."""
 
 BLOCK_MS = 1_000
 """How long a read waits for news."""
@@ -37,95 +42,145 @@ _BEFORE_ALL = b"0-0"
 
 
 class RedisFeed:
-    """`connect` makes a client with that read timeout in seconds; every run of `changes` has one of its own."""
+    """Every run of `changes` is a follower of its own, on connections of its own while it waits."""
 
-    def __init__(self, connect: Callable[[float], Redis], *, clock: Clock) -> None:
-        self._connect = connect
+    def __init__(self, servers: RedisServers, *, clock: Clock) -> None:
+        self._servers = servers
         self._clock = clock
         self._log = get_logger(__name__)
 
-    async def changes(self) -> AsyncGenerator[Change, None]:
+    async def changes(self, position: str = "") -> AsyncGenerator[Change, None]:
         """See AnswerStore.changes."""
-        redis = self._connect(READ_TIMEOUT_S)
-        try:
-            follower = _Follower(redis)
-            while True:
-                try:
-                    async for change in follower.run():
+        follower = _Follower(self._servers, position)
+        while True:
+            try:
+                async with aclosing(follower.run()) as changes:
+                    async for change in changes:
                         yield change
-                except (RedisError, TimeoutError, OSError) as error:
-                    self._log.warning("cache_feed_interrupted", error=type(error).__name__)
-                    yield Interrupted()
-                    await self._clock.sleep(RECONNECT_S)
-        finally:
-            await redis.aclose()
-            await redis.connection_pool.disconnect()
+            except (RedisError, TimeoutError, OSError) as error:
+                self._log.warning("cache_feed_interrupted", error=type(error).__name__)
+                self._servers.suspect(error)
+                yield Interrupted()
+                await self._clock.sleep(RECONNECT_S)
+
+
+@dataclass(frozen=True, slots=True)
+class _News:
+    """One read of a shard's stream. `lost`: records after the position may be gone."""
+
+    changes: Sequence[Change] = ()
+    position: bytes = _BEFORE_ALL
+    is_all: bool = False
+    lost: bool = False
 
 
 class _Follower:
-    """One reader of the stream. `run` may be called again after it raised, and goes on where it was."""
+    """One reader of all streams. `run` may be called again after it raised, and goes on where it was."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
-        self._position: bytes | None = None  # the last record that was read; None: everything has to be loaded
+    def __init__(self, servers: RedisServers, position: str) -> None:
+        self._servers = servers
+        self._names = layout.Names(servers.shards)
+        self._shards = range(servers.shards)
+        # The last record that was read of each shard; None: everything has to be loaded.
+        self._positions = layout.position_of_text(position, servers.shards)
 
     async def run(self) -> AsyncGenerator[Change, None]:
-        if self._position is not None and await self._has_gap(self._position):
-            self._position = None
+        if self._positions is not None and await self._any_lost(self._positions):
+            self._positions = None
         while True:
-            if self._position is None:
-                position = await self._newest()
+            if self._positions is None:
+                positions = [await self._newest(shard) for shard in self._shards]
                 yield Forget()
-                async for entry in self._load():
-                    yield entry
-                self._position = position
-            yield CaughtUp()
-            async for change in self._follow(self._position):
+                for shard in self._shards:
+                    async for entry in self._load(shard):
+                        yield entry
+                self._positions = positions
+            async for change in self._follow(self._positions):
                 yield change
-            self._position = None
+            self._positions = None
 
-    async def _follow(self, position: bytes) -> AsyncGenerator[Change, None]:
-        """The records after `position`; ends when some of them are gone."""
-        while True:
-            reply: Any = await self._redis.xread({layout.CHANGES: position}, count=RECORDS_MAX, block=BLOCK_MS)
+    async def _follow(self, positions: list[bytes]) -> AsyncGenerator[Change, None]:
+        """The records after `positions`, which it moves on; ends when some of them are gone."""
+        behind = set(self._shards)
+        reads: dict[asyncio.Task[_News], int] = {}
+        try:
+            while True:
+                for shard in set(self._shards) - set(reads.values()):
+                    read = self._read(shard, positions[shard], block_ms=None if shard in behind else BLOCK_MS)
+                    reads[asyncio.create_task(read, name="cache-feed-read")] = shard
+                done, _ = await asyncio.wait(reads, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    shard, news = reads.pop(task), task.result()
+                    if news.lost:
+                        return
+                    for change in news.changes:
+                        yield change
+                    positions[shard] = news.position
+                    if news.is_all and shard in behind:
+                        behind.discard(shard)
+                        if not behind:
+                            yield CaughtUp()
+                yield Reached(layout.text_of_position(positions))
+        finally:
+            for task in reads:
+                task.cancel()
+            await asyncio.gather(*reads, return_exceptions=True)
+
+    async def _read(self, shard: int, position: bytes, *, block_ms: int | None) -> _News:
+        redis = await self._servers.client(shard)
+        async with asyncio.timeout(READ_TIMEOUT_S):
+            reply: Any = await redis.xread({self._names.changes(shard): position}, count=RECORDS_MAX, block=block_ms)
             records: list[tuple[bytes, dict[bytes, bytes] | None]] = reply[0][1] if reply else []
             # Only a reader with more than a whole read left to do can have been overtaken by the trimming.
-            if len(records) == RECORDS_MAX and await self._has_gap(position):
-                return
-            for record_id, fields in records:
-                change = layout.change_of_record(fields or {})
-                if change is not None:
-                    yield change
-                position = self._position = record_id
+            if len(records) == RECORDS_MAX and await self._is_lost(shard, position):
+                return _News(lost=True)
+            news = [item for _, fields in records if (item := layout.news_of_record(fields or {})) is not None]
+            stored = await self._stored(redis, [item for item in news if isinstance(item, str)])
+        changes = [stored[item] if isinstance(item, str) else item for item in news]
+        return _News(changes, records[-1][0] if records else position, is_all=len(records) < RECORDS_MAX)
 
-    async def _has_gap(self, position: bytes) -> bool:
-        """Whether records after `position` may be gone: it lies before the oldest record, or after the newest."""
-        oldest: Any = await self._redis.xrange(layout.CHANGES, count=1)
-        if not oldest:
-            return position != _BEFORE_ALL
-        return not _order(oldest[0][0]) <= _order(position) <= _order(await self._newest())
+    async def _stored(self, redis: Redis, keys: Sequence[str]) -> dict[str, Indexed | Removed]:
+        """What lies at these keys by now."""
+        indexed = {entry.key: entry for entry in await self._indexed(redis, keys)}
+        return {key: indexed.get(key) or Removed((key,)) for key in keys}
 
-    async def _newest(self) -> bytes:
-        newest: Any = await self._redis.xrevrange(layout.CHANGES, count=1)
-        return bytes(newest[0][0]) if newest else _BEFORE_ALL
+    async def _indexed(self, redis: Redis, keys: Sequence[str]) -> list[Indexed]:
+        async with redis.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.hmget(self._names.entry(key), layout.INDEX_FIELDS)
+            rows: list[Any] = await pipe.execute()
+        read = (layout.indexed_of_fields(key, row) for key, row in zip(keys, rows, strict=True))
+        return [entry for entry in read if entry is not None]
 
-    async def _load(self) -> AsyncGenerator[Indexed, None]:
+    async def _any_lost(self, positions: Sequence[bytes]) -> bool:
+        return any([await self._is_lost(shard, positions[shard]) for shard in self._shards])
+
+    async def _is_lost(self, shard: int, position: bytes) -> bool:
+        """Whether records after `position` may be gone: that record is no longer there, or never was."""
+        redis, stream = await self._servers.client(shard), self._names.changes(shard)
+        if position == _BEFORE_ALL:
+            return bool(await redis.xlen(stream))
+        return not await redis.xrange(stream, position, position)
+
+    async def _newest(self, shard: int) -> bytes:
+        """The newest record's id. An empty stream is given a first record, by which it is known again."""
+        redis, stream = await self._servers.client(shard), self._names.changes(shard)
+        newest: Any = await redis.xrevrange(stream, count=1)
+        if newest:
+            return bytes(newest[0][0])
+        try:
+            return cast("bytes", await redis.xadd(stream, {"began": "1"}))
+        except ResponseError:  # out of memory, say: then it is read from its beginning
+            return _BEFORE_ALL
+
+    async def _load(self, shard: int) -> AsyncGenerator[Indexed, None]:
+        redis = await self._servers.client(shard)
         cursor = 0
         while True:
-            cursor, members = await self._redis.zscan(layout.ENTRIES, cursor, count=RECORDS_MAX)
+            cursor, members = await redis.zscan(self._names.entries(shard), cursor, count=RECORDS_MAX)
             keys = [key for raw, _ in members if (key := layout.key_of_member(cast("bytes", raw)))]
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for key in keys:
-                    pipe.hmget(layout.entry_name(key), layout.INDEX_FIELDS)
-                rows: list[Any] = await pipe.execute()
-            for key, row in zip(keys, rows, strict=True):
-                indexed = layout.indexed_of_fields(key, row)
-                if indexed is not None:
-                    yield indexed
+            for start in range(0, len(keys), RECORDS_MAX):
+                for entry in await self._indexed(redis, keys[start : start + RECORDS_MAX]):
+                    yield entry
             if cursor == 0:
                 return
-
-
-def _order(record_id: bytes) -> tuple[int, int]:
-    milliseconds, _, number = record_id.partition(b"-")
-    return int(milliseconds), int(number)

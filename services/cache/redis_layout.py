@@ -1,11 +1,13 @@
 """How entries and changes lie in Redis: names of keys, fields of hashes and of stream records.
 
-Promises: versioned key names; no pickle; reading is total: what is not an entry of this version reads as None. All keys
-share one hash tag, so that the transactions also work on a Redis Cluster (on one of its nodes).
+Promises: versioned key names, without a text of any request; no pickle; reading is total: what is not an entry of this
+version reads as None. All keys of a shard share one hash tag, so that a transaction stays in one slot of a cluster; a
+tenant's keys are all in one shard.
 
-    spillway:{cache}:1:entry:<entry key>   hash, expires with the entry
-    spillway:{cache}:1:entries             sorted set "<tenant digest>:<entry key>" by expiry in Unix milliseconds
-    spillway:{cache}:1:changes             stream of changes, bounded
+    spillway:{cache:<shard>}:2:entry:<entry key>   hash, expires with the entry
+    spillway:{cache:<shard>}:2:entries             sorted set "<tenant digest>:<entry key>" by expiry in Unix ms
+    spillway:{cache:<shard>}:2:changes             stream of changes, bounded: which key was put, which were removed
+    spillway:{cache:<shard>}:2:history:<bucket>    hash: what was invalidated (see `invalidation`); never expires
 """
 
 from __future__ import annotations
@@ -13,50 +15,117 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 from redis.typing import EncodableT, FieldT
 
 from services.cache.answer_codec import answer_from_proto, answer_to_proto
-from services.cache.answer_store import Change, Indexed, Removed
+from services.cache.answer_store import Indexed, Removed
 from services.cache.entry import Entry, Scope
+from services.cache.partition import BUCKET_DIGITS
+from services.cache.redis_servers import shard_tag
 from spillway.v1 import cache_pb2
 from spillway.wire import WireError
 
 __all__ = [
-    "CHANGES",
-    "ENTRIES",
     "ENTRY_FIELDS",
+    "HISTORY_HEAD",
     "INDEX_FIELDS",
+    "INVALIDATE_SCRIPT",
     "META_FIELDS",
-    "change_of_record",
-    "entry_name",
+    "STAMP",
+    "STAMP_SCRIPT",
+    "Names",
     "entry_of_fields",
     "fields_of_entry",
     "indexed_of_fields",
     "key_of_member",
     "member",
     "meta_of_fields",
+    "news_of_record",
+    "position_of_text",
     "record_of_deletion",
     "record_of_entry",
     "tenant_pattern",
+    "text_of_position",
 ]
 
-PREFIX = "spillway:{cache}:1:"
-ENTRIES = f"{PREFIX}entries"
-CHANGES = f"{PREFIX}changes"
+VERSION = 2
+"""Of this layout. What an older one left behind is not read: its entries expire, its lists may be deleted."""
 
 META_FIELDS = ("tenant", "namespace", "template_version", "knowledge_version", "tags")
 INDEX_FIELDS = ("partition", "embedding_model", "vector", "expires_at")
 ENTRY_FIELDS = (*META_FIELDS, *INDEX_FIELDS, "question", "answer", "stored_at")
 
+STAMP = "stamp"
+"""The entry's field that says when in the bucket's history it was stored."""
+
+HISTORY_HEAD = ("era", "token")
+
+STAMP_SCRIPT = """
+redis.call('HSETNX', KEYS[2], 'era', ARGV[1])
+local head = redis.call('HMGET', KEYS[2], 'era', 'number')
+redis.call('HSET', KEYS[1], 'stamp', head[1] .. ' ' .. (head[2] or '0'))
+"""
+"""KEYS: entry, history. ARGV: an era, should this be the first."""
+
+INVALIDATE_SCRIPT = """
+redis.call('HSETNX', KEYS[1], 'era', ARGV[1])
+local number = redis.call('HINCRBY', KEYS[1], 'number', 1)
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local others = redis.call('HLEN', KEYS[1]) - 3
+if others >= tonumber(ARGV[5]) then
+  local fields = redis.call('HGETALL', KEYS[1])
+  for at = 1, #fields, 2 do
+    local made_ms = string.match(fields[at + 1], '^%d+ (%d+) ')
+    if made_ms and tonumber(made_ms) + tonumber(ARGV[6]) < now_ms then redis.call('HDEL', KEYS[1], fields[at]) end
+  end
+  if redis.call('HLEN', KEYS[1]) - 3 >= tonumber(ARGV[5]) then
+    redis.call('DEL', KEYS[1])
+    redis.call('HSET', KEYS[1], 'era', ARGV[1], 'number', number)
+  end
+end
+redis.call('HSET', KEYS[1], 'token', ARGV[2], ARGV[3], number .. ' ' .. string.format('%.0f', now_ms) .. ' ' .. ARGV[4])
+"""
+"""KEYS: history. ARGV: a new era, a new token, the rule's name, its text, how many rules at most, and after how many
+milliseconds a rule has nothing left to forget. The clock is Redis's own."""
+
 Fields = Sequence[bytes | None]
 
+_HEX = frozenset("0123456789abcdef")
+_RECORD_ID = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
 
-def entry_name(key: str) -> str:
-    """The name of the entry's hash."""
-    return f"{PREFIX}entry:{key}"
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Names of keys, with this many shards."""
+
+    shards: int
+
+    def shard_of(self, key: str) -> int:
+        """Where the entry lies. Any text has a shard, so that a key that is none is simply not found."""
+        digits = key[:BUCKET_DIGITS]
+        return int(digits, 16) % self.shards if set(digits) <= _HEX and digits else 0
+
+    def entry(self, key: str) -> str:
+        """The entry's hash."""
+        return f"{_prefix(self.shard_of(key))}entry:{key}"
+
+    def history(self, bucket: str) -> str:
+        """What was invalidated in the bucket."""
+        return f"{_prefix(self.shard_of(bucket))}history:{bucket}"
+
+    def entries(self, shard: int) -> str:
+        """The sorted set of all entries."""
+        return f"{_prefix(shard)}entries"
+
+    def changes(self, shard: int) -> str:
+        """The stream of changes."""
+        return f"{_prefix(shard)}changes"
 
 
 def member(tenant: str, key: str) -> str:
@@ -138,12 +207,9 @@ def indexed_of_fields(key: str, fields: Fields) -> Indexed | None:
         return None
 
 
-def record_of_entry(entry: Entry) -> dict[FieldT, EncodableT]:
-    """The stream record of a put."""
-    fields = fields_of_entry(entry)
-    record: dict[FieldT, EncodableT] = {"put": entry.key}
-    record.update((name, fields[name]) for name in INDEX_FIELDS)
-    return record
+def record_of_entry(key: str) -> dict[FieldT, EncodableT]:
+    """The stream record of a put. It names the entry only: who follows reads what is there by then."""
+    return {"put": key}
 
 
 def record_of_deletion(keys: Sequence[str]) -> dict[FieldT, EncodableT]:
@@ -151,15 +217,25 @@ def record_of_deletion(keys: Sequence[str]) -> dict[FieldT, EncodableT]:
     return {"removed": " ".join(keys)}
 
 
-def change_of_record(record: Mapping[bytes, bytes]) -> Change | None:
-    """The change that a stream record tells of; None for what this version does not know."""
+def news_of_record(record: Mapping[bytes, bytes]) -> str | Removed | None:
+    """The key that was put, or what was removed; None for what this version does not know."""
     if (removed := record.get(b"removed")) is not None:
         return Removed(tuple(removed.decode("ascii", "replace").split()))
-    if (key := record.get(b"put")) is not None:
-        return indexed_of_fields(
-            key.decode("ascii", "replace"), tuple(record.get(name.encode()) for name in INDEX_FIELDS)
-        )
-    return None
+    key = record.get(b"put")
+    return None if key is None else key.decode("ascii", "replace")
+
+
+def text_of_position(record_ids: Sequence[bytes]) -> str:
+    """The last record read of each shard, as text that outlives the process."""
+    return " ".join((str(VERSION), *(record_id.decode("ascii") for record_id in record_ids)))
+
+
+def position_of_text(text: str, shards: int) -> list[bytes] | None:
+    """What `text_of_position` was given; None for anything else, and for another number of shards."""
+    version, *record_ids = text.split(" ")
+    if version != str(VERSION) or len(record_ids) != shards or not all(map(_RECORD_ID.fullmatch, record_ids)):
+        return None
+    return [record_id.encode() for record_id in record_ids]
 
 
 def _meta(raw: Mapping[str, bytes]) -> tuple[Scope, tuple[str, ...]]:
@@ -175,6 +251,10 @@ def _time(raw: bytes) -> float:
     if not math.isfinite(value):
         raise ValueError("no time")
     return value
+
+
+def _prefix(shard: int) -> str:
+    return f"spillway:{{{shard_tag(shard)}}}:{VERSION}:"
 
 
 def _tenant_digest(tenant: str) -> str:

@@ -107,7 +107,7 @@ async def test_a_replica_that_was_overtaken_by_the_trimming_loads_everything_aga
         client.delete(*client.keys("spillway:*"))
         pipe = client.pipeline(transaction=True)
         for number in range(500):
-            pipe.xadd("spillway:{cache}:1:changes", {"removed": str(number)}, maxlen=10, approximate=False)
+            pipe.xadd("spillway:{cache:0}:2:changes", {"removed": str(number)}, maxlen=10, approximate=False)
         pipe.execute()
 
     async def forgotten() -> bool:
@@ -123,13 +123,13 @@ async def test_what_others_wrote_into_redis_is_left_out_and_disturbs_nothing(
 ) -> None:
     one, two = replicas
     with redis_server.client() as client:
-        client.xadd("spillway:{cache}:1:changes", {"noise": "1"})
+        client.xadd("spillway:{cache:0}:2:changes", {"noise": "1"})
         client.xadd(
-            "spillway:{cache}:1:changes",
+            "spillway:{cache:0}:2:changes",
             {"put": "k", "partition": "p", "embedding_model": "m", "vector": b"\0" * 8, "expires_at": "9e9"},
         )
-        client.zadd("spillway:{cache}:1:entries", {"no member": 9e12, "t:" + "0" * 64: 9e12})
-        client.hset("spillway:{cache}:1:entry:" + "0" * 64, mapping={"partition": "p"})
+        client.zadd("spillway:{cache:0}:2:entries", {"no member": 9e12, "t:" + "0" * 64: 9e12})
+        client.hset("spillway:{cache:0}:2:entry:" + "0" * 64, mapping={"partition": "p"})
     key = await put(one)
     await sees(two)
     late = replica(redis_server)
@@ -137,6 +137,6 @@ async def test_what_others_wrote_into_redis_is_left_out_and_disturbs_nothing(
     assert late.stats().indexed_entries == 1
     assert await late.invalidate(Selector(tenant="acme"), dry_run=True) == 1
     with redis_server.client() as client:
-        client.hset(f"spillway:{{cache}}:1:entry:{key}", "answer", b"\xff")
+        client.hset(f"spillway:{{cache:0}}:2:entry:{key}", "answer", b"\xff")
     assert await kind(late, ON) is CacheKind.MISS
     await late.close()

@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from redis.crc import key_slot
 
 from services.cache import redis_layout as layout
-from services.cache.answer_store import Indexed, Removed
-from tests.support.cache_parts import entry
+from services.cache.answer_store import Removed
+from services.cache.entry import Scope
+from services.cache.partition import entry_key, tenant_bucket
+from tests.support.cache_parts import chat, entry
 
 WHOLE = entry("q", now_unix_s=1_700_000_000.125, tags=("a", "b"))
 
@@ -54,21 +57,39 @@ def test_no_bytes_make_the_reader_fail(values: list[bytes | None]) -> None:
     layout.indexed_of_fields("k", values[:4])
 
 
-@given(st.dictionaries(st.sampled_from([b"put", b"removed", *(n.encode() for n in layout.INDEX_FIELDS)]), st.binary()))
+@given(st.dictionaries(st.sampled_from([b"put", b"removed", b"began"]), st.binary()))
 def test_no_record_makes_the_reader_fail(record: dict[bytes, bytes]) -> None:
-    layout.change_of_record(record)
+    layout.news_of_record(record)
 
 
 def test_records_tell_what_happened() -> None:
-    put = {
-        str(name).encode(): value if isinstance(value, bytes) else str(value).encode()
-        for name, value in layout.record_of_entry(WHOLE).items()
-    }
-    assert layout.change_of_record(put) == Indexed(
-        WHOLE.key, WHOLE.partition, WHOLE.embedding_model, WHOLE.vector, WHOLE.expires_at_unix_s
-    )
-    assert layout.change_of_record({b"removed": b"k1 k2"}) == Removed(("k1", "k2"))
-    assert layout.change_of_record({b"news": b"of a later version"}) is None
+    assert layout.news_of_record({b"put": WHOLE.key.encode()}) == WHOLE.key
+    assert layout.news_of_record({b"removed": b"k1 k2"}) == Removed(("k1", "k2"))
+    assert layout.news_of_record({b"news": b"of a later version"}) is None
+
+
+def test_a_position_outlives_the_process_and_nothing_else_is_one() -> None:
+    text = layout.text_of_position([b"1700000000000-0", b"5-17"])
+    assert layout.position_of_text(text, 2) == [b"1700000000000-0", b"5-17"]
+    for other in ("", text + " 1-1", "1" + text, text.replace("-", ""), "2 1-1 -1-1", "2 1-1 1-1\n"):
+        assert layout.position_of_text(other, 2) is None
+    assert layout.position_of_text(text, 16) is None
+
+
+@given(st.text(), st.integers(1, 64))
+def test_every_text_has_a_shard(key: str, shards: int) -> None:
+    assert 0 <= layout.Names(shards).shard_of(key) < shards
+
+
+def test_all_that_a_transaction_writes_lies_in_one_slot() -> None:
+    names = layout.Names(16)
+    for number in range(100):
+        tenant = f"tenant {number}"
+        key = entry_key(Scope(tenant), chat(f"question {number}"))
+        shard, bucket = names.shard_of(key), tenant_bucket(tenant)
+        written = (names.entry(key), names.history(bucket), names.entries(shard), names.changes(shard))
+        assert len({key_slot(name.encode()) for name in written}) == 1
+    assert len({key_slot(names.entries(shard).encode()) for shard in range(16)}) == 16
 
 
 def test_no_name_tells_a_tenant() -> None:

@@ -1,0 +1,87 @@
+"""What was invalidated: rules that an entry's stamp is held against, so that forgetting a million answers is one write.
+
+Promises: pure. A bucket of tenants has a history: an era, and a number that grows with every invalidation. An entry
+carries both as they were when it was stored; it is living when it is of this era and no younger rule takes it. So it
+matters neither who stored it, nor when the index hears of it, nor when its body is deleted. Whatever is unknown (no
+history, no stamp, another era, what cannot be read) is not living: history that was lost makes misses.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from services.cache.entry import Scope, Selector
+
+__all__ = ["BUCKET_RULES_MAX", "NO_HISTORY", "History", "Rule", "history_of_fields", "rule_name", "rule_text"]
+
+BUCKET_RULES_MAX = 1_000
+"""Rules of one bucket, about 150 bytes each. One more, and the bucket begins a new era: all of its answers are
+forgotten, and so are the rules."""
+
+RULE_PREFIX = "rule:"
+
+_CONDITIONS = ("tenant", "namespace", "template_version", "knowledge_version", "tag")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """All that `selector` takes and that was stored up to invalidation `number`, is invalid."""
+
+    number: int
+    selector: Selector
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The rules of one bucket. `token` is another one after every invalidation, and says whether this is current."""
+
+    era: str
+    token: str
+    rules: tuple[Rule, ...] = ()
+
+    def is_living(self, stamp: bytes | None, key: str, scope: Scope, tags: tuple[str, ...]) -> bool:
+        """Whether the entry with this stamp still stands."""
+        era, _, number = (stamp or b"").decode("ascii", "replace").partition(" ")
+        if not era or era != self.era or not number.isdecimal():
+            return False
+        stored_at = int(number)
+        return not any(rule.number > stored_at and rule.selector.takes(key, scope, tags) for rule in self.rules)
+
+
+NO_HISTORY = History("", "")
+"""Of a bucket that nothing was stored in, or whose history was lost."""
+
+
+def rule_name(selector: Selector) -> str:
+    """The field of the selector's rule: the same selector again replaces its rule."""
+    return RULE_PREFIX + hashlib.sha256(rule_text(selector).encode()).hexdigest()[:32]
+
+
+def rule_text(selector: Selector) -> str:
+    """The conditions of a selector without an entry key, as JSON."""
+    return json.dumps({name: getattr(selector, name) for name in _CONDITIONS if getattr(selector, name) is not None})
+
+
+def history_of_fields(fields: Mapping[bytes, bytes]) -> History:
+    """The history as it lies in a hash: era, token, and rules as "NUMBER MILLISECONDS JSON".
+
+    A rule that cannot be read may mean anything: then there is no history, and nothing of the bucket is living.
+    """
+    try:
+        rules = tuple(_rule(value) for name, value in fields.items() if name.startswith(RULE_PREFIX.encode()))
+        return History(fields.get(b"era", b"").decode("ascii"), fields.get(b"token", b"").decode("ascii"), rules)
+    except (ValueError, RecursionError):
+        return NO_HISTORY
+
+
+def _rule(value: bytes) -> Rule:
+    number, _, rest = value.decode().partition(" ")
+    conditions = json.loads(rest.partition(" ")[2])
+    if not isinstance(conditions, dict) or not all(isinstance(text, str) for text in conditions.values()):
+        raise ValueError("no conditions")
+    if not conditions or not conditions.keys() <= set(_CONDITIONS):
+        raise ValueError("conditions of another version")
+    return Rule(int(number), Selector(**conditions))
