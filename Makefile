@@ -1,4 +1,4 @@
-.PHONY: setup up test test-fast protos lock replay test-breaker soak-executor bench-executor
+.PHONY: setup up test test-fast protos lock replay test-breaker soak-executor bench-executor bench-classifier
 setup:      ; scripts/setup
 up:         ; scripts/quickstart
 test:       ; scripts/test
@@ -13,3 +13,5 @@ test-breaker: ; HYPOTHESIS_PROFILE=thorough scripts/test tests/property/test_bre
 soak-executor: ; SPILLWAY_SOAK_ROUNDS=$(or $(ROUNDS),20) scripts/test -s tests/fault/executor/test_storms.py -k soak
 # What the executor adds to a bare call of a provider (docs/bench.md).
 bench-executor: ; PYTHONPATH="$(CURDIR)" .venv/bin/python -m bench.executor $(ARGS)
+# What a classification costs; PEER names a Python with torch and sentence-transformers to compare with (docs/bench.md).
+bench-classifier: ; PYTHONPATH="$(CURDIR)" .venv/bin/python -m bench.classifier $(if $(PEER),--peer-python $(PEER)) $(ARGS)

@@ -76,6 +76,11 @@ class Server:
         tasks = Path(f"/proc/{self._process.pid}/task")
         return sum(int(path.read_text(encoding="ascii").split()[0]) for path in tasks.glob("*/schedstat")) / 1e9
 
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
     def stop(self) -> None:
         self._process.send_signal(signal.SIGTERM)
         self._process.wait(READY_TIMEOUT_S)
