@@ -173,7 +173,7 @@ def _figures(table: _Table, setting: str, seeds: Sequence[int]) -> list[_Figure]
 def _print(setting: str, table: _Table, figures: Sequence[_Figure], seeds: Sequence[int]) -> None:
     first = figures[0].first
     print(
-        f"\n{setting}: n {len(table.data)}, {len(set(table.group.tolist()))} groups, {first.rows} rows tested per seed, "
+        f"\n{setting}: n {len(table.data)}, {len(set(table.group.tolist()))} groups, {first.rows} rows tested a seed, "
         f"seeds {seeds[0]}-{seeds[-1]}; weak {first.weak_accuracy:.3f}, strong {first.strong_accuracy:.3f}"
     )
     print(f"{'score':<16}{'APGR':>7}{'±seed':>7}{'95 % (rows)':>16}{'CPT50':>7}{'CPT80':>7}{'ECE':>7}")

@@ -15,10 +15,10 @@ import numpy.typing as npt
 from lab.near_duplicates import group_near_duplicates, grouped_folds
 from services.classifier.lexical import BUCKETS, SURFACE_NAMES, Lexical, read
 from services.classifier.sufficiency import (
-    DISTANCE_NEIGHBOURS,
     SURFACE_BOUND,
     WORD_BUCKETS,
     SufficiencyModel,
+    distances,
     gram_values,
     kernel,
 )
@@ -134,6 +134,8 @@ class _Views:
     idf: Singles
     words: Labels
     characters: Labels
+    inner: Singles
+    alike: Singles
 
 
 def _inverse_root(gram: Singles) -> Singles:
@@ -184,11 +186,13 @@ def _views(data: RouterData, seed: int) -> _Views:
     for vocabulary in (words, characters):
         idf[vocabulary] = np.log((1.0 + len(data)) / (1.0 + frequency[vocabulary])) + 1.0
 
-    near = np.exp((data.vectors @ vectors.T - 1.0) * np.float32(1.0 / VECTOR_WIDTH**2))
+    inner = data.vectors @ vectors.T
+    near = np.exp((inner - 1.0) * np.float32(1.0 / VECTOR_WIDTH**2))
+    alike = kernel(surface, surfaces, width)
     # Each view has about length 1, so that the sum of their kernels gives each the same say.
     blocks = (
         near @ vector_root,
-        kernel(surface, surfaces, width) @ surface_root,
+        alike @ surface_root,
         _grams(data, idf, words),
         _grams(data, idf, characters),
     )
@@ -206,6 +210,8 @@ def _views(data: RouterData, seed: int) -> _Views:
         idf=idf,
         words=words,
         characters=characters,
+        inner=inner,
+        alike=alike,
     )
 
 
@@ -291,11 +297,11 @@ def _quantiles(values: Floats) -> Floats:
     return np.asarray([middle, max(high, middle + 0.02)])
 
 
-def _distance_quantiles(data: RouterData, views: _Views) -> Floats:
-    inner = data.vectors @ views.vectors.T
-    inner[views.landmarks, np.arange(len(views.landmarks))] = -1.0
-    count = min(DISTANCE_NEIGHBOURS, inner.shape[1])
-    return _quantiles(1.0 - np.partition(inner, -count, axis=1)[:, -count:].mean(axis=1, dtype=np.float64))
+def _distance_quantiles(similarities: Singles, views: _Views) -> Floats:
+    """Of the training rows' distances to the landmarks but themselves."""
+    others = similarities.copy()
+    others[views.landmarks, np.arange(len(views.landmarks))] = -1.0
+    return _quantiles(distances(others))
 
 
 def _novelty_quantiles(data: RouterData, fold: Labels) -> Floats:
@@ -366,7 +372,8 @@ def fit_router(data: RouterData, *, version: str, embedding_model: str, seed: in
         idf=views.idf,
         known_words=seen,
         gram_weights=grams,
-        distance_quantiles=_distance_quantiles(data, views),
+        distance_quantiles=_distance_quantiles(views.inner, views),
+        surface_quantiles=_distance_quantiles(views.alike, views),
         novelty_quantiles=_novelty_quantiles(data, fold),
         centroids=_centroids(data.vectors, seed),
     )

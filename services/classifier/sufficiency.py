@@ -11,8 +11,8 @@ The score is a kernel ridge regression on three views of the prompt, which are a
 Landmarks are training prompts.
 
 Promises: read from bytes without pickles, every size bounded, checked before use; probabilities are finite, within 0 to
-1, never fall from a tier to a dearer one, and are 1 for the dearest. Far from what it was trained on (in meaning or in
-words) they are pulled down to a floor: a cheap tier is not trusted there. Nothing here reads files.
+1, never fall from a tier to a dearer one, and are 1 for the dearest. Far from what it was trained on (in meaning, in
+its counts or in its words) they are pulled down to a floor: a cheap tier is not trusted there. Nothing here reads files.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ __all__ = [
     "SufficiencyError",
     "SufficiencyJudgement",
     "SufficiencyModel",
+    "distances",
     "gram_values",
     "kernel",
     "parse_sufficiency",
@@ -102,6 +103,12 @@ def kernel(rows: Singles, others: Singles, width: float) -> Singles:
     return np.asarray(np.exp(squared_distances(rows, others) * np.float32(-0.5 / width**2)), dtype=np.float32)
 
 
+def distances(similarities: Singles) -> Floats:
+    """One minus the mean similarity to the nearest landmarks. [n, m] -> [n]."""
+    count = min(DISTANCE_NEIGHBOURS, similarities.shape[1])
+    return 1.0 - np.partition(similarities, -count, axis=1)[:, -count:].mean(axis=1, dtype=np.float64)
+
+
 def gram_values(text: Lexical, idf: Singles) -> Singles:
     """TF-IDF values of `text.buckets`, words and characters each scaled to unit length (zero when none is known)."""
     values = ((1.0 + np.log(text.counts)) * idf[text.buckets]).astype(np.float32)
@@ -123,8 +130,8 @@ class SufficiencyModel:
 
     `tiers`: all of them, cheapest first. `landmarks` [m, d] and `centroids` [c, d] are unit vectors; `landmark_surface`
     [m, s]. `idf` [BUCKETS] is 0 for what training did not know; `known_words` [WORD_BUCKETS] marks words seen at all.
-    Weights have one column a tier. `calibration` [k, 2]: P = sigmoid(first - second * gain). `distance_quantiles` and
-    `novelty_quantiles` [2]: training prompts' median and 95th percentile.
+    Weights have one column a tier. `calibration` [k, 2]: P = sigmoid(first - second * gain). `..._quantiles` [2]:
+    training prompts' median and 95th percentile of the distance in meaning, in counts, and of the share of new words.
     """
 
     version: str
@@ -144,6 +151,7 @@ class SufficiencyModel:
     known_words: npt.NDArray[np.bool_]
     gram_weights: Singles
     distance_quantiles: Floats
+    surface_quantiles: Floats
     novelty_quantiles: Floats
     centroids: Singles
 
@@ -182,13 +190,14 @@ class SufficiencyModel:
             np.asarray(grams, dtype=np.float64),
         ]
         novelty = np.asarray([self.novelty(text) for text in texts])
-        return parts, self._strangeness(inner, novelty)
-
-    def _strangeness(self, inner: Singles, novelty: Floats) -> Floats:
-        count = min(DISTANCE_NEIGHBOURS, inner.shape[1])
-        closest = np.partition(inner, -count, axis=1)[:, -count:]
-        distance = 1.0 - closest.mean(axis=1, dtype=np.float64)
-        return np.maximum(_grown(distance, self.distance_quantiles), _grown(novelty, self.novelty_quantiles))
+        strange = np.stack(
+            [
+                _grown(distances(inner), self.distance_quantiles),
+                _grown(distances(alike), self.surface_quantiles),
+                _grown(novelty, self.novelty_quantiles),
+            ]
+        )
+        return parts, np.asarray(strange.max(axis=0), dtype=np.float64)
 
     def judge(self, vector: npt.NDArray[np.float32], text: str) -> SufficiencyJudgement:
         """Judges one prompt by its unit vector [d] and its text.
@@ -255,7 +264,7 @@ def serialise_sufficiency(model: SufficiencyModel) -> bytes:
 
 
 _HALVES = frozenset({"landmarks", "landmark_surface", "centroids"})
-_DOUBLES = frozenset({"bias", "calibration", "distance_quantiles", "novelty_quantiles"})
+_DOUBLES = frozenset({"bias", "calibration", "distance_quantiles", "surface_quantiles", "novelty_quantiles"})
 
 
 def _unpack(data: bytes) -> dict[str, npt.NDArray[np.generic]]:
@@ -324,6 +333,7 @@ def _check(model: SufficiencyModel) -> None:
         "known_words": (WORD_BUCKETS,),
         "gram_weights": (BUCKETS, scored),
         "distance_quantiles": (2,),
+        "surface_quantiles": (2,),
         "novelty_quantiles": (2,),
         "centroids": (len(model.centroids), dimensions),
     }
@@ -339,6 +349,7 @@ def _check(model: SufficiencyModel) -> None:
         and bool((model.surface_scale > 0.0).all())
         and bool((model.calibration[:, 1] >= 0.0).all())
         and bool((np.diff(model.distance_quantiles) > 0.0).all())
+        and bool((np.diff(model.surface_quantiles) > 0.0).all())
         and bool((np.diff(model.novelty_quantiles) > 0.0).all())
     )
     if not ranges:
