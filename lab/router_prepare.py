@@ -1,0 +1,61 @@
+"""Rows made ready to fit and to examine: embedded, fingerprinted, and judged by whoever is to be compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lab.router_data import RouterRows, fingerprints
+from lab.router_fit import RouterData
+from lab.router_inputs import Inputs, builtin_head, embed, load_head, usable
+from lab.router_scores import Scores, baselines, by_builtin, by_heuristics, by_trained, read_heuristics
+from services.classifier.head_store import BUILTIN
+
+__all__ = ["Prepared", "judges_of", "prepare"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Rows as the fit wants them, with what the exam needs beside; `costs` [tiers], None when not all are known."""
+
+    data: RouterData
+    kinds: tuple[str, ...]
+    costs: npt.NDArray[np.float64] | None
+    prints: npt.NDArray[np.uint64]
+    model_id: str
+    embedding_s: float
+
+    def rows(self, chosen: npt.NDArray[np.bool_]) -> Prepared:
+        """These rows alone."""
+        kinds = tuple(kind for kind, wanted in zip(self.kinds, chosen.tolist(), strict=True) if wanted)
+        return Prepared(self.data.rows(chosen), kinds, self.costs, self.prints[chosen], self.model_id, self.embedding_s)
+
+
+def prepare(inputs: Inputs, rows: RouterRows) -> Prepared:
+    """Embeds the rows. Raises InputError."""
+    tiers, outcomes, costs = usable(rows)
+    vectors = embed(inputs.settings, rows.prompts)
+    data = RouterData.of(rows.prompts, vectors.values, tiers, outcomes)
+    known = costs if bool(np.isfinite(costs).all()) else None
+    return Prepared(data, rows.kinds, known, fingerprints(rows.prompts), vectors.model_id, vectors.seconds)
+
+
+def judges_of(inputs: Inputs, test: Prepared, *, head: str, seed: int) -> tuple[Scores, ...]:
+    """`head` first (a version or "builtin"), then the built-in rule, heuristics, the baselines. Raises InputError.
+
+    Where the built-in head is of another embedding model the heuristics are what the service says without a trained
+    one, and stand under both names.
+    """
+    words = read_heuristics(test.data.texts)
+    plain = by_heuristics(words, inputs.ladder, test.data.tiers)
+    found = []
+    if head != BUILTIN:
+        found.append(by_trained(head, load_head(inputs.store, head, test.model_id), test.data, inputs.ladder))
+    builtin = builtin_head(test.model_id)
+    if builtin is None:
+        found.append(Scores(BUILTIN, plain.need, plain.probabilities))
+    else:
+        found.append(by_builtin(builtin, words, test.data, inputs.ladder))
+    return (*found, plain, *baselines(test.data, seed))
