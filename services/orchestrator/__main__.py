@@ -26,8 +26,9 @@ from spillway.v1.orchestrator_pb2_grpc import add_OrchestratorServiceServicer_to
 
 # Before serving: how long to wait for an executor.
 EXECUTOR_WAIT_S = 5.0
-# After the last call: how long stores and then records may take to get away.
+# After the last call: how long stores, then outcomes and then records may take to get away.
 STORES_CLOSE_S = 3.0
+OUTCOMES_CLOSE_S = 2.0
 RECORDS_CLOSE_S = 3.0
 
 
@@ -64,6 +65,8 @@ async def build(loaded: Loaded) -> Service:
         clock=SystemClock(),
         background=background,
         decision_log=decision_log,
+        on_outcomes_lost=lambda count: counts.dropped("outcome", count),
+        on_audit=counts.audited,
     )
     servicer = OrchestratorServicer(pipeline, counts, deadline_s=options.deadline_s)
 
@@ -77,6 +80,7 @@ async def build(loaded: Loaded) -> Service:
 
     async def close() -> None:
         await background.close(STORES_CLOSE_S)
+        await pipeline.close(OUTCOMES_CLOSE_S)
         if decision_log is not None:
             await asyncio.to_thread(decision_log.close, RECORDS_CLOSE_S)
         for channel in (cache, classifier, executor):
@@ -87,6 +91,7 @@ async def build(loaded: Loaded) -> Service:
         register=lambda server: add_OrchestratorServiceServicer_to_server(servicer, server),
         service_names=("spillway.v1.OrchestratorService",),
         warm=warm,
+        draining=pipeline.stop_audits,
         close=close,
     )
 

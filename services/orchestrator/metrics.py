@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from opentelemetry.metrics import Meter
 
+from services.orchestrator.audits import AuditOutcome
 from services.orchestrator.run import Run
 from spillway.v1 import error_pb2
 
@@ -42,7 +43,16 @@ class RequestMetrics:
             "spillway.done_without", unit="{request}", description="Requests that an optional service did not help."
         )
         self._dropped = meter.create_counter(
-            "spillway.background.dropped", unit="{item}", description="Stores and records given up."
+            "spillway.background.dropped", unit="{item}", description="Stores, records, outcomes and audits given up."
+        )
+        self._shared = meter.create_counter(
+            "spillway.shared", unit="{request}", description="Answered by a request that was the same and under way."
+        )
+        self._audits = meter.create_counter(
+            "spillway.audits", unit="{audit}", description="Cached answers for which a model was to be asked as well."
+        )
+        self._audit_cost = meter.create_counter(
+            "spillway.audit_cost", unit="{nanousd}", description="Spent on audits, charged to no request."
         )
 
     def ended(self, run: Run) -> None:
@@ -50,6 +60,8 @@ class RequestMetrics:
         done = run.completion
         tier = self._tier(done.tier) if done else "none"
         self._requests.add(1, {"outcome": _outcome(run), "tier": tier, "cache": run.cache.kind.value})
+        if run.shared:
+            self._shared.add(1)
         for service in run.degraded:
             self._done_without.add(1, {"service": service})
         if done is not None or run.failed is not None:
@@ -60,8 +72,13 @@ class RequestMetrics:
             self._fallbacks.add(run.execution_done.fallbacks, labels)
 
     def dropped(self, kind: str, count: int = 1) -> None:
-        """Counts background work that was given up; `kind` is "store" or "record"."""
+        """Counts background work that was given up; `kind` is "store", "record", "outcome" or "audit"."""
         self._dropped.add(count, {"kind": kind})
+
+    def audited(self, outcome: AuditOutcome, cost_nanousd: int) -> None:
+        """Counts one audit, whatever became of it."""
+        self._audits.add(1, {"outcome": outcome.value})
+        self._audit_cost.add(cost_nanousd)
 
     def _tier(self, name: str) -> str:
         # A cached answer may name a tier that the configuration no longer has.

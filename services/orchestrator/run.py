@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 
 import grpc
 
-from services.orchestrator.hops import CachedAnswer, ExecutionError
+from services.orchestrator.flights import Seat
+from services.orchestrator.fresh_answer import is_proven
+from services.orchestrator.hops import CachedAnswer, CacheQuery, ExecutionError
 from services.orchestrator.record import DecisionRecord, end_user_hash, prompt_sha256
 from services.runtime.clock import Clock
 from services.runtime.errors import SpillwayError
-from spillway.chat import Embedding, FinishReason
+from spillway.chat import Embedding
 from spillway.routing import (
     CacheKind,
     CacheMode,
@@ -49,7 +51,8 @@ NOT_LOOKED = CacheOutcome(CacheKind.BYPASS, reason="the request ended before the
 class Run:
     """A request under way. `deadline_s` and `started_s` are monotonic. `status_code` is the gRPC number.
 
-    `cost_unknown`: models may have been called, and nobody says which.
+    `cost_unknown`: models may have been called, and nobody says which. `shared`: the answer is that of a request that
+    was under way at the same time. `audit`: the cache wants to hear what a model says.
     """
 
     request: CompletionRequest
@@ -73,6 +76,9 @@ class Run:
     cost_unknown: bool = False
     status_code: int = 0
     error_reason: str = ""
+    seat: Seat | None = None
+    shared: bool = False
+    audit: bool = False
 
     @property
     def remaining_s(self) -> float:
@@ -83,6 +89,11 @@ class Run:
     def task_type(self) -> TaskType | None:
         """The kind of work, when it was judged."""
         return self.classification.task_type if self.classification else None
+
+    @property
+    def cluster(self) -> str:
+        """The cluster of prompts that it was judged to belong to, or empty."""
+        return self.classification.cluster if self.classification else ""
 
     @property
     def cost(self) -> CostSummary:
@@ -99,13 +110,24 @@ class Run:
     @property
     def storable(self) -> bool:
         """Whether it has an accepted, complete, fresh answer, may be cached, and ended well."""
-        execution = self.execution
         return (
-            execution is not None
+            self.execution is not None
             and self.status_code == 0
             and self.cache_mode is not CacheMode.BYPASS
-            and execution.accepted
-            and execution.finish_reason is FinishReason.STOP
+            and is_proven(self.execution)
+        )
+
+    def query(self, embedding: Embedding | None) -> CacheQuery:
+        """What to ask the cache, or to tell it: by meaning with an embedding."""
+        request = self.request
+        return CacheQuery(
+            tenant=request.tenant,
+            namespace=request.namespace,
+            template_version=request.template_version,
+            knowledge_version=request.knowledge_version,
+            chat=request.chat,
+            embedding=embedding,
+            task_type=self.task_type,
         )
 
     @contextmanager

@@ -52,13 +52,15 @@ class ListenError(Exception):
 class Service:
     """What a process serves. `register` adds servicers; `service_names` are their full names.
 
-    `warm` runs while health still says NOT_SERVING; `close` runs after the last call has ended, or after `warm` failed.
+    `warm` runs while health still says NOT_SERVING; `draining` is called when the server begins to stop; `close` runs
+    after the last call has ended, or after `warm` failed.
     """
 
     name: str
     register: Callable[[grpc.aio.Server], None]
     service_names: tuple[str, ...]
     warm: Callable[[], Awaitable[None]] | None = None
+    draining: Callable[[], None] | None = None
     close: Callable[[], Awaitable[None]] | None = None
 
 
@@ -109,6 +111,8 @@ class RunningServer:
         await asyncio.shield(self._stopping)
 
     async def _stop(self) -> None:
+        if self._service.draining is not None:
+            self._service.draining()
         await self._health.enter_graceful_shutdown()
         await asyncio.sleep(self._limits.drain_s)
         stopped = asyncio.create_task(self._server.stop(self._limits.grace_s))

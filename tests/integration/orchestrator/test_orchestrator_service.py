@@ -285,7 +285,7 @@ async def test_what_was_to_be_stored_and_recorded_is_so_before_the_service_ends(
     monkeypatch.setattr(Background, "close", noted)
     async with Neighbourhood(orchestrator={"decision_log": str(path)}) as town:
         town.cache.before_store = held
-        await asyncio.gather(*(complete(town) for _ in range(5)))
+        await asyncio.gather(*(complete(town, asking(f"What is {n}?")) for n in range(5)))
         await town.stop("orchestrator")
         assert town.cache.stored.qsize() == 5
     assert len(path.read_bytes().splitlines()) == 5

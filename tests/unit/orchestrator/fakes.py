@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from services.orchestrator.audits import AuditOutcome
 from services.orchestrator.background import Background
 from services.orchestrator.decision_log import DecisionLog
-from services.orchestrator.hops import CachedAnswer, CacheQuery, CacheReply, Judgement, StoreResult, Unanswered
+from services.orchestrator.hops import (
+    CachedAnswer,
+    CacheQuery,
+    CacheReply,
+    EvidenceVerdict,
+    Judgement,
+    StoreResult,
+    Unanswered,
+)
 from services.orchestrator.pipeline import Pipeline
 from services.runtime.clock import FakeClock
 from services.runtime.errors import SpillwayError
@@ -23,6 +32,7 @@ from spillway.routing import (
     Execution,
     Plan,
     TaskType,
+    TierOutcome,
 )
 from spillway.settings import Settings
 from tests.unit.orchestrator.ladder import judged, settings_of
@@ -71,12 +81,19 @@ def executed(*, accepted: bool = True, finish_reason: FinishReason = FinishReaso
 
 @dataclass
 class FakeCache:
-    """Answers lookups from two scripts; `gate`, when given, holds stores back until it is set."""
+    """Answers lookups from two scripts; `gate`, when given, holds stores back until it is set.
+
+    With `remembers`, what was stored is found exactly from then on.
+    """
 
     clock: FakeClock
     exact: CacheReply = MISS
     semantic: CacheReply = MISS
     gate: asyncio.Event | None = None
+    remembers: bool = False
+    says_of_stores: StoreResult = field(default_factory=lambda: StoreResult("stored"))
+    says_of_evidence: EvidenceVerdict = EvidenceVerdict.RIGHT
+    evidence: list[tuple[CacheQuery, str, CachedAnswer]] = field(default_factory=list)
     looked_up: list[tuple[CacheQuery, bool, float]] = field(default_factory=list)
     stored: list[tuple[CacheQuery, CachedAnswer, float | None, tuple[str, ...]]] = field(default_factory=list)
 
@@ -91,7 +108,15 @@ class FakeCache:
         if self.gate is not None:
             await self.gate.wait()
         self.stored.append((query, answer, ttl_s, tags))
-        return StoreResult("stored")
+        if self.remembers and self.says_of_stores.outcome == "stored":
+            self.exact = CacheReply(CacheOutcome(CacheKind.EXACT_HIT, entry_key="k"), answer)
+        return self.says_of_stores
+
+    async def record_evidence(
+        self, query: CacheQuery, entry_key: str, fresh: CachedAnswer, *, timeout_s: float
+    ) -> EvidenceVerdict:
+        self.evidence.append((query, entry_key, fresh))
+        return self.says_of_evidence
 
 
 @dataclass
@@ -101,6 +126,8 @@ class FakeClassifier:
     clock: FakeClock
     says: Judgement | Unanswered = field(default_factory=lambda: Judgement(judged()))
     asked: list[tuple[bool, float]] = field(default_factory=list)
+    told: list[list[TierOutcome]] = field(default_factory=list)
+    is_deaf: bool = False
 
     async def classify(self, chat: ChatRequest, *, want_embedding: bool, timeout_s: float) -> Judgement | Unanswered:
         self.asked.append((want_embedding, timeout_s))
@@ -108,6 +135,10 @@ class FakeClassifier:
         if isinstance(self.says, Unanswered):
             return self.says
         return Judgement(self.says.classification, EMBEDDING if want_embedding else None)
+
+    async def record_outcomes(self, outcomes: Sequence[TierOutcome], *, timeout_s: float) -> bool:
+        self.told.append(list(outcomes))
+        return not self.is_deaf
 
 
 @dataclass
@@ -161,21 +192,39 @@ class Bench:
     """A pipeline among fakes."""
 
     def __init__(
-        self, settings: Settings | None = None, *, decision_log: DecisionLog | None = None, **policy: Any
+        self,
+        settings: Settings | None = None,
+        *,
+        decision_log: DecisionLog | None = None,
+        tasks_max: int = 2,
+        **policy: Any,
     ) -> None:
         self.settings = settings or settings_of(policy=policy)
         self.clock = FakeClock()
         self.cache = FakeCache(self.clock)
         self.classifier = FakeClassifier(self.clock)
-        self.executor = FakeExecutor(self.clock)
-        self.background = Background(tasks_max=2)
+        self.background = Background(tasks_max)
+        self.lost_outcomes: list[int] = []
+        self.audits: list[tuple[AuditOutcome, int]] = []
+        self._decision_log = decision_log
+        self.use_executor(FakeExecutor(self.clock))
+
+    def use_executor(self, executor: FakeExecutor) -> None:
+        self.executor = executor
         self.pipeline = Pipeline(
             self.settings,
             config_version="c0ffee",
             cache=self.cache,
             classifier=self.classifier,
-            executor=self.executor,
+            executor=executor,
             clock=self.clock,
             background=self.background,
-            decision_log=decision_log,
+            decision_log=self._decision_log,
+            on_outcomes_lost=self.lost_outcomes.append,
+            on_audit=lambda outcome, cost_nanousd: self.audits.append((outcome, cost_nanousd)),
         )
+
+    @property
+    def flights(self) -> int:
+        """How many are under way."""
+        return len(self.pipeline._flights)

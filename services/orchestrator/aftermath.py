@@ -1,0 +1,96 @@
+"""What follows an answer once it has left: the decision record, the store, what the classifier and the cache learn.
+
+Promises: `finish` returns at once, and nothing here is ever waited for by the caller whose answer it was. Only
+accepted, complete answers are stored; requests that wait for this one's answer get it when the cache has taken it, and
+are let go when it has refused it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import Context
+
+from services.orchestrator.audits import Auditor
+from services.orchestrator.background import Background
+from services.orchestrator.decision_log import DecisionLog
+from services.orchestrator.fresh_answer import fresh_answer
+from services.orchestrator.hops import CacheHop
+from services.orchestrator.outcomes import OutcomeReporter, tier_outcomes
+from services.orchestrator.run import Run
+from services.runtime.logs import get_logger
+from spillway.settings import Settings
+
+__all__ = ["Aftermath"]
+
+_log = get_logger(__name__)
+
+# Nobody waits for a store but requests for the same answer; this keeps a cache that hangs from filling the background.
+STORE_TIMEOUT_S = 2.0
+
+
+class Aftermath:
+    """Everything that follows answers. For one event loop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        config_version: str,
+        cache: CacheHop,
+        background: Background,
+        decision_log: DecisionLog | None,
+        outcomes: OutcomeReporter,
+        auditor: Auditor,
+    ) -> None:
+        self._held_s = settings.orchestrator.cache_timeout_s
+        self._prompt_head_chars = settings.orchestrator.prompt_head_chars
+        self._config_version = config_version
+        self._cache = cache
+        self._background = background
+        self._decision_log = decision_log
+        self._outcomes = outcomes
+        self._auditor = auditor
+
+    def finish(self, run: Run, *, context: Context | None = None) -> None:
+        """To be called once the answer, or the error, has left. What it starts runs in `context`."""
+        if self._decision_log is not None:
+            record = run.record(prompt_head_chars=self._prompt_head_chars, config_version=self._config_version)
+            self._decision_log.offer(record)
+        if not (run.storable and self._background.spawn("store", lambda: self._store(run), context=context)):
+            _leave(run)
+        accepted = run.execution is not None and run.execution.accepted
+        self._outcomes.offer(tier_outcomes(run.cluster, run.execution_done.attempts, accepted=accepted))
+        if run.audit and run.status_code == 0:
+            self._auditor.offer(run, context)
+
+    async def _store(self, run: Run) -> None:
+        execution = run.execution
+        if execution is None:
+            return
+        answer, seat = fresh_answer(execution), run.seat
+        # A cache that is slow or away holds nobody up for longer than a lookup of it would have.
+        patience = asyncio.get_running_loop().call_later(self._held_s, seat.release) if seat else None
+        try:
+            result = await self._cache.store(
+                run.query(run.embedding),
+                answer,
+                ttl_s=run.request.options.cache_ttl_s,
+                tags=run.request.tags,
+                timeout_s=STORE_TIMEOUT_S,
+            )
+            if seat is not None and result.outcome == "stored":
+                seat.land(answer)
+            elif seat is not None:
+                # It may not be shared or nobody knows, and so it would be with the next one's: nobody waits for that.
+                seat.release()
+        finally:
+            if patience is not None:
+                patience.cancel()
+            _leave(run)
+        if result.outcome != "stored":
+            _log.debug("answer_not_stored", outcome=result.outcome, reason=result.reason, request_id=run.request_id)
+
+
+def _leave(run: Run) -> None:
+    if run.seat is not None:
+        run.seat.leave()

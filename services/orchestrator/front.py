@@ -1,0 +1,172 @@
+"""What is asked before the policy decides: the cache exactly, the classifier, the cache by meaning.
+
+Promises: the cache and the classifier may fail in any way without failing a request (the run says that they were done
+without). Every hop gets the smaller of its own limit and the time that remains. An answer from the cache is served only
+when the route would have allowed its tier and target, and its gates gave it the score that is asked for. A request is
+judged, and its text embedded, at most once, and not at all for an exact hit that no judged rule could forbid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from services.orchestrator.flights import Flights, flight_key
+from services.orchestrator.hops import CachedAnswer, CacheHop, ClassifierHop, Unanswered
+from services.orchestrator.opening import NoEligibleTargetError, Opening
+from services.orchestrator.policy import Policy
+from services.orchestrator.rough import rough_classification
+from services.orchestrator.run import Run
+from services.runtime.clock import Clock
+from services.runtime.errors import FailedPrecondition
+from services.runtime.logs import get_logger
+from spillway.chat import Embedding
+from spillway.routing import CacheKind, CacheMode, CacheOutcome
+from spillway.settings import Settings
+
+__all__ = ["Front", "refusals"]
+
+_log = get_logger(__name__)
+
+# A request waits for another one that is the same for at most this share of its time, and has the rest for itself.
+SHARED_WAIT = 0.5
+SHARED = "shared with a request that was under way"
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """The policy's refusals, as errors for the caller."""
+    try:
+        yield
+    except NoEligibleTargetError as refused:
+        raise FailedPrecondition("NO_ELIGIBLE_TARGET", refused.public, detail=refused.detail) from refused
+
+
+class Front:
+    """The lookups and the judgement of requests. For one event loop; requests run side by side."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        policy: Policy,
+        cache: CacheHop,
+        classifier: ClassifierHop,
+        clock: Clock,
+        flights: Flights,
+    ) -> None:
+        self._settings = settings
+        self._policy = policy
+        self._cache = cache
+        self._classifier = classifier
+        self._clock = clock
+        self._flights = flights
+        self._down: set[str] = set()
+        self._semantic_task_types = frozenset(settings.cache.semantic_task_types if settings.cache.semantic else ())
+
+    async def pass_through(self, run: Run, *, shares: bool) -> tuple[CachedAnswer | None, Opening]:
+        """Everything up to the policy: an answer that is there already, or none and a run with all that it needs.
+
+        `shares`: whether it may wait for the answer of a request that is the same, and others for its own.
+        """
+        opening = self._open(run)
+        if opening.judge_first:
+            await self.judge(run, want_embedding=bool(self._semantic_task_types))
+            opening = self._open(run)
+        run.cache_mode = opening.cache_mode
+        hit: CachedAnswer | None = None
+        if run.cache_mode is CacheMode.USE:
+            if shares:
+                run.seat = self._flights.board(flight_key(run.request))
+            hit = await self._look_up(run, opening, "cache.exact")
+        else:
+            run.cache = CacheOutcome(CacheKind.BYPASS, reason=self._why_not_looked(run))
+        if hit is not None:
+            return hit, opening
+        wants_embedding = bool(self._semantic_task_types) and (
+            run.cache_mode is CacheMode.REFRESH or run.cache.kind is CacheKind.MISS
+        )
+        if opening.needs_judgement or wants_embedding:
+            await self.judge(run, want_embedding=wants_embedding)
+            opening = self._open(run)
+        if run.cache.kind is CacheKind.MISS and run.embedding and run.task_type in self._semantic_task_types:
+            hit = await self._look_up(run, opening, "cache.semantic", run.embedding)
+        if hit is None and run.cache.kind is CacheKind.MISS:
+            hit = await self._share(run, opening)
+        return hit, opening
+
+    async def judge(self, run: Run, *, want_embedding: bool) -> None:
+        """Asks the classifier, once; without its answer a rough judgement has to do."""
+        if run.judged:
+            return
+        run.judged = True
+        timeout_s = min(run.remaining_s, self._settings.orchestrator.classifier_timeout_s)
+        with run.hop("classifier"):
+            judgement = await self._classifier.classify(
+                run.request.chat, want_embedding=want_embedding, timeout_s=timeout_s
+            )
+        if isinstance(judgement, Unanswered):
+            self._note_outage("classifier", judgement.reason)
+            run.do_without("classifier")
+            run.classification = rough_classification(run.request.chat)
+        else:
+            self._note_outage("classifier", "")
+            run.classification, run.embedding = judgement.classification, judgement.embedding
+
+    def _open(self, run: Run) -> Opening:
+        with refusals():
+            return self._policy.open(run.request, run.classification)
+
+    def _why_not_looked(self, run: Run) -> str:
+        if not self._settings.cache.enabled:
+            return "the cache is switched off"
+        asked = run.request.options.cache_mode is run.cache_mode
+        return f"{'the request' if asked else 'a rule'} says {run.cache_mode}"
+
+    async def _look_up(
+        self, run: Run, opening: Opening, hop: str, embedding: Embedding | None = None
+    ) -> CachedAnswer | None:
+        """Asks the cache: exactly, or by meaning with an embedding."""
+        timeout_s = min(run.remaining_s, self._settings.orchestrator.cache_timeout_s)
+        with run.hop(hop):
+            reply = await self._cache.lookup(
+                run.query(embedding), skip_exact=embedding is not None, timeout_s=timeout_s
+            )
+        run.cache = reply.outcome
+        down = run.cache.kind is CacheKind.UNAVAILABLE
+        self._note_outage("cache", (run.cache.reason or "unavailable") if down else "")
+        if down:
+            run.do_without("cache")
+        if reply.answer is None:
+            return None
+        objection = opening.objection(reply.answer.tier, reply.answer.target, reply.answer.score)
+        if objection:
+            run.cache = CacheOutcome(CacheKind.MISS, reason=objection)
+            return None
+        run.audit = reply.audit and run.cache.kind is CacheKind.SEMANTIC_HIT
+        return reply.answer
+
+    async def _share(self, run: Run, opening: Opening) -> CachedAnswer | None:
+        """The answer of a request that is the same, was under way when this one came, and has been stored."""
+        seat = run.seat
+        if seat is None:
+            return None
+        if seat.must_wait():
+            with run.hop("shared"):
+                await seat.wait(self._clock, run.remaining_s * SHARED_WAIT)
+        answer = seat.answer
+        # The two were judged each for itself, one perhaps without the classifier, and rules may look at that.
+        if answer is None or opening.objection(answer.tier, answer.target, answer.score):
+            return None
+        run.cache = CacheOutcome(CacheKind.EXACT_HIT, reason=SHARED)
+        run.shared = True
+        return answer
+
+    def _note_outage(self, service: str, reason: str) -> None:
+        """Logs an optional service's going (with a reason) and its coming back, not every request in between."""
+        if reason and service not in self._down:
+            self._down.add(service)
+            _log.warning("done_without", hop=service, reason=reason)
+        elif not reason and service in self._down:
+            self._down.discard(service)
+            _log.info("answers_again", hop=service)

@@ -1,0 +1,108 @@
+"""How answers turned out, told to the classifier: prompts near ones that did well on a cheap tier go there again.
+
+Promises: only what gates have said counts: an answer that was accepted sufficed, one that they rejected did not; calls
+that failed, were cancelled or came too late say nothing of a tier. Telling is done in batches, off every caller's path,
+within `FLUSH_S`; what finds the queue full or the classifier away is lost and counted. For one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import Context
+
+from services.orchestrator.hops import ClassifierHop
+from services.runtime.clock import Clock
+from spillway.routing import Attempt, AttemptOutcome, AttemptPurpose, OutcomeSource, TierOutcome
+
+__all__ = ["OutcomeReporter", "tier_outcomes"]
+
+BATCH_MAX = 1_000  # of classifier.proto
+FLUSH_S = 1.0
+# Some seconds of a busy front, about 1 MB.
+QUEUED_MAX = 10_000
+# Nobody waits for it; a classifier that hangs only holds up the next batch.
+TIMEOUT_S = 2.0
+
+_ANSWERS = frozenset({AttemptPurpose.ANSWER, AttemptPurpose.HEDGE})
+
+
+def tier_outcomes(cluster: str, attempts: Iterable[Attempt], *, accepted: bool) -> tuple[TierOutcome, ...]:
+    """What the attempts of one execution say, one outcome for each tier that the gates have judged.
+
+    `accepted`: whether the answer that was returned was proved; without one nothing is.
+    """
+    if not cluster:
+        return ()
+    sufficed: dict[str, bool] = {}
+    for attempt in attempts:
+        if attempt.outcome is AttemptOutcome.ACCEPTED:
+            sufficed[attempt.tier] = accepted or sufficed.get(attempt.tier, False)
+        elif attempt.outcome is AttemptOutcome.REJECTED and attempt.purpose in _ANSWERS:
+            sufficed.setdefault(attempt.tier, False)
+    return tuple(TierOutcome(cluster, tier, well, OutcomeSource.GATES) for tier, well in sufficed.items())
+
+
+class OutcomeReporter:
+    """A queue of outcomes and the task that empties it. `on_drop` is called with the number that was lost."""
+
+    def __init__(
+        self, classifier: ClassifierHop, clock: Clock, *, on_drop: Callable[[int], None] = lambda count: None
+    ) -> None:
+        self._classifier = classifier
+        self._clock = clock
+        self._on_drop = on_drop
+        self._queued: deque[TierOutcome] = deque()
+        self._due = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def offer(self, outcomes: Sequence[TierOutcome]) -> None:
+        """Queues what there is room for. Returns at once."""
+        room = 0 if self._closed else QUEUED_MAX - len(self._queued)
+        self._queued.extend(outcomes[:room])
+        if len(outcomes) > room:
+            self._on_drop(len(outcomes) - room)
+        if len(self._queued) >= BATCH_MAX:
+            self._due.set()
+        if self._queued and (self._task is None or self._task.done()):
+            # In no request's context: a batch is of many requests.
+            self._task = asyncio.get_running_loop().create_task(self._run(), name="outcomes", context=Context())
+
+    async def close(self, timeout_s: float) -> None:
+        """Sends what is queued; what that leaves after `timeout_s` is lost."""
+        self._closed = True
+        self._due.set()
+        if self._task is not None and not self._task.done():
+            await asyncio.wait({self._task}, timeout=timeout_s)
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._queued:
+            self._on_drop(len(self._queued))
+            self._queued.clear()
+
+    async def _run(self) -> None:
+        while self._queued:
+            await self._until_due()
+            batch = [self._queued.popleft() for _ in range(min(BATCH_MAX, len(self._queued)))]
+            arrived = False
+            try:
+                arrived = await self._classifier.record_outcomes(batch, timeout_s=TIMEOUT_S)
+            finally:
+                if not arrived:
+                    self._on_drop(len(batch))
+
+    async def _until_due(self) -> None:
+        """Until a batch is full, or the first of it has waited long enough."""
+        if len(self._queued) < BATCH_MAX and not self._closed:
+            self._due.clear()
+            waits = {
+                asyncio.ensure_future(self._due.wait()),
+                asyncio.ensure_future(self._clock.sleep(FLUSH_S)),
+            }
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for each in waits:
+                    each.cancel()

@@ -1,0 +1,387 @@
+"""Requests that are the same and under way at once: one asks the models, and nobody fails because of another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from services.orchestrator.flights import Flights
+from services.orchestrator.front import SHARED
+from services.orchestrator.hops import StoreResult
+from services.orchestrator.run import Run
+from services.runtime.clock import FakeClock
+from services.runtime.errors import SpillwayError, Unavailable
+from spillway.chat import ChatRequest, FinishReason
+from spillway.routing import (
+    AnswerDelta,
+    CacheKind,
+    CacheMode,
+    Completion,
+    CompletionRequest,
+    Execution,
+    Plan,
+    TaskType,
+)
+from spillway.settings import Settings
+from tests.unit.orchestrator.fakes import Bench, FakeExecutor, executed
+from tests.unit.orchestrator.ladder import request_of, settings_of
+
+REMAINING_S = 30.0
+
+
+@dataclass
+class HeldExecutor(FakeExecutor):
+    """Holds every call until it is let go, one by one; each gives what comes next, and the last for ever."""
+
+    calls: list[asyncio.Future[None]] = field(default_factory=list)
+    arrived: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
+    next_gives: list[Execution | SpillwayError] = field(default_factory=list)
+
+    async def execute(
+        self, chat: ChatRequest, plan: Plan, *, task_type: TaskType | None, timeout_s: float
+    ) -> Execution:
+        held: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.calls.append(held)
+        self.arrived.release()
+        await held
+        gives = self.next_gives.pop(0) if self.next_gives else self.gives
+        if isinstance(gives, SpillwayError):
+            raise gives
+        return gives
+
+
+class Crowd:
+    """Callers of one pipeline whose executor holds its calls, and whose cache finds what was stored."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.bench = Bench(settings, tasks_max=1_000)
+        self.bench.cache.remembers = True
+        self.executor = HeldExecutor(self.bench.clock)
+        self.bench.use_executor(self.executor)
+        self.tasks: list[asyncio.Task[Completion]] = []
+        self.runs: list[Run] = []
+
+    async def come(self, count: int = 1, request: CompletionRequest | None = None, *, streams: bool = False) -> None:
+        for _ in range(count):
+            run = self.bench.pipeline.begin(request or request_of(), remaining_s=REMAINING_S)
+            self.runs.append(run)
+            self.tasks.append(asyncio.create_task(self._call(run, self._last(run) if streams else None)))
+        await settle()
+
+    async def let_go(self, index: int = -1) -> None:
+        """Ends a call of the executor."""
+        self.executor.calls[index].set_result(None)
+        await settle()
+
+    @property
+    def waiting(self) -> int:
+        return sum(not task.done() for task in self.tasks)
+
+    async def all(self) -> list[Completion]:
+        async with asyncio.timeout(10):
+            return await asyncio.gather(*self.tasks)
+
+    async def _call(self, run: Run, call: Coroutine[Any, Any, Completion] | None) -> Completion:
+        try:
+            return await (call or self.bench.pipeline.complete(run))
+        finally:
+            self.bench.pipeline.finish(run)
+
+    async def _last(self, run: Run) -> Completion:
+        *deltas, last = [event async for event in self.bench.pipeline.stream(run)]
+        assert isinstance(last, Completion)
+        assert "".join(delta.text for delta in deltas if isinstance(delta, AnswerDelta)) == last.text
+        return last
+
+
+async def settle() -> None:
+    """Lets everything run that can."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+def kinds(completions: list[Completion]) -> list[CacheKind]:
+    return sorted({each.cache.kind for each in completions})
+
+
+async def test_a_hundred_misses_of_one_request_make_one_call() -> None:
+    crowd = Crowd()
+    await crowd.come(100)
+    assert len(crowd.executor.calls) == 1
+    await crowd.let_go()
+    first, *others = await crowd.all()
+    assert len(crowd.executor.calls) == 1
+    assert (first.cache.kind, first.cost.cost_nanousd) == (CacheKind.MISS, 4_350)
+    assert len(crowd.bench.cache.stored) == 1
+    for each in others:
+        assert (each.cache.kind, each.cache.reason) == (CacheKind.EXACT_HIT, SHARED)
+        assert (each.text, each.tier, each.accepted) == (first.text, first.tier, True)
+        assert (each.cost.cost_nanousd, each.cost.flagship_cost_nanousd) == (0, first.cost.flagship_cost_nanousd)
+        assert each.attempts == ()
+        assert each.hops[-1].hop == "shared"
+
+
+async def test_whoever_missed_before_the_answer_was_stored_and_comes_late_shares_it() -> None:
+    crowd = Crowd()
+    await crowd.come()
+    late = crowd.bench.pipeline.begin(request_of(), remaining_s=REMAINING_S)
+    gate = asyncio.Event()
+    classify = crowd.bench.classifier.classify
+
+    async def slow(*args: Any, **more: Any) -> Any:
+        await gate.wait()
+        return await classify(*args, **more)
+
+    crowd.bench.classifier.classify = slow  # type: ignore[method-assign]
+    task = asyncio.create_task(crowd.bench.pipeline.complete(late))
+    await settle()
+    await crowd.let_go()
+    assert crowd.waiting == 0
+    gate.set()
+    assert (await task).cache.reason == SHARED
+    assert len(crowd.executor.calls) == 1
+    assert crowd.bench.flights == 0
+
+
+async def test_streams_share_with_each_other_and_with_single_answers() -> None:
+    crowd = Crowd()
+    await crowd.come(streams=False)
+    await crowd.come(2, streams=True)
+    await crowd.let_go()
+    _, *others = await crowd.all()
+    assert [each.cache.reason for each in others] == [SHARED] * 2
+
+    streamed = Bench()
+    streamed.cache.gate = asyncio.Event()
+    leader, follower = (streamed.pipeline.begin(request_of(), remaining_s=REMAINING_S) for _ in range(2))
+    leading = streamed.pipeline.stream(leader)
+    assert await anext(leading) == AnswerDelta("Par")
+    following = asyncio.create_task(collect(streamed, follower))
+    await settle()
+    assert [event async for event in leading][-1] == leader.completion
+    streamed.pipeline.finish(leader)
+    await settle()
+    assert not following.done()
+    streamed.cache.gate.set()
+    delta, completion = await following
+    assert delta == AnswerDelta("Paris.")
+    assert isinstance(completion, Completion)
+    assert completion.cache.reason == SHARED
+    assert len(streamed.executor.plans) == 1
+
+
+async def collect(bench: Bench, run: Run) -> list[object]:
+    return [event async for event in bench.pipeline.stream(run)]
+
+
+async def test_when_the_one_that_leads_is_cancelled_the_next_takes_over_without_an_error() -> None:
+    crowd = Crowd()
+    await crowd.come(3)
+    crowd.tasks.pop(0).cancel()
+    await settle()
+    assert len(crowd.executor.calls) == 2
+    await crowd.let_go(1)
+    second, third = await crowd.all()
+    assert (second.cache.kind, third.cache.reason) == (CacheKind.MISS, SHARED)
+
+
+async def test_a_reader_who_leaves_a_stream_hands_on_the_lead() -> None:
+    bench = Bench()
+    leader, follower = (bench.pipeline.begin(request_of(), remaining_s=REMAINING_S) for _ in range(2))
+    leading = bench.pipeline.stream(leader)
+    await anext(leading)
+    following = asyncio.create_task(bench.pipeline.complete(follower))
+    await settle()
+    assert not following.done()
+    await leading.aclose()
+    assert (await following).cache.kind is CacheKind.MISS
+
+
+async def test_one_who_is_cancelled_while_waiting_or_just_as_its_turn_comes_holds_nobody_up() -> None:
+    crowd = Crowd()
+    await crowd.come(4)
+    waiting, next_one = crowd.tasks[2], crowd.tasks[1]
+    waiting.cancel()
+    await settle()
+    crowd.tasks[0].cancel()
+    await asyncio.sleep(0)  # the lead is handed on in this turn of the loop, and the next one leaves in the same
+    next_one.cancel()
+    await settle()
+    assert crowd.waiting == 1
+    await crowd.let_go()
+    assert (await crowd.tasks[3]).cache.kind is CacheKind.MISS
+    assert crowd.bench.flights == 0
+
+
+async def test_when_the_one_that_leads_fails_the_others_go_one_after_another() -> None:
+    crowd = Crowd()
+    crowd.executor.next_gives = [Unavailable("NO_MODEL_AVAILABLE", "no model could answer")] * 3
+    await crowd.come(10)
+    for failures in range(1, 4):
+        assert len(crowd.executor.calls) == failures
+        await crowd.let_go()
+    assert len(crowd.executor.calls) == 4
+    await crowd.let_go()
+    results = await asyncio.gather(*crowd.tasks, return_exceptions=True)
+    assert sum(isinstance(each, Unavailable) for each in results) == 3
+    assert [each.cache.kind for each in results if isinstance(each, Completion)] == [
+        CacheKind.MISS,
+        *[CacheKind.EXACT_HIT] * 6,
+    ]
+
+
+async def test_an_unproven_answer_is_not_shared_and_after_two_of_them_nobody_waits() -> None:
+    crowd = Crowd()
+    crowd.executor.gives = executed(accepted=False)
+    await crowd.come(6)
+    await crowd.let_go()
+    assert len(crowd.executor.calls) == 2
+    await crowd.let_go()
+    assert len(crowd.executor.calls) == 6
+    for index in range(2, 6):
+        await crowd.let_go(index)
+    assert kinds(await crowd.all()) == [CacheKind.MISS]
+    assert crowd.bench.flights == 0
+
+
+@pytest.mark.parametrize("why", ["not_admitted", "unavailable", "truncated"])
+async def test_what_may_not_be_shared_is_waited_for_once(why: str) -> None:
+    crowd = Crowd()
+    if why == "truncated":
+        crowd.executor.gives = executed(finish_reason=FinishReason.LENGTH)
+    else:
+        crowd.bench.cache.says_of_stores = StoreResult(why, "personal")
+    await crowd.come(5)
+    await crowd.let_go()
+    assert len(crowd.executor.calls) == 5
+    for index in range(1, 5):
+        await crowd.let_go(index)
+    assert kinds(await crowd.all()) == [CacheKind.MISS]
+
+
+async def test_a_store_that_hangs_holds_nobody_up_for_longer_than_a_lookup() -> None:
+    crowd = Crowd(settings_of(orchestrator={"cache_timeout_s": 0.001}))
+    crowd.bench.cache.gate = asyncio.Event()
+    await crowd.come(3)
+    await crowd.let_go()
+    async with asyncio.timeout(10):
+        for _ in range(3):
+            await crowd.executor.arrived.acquire()
+    crowd.bench.cache.gate.set()
+    for index in (1, 2):
+        await crowd.let_go(index)
+    assert kinds(await crowd.all()) == [CacheKind.MISS]
+
+
+async def test_nobody_waits_for_more_than_half_of_its_time() -> None:
+    crowd = Crowd()
+    await crowd.come(3)
+    crowd.bench.clock.advance(REMAINING_S / 2)
+    await settle()
+    assert len(crowd.executor.calls) == 3
+    await crowd.let_go(1)
+    assert crowd.waiting == 2
+    await crowd.let_go(0)
+    await crowd.let_go(2)
+    assert kinds(await crowd.all()) == [CacheKind.MISS]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"tenant": "another"},
+        {"namespace": "another"},
+        {"template_version": "2"},
+        {"knowledge_version": "2"},
+        {"text": "What is the capital of Spain?"},
+        {"tier_floor": "medium"},
+        {"user_tier": "vip"},
+        {"endpoint": "chat"},
+        {"cache_mode": CacheMode.REFRESH},
+        {"cache_mode": CacheMode.BYPASS},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+async def test_requests_that_differ_never_share(other: dict[str, Any]) -> None:
+    crowd = Crowd()
+    await crowd.come()
+    await crowd.come(1, request_of(**other))
+    assert len(crowd.executor.calls) == 2
+    await crowd.let_go(0)
+    await crowd.let_go(1)
+    assert kinds(await crowd.all()) == sorted({CacheKind.MISS, crowd.runs[1].cache.kind})
+
+
+@pytest.mark.parametrize("mode", [CacheMode.REFRESH, CacheMode.BYPASS])
+async def test_who_asks_for_a_fresh_answer_neither_shares_nor_leads(mode: CacheMode) -> None:
+    crowd = Crowd()
+    await crowd.come(3, request_of(cache_mode=mode))
+    assert len(crowd.executor.calls) == 3
+    assert crowd.bench.flights == 0
+    for index in range(3):
+        await crowd.let_go(index)
+    await crowd.all()
+
+
+async def test_without_a_cache_nothing_is_shared() -> None:
+    crowd = Crowd(settings_of(cache={"enabled": False}))
+    await crowd.come(3)
+    assert len(crowd.executor.calls) == 3
+    for index in range(3):
+        await crowd.let_go(index)
+    await crowd.all()
+
+
+async def test_explaining_waits_for_nobody() -> None:
+    crowd = Crowd()
+    await crowd.come()
+    run = crowd.bench.pipeline.begin(request_of(), remaining_s=REMAINING_S)
+    assert (await crowd.bench.pipeline.explain(run)).cache.kind is CacheKind.MISS
+    await crowd.let_go()
+    await crowd.all()
+
+
+def test_beyond_the_bound_requests_go_by_themselves() -> None:
+    flights = Flights(flights_max=1)
+    first = flights.board("a")
+    assert first is not None
+    assert flights.board("b") is None
+    again = flights.board("a")
+    assert again is not None
+    first.leave()
+    again.leave()
+    again.leave()
+    assert len(flights) == 0
+    assert flights.board("b") is not None
+
+
+async def test_who_comes_after_an_answer_has_landed_begins_anew() -> None:
+    flights, clock = Flights(), FakeClock()
+    first = flights.board("a")
+    assert first is not None
+    assert not first.must_wait()
+    second = flights.board("a")
+    assert second is not None
+    assert second.must_wait()
+    waiting = asyncio.create_task(second.wait(clock, 1.0))
+    await asyncio.sleep(0)
+    answer = await answer_of(Bench())
+    first.land(answer)
+    await waiting
+    assert second.answer is answer
+    third = flights.board("a")
+    assert third is not None
+    assert third.answer is None
+    assert not third.must_wait()
+
+
+async def answer_of(bench: Bench) -> Any:
+    run = bench.pipeline.begin(request_of(), remaining_s=REMAINING_S)
+    await bench.pipeline.complete(run)
+    bench.pipeline.finish(run)
+    await bench.background.close(5)
+    return bench.cache.stored[0][1]
