@@ -35,7 +35,9 @@ class ClassifyRequest(_message.Message):
     """Whether the embedding is wanted in the answer, for the semantic cache."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_chat_pb2.ChatMessage]:
-        """The conversation, as long as that of a ChatRequest may be; the last user turn decides, the rest informs."""
+        """The conversation, as long as that of a ChatRequest may be; the last user turn decides, the rest informs. Only text
+        is read. That there is a picture matters too: it may be sent without its contents, with an empty url.
+        """
 
     def __init__(
         self,

@@ -130,6 +130,14 @@ async def test_a_message_whose_picture_was_left_out_is_judged(bare_stub: Stub) -
     assert response.classification.layer == chat_pb2.Classification.LAYER_HEURISTICS
 
 
+async def test_a_picture_is_told_by_an_empty_url_and_is_a_signal(bare_stub: Stub) -> None:
+    picture = chat_pb2.ContentPart(image=chat_pb2.ImagePart(url=""))
+    message = user("What is on this?")
+    message.parts.append(picture)
+    response = await bare_stub.Classify(pb.ClassifyRequest(messages=[message]))
+    assert "images" in {signal.name for signal in response.classification.signals}
+
+
 async def test_without_a_model_prompts_are_judged_and_embedding_is_a_failed_precondition(bare_stub: Stub) -> None:
     response = await bare_stub.Classify(pb.ClassifyRequest(messages=[user("hello")], want_embedding=True))
     assert response.classification.layer == chat_pb2.Classification.LAYER_HEURISTICS

@@ -371,13 +371,14 @@ async def test_what_is_not_part_of_this_version_says_so() -> None:
             assert seen.public == f"{name} is not part of this version"
 
 
-async def test_pictures_are_not_sent_to_the_classifier() -> None:
+async def test_the_classifier_is_told_of_pictures_and_not_sent_them() -> None:
     picture = ImagePart(data=b"\x89PNG", media_type="image/png")
     chat = ChatRequest((Message(Role.USER, (TextPart("What is this?"), picture)),))
     async with Neighbourhood() as town:
         await complete(town, asking(chat=chat))
     (message,) = town.classifier.asked[0].messages
-    assert [part.WhichOneof("part") for part in message.parts] == ["text"]
+    assert [part.WhichOneof("part") for part in message.parts] == ["text", "image"]
+    assert message.parts[1].image == chat_pb2.ImagePart(url="")
     assert town.executor.asked[0].chat.messages[0].parts[1].image.data == b"\x89PNG"
 
 
