@@ -102,6 +102,8 @@ class HeadStore:
     def card(self, version: str) -> Mapping[str, Any]:
         """The card of a version. Raises HeadStoreError."""
         self._check_name(version)
+        if not self._path(version, "json").exists():
+            raise HeadStoreError(f"there is no head {version} in {self.directory}")
         try:
             card = json.loads(self._read(self._path(version, "json"), CARD_BYTES_MAX))
         except (ValueError, RecursionError) as error:

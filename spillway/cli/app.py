@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 import sys
 from enum import StrEnum
 from importlib.metadata import version as distribution_version
@@ -18,9 +17,10 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from spillway.cli import asking, replaying
+from spillway.cli import asking, learning, replaying
 from spillway.cli.breakers import show_breakers
 from spillway.cli.executors import find_executors
+from spillway.cli.modules import run_module
 from spillway.cli.state import AlreadyRunningError
 from spillway.cli.suite import SuiteError, SuiteOptions, check_addresses, plan_suite
 from spillway.cli.terminal import open_console
@@ -42,6 +42,7 @@ calibrate_app = typer.Typer(help="Fit thresholds to what was right and wrong.", 
 app.add_typer(config_app, name="config")
 app.add_typer(calibrate_app, name="calibrate")
 app.add_typer(model_app, name="model")
+learning.register(app, calibrate_app)
 
 
 class Ports(StrEnum):
@@ -219,31 +220,31 @@ def breakers(
 @config_app.command("schema")
 def config_schema() -> None:
     """Print the JSON Schema of the file."""
-    _run_module("services.runtime.config", "schema")
+    run_module("services.runtime.config", "schema")
 
 
 @config_app.command("check")
 def config_check(file: Annotated[Path | None, typer.Argument()] = None) -> None:
     """Print every error of the file, each with its place, or that it is good."""
-    _run_module("services.runtime.config", "check", *([str(file)] if file else []))
+    run_module("services.runtime.config", "check", *([str(file)] if file else []))
 
 
 @config_app.command("show")
 def config_show(file: Annotated[Path | None, typer.Argument()] = None) -> None:
     """Print the settings in force, defaults included."""
-    _run_module("services.runtime.config", "show", *([str(file)] if file else []))
+    run_module("services.runtime.config", "show", *([str(file)] if file else []))
 
 
 @model_app.command("build")
 def model_build(force: Annotated[bool, typer.Option("--force", help="Build even if it is there.")] = False) -> None:
     """Build the model's file (once per machine; needs no network)."""
-    _run_module("services.classifier.model", "build", *(["--force"] if force else []))
+    run_module("services.classifier.model", "build", *(["--force"] if force else []))
 
 
 @model_app.command("check")
 def model_check() -> None:
     """Verify the model that is there."""
-    _run_module("services.classifier.model", "check")
+    run_module("services.classifier.model", "check")
 
 
 @calibrate_app.command("gates")
@@ -262,7 +263,7 @@ def calibrate_gates(
     given = {"--out": out, "--seed": seed, "--folds": folds, "--answer": answer, "--opinions": opinions}
     options = [text for name, value in given.items() if value not in {None, ""} for text in (name, str(value))]
     report = ["--report", "json"] if as_json else []
-    _run_module("lab.calibrate_gates", *options, *report, "--", *map(str, files))
+    run_module("lab.calibrate_gates", *options, *report, "--", *map(str, files))
 
 
 @app.command()
@@ -282,11 +283,6 @@ def _run(command: asking.Command, *, as_json: bool = False) -> None:
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
-
-
-def _run_module(module: str, *arguments: str) -> None:
-    """Run a module's own command line in a process of its own, with this one's output and exit code."""
-    raise typer.Exit(subprocess.run([sys.executable, "-P", "-m", module, *arguments], check=False).returncode)
 
 
 def _where(target: str, trace_url: str = "") -> asking.SuiteAddress:
