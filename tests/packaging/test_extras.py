@@ -18,7 +18,7 @@ LOCK = REPOSITORY / "requirements.lock"
 # What a service must not bring: the parts of the others that are large or reach out.
 FOREIGN = {
     "orchestrator": ["faiss", "onnxruntime", "redis", "httpx", "numpy"],
-    "classifier": ["faiss", "redis", "httpx"],
+    "classifier": ["faiss", "redis", "jsonschema_rs"],
     "cache": ["onnxruntime", "httpx"],
     "executor": ["faiss", "onnxruntime", "numpy"],
 }
