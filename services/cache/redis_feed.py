@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 from redis.exceptions import RedisError, ResponseError
 
 from services.cache import redis_layout as layout
@@ -85,8 +86,6 @@ class _Follower:
         self._positions = layout.position_of_text(position, servers.shards)
 
     async def run(self) -> AsyncGenerator[Change, None]:
-        if self._positions is not None and await self._any_lost(self._positions):
-            self._positions = None
         while True:
             if self._positions is None:
                 positions = [await self._newest(shard) for shard in self._shards]
@@ -129,11 +128,15 @@ class _Follower:
     async def _read(self, shard: int, position: bytes, *, block_ms: int | None) -> _News:
         redis = await self._servers.client(shard)
         async with asyncio.timeout(READ_TIMEOUT_S):
-            reply: Any = await redis.xread({self._names.changes(shard): position}, count=RECORDS_MAX, block=block_ms)
-            records: list[tuple[bytes, dict[bytes, bytes] | None]] = reply[0][1] if reply else []
-            # Only a reader with more than a whole read left to do can have been overtaken by the trimming.
-            if len(records) == RECORDS_MAX and await self._is_lost(shard, position):
+            # In one pipeline, so on one connection: a server that was restarted between two reads would go unnoticed.
+            # In this order: so would what was trimmed while the read waited.
+            async with redis.pipeline(transaction=False) as pipe:
+                pipe.xread({self._names.changes(shard): position}, count=RECORDS_MAX, block=block_ms)
+                self._ask_for(pipe, shard, position)
+                reply, known = await pipe.execute()
+            if _is_lost(position, known):
                 return _News(lost=True)
+            records: list[tuple[bytes, dict[bytes, bytes] | None]] = reply[0][1] if reply else []
             news = [item for _, fields in records if (item := layout.news_of_record(fields or {})) is not None]
             stored = await self._stored(redis, [item for item in news if isinstance(item, str)])
         changes = [stored[item] if isinstance(item, str) else item for item in news]
@@ -152,15 +155,13 @@ class _Follower:
         read = (layout.indexed_of_fields(key, row) for key, row in zip(keys, rows, strict=True))
         return [entry for entry in read if entry is not None]
 
-    async def _any_lost(self, positions: Sequence[bytes]) -> bool:
-        return any([await self._is_lost(shard, positions[shard]) for shard in self._shards])
-
-    async def _is_lost(self, shard: int, position: bytes) -> bool:
-        """Whether records after `position` may be gone: that record is no longer there, or never was."""
-        redis, stream = await self._servers.client(shard), self._names.changes(shard)
+    def _ask_for(self, pipe: Pipeline, shard: int, position: bytes) -> None:
+        """Asks for what `_is_lost` judges by."""
+        stream = self._names.changes(shard)
         if position == _BEFORE_ALL:
-            return bool(await redis.xlen(stream))
-        return not await redis.xrange(stream, position, position)
+            pipe.xlen(stream)
+        else:
+            pipe.xrange(stream, position, position)
 
     async def _newest(self, shard: int) -> bytes:
         """The newest record's id. An empty stream is given a first record, by which it is known again."""
@@ -184,3 +185,8 @@ class _Follower:
                     yield entry
             if cursor == 0:
                 return
+
+
+def _is_lost(position: bytes, known: Any) -> bool:
+    """Whether records after `position` may be gone: that record is no longer there, or never was."""
+    return known >= RECORDS_MAX if position == _BEFORE_ALL else not known
