@@ -48,7 +48,7 @@ def asking(text: str = "What is the capital of France?", **fields: Any) -> api.C
 def hit(kind: CacheKind) -> cache.LookupResponse:
     execution = executed()
     return cache.LookupResponse(
-        outcome=wire.cache_outcome_to_proto(CacheOutcome(kind, similarity=0.97)),
+        outcome=wire.cache_outcome_to_proto(CacheOutcome(kind, similarity=0.97, entry_key="k")),
         answer=cache.CachedAnswer(
             message=wire.message_to_proto(execution.message),
             finish_reason=wire.finish_reason_to_proto(execution.finish_reason),
@@ -87,6 +87,7 @@ class Cache(CacheServiceServicer):
     lookups: list[cache.LookupRequest] = field(default_factory=list)
     storing: asyncio.Event = field(default_factory=asyncio.Event)
     stored: asyncio.Queue[cache.StoreRequest] = field(default_factory=asyncio.Queue)
+    evidence: asyncio.Queue[cache.RecordEvidenceRequest] = field(default_factory=asyncio.Queue)
 
     async def Lookup(self, request: cache.LookupRequest, context: Any) -> cache.LookupResponse:
         self.lookups.append(request)
@@ -103,7 +104,8 @@ class Cache(CacheServiceServicer):
         raise NotImplementedError
 
     async def RecordEvidence(self, request: cache.RecordEvidenceRequest, context: Any) -> cache.RecordEvidenceResponse:
-        raise NotImplementedError
+        self.evidence.put_nowait(request)
+        return cache.RecordEvidenceResponse(verdict=cache.RecordEvidenceResponse.VERDICT_WRONG)
 
     async def GetStats(self, request: cache.GetStatsRequest, context: Any) -> cache.GetStatsResponse:
         raise NotImplementedError
@@ -116,6 +118,7 @@ class Classifier(ClassifierServiceServicer):
     says: classifier.ClassifyResponse = field(default_factory=_judgement)
     before: Callable[[], Awaitable[None]] = nothing
     asked: list[classifier.ClassifyRequest] = field(default_factory=list)
+    told: asyncio.Queue[classifier.RecordOutcomesRequest] = field(default_factory=asyncio.Queue)
 
     async def Classify(self, request: classifier.ClassifyRequest, context: Any) -> classifier.ClassifyResponse:
         self.asked.append(request)
@@ -128,7 +131,8 @@ class Classifier(ClassifierServiceServicer):
     async def RecordOutcomes(
         self, request: classifier.RecordOutcomesRequest, context: Any
     ) -> classifier.RecordOutcomesResponse:
-        raise NotImplementedError
+        self.told.put_nowait(request)
+        return classifier.RecordOutcomesResponse(counted=len(request.outcomes))
 
 
 @dataclass

@@ -21,6 +21,7 @@ from spillway.v1 import orchestrator_pb2 as api
 from spillway.v1.orchestrator_pb2_grpc import OrchestratorServiceStub
 from tests.integration.orchestrator.neighbours import EMBEDDING, Neighbourhood, asking, hit
 from tests.unit.orchestrator.fakes import executed
+from tests.unit.orchestrator.ladder import judged
 
 TIMEOUT_S = 30.0
 
@@ -389,3 +390,111 @@ async def test_a_cache_that_says_unavailable_is_degraded_not_an_error() -> None:
         completion = await complete(town)
     assert list(completion.routing.degraded) == ["cache"]
     assert completion.cache.reason == "store_timeout"
+
+
+def chosen_for_an_audit() -> cache_pb2.LookupResponse:
+    found = hit(CacheKind.SEMANTIC_HIT)
+    found.audit = True
+    return found
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_an_audited_hit_is_answered_first_and_then_compared_with_a_model(streams: bool) -> None:
+    asked, let_go = asyncio.Event(), asyncio.Event()
+
+    async def held() -> None:
+        asked.set()
+        await let_go.wait()
+
+    async with Neighbourhood() as town:
+        town.cache.semantic, town.executor.before = chosen_for_an_audit(), held
+        if streams:
+            call = town.stub.StreamComplete(api.StreamCompleteRequest(request=asking(tenant="t")), timeout=TIMEOUT_S)
+            *_, last = [event async for event in call]
+            completion = last.completion
+        else:
+            completion = await complete(town, asking(tenant="t"))
+        await asyncio.wait_for(asked.wait(), TIMEOUT_S)
+        let_go.set()
+        evidence = await asyncio.wait_for(town.cache.evidence.get(), TIMEOUT_S)
+    assert completion.cost.cost_nanousd == 0
+    assert (evidence.scope.tenant, evidence.entry_key) == ("t", "k")
+    assert wire.embedding_from_proto(evidence.embedding) == EMBEDDING
+    assert wire.message_from_proto(evidence.fresh_answer.message) == executed().message
+    assert (evidence.fresh_answer.cost_nanousd, evidence.fresh_answer.accepted) == (4_350, True)
+    assert town.cache.stored.empty()
+
+
+async def test_no_audit_begins_once_the_process_has_begun_to_stop() -> None:
+    looking, draining = asyncio.Event(), asyncio.Event()
+
+    async def held() -> None:
+        looking.set()
+        await draining.wait()
+
+    async with Neighbourhood() as town:
+        town.cache.semantic, town.cache.before = chosen_for_an_audit(), held
+        call = asyncio.ensure_future(complete(town))
+        await asyncio.wait_for(looking.wait(), TIMEOUT_S)
+        stopping = asyncio.create_task(town.stop("orchestrator"))
+        await asyncio.sleep(0)  # it has begun: health says so, and the call under way has its grace
+        draining.set()
+        assert (await call).cost.cost_nanousd == 0
+        await stopping
+    assert town.executor.asked == []
+
+
+async def test_the_classifier_is_told_how_the_tiers_did_at_the_latest_when_the_service_ends() -> None:
+    judgement = wire.classification_to_proto(judged(cluster="c7"))
+    async with Neighbourhood() as town:
+        town.classifier.says = classifier_pb2.ClassifyResponse(classification=judgement)
+        await complete(town)
+        await town.stop("orchestrator")
+        told = town.classifier.told.get_nowait()
+    gates = classifier_pb2.TierOutcome.SOURCE_GATES
+    assert [(each.cluster, each.tier, each.sufficed, each.source) for each in told.outcomes] == [
+        ("c7", "simple", False, gates),
+        ("c7", "medium", True, gates),
+    ]
+
+
+@pytest.mark.parametrize("gone", ["cache", "classifier"])
+async def test_who_is_away_when_evidence_or_outcomes_are_told_hurts_nobody(gone: str) -> None:
+    judgement = wire.classification_to_proto(judged(cluster="c7"))
+    asked, let_go = asyncio.Event(), asyncio.Event()
+
+    async def held() -> None:
+        asked.set()
+        await let_go.wait()
+
+    async with Neighbourhood() as town:
+        town.classifier.says = classifier_pb2.ClassifyResponse(
+            classification=judgement, embedding=wire.embedding_to_proto(EMBEDDING)
+        )
+        town.cache.semantic, town.executor.before = chosen_for_an_audit(), held
+        await complete(town)
+        await asyncio.wait_for(asked.wait(), TIMEOUT_S)
+        await town.stop(gone)
+        let_go.set()
+        assert (await complete(town, asking("Another?"))).accepted
+
+
+async def test_many_callers_of_one_miss_make_one_call() -> None:
+    all_have_come = asyncio.Event()
+    async with Neighbourhood() as town:
+
+        async def counted() -> None:
+            if sum(not each.skip_exact for each in town.cache.lookups) == 20:
+                all_have_come.set()
+
+        async def held() -> None:
+            await all_have_come.wait()
+
+        town.cache.before, town.executor.before = counted, held
+        completions = await asyncio.gather(*(complete(town) for _ in range(20)))
+        await stored(town)
+    assert len(town.executor.asked) == 1
+    assert sorted(each.cost.cost_nanousd for each in completions) == [0] * 19 + [4_350]
+    assert {each.cache.kind for each in completions if not each.cost.cost_nanousd} == {
+        chat_pb2.CacheOutcome.KIND_EXACT_HIT
+    }

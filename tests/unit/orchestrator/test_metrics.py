@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
+from services.orchestrator.audits import AuditOutcome
 from services.orchestrator.hops import ExecutionError, Unanswered
 from services.orchestrator.metrics import RequestMetrics
+from services.orchestrator.run import Run
 from services.runtime.errors import SpillwayError, Unavailable
 from spillway.routing import CacheKind, FailedExecution
 from tests.unit.orchestrator.fakes import Bench, cached, executed
@@ -93,3 +96,26 @@ def test_what_is_dropped_counts_by_kind() -> None:
         ({"kind": "record"}, 3),
         ({"kind": "store"}, 1),
     ]
+
+
+async def test_who_shared_anothers_answer_counts_as_a_hit_and_apart() -> None:
+    counted, bench = Counted(), Bench()
+    runs = [bench.pipeline.begin(request_of(), remaining_s=30) for _ in range(2)]
+
+    async def call(run: Run) -> None:
+        await bench.pipeline.complete(run)
+        bench.pipeline.finish(run)
+        counted.metrics.ended(run)
+
+    await asyncio.gather(*(call(run) for run in runs))
+    assert counted.points("spillway.shared") == [({}, 1)]
+    assert sorted(each["cache"] for each, _ in counted.points("spillway.requests")) == ["exact_hit", "miss"]
+    assert sum(cost for _, cost in counted.points("spillway.cost")) == 4_350
+
+
+def test_audits_count_by_outcome_and_their_cost_apart_from_the_requests() -> None:
+    counted = Counted()
+    counted.metrics.audited(AuditOutcome.WRONG, 300)
+    counted.metrics.audited(AuditOutcome.LEFT_OUT, 0)
+    assert counted.points("spillway.audits") == [({"outcome": "wrong"}, 1), ({"outcome": "left_out"}, 1)]
+    assert counted.points("spillway.audit_cost") == [({}, 300)]
