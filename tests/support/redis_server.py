@@ -13,20 +13,24 @@ from pathlib import Path
 import pytest
 import redis
 
-__all__ = ["RedisServer", "redis_server"]
+__all__ = ["RedisServer", "free_port", "redis_server"]
 
 START_WAIT_S = 20.0
 START_TRIES_MAX = 5
 
 
 class RedisServer:
-    """One redis-server without persistence; `start` again after `kill` is a restart on the same port, empty."""
+    """One redis-server; `start` again after `kill` is a restart on the same port.
 
-    def __init__(self, directory: Path) -> None:
+    Without persistence it comes back empty; `options` may ask for another one, as on its command line.
+    """
+
+    def __init__(self, directory: Path, *options: str) -> None:
         program = shutil.which("redis-server")
         assert program is not None, "redis-server is not installed (Debian: apt-get install redis-server)"
         self._program = program
         self._directory = directory
+        self._options = options
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
 
@@ -36,7 +40,7 @@ class RedisServer:
 
     def start(self) -> None:
         for _ in range(START_TRIES_MAX):
-            self.port = self.port or _free_port()
+            self.port = self.port or free_port()
             command = [
                 self._program,
                 "--port",
@@ -47,8 +51,13 @@ class RedisServer:
                 "",
                 "--appendonly",
                 "no",
+                "--repl-diskless-sync-delay",
+                "0",
+                "--dir",
+                str(self._directory),
+                *self._options,
             ]
-            self._process = subprocess.Popen([*command, "--dir", str(self._directory)], stdout=subprocess.DEVNULL)
+            self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
             if self._answers():
                 return
             self.stop()
@@ -62,7 +71,9 @@ class RedisServer:
             try:
                 with self.client() as client:
                     return bool(client.ping())
-            except redis.ConnectionError:
+            except redis.AuthenticationError:
+                return True
+            except redis.ConnectionError:  # not there yet, or still loading
                 time.sleep(0.01)
         return False
 
@@ -93,7 +104,7 @@ class RedisServer:
         self._process.send_signal(number)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,0 +1,186 @@
+"""The cache on real sentinels and on a real cluster: the same promises, and what a failover costs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from services.cache.answer_store import CaughtUp, Indexed
+from services.cache.answer_store_redis import RedisStore
+from services.cache.entry import Scope, Selector
+from services.cache.semantic_cache import SemanticCache, StoreResult
+from services.runtime.clock import SystemClock
+from spillway.routing import CacheKind, TaskType
+from tests.support.cache_parts import answer, cache_over, chat, embedding, entry, eventually
+from tests.support.redis_sites import Cluster, SentinelSite, cluster, command, sentinel_site
+
+WELL_S = 10.0
+TENANTS = [f"tenant {number}" for number in range(40)]
+QUESTION = "How do I turn on the heater?"
+
+
+def store_at(url: str) -> RedisStore:
+    return RedisStore(url, timeout_s=WELL_S, clock=SystemClock())
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[SentinelSite]:
+    with sentinel_site(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[Cluster]:
+    with cluster(tmp_path) as made:
+        yield made
+
+
+@contextlib.asynccontextmanager
+async def replica(url: str) -> AsyncIterator[SemanticCache]:
+    cache = cache_over(store_at(url), SystemClock())
+    await cache.start()
+    try:
+        yield cache
+    finally:
+        await cache.close()
+
+
+async def put(cache: SemanticCache, tenant: str) -> StoreResult:
+    heater = embedding("heater")
+    stored = await cache.store(Scope(tenant), chat(QUESTION), answer(), embedding=heater, task_type=TaskType.OTHER)
+    return stored.result
+
+
+async def kind(cache: SemanticCache, tenant: str, text: str = QUESTION) -> CacheKind:
+    heater = embedding("heater")
+    found = await cache.lookup(Scope(tenant), chat(text), embedding=heater, task_type=TaskType.OTHER)
+    return found.outcome.kind
+
+
+async def test_a_cluster_keeps_entries_on_all_of_its_nodes_and_replicas_follow_every_one(nodes: Cluster) -> None:
+    async with replica(nodes.url) as one, replica(nodes.url) as two:
+        for tenant in TENANTS:
+            assert await put(one, tenant) is StoreResult.STORED
+
+        async def followed() -> bool:
+            return two.stats().indexed_entries == len(TENANTS)
+
+        await eventually(followed, what="the other replica follows every shard")
+        for tenant in TENANTS:
+            assert await kind(two, tenant) is CacheKind.EXACT_HIT
+            assert await kind(two, tenant, "how can I turn on the heater") is CacheKind.SEMANTIC_HIT
+        assert await two.invalidate(Selector(tenant=TENANTS[0]), dry_run=False) == 1
+        assert await kind(one, TENANTS[0]) is CacheKind.MISS
+        assert await kind(one, TENANTS[1]) is CacheKind.EXACT_HIT
+    for node in nodes.nodes[:3]:
+        with node.client() as client:
+            assert client.dbsize() > 0
+    async with replica(nodes.url) as late:
+        assert late.stats().indexed_entries == len(TENANTS) - 1
+
+
+async def test_entries_of_many_shards_are_found_and_removed_together(nodes: Cluster) -> None:
+    store = store_at(nodes.url)
+    now = SystemClock().unix()
+    entries = [entry("q", now_unix_s=now, scope=Scope(tenant), tags=("red",)) for tenant in TENANTS]
+    for each in entries:
+        await store.put(each)
+    keys = [each.key for each in entries]
+    assert await store.get_many(keys) == entries
+    assert sorted(await store.find(Selector(tag="red"))) == sorted(keys)
+    assert await store.invalidate(Selector(tag="red")) == len(keys)
+    assert await store.get_many(keys) == [None] * len(keys)
+    await store.close()
+
+
+async def test_a_cluster_node_that_is_replaced_by_its_replica_is_found_again(nodes: Cluster) -> None:
+    async with replica(nodes.url) as cache:
+        for tenant in TENANTS:
+            assert await put(cache, tenant) is StoreResult.STORED
+        with nodes.nodes[0].client() as primary:
+            command(primary, "WAIT", 1, 10_000)
+        nodes.nodes[0].kill()
+        with nodes.nodes[3].client() as successor:
+            command(successor, "CLUSTER", "FAILOVER", "TAKEOVER")
+        for tenant in TENANTS:
+
+            async def served(tenant: str = tenant) -> bool:
+                return await kind(cache, tenant) is CacheKind.EXACT_HIT
+
+            await eventually(served, what="the successor is asked")
+        assert {await put(cache, tenant) for tenant in TENANTS} == {StoreResult.STORED}
+
+
+async def test_a_primary_that_fails_is_replaced_by_the_one_that_the_sentinels_name(site: SentinelSite) -> None:
+    async with replica(site.url) as cache:
+        assert await put(cache, "acme") is StoreResult.STORED
+        with site.primary.client() as primary:
+            command(primary, "WAIT", 1, 10_000)
+        site.primary.kill()
+        assert await kind(cache, "acme") is CacheKind.UNAVAILABLE
+
+        async def stored() -> bool:
+            return await put(cache, "other") is StoreResult.STORED
+
+        await eventually(stored, what="the promoted replica takes answers")
+        assert await kind(cache, "acme") is CacheKind.EXACT_HIT
+    async with replica(site.url) as late:
+        assert late.stats().indexed_entries == 2
+
+
+@pytest.mark.slow
+async def test_a_primary_that_became_a_replica_is_not_asked_any_more(site: SentinelSite) -> None:
+    """It would go on to serve what is invalidated at its successor."""
+    async with replica(site.url) as cache:
+        assert await put(cache, "acme") is StoreResult.STORED
+        with site.primary.client() as primary:
+            command(primary, "WAIT", 1, 10_000)
+        site.fail_over()
+
+        async def switched() -> bool:
+            with site.primary.client() as primary:
+                return bool(primary.info("replication")["role"] == "slave")
+
+        await eventually(switched, what="the old primary is demoted")
+        site.primary.freeze()  # it would answer, but hears of nothing any more
+        try:
+            async with replica(site.url) as other:
+
+                async def invalidated() -> bool:
+                    return await other.invalidate(Selector(tenant="acme"), dry_run=False) >= 0
+
+                await eventually(invalidated, what="the invalidation reaches the new primary")
+        finally:
+            site.primary.thaw()
+
+        async def missed() -> bool:
+            outcome = await kind(cache, "acme")
+            assert outcome is not CacheKind.EXACT_HIT
+            return outcome is CacheKind.MISS
+
+        await eventually(missed, what="the new primary is asked")
+
+
+async def test_a_follower_of_a_cluster_goes_on_from_its_position(nodes: Cluster) -> None:
+    store = store_at(nodes.url)
+    now = SystemClock().unix()
+    first, second = (entry("q", now_unix_s=now, scope=Scope(tenant)) for tenant in TENANTS[:2])
+    await store.put(first)
+    position = ""
+    async with contextlib.aclosing(store.changes()) as changes:
+        async for change in changes:
+            if reached := getattr(change, "position", ""):
+                position = reached
+                break
+    await store.put(second)
+    seen = []
+    async with contextlib.aclosing(store.changes(position)) as changes:
+        async for change in changes:
+            seen.append(change)
+            if isinstance(change, CaughtUp):
+                break
+    assert [change.key for change in seen if isinstance(change, Indexed)] == [second.key]
+    await store.close()
