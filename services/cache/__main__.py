@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import faiss
 
 from services.cache.admission import TtlByFreshness
 from services.cache.answer_store import AnswerStore, MemoryStore
+from services.cache.answer_store_file import FileStore, FileStoreError
 from services.cache.answer_store_redis import RedisStore
 from services.cache.semantic_cache import CachePolicy, SemanticCache
 from services.cache.servicer import CacheServicer
 from services.cache.vector_index import VectorIndex
 from services.runtime.clock import Clock, SystemClock
-from services.runtime.config import Loaded, SecretError, read_secret
+from services.runtime.config import ConfigError, Loaded, SecretError, read_secret
+from services.runtime.document import Problem
 from services.runtime.main import run
 from services.runtime.server import Service
-from spillway.settings import Cache
 from spillway.v1.cache_pb2_grpc import add_CacheServiceServicer_to_server
 
 SEARCH_THREADS = 2
 """Searches of large partitions at a time; each is bound by memory bandwidth, so more would not be faster."""
+
+FILE_DEFAULT = "cache.sqlite"
 
 LOOKUP_MARGIN_S = 0.005
 """What a lookup may take beyond the store's time limit, so that the store's own verdict comes first."""
@@ -34,7 +38,7 @@ async def build(loaded: Loaded) -> Service:
     faiss.omp_set_num_threads(1)
     threads = ThreadPoolExecutor(SEARCH_THREADS, thread_name_prefix="cache-search")
     cache = SemanticCache(
-        _store(settings, clock),
+        await _store(loaded, clock),
         VectorIndex(entries_max=settings.entries_max, executor=threads),
         policy=CachePolicy(
             ttl=TtlByFreshness(settings.ttl_s.static, settings.ttl_s.business, settings.ttl_s.default),
@@ -60,9 +64,26 @@ async def build(loaded: Loaded) -> Service:
     )
 
 
-def _store(settings: Cache, clock: Clock) -> AnswerStore:
+async def _store(loaded: Loaded, clock: Clock) -> AnswerStore:
+    settings = loaded.settings.cache
     if settings.store == "memory":
-        return MemoryStore(entries_max=settings.entries_max, clock=clock)
+        return MemoryStore(
+            entries_max=settings.entries_max,
+            tenant_entries_max=settings.tenant_entries_max,
+            bytes_max=settings.bytes_max,
+            clock=clock,
+        )
+    if settings.store == "file":
+        try:
+            return await FileStore.open(
+                Path(settings.file or FILE_DEFAULT),
+                entries_max=settings.entries_max,
+                tenant_entries_max=settings.tenant_entries_max,
+                bytes_max=settings.bytes_max,
+                clock=clock,
+            )
+        except FileStoreError as error:
+            raise ConfigError(loaded.path, [Problem(0, "cache.file", str(error))]) from error
     if urlsplit(settings.redis_url).password:
         raise SecretError("cache.redis_url must not contain a password: name its variable in cache.redis_password_env")
     return RedisStore(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from services.cache.entry import Entry, Scope, Selector
-from services.cache.entry_codec import pack_entry, unpack_entry
+from services.cache.entry_codec import EntryHead, head_of, pack_entry, unpack_entry, unpack_head
 from services.cache.eviction import Evictor
 from services.runtime.clock import Clock
 
@@ -178,34 +178,34 @@ class MemoryStore:
         return [None if (kept := self._living(key)) is None else unpack_entry(key, kept.packed) for key in keys]
 
     async def put(self, entry: Entry) -> None:
-        self.take_in(entry, pack_entry(entry))
+        self.take_in(entry.key, head_of(entry), pack_entry(entry))
 
-    def take_in(self, entry: Entry, packed: bytes) -> tuple[str, ...]:
+    def take_in(self, key: str, head: EntryHead, packed: bytes) -> tuple[str, ...]:
         """A put of an entry that was packed before; the keys of those that had to leave."""
-        self._drop(entry.key)
+        self._drop(key)
         self._expire()
         evicted = tuple(
             self._evictor.add(
-                entry.key,
-                tenant=entry.scope.tenant,
+                key,
+                tenant=head.scope.tenant,
                 size_bytes=OVERHEAD_BYTES + len(packed),
-                cost_nanousd=entry.answer.cost_nanousd,
+                cost_nanousd=head.cost_nanousd,
             )
         )
-        for key in evicted:
-            del self._entries[key]
+        for each in evicted:
+            del self._entries[each]
         if evicted:
             self.evicted += len(evicted)
             self._tell(Removed(evicted))
-        self._entries[entry.key] = _Kept(
-            packed, self._shared(entry.scope), entry.tags, entry.expires_at_unix_s, bool(entry.partition)
+        self._entries[key] = _Kept(
+            packed, self._shared(head.scope), head.tags, head.expires_at_unix_s, bool(head.partition)
         )
-        heapq.heappush(self._expiries, (entry.expires_at_unix_s, entry.key))
+        heapq.heappush(self._expiries, (head.expires_at_unix_s, key))
         if len(self._expiries) > 2 * len(self._entries) + self.EXPIRED_PER_PUT_MAX:
-            self._expiries = [(kept.expires_at_unix_s, key) for key, kept in self._entries.items()]
+            self._expiries = [(kept.expires_at_unix_s, name) for name, kept in self._entries.items()]
             heapq.heapify(self._expiries)
-        if entry.partition:
-            self._tell(_indexed(entry))
+        if head.partition:
+            self._tell(_indexed(key, head))
         return evicted
 
     async def find(self, selector: Selector) -> list[str]:
@@ -241,9 +241,9 @@ class MemoryStore:
             yield Forget()
             for key in tuple(self._entries):
                 kept = self._living(key)
-                entry = unpack_entry(key, kept.packed) if kept is not None and kept.indexed else None
-                if entry is not None:
-                    yield _indexed(entry)
+                head = unpack_head(kept.packed) if kept is not None and kept.indexed else None
+                if head is not None:
+                    yield _indexed(key, head)
             yield CaughtUp()
             while (behind := self._logged - told) <= len(self._log):
                 news = tuple(itertools.islice(self._log, len(self._log) - behind, None))
@@ -286,5 +286,5 @@ class MemoryStore:
         self._news.set()
 
 
-def _indexed(entry: Entry) -> Indexed:
-    return Indexed(entry.key, entry.partition, entry.embedding_model, entry.vector, entry.expires_at_unix_s)
+def _indexed(key: str, head: EntryHead) -> Indexed:
+    return Indexed(key, head.partition, head.embedding_model, head.vector, head.expires_at_unix_s)

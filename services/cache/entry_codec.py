@@ -14,6 +14,7 @@ import json
 import math
 import struct
 import zlib
+from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
@@ -22,12 +23,42 @@ from services.cache.entry import Entry, Scope
 from spillway.v1 import cache_pb2
 from spillway.wire import WireError
 
-__all__ = ["pack_entry", "unpack_entry"]
+__all__ = ["EntryHead", "head_of", "pack_entry", "unpack_entry", "unpack_head"]
 
 _FRAME = struct.Struct("<BIIII")
 """Version, CRC-32 of what follows, and the lengths of head, vector and answer."""
 
 _VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class EntryHead:
+    """All of an entry but its answer; and what that had cost."""
+
+    scope: Scope
+    stored_at_unix_s: float
+    expires_at_unix_s: float
+    partition: str
+    embedding_model: str
+    question: str
+    tags: tuple[str, ...]
+    cost_nanousd: int
+    vector: bytes
+
+
+def head_of(entry: Entry) -> EntryHead:
+    """The head that `unpack_head` finds in the packed entry."""
+    return EntryHead(
+        entry.scope,
+        entry.stored_at_unix_s,
+        entry.expires_at_unix_s,
+        entry.partition,
+        entry.embedding_model,
+        entry.question,
+        entry.tags,
+        entry.answer.cost_nanousd,
+        entry.vector,
+    )
 
 
 def pack_entry(entry: Entry) -> bytes:
@@ -41,6 +72,7 @@ def pack_entry(entry: Entry) -> bytes:
             entry.embedding_model,
             entry.question,
             entry.tags,
+            entry.answer.cost_nanousd,
         ]
     ).encode()  # ASCII, so lone surrogates pass
     answer = answer_to_proto(entry.answer).SerializeToString()
@@ -48,29 +80,45 @@ def pack_entry(entry: Entry) -> bytes:
     return _FRAME.pack(_VERSION, zlib.crc32(body), len(head), len(entry.vector), len(answer)) + body
 
 
-def unpack_entry(key: str, packed: bytes) -> Entry | None:
-    """The entry with that key."""
+def unpack_head(packed: bytes) -> EntryHead | None:
+    """The head alone, several times faster than the entry."""
     if len(packed) < _FRAME.size:
         return None
     version, checksum, head_bytes, vector_bytes, answer_bytes = _FRAME.unpack_from(packed)
-    body = packed[_FRAME.size :]
+    body = memoryview(packed)[_FRAME.size :]
     if version != _VERSION or len(body) != head_bytes + vector_bytes + answer_bytes or zlib.crc32(body) != checksum:
         return None
     try:
-        scope, stored_at, expires_at, partition, model, question, tags = json.loads(body[:head_bytes])
+        scope, stored_at, expires_at, partition, model, question, tags, cost = json.loads(bytes(body[:head_bytes]))
         if not (math.isfinite(stored_at) and math.isfinite(expires_at)):
             return None
-        return Entry(
-            key=key,
-            scope=Scope(*scope),
-            answer=answer_from_proto(cache_pb2.CachedAnswer.FromString(body[head_bytes + vector_bytes :])),
-            stored_at_unix_s=stored_at,
-            expires_at_unix_s=expires_at,
-            partition=partition,
-            vector=body[head_bytes : head_bytes + vector_bytes],
-            embedding_model=model,
-            question=question,
-            tags=tuple(tags),
+        vector = bytes(body[head_bytes : head_bytes + vector_bytes])
+        return EntryHead(
+            Scope(*scope), stored_at, expires_at, partition, model, question, tuple(tags), int(cost), vector
         )
-    except (DecodeError, WireError, ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError, RecursionError):
         return None
+
+
+def unpack_entry(key: str, packed: bytes) -> Entry | None:
+    """The entry with that key."""
+    head = unpack_head(packed)
+    if head is None:
+        return None
+    (*_, answer_bytes) = _FRAME.unpack_from(packed)
+    try:
+        answer = answer_from_proto(cache_pb2.CachedAnswer.FromString(packed[len(packed) - answer_bytes :]))
+    except (DecodeError, WireError):
+        return None
+    return Entry(
+        key=key,
+        scope=head.scope,
+        answer=answer,
+        stored_at_unix_s=head.stored_at_unix_s,
+        expires_at_unix_s=head.expires_at_unix_s,
+        partition=head.partition,
+        vector=head.vector,
+        embedding_model=head.embedding_model,
+        question=head.question,
+        tags=head.tags,
+    )

@@ -1,14 +1,16 @@
-"""What every answer store promises: one suite, for the store in memory and for the one in a real Redis."""
+"""What every answer store promises: one suite, for the stores in memory, in a file, and in a real Redis."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 
 from services.cache.answer_store import AnswerStore, CaughtUp, Change, Forget, Indexed, MemoryStore, Removed
+from services.cache.answer_store_file import FileStore
 from services.cache.answer_store_redis import RedisStore
 from services.cache.entry import Scope, Selector
 from services.runtime.clock import FakeClock, SystemClock
@@ -18,11 +20,15 @@ from tests.support.redis_server import RedisServer
 WELL_S = 10.0
 
 
-@pytest.fixture(params=["memory", "redis"])
-async def store(request: pytest.FixtureRequest) -> AsyncIterator[AnswerStore]:
+@pytest.fixture(params=["memory", "file", "redis"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[AnswerStore]:
     made: AnswerStore
     if request.param == "memory":
         made = MemoryStore(entries_max=100, clock=SystemClock())
+    elif request.param == "file":
+        made = await FileStore.open(
+            tmp_path / "cache.sqlite", entries_max=100, bytes_max=1_000_000, clock=SystemClock()
+        )
     else:
         server: RedisServer = request.getfixturevalue("redis_server")
         made = RedisStore(server.url, timeout_s=WELL_S, clock=SystemClock())

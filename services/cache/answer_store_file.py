@@ -1,0 +1,301 @@
+"""Answers in a file of this machine: everything in memory, and every change in SQLite before it is acknowledged.
+
+Promises: a put or deletion that returned survives the death of the process and, as far as the disk tells the truth, of
+the machine (write-ahead log, `synchronous=FULL`); one that did not return happened wholly or not at all; lookups never
+touch the disk, nor does a hit; changes that arrive together share one commit. A file that is no cache, is damaged, of
+another version, or used by another process is a FileStoreError that names it, before anything is served; a single row
+that cannot be read is left out and counted. The file is readable by its owner alone: it holds prompts and answers.
+
+The writes go through one thread, in the order of the calls. Belongs to one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import AsyncGenerator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.cache.answer_store import Change, MemoryStore, StoreUnavailableError
+from services.cache.entry import Entry, Selector
+from services.cache.entry_codec import EntryHead, head_of, pack_entry, unpack_head
+from services.runtime.clock import Clock
+from services.runtime.logs import get_logger
+
+__all__ = ["FileStore", "FileStoreError"]
+
+APPLICATION_ID = 0x53504C57
+"""Marks the file as ours ("SPLW"), in SQLite's header."""
+
+SCHEMA_VERSION = 1
+
+PENDING_MAX = 10_000
+"""Changes that wait for the disk; further ones are refused at once."""
+
+BATCH_MAX = 512
+"""Changes in one commit, about a millisecond of work beside the sync."""
+
+WRITE_S_MAX = 5.0
+"""A disk that takes longer has failed, as far as the caller is told; the change may still happen."""
+
+EXPIRED_PER_COMMIT_MAX = 256
+FREE_PAGES_MAX = 1_024
+VACUUM_PAGES = 256
+"""Expired rows leave with other changes; beyond 4 MiB of free pages, 1 MiB is given back with each commit."""
+
+ROWS_PER_TURN_MAX = 2_000
+
+_SCHEMA = """
+CREATE TABLE entries (key TEXT PRIMARY KEY, expires_at REAL NOT NULL, packed BLOB NOT NULL);
+CREATE INDEX entries_expiry ON entries (expires_at);
+"""
+
+
+class FileStoreError(Exception):
+    """The file cannot be used; the text names it and says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Put:
+    key: str
+    head: EntryHead
+    packed: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Delete:
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """A change, and the caller who waits for it."""
+
+    change: _Put | _Delete
+    done: asyncio.Future[int]
+
+
+class FileStore:
+    """Made by `open`."""
+
+    def __init__(self, path: Path, memory: MemoryStore, clock: Clock) -> None:
+        self._path = path
+        self._memory = memory
+        self._clock = clock
+        self._log = get_logger(__name__)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="cache-file")
+        self._connection: sqlite3.Connection | None = None
+        self._pending: list[_Pending] = []
+        self._gone: set[str] = set()  # keys that left the memory for lack of room, and not yet the file
+        self._wake = asyncio.Event()
+        self._writer: asyncio.Task[None] | None = None
+        self._closing = False
+
+    @classmethod
+    async def open(
+        cls, path: Path, *, entries_max: int, clock: Clock, bytes_max: int, tenant_entries_max: int | None = None
+    ) -> FileStore:
+        """Reads the file, or begins a new one. Raises FileStoreError."""
+        memory = MemoryStore(
+            entries_max=entries_max, clock=clock, bytes_max=bytes_max, tenant_entries_max=tenant_entries_max
+        )
+        store = cls(path, memory, clock)
+        try:
+            await store._load()
+        except BaseException:
+            await store._release()
+            raise
+        store._writer = asyncio.create_task(store._write_all(), name="cache-file-writer")
+        return store
+
+    def __len__(self) -> int:
+        return len(self._memory)
+
+    @property
+    def evicted(self) -> int:
+        """Entries that left for lack of room."""
+        return self._memory.evicted
+
+    async def get_many(self, keys: Sequence[str]) -> list[Entry | None]:
+        return await self._memory.get_many(keys)
+
+    async def put(self, entry: Entry) -> None:
+        await self._write(_Put(entry.key, head_of(entry), pack_entry(entry)))
+
+    async def find(self, selector: Selector) -> list[str]:
+        return await self._memory.find(selector)
+
+    async def delete(self, keys: Sequence[str]) -> int:
+        return await self._write(_Delete(tuple(keys)))
+
+    async def invalidate(self, selector: Selector) -> int:
+        return await self.delete(await self.find(selector))
+
+    def served(self, key: str) -> None:
+        self._memory.served(key)
+
+    def changes(self, position: str = "") -> AsyncGenerator[Change, None]:
+        return self._memory.changes(position)
+
+    async def close(self) -> None:
+        """Writes what waits, and lets go of the file."""
+        self._closing = True
+        self._wake.set()
+        if self._writer is not None:
+            await self._writer
+        await self._release()
+        await self._memory.close()
+
+    async def _load(self) -> None:
+        loop = asyncio.get_running_loop()
+        rows: list[tuple[str, bytes]] = await loop.run_in_executor(self._thread, self._open_and_read)
+        unreadable = 0
+        for count, (key, packed) in enumerate(rows, 1):
+            head = unpack_head(packed)
+            if head is None:
+                unreadable += 1
+            else:
+                self._gone.update(self._memory.take_in(key, head, packed))
+            if count % ROWS_PER_TURN_MAX == 0:
+                await asyncio.sleep(0)
+        if unreadable:
+            self._log.warning("cache_file_rows_unreadable", file=str(self._path), rows=unreadable)
+        self._log.info("cache_file_loaded", file=str(self._path), entries=len(self._memory))
+
+    async def _release(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._close_connection)
+        self._thread.shutdown(wait=False)
+
+    async def _write(self, change: _Put | _Delete) -> int:
+        """Returns when the change is on the disk."""
+        if self._closing or len(self._pending) >= PENDING_MAX:
+            raise StoreUnavailableError("the file takes no changes, or too many wait for it")
+        pending = _Pending(change, asyncio.get_running_loop().create_future())
+        self._pending.append(pending)
+        self._wake.set()
+        try:
+            async with asyncio.timeout(WRITE_S_MAX):
+                return await pending.done
+        except TimeoutError as error:
+            raise StoreUnavailableError("the disk did not take the change in time") from error
+
+    async def _write_all(self) -> None:
+        """Until the store is closed and nothing waits any more."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._pending or self._gone:
+                if not await self._write_batch() and not self._pending:
+                    break
+            if self._closing:
+                return
+
+    async def _write_batch(self) -> bool:
+        """Takes what waits, in its order, to the disk and then into memory; whether that worked."""
+        batch, self._pending = self._pending[:BATCH_MAX], self._pending[BATCH_MAX:]
+        gone, self._gone = self._gone, set()
+        changes = [pending.change for pending in batch]
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._commit, changes, gone)
+        except sqlite3.Error as error:
+            self._log.error("cache_file_not_written", file=str(self._path), error=type(error).__name__)
+            self._gone |= gone
+            for pending in batch:
+                _fail(pending, "the file cannot be written")
+            return False
+        for pending in batch:
+            result = await self._take_in(pending.change)
+            if not pending.done.done():
+                pending.done.set_result(result)
+        return True
+
+    async def _take_in(self, change: _Put | _Delete) -> int:
+        if isinstance(change, _Delete):
+            return await self._memory.delete(change.keys)
+        self._gone.discard(change.key)
+        self._gone.update(self._memory.take_in(change.key, change.head, change.packed))
+        return 1
+
+    # In the writer's thread from here on.
+
+    def _open_and_read(self) -> list[tuple[str, bytes]]:
+        try:
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+            self._connection = connection = sqlite3.connect(
+                self._path, timeout=0.0, isolation_level=None, check_same_thread=False
+            )
+            connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+            self._check_version(connection)
+            rows: list[tuple[str, bytes]] = connection.execute(
+                "SELECT key, packed FROM entries WHERE expires_at > ? ORDER BY rowid", (self._clock.unix(),)
+            ).fetchall()
+        except (sqlite3.Error, OSError) as error:
+            raise FileStoreError(
+                f"{self._path} cannot be used ({error}): it may be damaged, no cache, or used by another"
+                " process. Move it away to begin anew."
+            ) from error
+        return rows
+
+    def _check_version(self, connection: sqlite3.Connection) -> None:
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        empty = tables == 0 and application == 0
+        if empty:
+            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        elif (application, version) != (APPLICATION_ID, SCHEMA_VERSION):
+            raise FileStoreError(
+                f"{self._path} is no cache of this version (it has {version}, this is {SCHEMA_VERSION})."
+                " Move it away to begin anew."
+            )
+        elif (damage := connection.execute("PRAGMA quick_check(1)").fetchone()) != ("ok",):
+            raise sqlite3.DatabaseError(str(damage[0]))
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA journal_size_limit=67108864")
+        if empty:
+            connection.executescript(
+                f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id={APPLICATION_ID};"
+                f" PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
+            )
+
+    def _commit(self, changes: Sequence[_Put | _Delete], gone: set[str]) -> None:
+        connection = self._connection
+        if connection is None:
+            raise sqlite3.ProgrammingError("closed")
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany("DELETE FROM entries WHERE key = ?", ((key,) for key in gone))
+            for change in changes:
+                if isinstance(change, _Put):
+                    connection.execute(
+                        "INSERT OR REPLACE INTO entries (key, expires_at, packed) VALUES (?, ?, ?)",
+                        (change.key, change.head.expires_at_unix_s, change.packed),
+                    )
+                else:
+                    connection.executemany("DELETE FROM entries WHERE key = ?", ((key,) for key in change.keys))
+            connection.execute(
+                "DELETE FROM entries WHERE rowid IN (SELECT rowid FROM entries WHERE expires_at <= ? LIMIT ?)",
+                (self._clock.unix(), EXPIRED_PER_COMMIT_MAX),
+            )
+            connection.execute("COMMIT")
+        except sqlite3.Error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+        if free > FREE_PAGES_MAX:
+            connection.executescript(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")  # execute() stops after one page
+
+    def _close_connection(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _fail(pending: _Pending, why: str) -> None:
+    if not pending.done.done():
+        pending.done.set_exception(StoreUnavailableError(why))

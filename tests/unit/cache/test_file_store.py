@@ -1,0 +1,206 @@
+"""The store in a file: what is there after a restart, bounds, and files that cannot be used."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from services.cache.answer_store import StoreUnavailableError
+from services.cache.answer_store_file import FREE_PAGES_MAX, PENDING_MAX, FileStore, FileStoreError
+from services.cache.entry import Scope
+from services.runtime.clock import FakeClock
+from tests.support.cache_parts import entry
+
+
+@asynccontextmanager
+async def opened(
+    path: Path, clock: FakeClock, *, entries_max: int = 100, bytes_max: int = 10_000_000
+) -> AsyncIterator[FileStore]:
+    store = await FileStore.open(path, entries_max=entries_max, bytes_max=bytes_max, clock=clock)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "cache.sqlite"
+
+
+async def test_a_restart_finds_what_was_put_and_not_what_was_deleted_or_has_expired(path: Path) -> None:
+    clock = FakeClock()
+    kept, deleted = entry("kept", now_unix_s=clock.unix(), tags=("x",)), entry("deleted", now_unix_s=clock.unix())
+    short = entry("short", now_unix_s=clock.unix(), ttl_s=5.0)
+    async with opened(path, clock) as store:
+        for each in (kept, deleted, short, entry("kept", now_unix_s=clock.unix(), text="older"), kept):
+            await store.put(each)
+        assert await store.delete([deleted.key]) == 1
+    clock.advance(5.0)
+    async with opened(path, clock) as store:
+        assert await store.get_many([kept.key, deleted.key, short.key]) == [kept, None, None]
+        assert len(store) == 1
+
+
+async def test_changes_that_arrive_together_happen_in_their_order(path: Path) -> None:
+    clock = FakeClock()
+    entries = [entry(f"q{number % 7}", now_unix_s=clock.unix(), text=f"v{number}") for number in range(700)]
+    async with opened(path, clock) as store:
+        await asyncio.gather(*(store.put(each) for each in entries), store.delete([entries[0].key]))
+        held = await store.get_many([each.key for each in entries[-7:]])
+        assert [None if each is None else each.answer.message.text for each in held] == [
+            None if number % 7 == 0 else f"v{number}" for number in range(693, 700)
+        ]
+    async with opened(path, clock) as store:
+        assert await store.get_many([each.key for each in entries[-7:]]) == held
+
+
+async def test_what_was_evicted_does_not_come_back_unless_it_was_put_again(path: Path) -> None:
+    clock = FakeClock()
+    entries = [entry(f"q{number}", now_unix_s=clock.unix()) for number in range(12)]
+    async with opened(path, clock, entries_max=4) as store:
+        await asyncio.gather(*(store.put(each) for each in entries))
+        await asyncio.gather(*(store.put(each) for each in entries[:3]))
+        held = [each is not None for each in await store.get_many([each.key for each in entries])]
+        assert sum(held) == len(store) == 4
+        assert store.evicted == 11
+    async with opened(path, clock, entries_max=100) as store:
+        again = [each is not None for each in await store.get_many([each.key for each in entries])]
+    assert again == held
+
+
+async def test_a_smaller_limit_at_the_next_start_is_kept(path: Path) -> None:
+    clock = FakeClock()
+    async with opened(path, clock) as store:
+        for number in range(10):
+            await store.put(entry(f"q{number}", now_unix_s=clock.unix(), scope=Scope("t")))
+    async with opened(path, clock, entries_max=3) as store:
+        assert len(store) == 3
+    async with opened(path, clock) as store:
+        assert len(store) == 3
+
+
+async def test_an_entry_that_was_served_touches_no_file(path: Path) -> None:
+    clock = FakeClock()
+    async with opened(path, clock) as store:
+        put = entry("q", now_unix_s=clock.unix())
+        await store.put(put)
+        before = [(each.name, each.stat().st_size) for each in sorted(path.parent.iterdir())]
+        for _ in range(100):
+            assert await store.get_many([put.key]) == [put]
+            store.served(put.key)
+        assert [(each.name, each.stat().st_size) for each in sorted(path.parent.iterdir())] == before
+
+
+async def test_a_file_is_for_its_owner_and_for_one_process(path: Path) -> None:
+    clock = FakeClock()
+    async with opened(path, clock) as store:
+        await store.put(entry("q", now_unix_s=clock.unix()))
+        for each in path.parent.iterdir():
+            assert stat.S_IMODE(each.stat().st_mode) == 0o600
+        with pytest.raises(FileStoreError, match="another process"):
+            await FileStore.open(path, entries_max=10, bytes_max=10_000, clock=clock)
+        await store.put(entry("q2", now_unix_s=clock.unix()))
+
+
+def other_database(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE entries (key TEXT)")
+    connection.close()
+
+
+def later_version(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version=99")
+    connection.close()
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def scribble(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[4096 * 2 : 4096 * 8] = b"\x5a" * (4096 * 6)
+    path.write_bytes(bytes(data))
+
+
+def noise(path: Path) -> None:
+    path.write_bytes(b"\x00\x01noise" * 1_000)
+
+
+@pytest.mark.parametrize("damage", [other_database, later_version, cut, scribble, noise])
+async def test_a_file_that_cannot_be_used_is_named_and_left_alone(path: Path, damage: object) -> None:
+    clock = FakeClock()
+    if damage is not other_database:
+        async with opened(path, clock) as store:
+            for number in range(60):
+                await store.put(entry(f"q{number}", now_unix_s=clock.unix(), text="x" * 500))
+    assert callable(damage)
+    damage(path)
+    data = path.read_bytes()  # noqa: ASYNC240
+    with pytest.raises(FileStoreError, match=r"cache\.sqlite"):
+        await FileStore.open(path, entries_max=10, bytes_max=10_000, clock=clock)
+    assert path.read_bytes() == data  # noqa: ASYNC240
+
+
+async def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileStoreError, match="nowhere"):
+        await FileStore.open(tmp_path / "nowhere" / "c", entries_max=10, bytes_max=10_000, clock=FakeClock())
+
+
+async def test_a_row_that_cannot_be_read_is_left_out(path: Path) -> None:
+    clock = FakeClock()
+    good, bad = entry("good", now_unix_s=clock.unix()), entry("bad", now_unix_s=clock.unix())
+    async with opened(path, clock) as store:
+        await store.put(good)
+        await store.put(bad)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE entries SET packed = zeroblob(200) WHERE key = ?", (bad.key,))
+    connection.close()
+    async with opened(path, clock) as store:
+        assert await store.get_many([good.key, bad.key]) == [good, None]
+
+
+async def test_a_disk_that_refuses_is_unavailable_and_changes_nothing(path: Path) -> None:
+    clock = FakeClock()
+    first, second = entry("first", now_unix_s=clock.unix()), entry("second", now_unix_s=clock.unix(), text="x" * 99_999)
+    async with opened(path, clock) as store:
+        await store.put(first)
+        connection = store._connection
+        assert connection is not None
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count={pages}")  # as a full disk
+        with pytest.raises(StoreUnavailableError):
+            await store.put(second)
+        assert await store.get_many([first.key, second.key]) == [first, None]
+        connection.execute("PRAGMA max_page_count=1000000")
+        await store.put(second)
+        assert await store.get_many([second.key]) == [second]
+
+
+async def test_too_many_waiting_changes_are_refused(path: Path) -> None:
+    clock = FakeClock()
+    async with opened(path, clock) as store:
+        put = entry("q", now_unix_s=clock.unix())
+        results = await asyncio.gather(*(store.put(put) for _ in range(PENDING_MAX + 5)), return_exceptions=True)
+        assert sum(isinstance(result, StoreUnavailableError) for result in results) == 5
+    with pytest.raises(StoreUnavailableError):
+        await store.put(put)
+
+
+async def test_deleted_entries_give_their_space_back(path: Path) -> None:
+    clock = FakeClock()
+    async with opened(path, clock) as store:
+        entries = [entry(f"q{number}", now_unix_s=clock.unix(), text="x" * 100_000) for number in range(80)]
+        await asyncio.gather(*(store.put(each) for each in entries))
+        await store.delete([each.key for each in entries[1:]])
+        for _ in range(20):
+            await store.put(entries[0])
+    assert path.stat().st_size < (FREE_PAGES_MAX + 300) * 4_096  # noqa: ASYNC240
