@@ -1,8 +1,9 @@
 """Unit vectors for many callers at once: batches what arrives together, computes the same text once.
 
 Promises: an idle embedder starts at once; while its workers run, what arrives waits and goes together in the next
-batch; the queue is bounded and a full one refuses (load shedding); a caller who leaves disturbs nobody; a vector that
-is not finite reaches nobody and is not remembered. One event loop only.
+batch; the queue is bounded and a full one refuses (load shedding), as does one that is too long for a caller who says
+how long he waits; a caller who leaves disturbs nobody; a vector that is not finite reaches nobody and is not
+remembered. One event loop only.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from typing import Protocol
 
 import numpy as np
 
-from services.classifier.batching import BatchLimits, BatchQueue, tokens_estimate
+from services.classifier.batching import BatchLimits, BatchQueue, Pace, tokens_estimate
 from services.classifier.embedder import EmbedderClosedError, EmbedderError, EmbedderOverloadedError, Vectors
+from services.runtime.clock import Clock, SystemClock
 
 __all__ = ["Backend", "BatchedEmbedder", "TextEncoder", "ThreadedEncoder"]
 
@@ -88,6 +90,7 @@ class _Pending:
     """A text that waits or runs, and how many callers want it."""
 
     text: str
+    tokens: int
     result: asyncio.Future[Vectors]
     callers: int = 0
 
@@ -103,14 +106,18 @@ class BatchedEmbedder:
         limits: BatchLimits | None = None,
         queue_items_max: int = QUEUE_ITEMS_MAX,
         cache_items_max: int = CACHE_ITEMS_MAX,
+        clock: Clock | None = None,
     ) -> None:
         self._backend = backend
+        self._clock = clock or SystemClock()
         self._workers = workers
         self._queue: BatchQueue[Digest] = BatchQueue(queue_items_max, limits)
         self._pending: dict[Digest, _Pending] = {}
         self._cache: OrderedDict[Digest, Vectors] = OrderedDict()
         self._cache_items_max = cache_items_max
         self._running: set[asyncio.Task[None]] = set()
+        self._running_tokens = 0
+        self._pace = Pace()
         self._start_scheduled = False
         self._closed = False
 
@@ -126,7 +133,7 @@ class BatchedEmbedder:
     def queued(self) -> int:
         return len(self._queue)
 
-    async def embed(self, texts: Sequence[str]) -> Vectors:
+    async def embed(self, texts: Sequence[str], *, within_s: float | None = None) -> Vectors:
         if self._closed:
             message = "the embedder is closed"
             raise EmbedderClosedError(message)
@@ -136,11 +143,11 @@ class BatchedEmbedder:
         digests = [hashlib.sha256(data).digest() for data in encoded]
         found = {digest: self._cached(digest) for digest in digests}
         missing = {
-            digest: (text, len(data))
+            digest: (text, tokens_estimate(len(data), self._backend.tokens_max))
             for digest, text, data in zip(digests, cut, encoded, strict=True)
             if found[digest] is None
         }
-        waited = self._enqueue(missing)
+        waited = self._enqueue(missing, within_s)
         try:
             computed = {digest: await asyncio.shield(pending.result) for digest, pending in waited.items()}
         finally:
@@ -166,18 +173,21 @@ class BatchedEmbedder:
             self._cache.move_to_end(digest)
         return vector
 
-    def _enqueue(self, missing: dict[Digest, tuple[str, int]]) -> dict[Digest, _Pending]:
-        """Has the texts computed, each with its size in bytes. Raises EmbedderOverloadedError, and then adds none."""
+    def _enqueue(self, missing: dict[Digest, tuple[str, int]], within_s: float | None) -> dict[Digest, _Pending]:
+        """Has the texts computed, each with its tokens. Raises EmbedderOverloadedError, and then adds none."""
         new = [digest for digest in missing if digest not in self._pending]
         if not self._queue.has_room_for(len(new)):
             message = "too many texts are waiting to be embedded"
             raise EmbedderOverloadedError(message)
+        if new and within_s is not None and self._needed_s([missing[digest][1] for digest in new]) > within_s:
+            message = "the texts that wait leave too little time for another"
+            raise EmbedderOverloadedError(message)
         loop = asyncio.get_running_loop()
         bulk = len(missing) >= BULK_TEXTS_MIN
         for digest in new:
-            text, size_bytes = missing[digest]
-            self._pending[digest] = _Pending(text, loop.create_future())
-            self._queue.add(digest, tokens_estimate(size_bytes, self._backend.tokens_max), bulk=bulk)
+            text, tokens = missing[digest]
+            self._pending[digest] = _Pending(text, tokens, loop.create_future())
+            self._queue.add(digest, tokens, bulk=bulk)
         if new and not self._start_scheduled:
             # At the end of this turn of the loop: requests that were read together are one batch; nobody waits for it.
             self._start_scheduled = True
@@ -188,6 +198,11 @@ class BatchedEmbedder:
             if not bulk:
                 self._queue.hurry(digest)
         return waited
+
+    def _needed_s(self, tokens: Sequence[int]) -> float:
+        """Until these texts are done, if all goes on as it did; 0 when nothing is before them."""
+        before = self._running_tokens + self._queue.tokens_before(max(tokens))
+        return self._pace.needed_s(before + sum(tokens)) / self._workers if before else 0.0
 
     def _leave(self, digest: Digest, pending: _Pending) -> None:
         pending.callers -= 1
@@ -209,8 +224,12 @@ class BatchedEmbedder:
 
     async def _compute(self, batch: Sequence[Digest]) -> None:
         texts = [self._pending[digest].text for digest in batch]
+        tokens = sum(self._pending[digest].tokens for digest in batch)
+        self._running_tokens += tokens
+        began_s = self._clock.monotonic()
         try:
             vectors = await self._backend.encode(texts)
+            self._pace.observe(tokens, self._clock.monotonic() - began_s)
         except EmbedderError as error:
             for digest in batch:
                 self._fail(digest, error)
@@ -222,6 +241,8 @@ class BatchedEmbedder:
                 failure.__cause__ = error
                 self._fail(digest, failure)
             return
+        finally:
+            self._running_tokens -= tokens
         for digest, row in zip(batch, vectors, strict=True):
             if not np.isfinite(row).all():
                 self._fail(digest, EmbedderError("the embedding model's vector is not finite"))

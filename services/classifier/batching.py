@@ -11,7 +11,15 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-__all__ = ["BATCH_ITEMS_MAX", "BATCH_TOKENS_MAX", "PASSED_OVER_MAX", "BatchLimits", "BatchQueue", "tokens_estimate"]
+__all__ = [
+    "BATCH_ITEMS_MAX",
+    "BATCH_TOKENS_MAX",
+    "PASSED_OVER_MAX",
+    "BatchLimits",
+    "BatchQueue",
+    "Pace",
+    "tokens_estimate",
+]
 
 BATCH_ITEMS_MAX = 32
 # About 60 ms on one core: what a text that arrives now waits at worst for the batch before it. Twice as many tokens are
@@ -23,6 +31,8 @@ LENGTH_FACTOR = 2
 LENGTH_SLACK_TOKENS = 16
 # English has about 4 bytes of UTF-8 for each token; Chinese, with 3 bytes for each, is guessed a little low.
 BYTES_PER_TOKEN = 4
+# How much the latest batch counts in what a token is taken to cost.
+PACE_WEIGHT = 0.2
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -38,6 +48,25 @@ class BatchLimits:
 
     items_max: int = BATCH_ITEMS_MAX
     tokens_max: int = BATCH_TOKENS_MAX
+
+
+class Pace:
+    """What a token has lately cost, in seconds of one worker. Until a batch is done it is unknown, and taken for 0."""
+
+    __slots__ = ("_token_s",)
+
+    def __init__(self) -> None:
+        self._token_s: float | None = None
+
+    def observe(self, tokens: int, took_s: float) -> None:
+        """A batch of so many took so long."""
+        latest = took_s / max(1, tokens)
+        known = latest if self._token_s is None else self._token_s
+        self._token_s = known + PACE_WEIGHT * (latest - known)
+
+    def needed_s(self, tokens: int) -> float:
+        """For so many, by one worker."""
+        return tokens * (self._token_s or 0.0)
 
 
 @dataclass(slots=True)
@@ -65,6 +94,10 @@ class BatchQueue(Generic[Key]):
     def has_room_for(self, count: int) -> bool:
         """Whether `count` more may be added."""
         return len(self._waiting) + count <= self._items_max
+
+    def tokens_before(self, tokens: int) -> int:
+        """Of the waiting texts that go before, or with, one of so many that is in a hurry."""
+        return sum(item.tokens for item in self._waiting.values() if not item.bulk and item.tokens <= tokens)
 
     def add(self, key: Key, tokens: int, *, bulk: bool = False) -> None:
         """Adds a text; ask `has_room_for` first. `bulk`: one of many of a call, in no hurry. Raises OverflowError."""

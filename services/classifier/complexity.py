@@ -271,7 +271,7 @@ class Classifier:
         limit_s = None if time_s is None else time_s * EMBEDDING_TIME_SHARE
         try:
             async with asyncio.timeout(limit_s):
-                vectors = await embedder.embed([text])
+                vectors = await embedder.embed([text], within_s=limit_s)
         except TimeoutError:
             return _Embedded(None, "as the embedding took too long")
         except EmbedderOverloadedError:

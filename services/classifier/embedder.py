@@ -31,7 +31,7 @@ class EmbedderError(Exception):
 
 
 class EmbedderOverloadedError(EmbedderError):
-    """The queue is full; the call may be retried later."""
+    """The queue is full, or too long for this caller; the call may be retried later."""
 
 
 class EmbedderClosedError(EmbedderError):
@@ -57,10 +57,11 @@ class Embedder(Protocol):
     def queued(self) -> int:
         """How many texts wait; any thread may ask."""
 
-    async def embed(self, texts: Sequence[str]) -> Vectors:
+    async def embed(self, texts: Sequence[str], *, within_s: float | None = None) -> Vectors:
         """Unit vectors, float32 [len(texts), dimensions], in order; the same text always has the same (to 1e-5).
 
-        Any string is accepted; long ones are cut by `encoder`'s rule. Raises EmbedderError.
+        Any string is accepted; long ones are cut by `encoder`'s rule. With `within_s` an embedder that can tell at once
+        that it will take longer says so (EmbedderOverloadedError); it is no timeout. Raises EmbedderError.
         """
 
     async def close(self) -> None:
@@ -80,7 +81,7 @@ class HashEmbedder:
     def __init__(self) -> None:
         self._closed = False
 
-    async def embed(self, texts: Sequence[str]) -> Vectors:
+    async def embed(self, texts: Sequence[str], *, within_s: float | None = None) -> Vectors:
         if self._closed:
             message = "the embedder is closed"
             raise EmbedderClosedError(message)

@@ -35,7 +35,7 @@ class CountingEmbedder(HashEmbedder):
         self._hangs = hangs
         self._value = value
 
-    async def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    async def embed(self, texts: Sequence[str], *, within_s: float | None = None) -> npt.NDArray[np.float32]:
         self.texts.extend(texts)
         if self._error is not None:
             raise self._error

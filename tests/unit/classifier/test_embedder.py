@@ -14,6 +14,7 @@ from services.classifier.batched_embedder import BatchedEmbedder, ThreadedEncode
 from services.classifier.batching import BATCH_ITEMS_MAX
 from services.classifier.embedder import EmbedderClosedError, EmbedderError, EmbedderOverloadedError
 from services.classifier.encoder import cut_text
+from services.runtime.clock import Clock, FakeClock
 
 WAIT_S = 10.0
 
@@ -54,10 +55,16 @@ class ScriptedEncoder:
 
 
 def embedder_of(
-    encoder: ScriptedEncoder, *, queue_items_max: int = 1_024, cache_items_max: int = 1_024
+    encoder: ScriptedEncoder,
+    *,
+    queue_items_max: int = 1_024,
+    cache_items_max: int = 1_024,
+    clock: Clock | None = None,
 ) -> BatchedEmbedder:
     backend = ThreadedEncoder(encoder, workers=1)
-    return BatchedEmbedder(backend, workers=1, queue_items_max=queue_items_max, cache_items_max=cache_items_max)
+    return BatchedEmbedder(
+        backend, workers=1, queue_items_max=queue_items_max, cache_items_max=cache_items_max, clock=clock
+    )
 
 
 async def test_requests_that_arrive_together_are_one_batch() -> None:
@@ -232,4 +239,51 @@ async def test_a_vector_that_is_not_finite_reaches_nobody_and_is_not_remembered(
     assert isinstance(found[1], np.ndarray)
     encoder.broken = set()
     assert (await embedder.embed(["bad"])).shape == (1, 384)
+    await embedder.close()
+
+
+async def test_who_cannot_be_served_in_time_hears_it_at_once_and_an_idle_embedder_serves_anyone() -> None:
+    clock = FakeClock()
+    encoder = ScriptedEncoder(held=True)
+    embedder = embedder_of(encoder, clock=clock)
+    first = asyncio.create_task(embedder.embed(["x" * 392], within_s=0.1))  # 100 tokens
+    await encoder.running()
+    clock.advance(1.0)
+    encoder.gate.set()
+    await first
+    # Nothing is before it, so it is tried, whatever it took the last time.
+    encoder.gate.clear()
+    second = asyncio.create_task(embedder.embed(["y" * 391], within_s=0.1))
+    await encoder.running()
+    # 99 tokens run and 3 are its own, at 10 ms each.
+    with pytest.raises(EmbedderOverloadedError):
+        await embedder.embed(["abcd"], within_s=0.9)
+    third = asyncio.create_task(embedder.embed(["abcd"], within_s=1.1))
+    same = asyncio.create_task(embedder.embed(["y" * 391], within_s=0.0))
+    patient = asyncio.create_task(embedder.embed(["z" * 200]))
+    await asyncio.sleep(0)
+    encoder.gate.set()
+    await asyncio.gather(second, third, same, patient)
+    await embedder.close()
+
+
+async def test_longer_texts_and_those_of_large_calls_are_not_before_a_short_one() -> None:
+    clock = FakeClock()
+    encoder = ScriptedEncoder(held=True)
+    embedder = embedder_of(encoder, clock=clock)
+    first = asyncio.create_task(embedder.embed(["x" * 392]))
+    await encoder.running()
+    clock.advance(1.0)
+    encoder.gate.set()
+    await first
+    encoder.gate.clear()
+    running = asyncio.create_task(embedder.embed(["abcd"]))
+    await encoder.running()
+    long = asyncio.create_task(embedder.embed(["y" * 900]))
+    many = asyncio.create_task(embedder.embed([f"{number:03}" for number in range(200)]))
+    await asyncio.sleep(0)
+    short = asyncio.create_task(embedder.embed(["efgh"], within_s=0.2))
+    await asyncio.sleep(0)
+    encoder.gate.set()
+    await asyncio.gather(running, long, many, short)
     await embedder.close()

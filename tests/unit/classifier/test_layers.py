@@ -36,7 +36,7 @@ class FakeAsker:
 
 
 class BrokenEmbedder(HashEmbedder):
-    async def embed(self, texts: object) -> None:  # type: ignore[override]
+    async def embed(self, texts: object, **_: object) -> None:  # type: ignore[override]
         raise EmbedderError
 
 
