@@ -43,7 +43,7 @@ VECTOR_WIDTH = 0.7
 SURFACE_WIDTH = 0.6
 SMOOTHINGS = (8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 CONJUGATE_STEPS = 80
-CONJUGATE_TOLERANCE = 1e-4
+CONJUGATE_TOLERANCE = 1e-3
 PLATT_ROUNDS = 50
 # Pseudo-observations of the base rate that keep a calibration of few rows finite and modest.
 PLATT_RIDGE = 1e-3
@@ -345,6 +345,8 @@ def fit_router(data: RouterData, *, version: str, embedding_model: str, seed: in
     ]
     filled = np.where(known, gains, 0.0)
     bias = filled.sum(axis=0) / known.sum(axis=0)
+    # More rows than the folds had: smoothed as much more, so that scores keep the scale that the calibration knows.
+    smoothing = smoothing * FOLDS / (FOLDS - 1)
     weights = _ridge(
         views.features, (filled - bias).astype(np.float32), known.astype(np.float32), smoothing.astype(np.float32)
     )

@@ -12,7 +12,7 @@ Landmarks are training prompts.
 
 Promises: read from bytes without pickles, every size bounded, checked before use; probabilities are finite, within 0 to
 1, never fall from a tier to a dearer one, and are 1 for the dearest. Far from what it was trained on (in meaning, in
-its counts or in its words) they are pulled down to a floor: a cheap tier is not trusted there. Nothing here reads files.
+its counts or in its words) they are pulled down to a floor: a cheap tier is not trusted there. Reads no files.
 """
 
 from __future__ import annotations
@@ -106,7 +106,8 @@ def kernel(rows: Singles, others: Singles, width: float) -> Singles:
 def distances(similarities: Singles) -> Floats:
     """One minus the mean similarity to the nearest landmarks. [n, m] -> [n]."""
     count = min(DISTANCE_NEIGHBOURS, similarities.shape[1])
-    return 1.0 - np.partition(similarities, -count, axis=1)[:, -count:].mean(axis=1, dtype=np.float64)
+    closest = np.partition(similarities, -count, axis=1)[:, -count:]
+    return np.asarray(1.0 - closest.mean(axis=1, dtype=np.float64), dtype=np.float64)
 
 
 def gram_values(text: Lexical, idf: Singles) -> Singles:
