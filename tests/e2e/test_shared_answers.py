@@ -1,0 +1,65 @@
+"""Many callers who ask the same at once, through every service: one call of a model."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from spillway.client import AsyncClient
+from spillway.routing import CacheKind, Completion
+from tests.support.suite import Suite
+
+CALLERS = 100
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
+    with Suite(tmp_path_factory.mktemp("suite")) as suite:
+        yield suite
+
+
+async def ask(client: AsyncClient, prompt: str, *, streams: bool) -> tuple[str, Completion]:
+    if not streams:
+        completion = await client.complete(prompt)
+        return completion.text, completion
+    *deltas, last = [event async for event in client.stream(prompt)]
+    assert isinstance(last, Completion)
+    return "".join(delta.text for delta in deltas if not isinstance(delta, Completion)), last
+
+
+@pytest.mark.parametrize("streams", ["none", "all", "half"])
+async def test_a_hundred_callers_of_one_miss_make_one_model_call(suite: Suite, streams: str) -> None:
+    suite.script({"*": [{"text": "A fine answer.", "confidence": 5}]})
+    prompt = f"Which river flows through Vienna? Streams: {streams}."
+    async with AsyncClient(suite.target) as client:
+        answers = await asyncio.gather(
+            *(
+                ask(client, prompt, streams=streams == "all" or (streams == "half" and n % 2 == 0))
+                for n in range(CALLERS)
+            )
+        )
+    assert len(suite.calls()) == 1
+    completions = [completion for _, completion in answers]
+    assert {text for text, _ in answers} == {"A fine answer."}
+    (paid,) = [each for each in completions if each.cost.cost_nanousd]
+    assert paid.cache.kind is CacheKind.MISS
+    # Whoever came late found the answer in the cache; the others got it from the one under way.
+    hits = [each for each in completions if each is not paid]
+    assert {each.cache.kind for each in hits} <= {CacheKind.EXACT_HIT, CacheKind.SEMANTIC_HIT}
+    assert any("under way" in each.cache.reason for each in hits)
+    assert all(each.cost.flagship_cost_nanousd == paid.cost.flagship_cost_nanousd for each in hits)
+
+
+async def test_tenants_who_ask_the_same_at_once_each_have_a_call_of_their_own(suite: Suite) -> None:
+    suite.script({"*": [{"text": "A fine answer.", "confidence": 5}]})
+    tenants = [f"tenant-{number}" for number in range(4)]
+    clients = [AsyncClient(suite.target, tenant=tenant) for tenant in tenants]
+    answers = await asyncio.gather(
+        *(ask(client, "Which river flows through Linz?", streams=False) for client in clients for _ in range(10))
+    )
+    for client in clients:
+        await client.close()
+    assert len(suite.calls()) == len(tenants)
+    assert sum(completion.cost.cost_nanousd > 0 for _, completion in answers) == len(tenants)
