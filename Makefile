@@ -1,4 +1,4 @@
-.PHONY: setup up test test-fast protos lock replay test-breaker soak-executor bench-executor bench-classifier
+.PHONY: setup up test test-fast protos lock replay test-breaker test-heads soak-executor bench-executor bench-classifier
 setup:      ; scripts/setup
 up:         ; scripts/quickstart
 test:       ; scripts/test
@@ -9,6 +9,8 @@ lock:       ; scripts/lock
 replay:     ; scripts/replay $(RECORDED)
 # 10,000 sequences of the breaker against its model (about a minute); the suite runs a few hundred.
 test-breaker: ; HYPOTHESIS_PROFILE=thorough scripts/test tests/property/test_breaker.py
+# The classifier's head exchanged 100 times while 50 callers classify; the suite does it 12 times.
+test-heads: ; SPILLWAY_HEAD_SWAPS=100 scripts/test -s tests/fault/classifier/test_head_swaps.py
 # Every fault of a provider, in random order, again and again: ROUNDS rounds of about half a minute.
 soak-executor: ; SPILLWAY_SOAK_ROUNDS=$(or $(ROUNDS),20) scripts/test -s tests/fault/executor/test_storms.py -k soak
 # What the executor adds to a bare call of a provider (docs/bench.md).

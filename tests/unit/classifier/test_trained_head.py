@@ -1,0 +1,137 @@
+"""The trained head beside the built-in one: what it adds to a judgement, and when it does not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from services.classifier.complexity import Classifier
+from services.classifier.embedder import EmbedderError, HashEmbedder
+from services.classifier.head import Head
+from services.classifier.startup import BUILTIN_HEAD, open_head
+from services.classifier.sufficiency import SufficiencyError, SufficiencyModel
+from services.classifier.tiers import Tiers
+from spillway.chat import Message, Role
+from spillway.routing import Classification, Layer
+from tests.support.router_rows import fitted
+
+UNSURE = "Explain how a heat pump warms a house in winter"
+
+
+@pytest.fixture(scope="module")
+def head() -> Head:
+    return replace(open_head(BUILTIN_HEAD), embedding_model=HashEmbedder.model_id)
+
+
+@pytest.fixture(scope="module")
+def model() -> SufficiencyModel:
+    return fitted("trained")
+
+
+async def judged(classifier: Classifier, text: str) -> Classification:
+    found = await classifier.classify((Message.of(Role.USER, text),), has_tools=False, want_embedding=False)
+    return found.classification
+
+
+def opened(head: Head, *, tiers: Tiers | None = None) -> Classifier:
+    made = Classifier(heuristics_confidence_min=0.9) if tiers is None else Classifier(
+        heuristics_confidence_min=0.9, tiers=tiers
+    )  # fmt: skip
+    made.attach(HashEmbedder(), head)
+    return made
+
+
+async def test_without_a_trained_head_sufficiency_follows_the_complexity(head: Head) -> None:
+    found = await judged(opened(head), UNSURE)
+    assert [each.tier for each in found.sufficiency] == ["simple", "medium", "complex"]
+    simple, medium, _ = found.probabilities
+    assert [each.probability for each in found.sufficiency] == pytest.approx([simple, simple + medium, 1.0])
+    assert found.version == "builtin-1"
+
+
+async def test_with_one_it_says_which_tier_suffices_and_leaves_the_complexity_alone(
+    head: Head, model: SufficiencyModel
+) -> None:
+    classifier = opened(head)
+    before = await judged(classifier, UNSURE)
+    classifier.use(model)
+    after = await judged(classifier, UNSURE)
+    expected = model.judge((await HashEmbedder().embed([UNSURE]))[0], UNSURE)
+    assert after.sufficiency[0].probability == pytest.approx(expected.probabilities[0])
+    # It does not know the middle tier.
+    assert after.sufficiency[1].probability == after.sufficiency[0].probability
+    assert after.version == "trained"
+    assert after.cluster == f"trained/{expected.cluster}"
+    assert after.out_of_domain == pytest.approx(expected.out_of_domain)
+    assert (after.complexity, after.probabilities, after.task_type) == (
+        before.complexity, before.probabilities, before.task_type,
+    )  # fmt: skip
+    assert "trained_head" in {signal.name for signal in after.signals}
+    assert "head trained says simple suffices" in after.reason
+    classifier.use(None)
+    assert await judged(classifier, UNSURE) == before
+
+
+async def test_while_one_is_in_use_heuristics_do_not_decide_alone_that_a_tier_suffices(
+    head: Head, model: SufficiencyModel
+) -> None:
+    classifier = opened(head)
+    assert (await judged(classifier, "hello!")).layer is Layer.HEURISTICS
+    classifier.use(model)
+    assert (await judged(classifier, "hello!")).version == "trained"
+
+
+async def test_without_a_vector_or_text_the_complexity_is_what_is_left(head: Head, model: SufficiencyModel) -> None:
+    class Failing(HashEmbedder):
+        """Never gives a vector."""
+
+        async def embed(self, texts: object, **_: object) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+            raise EmbedderError("no")
+
+    classifier = opened(head)
+    classifier.attach(Failing(), head)
+    classifier.use(model)
+    found = await judged(classifier, UNSURE)
+    assert (found.layer, found.version) == (Layer.HEURISTICS, "heuristics-1")
+    assert found.sufficiency[0].probability == pytest.approx(found.probabilities[0])
+    classifier = opened(head)
+    classifier.use(model)
+    blank = await judged(classifier, "   ")
+    assert blank.version == "heuristics-1"
+    assert blank.sufficiency[-1].probability == 1.0
+
+
+async def test_a_head_that_does_not_fit_is_refused_and_the_one_in_use_stays(
+    head: Head, model: SufficiencyModel
+) -> None:
+    classifier = opened(head)
+    classifier.use(model)
+    for misfit, why in (
+        (replace(model, embedding_model="another"), "was trained on another"),
+        (replace(model, landmarks=model.landmarks[:, :100]), "takes vectors of 100"),
+        (replace(model, tiers=("weak", "strong")), "weak, strong"),
+    ):
+        with pytest.raises(SufficiencyError, match=why):
+            classifier.use(misfit)
+        assert classifier.trained is model
+    with pytest.raises(SufficiencyError, match="embedding model here is none"):
+        Classifier(heuristics_confidence_min=0.9).use(model)
+
+
+async def test_an_embedder_that_breaks_its_word_costs_the_trained_head_alone(
+    head: Head, model: SufficiencyModel
+) -> None:
+    class Narrow(HashEmbedder):
+        """Says 384 and gives 100."""
+
+        async def embed(self, texts: object, **_: object) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+            return np.full((1, 100), 0.1, dtype=np.float32)
+
+    classifier = Classifier(heuristics_confidence_min=0.9)
+    classifier.attach(Narrow(), None)
+    classifier.use(model)
+    found = await judged(classifier, UNSURE)
+    assert "does not fit the embedding" in found.reason
+    assert found.version == "heuristics-1"
