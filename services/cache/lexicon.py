@@ -102,7 +102,15 @@ CONFUSABLES = _pairs("""
 """Different words that look like one mistyped or inflected."""
 
 SYNONYMS = _groups("""
-    change/modify/alter begin/start stop/halt buy/purchase big/large/huge small/little tiny/little quick/fast/rapid
+    change/modify/alter begin/start/launch stop/halt buy/purchase big/large/huge small/little tiny/little
+    quick/fast/rapid quickest/fastest max/maximum/highest/maximal min/minimum/lowest/minimal lower/reduce/decrease
+    raise/increase combine/merge house/home enable/activate disable/deactivate clever/smart sick/ill happy/glad
+    beautiful/pretty choose/select/pick allow/permit assist/help attempt/try author/writer bike/bicycle client/customer
+    company/firm complete/finish conserve/preserve couch/sofa drug/medication/medicine garbage/trash/rubbish gift/present
+    holiday/vacation laptop/notebook lawyer/attorney link/url machine/computer nation/country plane/airplane/aircraft
+    postcode/zipcode salary/wage/pay shop/store symptom/sign tv/television wealthy/rich infant/baby autumn/fall
+    inexpensive/cheap costly/expensive mandatory/compulsory/obligatory prior/previous annual/yearly eat/consume
+    legal/lawful safe/secure famous/known hard/difficult easy/simple build/construct answer/reply/respond
     delete/remove/erase show/display make/create/build fix/repair/solve/resolve mistake/error bug/error
     car/automobile phone/telephone movie/film kid/child doctor/physician picture/photo/image app/application
     mean/meaning/definition/define cost/price/charge get/obtain use/utilize/utilise difference/distinction

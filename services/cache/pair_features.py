@@ -11,13 +11,14 @@ import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from services.cache.inflection import stems_of
-from services.cache.lexicon import AUXILIARIES, FUNCTION_WORDS, NEGATIONS, SYNONYMS
+from services.cache.lexicon import AUXILIARIES, FUNCTION_WORDS, NEGATIONS, SYNONYMS, word_set
 from services.cache.reading import Reading, read
 
 __all__ = ["IDF_BUCKETS", "NAMES", "WORDS_MAX", "Idf", "Sketch", "bucket_of", "pair_features", "sketch", "tokens_of"]
@@ -68,7 +69,7 @@ NAMES: Final = (
     "language",
 )
 
-_PERSONS: Final = frozenset("i me my we us our you your he she him her they them his their".split())
+_PERSONS: Final = word_set("i me my we us our you your he she him her they them his their")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ def sketch(text: str, idf: Idf) -> Sketch:
         reading=reading,
         weights=weights,
         total=sum(weights.values()),
-        pairs=frozenset(f"{a} {b}" for a, b in zip(tokens, tokens[1:], strict=False)),
+        pairs=frozenset(f"{a} {b}" for a, b in pairwise(tokens)),
         letters=_letters(tokens),
         content=frozenset(_stem(word) for word in reading.content[:WORDS_MAX]),
         order=tuple(dict.fromkeys(tokens)),

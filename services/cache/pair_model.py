@@ -171,9 +171,7 @@ def parse_pair_model(data: bytes) -> PairModel:
 
 
 def _network(arrays: dict[str, npt.NDArray[np.generic]], name: str) -> Network:
-    weights, bias, out, direct, offset = (
-        arrays[f"{name}_{part.name}"].astype(np.float32) for part in fields(Network)
-    )
+    weights, bias, out, direct, offset = (arrays[f"{name}_{part.name}"].astype(np.float32) for part in fields(Network))
     return Network(weights, bias, out, direct, float(offset))
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
@@ -60,8 +61,6 @@ REFIT_SHARE: Final = 0.15
 REFIT_LEAST: Final = 50
 REFIT_MOST: Final = 250
 
-_CONFIDENCE_ONE_SIDED: Final = 0.975
-
 
 class Source(StrEnum):
     """How it became known whether the proposed answer was right."""
@@ -88,7 +87,6 @@ class Judged:
     """What was decided on, to be given back with its outcome. `booked` is 0 for a miss."""
 
     features: Floats
-    log_odds: float
     booked: float
     chance: float
 
@@ -136,7 +134,7 @@ class RiskController:
         self._random = random
         self._model: RiskModel | None = None
         self._features = np.zeros((OBSERVATIONS_MAX, len(NAMES)))
-        self._outcomes = np.zeros((OBSERVATIONS_MAX, 3))  # same, weight, predicted
+        self._outcomes = np.zeros((OBSERVATIONS_MAX, 2))  # same, weight
         self._observed = 0
         self._next_fit = EVIDENCE_MIN
         self._recent: deque[float] = deque(maxlen=HORIZON_LOOKUPS)
@@ -149,32 +147,34 @@ class RiskController:
         self._recent_audits: deque[tuple[bool, float]] = deque(maxlen=RECENT_AUDITS_MAX)
         self._tightening = 1.0
 
-    def decide(self, features: Floats | None, *, refusal: str = "") -> Decision:
+    def decide(self, features: Floats | None, *, refusal: Callable[[], str] = str) -> Decision:
         """Counts a lookup and decides it. `features` come from `neighbourhood.evidence`; None: nothing is proposed.
 
-        `refusal`: a guard has refused the proposal for this reason; it is a miss, and still evidence when observed.
+        `refusal` is asked last, only for what would be served: why a guard refuses the proposal, empty when none does.
+        What was refused is a miss, and still evidence when observed.
         """
         self._count_lookup()
         if features is None:
             self._recent.append(1.0)
             return Decision(False, False, 1.0, self._bar, "nothing comparable is stored")
         if self._model is None:
-            judged = Judged(features, math.nan, 0.0, 1.0)
+            judged = Judged(features, 0.0, 1.0)
             return Decision(False, False, 1.0, 0.0, "too little is known of such questions yet", judged)
         log_odds = self._model.log_odds(features)
         wrong = min(1.0, self._model.wrong(log_odds, deviations=MODEL_DEVIATIONS) * self._tightening)
-        self._recent.append(1.0 if refusal else wrong)
-        judged = Judged(features, log_odds, 0.0, 1.0)
-        if refusal:
-            return Decision(False, False, wrong, self._bar, refusal, judged)
+        self._recent.append(wrong)
+        judged = Judged(features, 0.0, 1.0)
         if wrong > self._bar:
             return Decision(False, False, wrong, self._bar, "the stored answer is too likely wrong", judged)
         if _upper(self._spent + wrong) > self._policy.max_wrong_rate * self._lookups:
             return Decision(False, False, wrong, self._bar, "the budget of wrong answers is spent", judged)
+        if refused := refusal():
+            self._recent[-1] = 1.0
+            return Decision(False, False, wrong, self._bar, refused, judged)
         audit, chance = self._draw_audit(wrong)
         self._hits += 1.0
         self._booked += wrong / self._tightening
-        judged = Judged(features, log_odds, wrong / self._tightening, chance)
+        judged = Judged(features, wrong / self._tightening, chance)
         return Decision(True, audit, wrong, self._bar, "likely enough the same answer", judged)
 
     def observe(self, judged: Judged, *, same: bool, source: Source) -> None:
@@ -182,7 +182,7 @@ class RiskController:
         at = self._observed % OBSERVATIONS_MAX
         weight = 1.0 / judged.chance if source is Source.AUDIT else 1.0
         self._features[at] = judged.features
-        self._outcomes[at] = (float(same), weight, judged.log_odds)
+        self._outcomes[at] = (float(same), weight)
         self._observed += 1
         if source is Source.MISS or not judged.booked:
             return
@@ -211,9 +211,9 @@ class RiskController:
     def observations(self) -> Observations:
         """A copy of what was observed, to fit a model to, here or in a thread."""
         kept = min(self._observed, OBSERVATIONS_MAX)
-        same, weight, predicted = self._outcomes[:kept].copy().T
+        same, weight = self._outcomes[:kept].copy().T
         self._next_fit = self._observed + int(min(REFIT_MOST, max(REFIT_LEAST, self._observed * REFIT_SHARE)))
-        return Observations(self._features[:kept].copy(), same, weight, predicted)
+        return Observations(self._features[:kept].copy(), same, weight)
 
     def adopt(self, model: RiskModel | None) -> None:
         """Decides by this model from now on; by none, nothing is served."""

@@ -4,8 +4,8 @@ Promises: pure and deterministic; a fit reads a bounded number of observations; 
 with what the fit is unsure of. With too little evidence there is no model.
 
 The regression ranks. Its tail, where hits are, is what it has least evidence of, and the shape there is not logistic;
-so its log odds are mapped by a second fit, linear between knots, to predictions that were made before their outcome was
-known. The variance of that second fit (sandwich estimate) widens the bound.
+so its log odds are mapped by a second fit, linear between knots, to predictions by fits that had not seen the outcome
+(cross-fitting). The variance of that second fit (sandwich estimate) widens the bound.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ EVIDENCE_MIN: Final = 150
 OUTCOMES_MIN: Final = 8
 """Of either outcome: with fewer the regression has nothing to tell apart."""
 
-CALIBRATION_MIN: Final = 100
-"""Predictions with an outcome before the recalibration is fitted; until then the regression's word is taken."""
+FOLDS: Final = 4
+"""The recalibration reads predictions of fits that had not seen the outcome."""
 
 KNOTS: Final = (2.0, 3.5, 5.0)
 """Log odds between which the recalibration is linear: 88, 97 and 99.3 %."""
@@ -40,6 +40,7 @@ LOG_ODDS_MOST: Final = 9.0
 RIDGE: Final = 3.0
 CALIBRATION_RIDGE: Final = 3.0
 CALIBRATION_OFFSET_RIDGE: Final = 0.1
+OFFSET_RIDGE: Final = 0.01
 AUDIT_WEIGHT_MAX: Final = 5.0
 """An audited hit stands for the hits that were not audited, but no more than so many: beyond, variance costs more."""
 
@@ -52,12 +53,11 @@ _TINY: Final = 1e-9
 @dataclass(frozen=True, slots=True)
 class Observations:
     """Evidence with its outcome: features [n, len(NAMES)], same [n] (0 or 1), weight [n] (inverse of the chance to be
-    observed), predicted [n] (the regression's log odds when it was decided, nan when there was no model)."""
+    observed)."""
 
     features: Floats
     same: Floats
     weight: Floats
-    predicted: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,19 +100,22 @@ def fit_risk_model(found: Observations) -> RiskModel | None:
     rows = np.concatenate([(found.features - mean) / scale, np.ones((count, 1))], axis=1)
     weight = np.minimum(found.weight, AUDIT_WEIGHT_MAX)
     ridge = np.full(len(NAMES) + 1, RIDGE)
-    ridge[-1] = 0.01
-    weights, _ = _logistic(rows, found.same, weight, ridge, np.zeros(len(ridge)))
+    ridge[-1] = OFFSET_RIDGE
+    start = np.zeros(len(ridge))
+    weights, _ = _logistic(rows, found.same, weight, ridge, start)
+    predicted = np.zeros(count)
+    fold = np.arange(count) % FOLDS
+    for index in range(FOLDS):
+        held = fold == index
+        predicted[held] = rows[held] @ _logistic(rows[~held], found.same[~held], weight[~held], ridge, start)[0]
     identity = np.asarray((0.0, 1.0, *(0.0 for _ in KNOTS)))
-    known = ~np.isnan(found.predicted)
-    calibration, covariance = identity, np.zeros((len(identity), len(identity)))
-    if int(known.sum()) >= CALIBRATION_MIN:
-        rows, same, weight = _rows(found.predicted[known]), found.same[known], weight[known]
-        ridge = np.full(len(identity), CALIBRATION_RIDGE)
-        ridge[0] = CALIBRATION_OFFSET_RIDGE
-        calibration, hessian = _logistic(rows, same, weight, ridge, identity)
-        residual = weight * (_sigmoid(rows @ calibration) - same)
-        inverse = np.linalg.inv(hessian)
-        covariance = inverse @ ((rows * (residual**2)[:, None]).T @ rows + np.diag(ridge)) @ inverse
+    ridge = np.full(len(identity), CALIBRATION_RIDGE)
+    ridge[0] = CALIBRATION_OFFSET_RIDGE
+    rows = _rows(predicted)
+    calibration, hessian = _logistic(rows, found.same, weight, ridge, identity)
+    residual = weight * (_sigmoid(rows @ calibration) - found.same)
+    inverse = np.linalg.inv(hessian)
+    covariance = inverse @ ((rows * (residual**2)[:, None]).T @ rows + np.diag(ridge)) @ inverse
     return RiskModel(mean, scale, weights, calibration, covariance)
 
 

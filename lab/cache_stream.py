@@ -1,0 +1,247 @@
+"""Runs a stream of questions through ways to decide a semantic hit, side by side, in random orders.
+
+    python -m lab.cache_stream FILE [--orders 20] [--seed N] [--limit 0.005] [--workers 2] [--model ARTIFACT] [--json FILE]
+
+FILE is a stream (`text`, `answer`). Each question is looked up among those stored before it; a miss is answered rightly
+and stored, a hit is served the proposed answer. Ways: exact match; one threshold, the best of a grid chosen in
+hindsight; a per-entry logistic rule (after vCache); a verifier with a fixed bar; online risk
+control, the product's own code. A miss tells whether the proposed answer was right; a hit tells nothing unless it is
+audited; the truth about other hits is counted here and shown to nobody.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from lab.cache_baselines import exact_run, per_entry_run, threshold_run, verifier_run
+from lab.cache_data import CacheDataError, Stream, embed, read_cache_file
+from lab.cache_runs import Run, Summary, Tally, summary
+from services.cache.neighbourhood import NEAR_MAX, Near, evidence, propose
+from services.cache.pair_features import Sketch, pair_features, sketch
+from services.cache.pair_model import PairModel, PairModelError, parse_pair_model
+from services.cache.proposal_guard import ROWS_READ, proposal_refusal
+from services.cache.risk_control import RiskController, RiskPolicy, Source
+from services.cache.risk_model import fit_risk_model
+
+__all__ = ["PACKAGED_MODEL", "PairJudge", "compare", "main", "online_run", "table"]
+
+Floats = npt.NDArray[np.float64]
+Vectors = npt.NDArray[np.float32]
+
+PACKAGED_MODEL: Final = Path(__file__).parent.parent / "services" / "cache" / "data" / "pair_model.npz"
+THRESHOLDS: Final = tuple(round(0.70 + 0.02 * step, 2) for step in range(15))
+PER_ENTRY_ERRORS: Final = (0.0025, 0.005, 0.0075, 0.01, 0.02, 0.04)
+BARS: Final = (1.0, 2.0, 3.0, 4.0)
+SWEPT_ORDERS_MAX: Final = 5
+"""Settings are swept over so many orders, and the best, chosen in hindsight, runs over all."""
+
+STREAM_MAX: Final = 20_000
+"""Longer streams are cut: all similarities are held in memory (1.6 GB)."""
+
+
+class PairJudge:
+    """The pair model's and the guards' word on two questions of the stream, by their rows."""
+
+    def __init__(self, model: PairModel, texts: Sequence[str], vectors: Vectors) -> None:
+        self._model, self._texts, self._vectors = model, texts, vectors
+        self._known: dict[int, Sketch] = {}
+
+    def logit(self, a: int, b: int, similarity: float) -> float:
+        """Log odds that they have one answer."""
+        features = pair_features(self._read(a), self._read(b), similarity)
+        return self._model.logit(features, self._vectors[a], self._vectors[b])
+
+    def refusal(self, asked: int, stored: Sequence[int], aliases: int) -> str:
+        """Why a guard refuses to serve the stored questions' answer."""
+        return proposal_refusal(self._read(asked).reading, [self._read(row).reading for row in stored], aliases=aliases)
+
+    def _read(self, row: int) -> Sketch:
+        if row not in self._known:
+            self._known[row] = sketch(self._texts[row], self._model.idf)
+        return self._known[row]
+
+
+def online_run(
+    similarities: Vectors, answers: npt.NDArray[np.int64], judge: PairJudge, policy: RiskPolicy, seed: int
+) -> Run:
+    """One random order through the product's proposal, pair model and risk control."""
+    order = np.random.default_rng(seed).permutation(len(answers))
+    controller = RiskController(policy, Random(seed))
+    tally = Tally()
+    stored = np.zeros(len(order), dtype=np.int64)
+    group_of: list[str] = []
+    sizes: dict[str, int] = {}
+    answer_of: dict[str, int] = {}
+    for row in order.tolist():
+        near: list[Near] = []
+        rows: list[int] = []
+        if group_of:
+            found = similarities[row, stored[: len(group_of)]]
+            count = min(NEAR_MAX, len(found))
+            top = np.argpartition(found, len(found) - count)[len(found) - count :]
+            top = top[np.argsort(-found[top])]
+            rows = top.tolist()
+            near = [Near(group_of[r], float(found[r]), sizes[group_of[r]]) for r in rows]
+        proposal = propose(near)
+        features, refusal = None, str
+        if proposal is not None:
+            best = rows[proposal.row]
+            features = evidence(proposal, judge.logit(row, int(stored[best]), near[proposal.row].similarity))
+            own = [int(stored[rows[r]]) for r in proposal.rows[:ROWS_READ]]
+            refusal = partial(judge.refusal, row, own, near[proposal.row].aliases)
+        decision = controller.decide(features, refusal=refusal)
+        right = proposal is not None and answer_of[proposal.group] == int(answers[row])
+        tally.add(hit=decision.serve, wrong=decision.serve and not right)
+        tally.audits += decision.audit
+        if decision.serve and not decision.audit:
+            continue
+        if decision.judged is not None:
+            controller.observe(decision.judged, same=right, source=Source.AUDIT if decision.audit else Source.MISS)
+            if controller.stale:
+                controller.adopt(fit_risk_model(controller.observations()))
+        # The fresh answer is compared with those of the near questions: an alias of the first that has the same.
+        group = next((n.group for n in near if answer_of[n.group] == int(answers[row])), str(row))
+        answer_of[group] = int(answers[row])
+        sizes[group] = sizes.get(group, 0) + 1
+        stored[len(group_of)] = row
+        group_of.append(group)
+    report = controller.report()
+    true_rate = tally.wrong / max(1, tally.lookups)
+    covered = report.wrong_rate_low <= true_rate <= report.wrong_rate_high
+    return tally.run(booked=report.booked_rate, covered=covered)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A way to decide, at the setting with most hits among those that keep the limit (else with fewest wrong)."""
+
+    name: str
+    setting: str
+    summary: Summary
+    swept: tuple[tuple[str, float, float], ...] = ()
+
+
+class Field:
+    """A stream made ready: all similarities, the judge of pairs."""
+
+    def __init__(self, stream: Stream, model: PairModel) -> None:
+        vectors = embed(stream.texts)
+        self.texts, self.answers = stream.texts, stream.answers
+        self.similarities = vectors @ vectors.T
+        self.judge = PairJudge(model, stream.texts, vectors)
+
+    def run(self, way: str, setting: float, limit: float, seed: int) -> Run:
+        """One order of one way."""
+        order = np.random.default_rng(seed).permutation(len(self.answers)).tolist()
+        if way == "exact match":
+            return exact_run(self.texts, self.answers, order)
+        if way == "one threshold":
+            return threshold_run(self.similarities, self.answers, order, setting)
+        if way == "per-entry rule":
+            return per_entry_run(self.similarities, self.answers, order, setting, Random(seed))
+        if way == "verifier, fixed bar":
+            return verifier_run(self.similarities, self.answers, order, setting, self.judge)
+        return online_run(self.similarities, self.answers, self.judge, RiskPolicy(max_wrong_rate=limit), seed)
+
+
+_WAYS: Final = (
+    ("exact match", (0.0,)),
+    ("one threshold", THRESHOLDS),
+    ("per-entry rule", PER_ENTRY_ERRORS),
+    ("verifier, fixed bar", BARS),
+    ("online control", (0.0,)),
+)
+_field: list[Field] = []  # what forked workers inherit
+
+
+def _work(task: tuple[str, float, float, int]) -> Run:
+    way, setting, limit, seed = task
+    return _field[0].run(way, setting, limit, seed)
+
+
+def compare(stream: Stream, model: PairModel, *, limit: float, orders: int, seed: int, workers: int = 1) -> list[Way]:
+    """Every way over the same random orders."""
+    _field[:] = [Field(stream, model)]
+    seeds = [seed + index for index in range(orders)]
+    try:
+        with multiprocessing.get_context("fork").Pool(workers) as pool:
+            found = []
+            for name, settings in _WAYS:
+                swept = []
+                best = settings[0]
+                if len(settings) > 1:
+                    few = seeds[:SWEPT_ORDERS_MAX]
+                    tasks = [(name, setting, limit, s) for setting in settings for s in few]
+                    runs = pool.map(_work, tasks, chunksize=1)
+                    for index, setting in enumerate(settings):
+                        told = summary(runs[index * len(few) : (index + 1) * len(few)], limit)
+                        swept.append((setting, told.hits, told.wrong))
+                    best = max(swept, key=lambda row: (row[2] <= limit, row[1] if row[2] <= limit else -row[2]))[0]
+                runs = pool.map(_work, [(name, best, limit, s) for s in seeds], chunksize=1)
+                setting_text = f"{best:g}" if len(settings) > 1 else ""
+                told = tuple((f"{s:g}", round(h, 4), round(w, 5)) for s, h, w in swept)
+                found.append(Way(name, setting_text, summary(runs, limit), told))
+    finally:
+        _field.clear()
+    return found
+
+
+def table(ways: Sequence[Way], limit: float) -> str:
+    """For the terminal, with a bar of hits."""
+    lines = [
+        f"hits and wrong answers as shares of all lookups, means over {ways[0].summary.orders} orders with 95 % "
+        f"intervals; limit {limit:.2%}",
+        "",
+        f"{'way':22}{'setting':>9}   {'hits':>16}   {'wrong':>18}   {'worst':>7}  orders that held at every point",
+    ]
+    for way in ways:
+        s = way.summary
+        lines.append(
+            f"{way.name:22}{way.setting:>9}   {s.hits:7.2%} ± {s.hits_half:6.2%}   {s.wrong:8.3%} ± {s.wrong_half:7.3%}"
+            f"   {s.worst:7.3%}  {s.held:>2}/{s.orders}  {'#' * round(40 * s.hits)}"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs and reports. 0, or 1 when a file is of no use."""
+    parser = argparse.ArgumentParser(prog="python -m lab.cache_stream")
+    parser.add_argument("file", type=Path, metavar="FILE")
+    parser.add_argument("--orders", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--limit", type=float, default=0.005, help="wrong answers as a share of all lookups")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--model", type=Path, default=PACKAGED_MODEL, metavar="ARTIFACT")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    options = parser.parse_args(arguments)
+    try:
+        stream = read_cache_file(options.file)
+        if not isinstance(stream, Stream) or len(stream) > STREAM_MAX:
+            raise CacheDataError(f"{options.file.name} is no stream of at most {STREAM_MAX} questions")
+        model = parse_pair_model(options.model.read_bytes())
+    except (CacheDataError, PairModelError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    ways = compare(
+        stream, model, limit=options.limit, orders=options.orders, seed=options.seed, workers=options.workers
+    )
+    sys.stdout.write(table(ways, options.limit))
+    if options.json:
+        options.json.write_text(json.dumps([asdict(way) for way in ways], indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

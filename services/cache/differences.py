@@ -1,0 +1,192 @@
+"""What certainly makes two questions different, whatever a model says: the guards that stay hard.
+
+Promises: pure, symmetric, total, linear; a difference is a constant sentence or empty, and quotes no question.
+`certain_difference` holds always: another number, identifier, unit, quotation, piece of code or symbol, a negation
+more, an opposite, a direction turned round, the same words with other parts to play. `exchanged_content` holds where nothing
+but the texts is known: a content word of each that the other does not have ("track order 7", "cancel order 7"). Where
+stored questions were shown to share an answer although such words differ, that evidence counts for more.
+
+English; in other languages certain_difference demands the same words (but their case and punctuation).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+from services.cache.frame import frame_difference
+from services.cache.inflection import OPPOSITES, same_word
+from services.cache.lexicon import DIRECTIONAL_WORDS, FUNCTION_WORDS, NEGATING_PREFIXES, NEGATIONS, UNITS, word_set
+from services.cache.reading import Reading
+
+__all__ = ["certain_difference", "exchanged_content"]
+
+WORDS_MAX: Final = 16
+"""Unmatched words on either side from which on the texts are different questions; bounds the comparison of pairs."""
+
+GENERIC_WORDS: Final = word_set("""
+    way ways method methods step steps procedure process command instruction instructions reason reasons cause thing
+    things person people somebody someone meaning mean means definition define describe explanation explain happen
+    happens need needs want make makes making take takes taking use using used do go get find count calculate compute
+    work works time number possible allowed permitted say call called name list overview summary summarize
+    summarise recipe code write currently current good advisable required require requires know look
+""")
+"""Content words that carry the form of a question more than its matter: they may stand against any other word."""
+
+ORDINALS: Final = word_set("first second last next latest previous former only original")
+"""Each picks out one of several; written as words they are no numbers to `reading`."""
+
+MEANING_WORDS: Final = word_set("mean means meaning define definition")
+
+_GENERAL_QUESTIONS: Final = frozenset({"what", "which"})
+_TENSES: Final = word_set("is are was were be do does did has have had to in from")
+_SKIPPED: Final = word_set("the a an my your our his their this that")
+_ENDINGS: Final = ("ally", "ly")
+_PREFIXED_CHARS_MIN: Final = 4
+_STEM_CHARS_MIN: Final = 4
+_PERMUTED_SHARE: Final = 0.6
+
+
+def certain_difference(a: Reading, b: Reading) -> str:
+    """Why no answer to the one may be served for the other; empty when there is no certain reason."""
+    if a.plain == b.plain:
+        return ""
+    if not (a.latin and b.latin and a.english and b.english):
+        return "language: other than English must be the same word for word"
+    for found in (_figures(a, b), _negation(a, b), _opposites(a, b), _question_kind(a, b), _direction(a, b)):
+        if found:
+            return found
+    only_a, only_b = _unmatched(a, b)
+    if only_a or only_b:
+        return ""
+    if _is_permuted(a, b):
+        return "order: the same words stand in another order"
+    difference = frame_difference(a.frame, b.frame)
+    return f"roles: {difference}" if difference else ""
+
+
+def exchanged_content(a: Reading, b: Reading) -> str:
+    """Whether each question has a word of matter that the other does not have; empty when at most one has."""
+    if a.plain == b.plain:
+        return ""
+    only_a, only_b = _unmatched(a, b)
+    if max(len(only_a), len(only_b)) > WORDS_MAX:
+        return "words: too many differ"
+    matter_a, matter_b = only_a - GENERIC_WORDS, only_b - GENERIC_WORDS
+    if matter_a and matter_b:
+        return "words: some stand in each other's place"
+    if not _covers(a.names, b) and not _covers(b.names, a):
+        return "names: each has one that the other does not have"
+    return ""
+
+
+def _figures(a: Reading, b: Reading) -> str:
+    if a.numbers != b.numbers:
+        return "numbers: numbers or identifiers differ"
+    if a.units != b.units:
+        return "units: units or dates differ"
+    if a.literals != b.literals:
+        return "literals: quoted texts differ"
+    if ORDINALS.intersection(a.words) != ORDINALS.intersection(b.words):
+        return "numbers: one picks out another of several"
+    return "" if a.code == b.code else "code: code, names with symbols or symbols differ"
+
+
+def _negation(a: Reading, b: Reading) -> str:
+    if sum(word in NEGATIONS for word in a.words) % 2 != sum(word in NEGATIONS for word in b.words) % 2:
+        return "negation: one negates, the other does not"
+    only_a, only_b = set(a.words) - set(b.words), set(b.words) - set(a.words)
+    for left, right in ((only_a, only_b), (only_b, only_a)):
+        for word in left:
+            for prefix in NEGATING_PREFIXES:
+                stem = word.removeprefix(prefix)
+                if stem != word and len(stem) >= _PREFIXED_CHARS_MIN and stem in right:
+                    return "negation: a word stands against the same word with a negating prefix"
+    return ""
+
+
+def _opposites(a: Reading, b: Reading) -> str:
+    words_a, words_b = set(a.words), set(b.words)
+    for word in words_a - words_b:
+        if word in _TENSES or word in UNITS:
+            continue
+        for other in OPPOSITES.get(word, frozenset()) & words_b:
+            if other not in words_a and other not in UNITS:
+                return "opposites: a word and its opposite are exchanged"
+    return ""
+
+
+def _question_kind(a: Reading, b: Reading) -> str:
+    kinds_a, kinds_b = a.questions - _GENERAL_QUESTIONS, b.questions - _GENERAL_QUESTIONS
+    if kinds_a and kinds_b and not kinds_a & kinds_b and "how" not in kinds_a ^ kinds_b - {"why"}:
+        return "question: they do not ask for the same kind of thing"
+    for x, y in ((a, b), (b, a)):
+        if MEANING_WORDS.intersection(x.words) and not MEANING_WORDS.intersection(y.words) and "how" in y.questions:
+            return "question: one asks what something means, the other how to do something"
+    return ""
+
+
+def _direction(a: Reading, b: Reading) -> str:
+    """A word that both have, behind "from" in one and behind "to" in the other."""
+    there, back = _directions(a), _directions(b)
+    for word, prepositions in there.items():
+        others = back.get(word)
+        if others and prepositions.isdisjoint(others):
+            opposed = {x for preposition in prepositions for x in OPPOSITES.get(preposition, frozenset())}
+            if opposed & others:
+                return "direction: it is turned round"
+    return ""
+
+
+def _directions(reading: Reading) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    last = ""
+    for word in reading.words:
+        if word in DIRECTIONAL_WORDS or word in {"out", "in"}:
+            last = word
+        elif word not in _SKIPPED:
+            if last:
+                found.setdefault(word, set()).add(last)
+            last = ""
+    return found
+
+
+def _is_permuted(a: Reading, b: Reading) -> bool:
+    """The same matter in another order, in a sentence that is otherwise much the same."""
+    order_a = [word for word in a.sequence if word in b.sequence]
+    order_b = [word for word in b.sequence if word in a.sequence]
+    if order_a == order_b or sorted(order_a) != sorted(order_b):
+        return False
+    form_a, form_b = (Counter(w for w in r.words if w in FUNCTION_WORDS) for r in (a, b))
+    either = sum((form_a | form_b).values())
+    return not either or sum((form_a & form_b).values()) / either >= _PERMUTED_SHARE
+
+
+def _unmatched(a: Reading, b: Reading) -> tuple[set[str], set[str]]:
+    only_a, only_b = set(a.content) - set(b.content), set(b.content) - set(a.content)
+    if max(len(only_a), len(only_b)) > WORDS_MAX:
+        return only_a, only_b
+    left = {word for word in only_a if not any(_alike(word, other, a, b) for other in b.content)}
+    right = {word for word in only_b if not any(_alike(other, word, a, b) for other in a.content)}
+    return left, right
+
+
+def _alike(word: str, other: str, a: Reading, b: Reading) -> bool:
+    if same_word(word, other, names=word in a.shouted or other in b.shouted):
+        return True
+    x, y = _root(word), _root(other)
+    return len(x) >= _STEM_CHARS_MIN and x == y
+
+
+def _root(word: str) -> str:
+    """Legally and legal, kilometres and kilometers."""
+    for ending in _ENDINGS:
+        if word.endswith(ending):
+            return word.removesuffix(ending)
+    if word.endswith(("tre", "tres")):
+        return word.replace("tre", "ter").removesuffix("s")
+    return word.removesuffix("al").removesuffix("s")
+
+
+def _covers(names: frozenset[str], other: Reading) -> bool:
+    return all(any(same_word(name, word) for word in other.words) for name in names)
