@@ -201,7 +201,8 @@ class BatchedEmbedder:
 
     def _needed_s(self, tokens: Sequence[int]) -> float:
         """Until these texts are done, if all goes on as it did; 0 when nothing is before them."""
-        before = self._running_tokens + self._queue.tokens_before(max(tokens))
+        # What runs is half done, on average.
+        before = self._running_tokens / 2 + self._queue.tokens_before(max(tokens))
         return self._pace.needed_s(before + sum(tokens)) / self._workers if before else 0.0
 
     def _leave(self, digest: Digest, pending: _Pending) -> None:

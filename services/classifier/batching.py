@@ -64,7 +64,7 @@ class Pace:
         known = latest if self._token_s is None else self._token_s
         self._token_s = known + PACE_WEIGHT * (latest - known)
 
-    def needed_s(self, tokens: int) -> float:
+    def needed_s(self, tokens: float) -> float:
         """For so many, by one worker."""
         return tokens * (self._token_s or 0.0)
 

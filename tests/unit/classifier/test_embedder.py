@@ -255,10 +255,10 @@ async def test_who_cannot_be_served_in_time_hears_it_at_once_and_an_idle_embedde
     encoder.gate.clear()
     second = asyncio.create_task(embedder.embed(["y" * 391], within_s=0.1))
     await encoder.running()
-    # 99 tokens run and 3 are its own, at 10 ms each.
+    # Half of the 99 tokens that run, and 3 of its own, at 10 ms each.
     with pytest.raises(EmbedderOverloadedError):
-        await embedder.embed(["abcd"], within_s=0.9)
-    third = asyncio.create_task(embedder.embed(["abcd"], within_s=1.1))
+        await embedder.embed(["abcd"], within_s=0.5)
+    third = asyncio.create_task(embedder.embed(["abcd"], within_s=0.55))
     same = asyncio.create_task(embedder.embed(["y" * 391], within_s=0.0))
     patient = asyncio.create_task(embedder.embed(["z" * 200]))
     await asyncio.sleep(0)
