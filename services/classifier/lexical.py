@@ -148,7 +148,7 @@ def _surface(text: str, lower: str, words: list[str]) -> npt.NDArray[np.float64]
         _count(_QUANTIFIER, lower),
         _count(_REASONING, lower),
         10.0 * _share(sum(map(str.isupper, text)), characters),
-        10.0 * _share(sum(character > "\x7f" for character in text), characters),
+        10.0 * _share(characters - len(text.encode("ascii", "ignore")), characters),
         10.0 * _share(punctuation, len(words)),
         _count(_QUOTE, text),
         _count(_BLANK, text),
@@ -168,7 +168,7 @@ def read(text: str) -> Lexical:
     text = _cut(text)
     lower = text.lower()
     words = _WORD.findall(lower)[:WORDS_MAX]
-    plain = _word_hashes([_DIGITS.sub("0", word) for word in words])
+    plain = _word_hashes(["0" if word[0].isdecimal() else word for word in words])
     pairs = _mixed(plain[:-1] * np.uint32(31) + plain[1:])
     word_buckets = (_mixed(plain) % np.uint32(_HALF)).astype(np.int64)
     buckets = np.concatenate(
