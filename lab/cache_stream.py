@@ -1,6 +1,7 @@
 """Runs a stream of questions through ways to decide a semantic hit, side by side, in random orders.
 
-    python -m lab.cache_stream FILE [--orders 20] [--seed N] [--limit 0.005] [--workers 2] [--model ARTIFACT] [--json FILE]
+    python -m lab.cache_stream FILE [--orders 20] [--seed N] [--limit 0.005] [--workers 2] [--model ARTIFACT]
+        [--json FILE]
 
 FILE is a stream (`text`, `answer`). Each question is looked up among those stored before it; a miss is answered rightly
 and stored, a hit is served the proposed answer. Ways: exact match; one threshold, the best of a grid chosen in

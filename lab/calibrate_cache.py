@@ -97,14 +97,11 @@ def _pairs(pairs: Pairs, options: argparse.Namespace) -> tuple[list[Point], str]
     verifier, similarity = scores(fitted.model, held)
     points = pair_points(held, similarity, verifier, guarded(held), bars, seed=options.seed)
     lines = [
-        f"{len(held)} held-out pairs ({int(held.same.sum())} same), fitted to {len(fit)}; seed {options.seed}; bars chosen"
-        " on the fitted part; 95 % intervals",
+        f"{len(held)} held-out pairs ({int(held.same.sum())} same), fitted to {len(fit)}; seed {options.seed}; "
+        "bars chosen on the fitted part; 95 % intervals",
         "",
         f"{'way':18}{'bar':>7}   {'same pairs served':26}{'different pairs served':26}",
-        *(
-            f"{p.way:18}{p.setting:>7}   {_shown(p.hits):26}{_shown(p.wrong):26}{_bar(p.hits[0])}"
-            for p in points
-        ),
+        *(f"{p.way:18}{p.setting:>7}   {_shown(p.hits):26}{_shown(p.wrong):26}{_bar(p.hits[0])}" for p in points),
         "",
         "Online control needs a stream: it learns from what is asked, in order.",
     ]

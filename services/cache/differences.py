@@ -2,9 +2,9 @@
 
 Promises: pure, symmetric, total, linear; a difference is a constant sentence or empty, and quotes no question.
 `certain_difference` holds always: another number, identifier, unit, quotation, piece of code or symbol, a negation
-more, an opposite, a direction turned round, the same words with other parts to play. `exchanged_content` holds where nothing
-but the texts is known: a content word of each that the other does not have ("track order 7", "cancel order 7"). Where
-stored questions were shown to share an answer although such words differ, that evidence counts for more.
+more, an opposite, a direction turned round, the same words with other parts to play. `exchanged_content` holds where
+nothing but the texts is known: a content word of each that the other does not have ("track order 7", "cancel order
+7"). Where stored questions were shown to share an answer although such words differ, that evidence counts for more.
 
 English; in other languages certain_difference demands the same words (but their case and punctuation).
 """
