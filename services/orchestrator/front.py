@@ -17,6 +17,7 @@ from services.orchestrator.opening import NoEligibleTargetError, Opening
 from services.orchestrator.policy import Policy
 from services.orchestrator.rough import rough_classification
 from services.orchestrator.run import Run
+from services.runtime import telemetry
 from services.runtime.clock import Clock
 from services.runtime.errors import FailedPrecondition
 from services.runtime.logs import get_logger
@@ -152,7 +153,7 @@ class Front:
         if seat is None:
             return None
         if seat.must_wait():
-            with run.hop("shared"):
+            with run.hop("shared"), telemetry.tracer().start_as_current_span("shared"):
                 await seat.wait(self._clock, run.remaining_s * SHARED_WAIT)
         answer = seat.answer
         # The two were judged each for itself, one perhaps without the classifier, and rules may look at that.

@@ -242,6 +242,8 @@ class Run:
                 "spillway.escalations": self.execution_done.escalations,
                 "spillway.fallbacks": self.execution_done.fallbacks,
             }
+        if self.shared:
+            attributes["spillway.shared"] = True
         if self.cost_unknown:
             attributes["spillway.cost_unknown"] = True
         return {name: value for name, value in attributes.items() if value != ""}

@@ -123,6 +123,7 @@ async def test_a_hundred_misses_of_one_request_make_one_call() -> None:
         assert (each.cost.cost_nanousd, each.cost.flagship_cost_nanousd) == (0, first.cost.flagship_cost_nanousd)
         assert each.attempts == ()
         assert each.hops[-1].hop == "shared"
+    assert [run.span_attributes().get("spillway.shared") for run in crowd.runs] == [None] + [True] * 99
 
 
 async def test_whoever_missed_before_the_answer_was_stored_and_comes_late_shares_it() -> None:
