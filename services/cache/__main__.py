@@ -8,10 +8,11 @@ from urllib.parse import urlsplit
 
 import faiss
 
-from services.cache.admission import TtlByFreshness
+from services.cache.admission import Allowances, TtlByFreshness
 from services.cache.answer_store import AnswerStore, MemoryStore
 from services.cache.answer_store_file import FileStore, FileStoreError
 from services.cache.answer_store_redis import RedisStore
+from services.cache.follower import Snapshots
 from services.cache.semantic_cache import CachePolicy, SemanticCache
 from services.cache.servicer import CacheServicer
 from services.cache.vector_index import VectorIndex
@@ -46,8 +47,14 @@ async def build(loaded: Loaded) -> Service:
             similarity_min=settings.similarity_min,
             entry_bytes_max=settings.entry_bytes_max,
             lookup_s=settings.redis_timeout_s + LOOKUP_MARGIN_S,
+            allowed=Allowances(
+                time_sensitive=settings.allow_time_sensitive,
+                personal=settings.allow_personal,
+                semantic_temperature_max=settings.semantic_temperature_max,
+            ),
         ),
         clock=clock,
+        snapshots=_snapshots(loaded, threads),
     )
     servicer = CacheServicer(cache)
 
@@ -86,12 +93,22 @@ async def _store(loaded: Loaded, clock: Clock) -> AnswerStore:
             raise ConfigError(loaded.path, [Problem(0, "cache.file", str(error))]) from error
     if urlsplit(settings.redis_url).password:
         raise SecretError("cache.redis_url must not contain a password: name its variable in cache.redis_password_env")
-    return RedisStore(
-        settings.redis_url,
-        password=read_secret(settings.redis_password_env, ""),
-        timeout_s=settings.redis_timeout_s,
-        clock=clock,
-    )
+    try:
+        return RedisStore(
+            settings.redis_url,
+            password=read_secret(settings.redis_password_env, ""),
+            timeout_s=settings.redis_timeout_s,
+            clock=clock,
+        )
+    except ValueError as error:
+        raise ConfigError(loaded.path, [Problem(0, "cache.redis_url", str(error))]) from error
+
+
+def _snapshots(loaded: Loaded, threads: ThreadPoolExecutor) -> Snapshots | None:
+    """Only a shared store outlives this process with more than its own index."""
+    settings = loaded.settings.cache
+    kept = settings.store == "redis" and settings.snapshot_dir
+    return Snapshots(Path(settings.snapshot_dir).expanduser(), threads) if kept else None
 
 
 if __name__ == "__main__":

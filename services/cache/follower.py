@@ -1,20 +1,26 @@
-"""Keeps the index of questions in step with the store's changes.
+"""Keeps the index of questions in step with the store's changes, and on this machine's disk over restarts.
 
 Promises: what cannot be indexed (a vector of another version, a broken one) is left out and logged, and disturbs
-nothing; a long catch-up gives other tasks their turns. Belongs to one event loop.
+nothing; a long catch-up gives other tasks their turns. A snapshot is only ever a start: what the store says happened
+since is replayed over it, and a store that does not know its position tells everything anew. A snapshot that cannot be
+written is logged and costs nothing but a slower start. Belongs to one event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import Executor
 from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
 
 from services.cache.answer_store import AnswerStore, CaughtUp, Change, Forget, Indexed, Interrupted, Reached, Removed
+from services.cache.index_snapshot import load_snapshot, save_snapshot
 from services.cache.vector_index import DimensionMismatchError, InvalidVectorError, VectorIndex, unit_vector
 from services.runtime.clock import Clock
 from services.runtime.logs import describe_exception, get_logger
 
-__all__ = ["Follower"]
+__all__ = ["Follower", "Snapshots"]
 
 CHANGES_PER_TURN_MAX = 64
 """Changes taken in before other tasks get a turn, about a millisecond of work."""
@@ -22,11 +28,32 @@ CHANGES_PER_TURN_MAX = 64
 WARM_S_MAX = 10.0
 """How long a start waits for the index: some 100,000 entries. After it the replica serves, and catches up meanwhile."""
 
+SNAPSHOT_EVERY_S = 60.0
+"""Between snapshots: well within the time that the store remembers changes for."""
+
+SNAPSHOT_S_MAX = 15.0
+"""How long an orderly end waits for the last snapshot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshots:
+    """Where the index is kept over restarts, and the threads that write and read it."""
+
+    directory: Path
+    executor: Executor
+
 
 class Follower:
     """`start` once, `close` at the end."""
 
-    def __init__(self, store: AnswerStore, index: VectorIndex, *, clock: Clock) -> None:
+    def __init__(
+        self, store: AnswerStore, index: VectorIndex, *, clock: Clock, snapshots: Snapshots | None = None
+    ) -> None:
+        self._snapshots = snapshots
+        self._position = ""  # of the store's changes that the index holds; empty while that is not known
+        self._saved_position = ""
+        self._saved_at_s = clock.monotonic()
+        self._saving: asyncio.Task[None] | None = None
         self._store = store
         self._index = index
         self._clock = clock
@@ -36,7 +63,14 @@ class Follower:
 
     async def start(self) -> None:
         """Follows the store from now on; returns when the index is warm, the store away, or the time is up."""
-        self._task = asyncio.create_task(self._follow(), name="cache-follower")
+        position = ""
+        if self._snapshots is not None:
+            now, threads = self._clock.unix(), self._snapshots.executor
+            position = (
+                await load_snapshot(self._index, self._snapshots.directory, now_unix_s=now, executor=threads) or ""
+            )
+            self._saved_position = position
+        self._task = asyncio.create_task(self._follow(position), name="cache-follower")
         self._task.add_done_callback(self._report)
         try:
             async with asyncio.timeout(WARM_S_MAX):
@@ -45,10 +79,14 @@ class Follower:
             self._log.warning("cache_serves_cold", indexed_entries=len(self._index))
 
     async def close(self) -> None:
-        """Stops following."""
+        """Stops following, and keeps what is known."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        if self._saving is not None:
+            await asyncio.wait({self._saving}, timeout=SNAPSHOT_S_MAX)
+        if self._snapshots is not None and self._position not in ("", self._saved_position):
+            await asyncio.wait({self._save(self._snapshots, self._position)}, timeout=SNAPSHOT_S_MAX)
 
     def _report(self, task: asyncio.Task[None]) -> None:
         """A follower ends only when it is told to; anything else is a defect that must be seen."""
@@ -57,9 +95,9 @@ class Follower:
             self._log.error("cache_follower_ended", **({} if error is None else describe_exception(error)))
             self._settled.set()
 
-    async def _follow(self) -> None:
+    async def _follow(self, position: str) -> None:
         taken = 0
-        async with aclosing(self._store.changes()) as changes:
+        async with aclosing(self._store.changes(position)) as changes:
             async for change in changes:
                 self._take_in(change)
                 taken += 1
@@ -75,6 +113,7 @@ class Follower:
                 for key in change.keys:
                     self._index.remove(key)
             case Forget():
+                self._position = ""
                 self._index.clear()
             case CaughtUp():
                 self._log.info("cache_index_caught_up", indexed_entries=len(self._index))
@@ -82,7 +121,29 @@ class Follower:
             case Interrupted():
                 self._settled.set()
             case Reached():
-                pass
+                self._position = change.position
+                self._save_when_due()
+
+    def _save_when_due(self) -> None:
+        is_due = self._clock.monotonic() - self._saved_at_s >= SNAPSHOT_EVERY_S
+        is_free = self._saving is None or self._saving.done()
+        if self._snapshots is not None and is_due and is_free and self._position != self._saved_position:
+            self._saving = self._save(self._snapshots, self._position)
+
+    def _save(self, snapshots: Snapshots, position: str) -> asyncio.Task[None]:
+        self._saved_at_s = self._clock.monotonic()
+        return asyncio.create_task(self._write(snapshots, position), name="cache-snapshot")
+
+    async def _write(self, snapshots: Snapshots, position: str) -> None:
+        try:
+            written = await save_snapshot(
+                self._index, snapshots.directory, position=position, executor=snapshots.executor
+            )
+        except OSError as error:
+            self._log.warning("cache_snapshot_not_written", error=type(error).__name__)
+        else:
+            self._saved_position = position
+            self._log.info("cache_snapshot_written", entries=written)
 
     def _add(self, change: Indexed) -> None:
         try:

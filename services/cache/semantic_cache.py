@@ -13,13 +13,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from services.cache.admission import TtlByFreshness, lifetime_s, refusal_reason
+from services.cache.admission import (
+    Allowances,
+    TtlByFreshness,
+    lifetime_s,
+    only_exact_reason,
+    refusal_reason,
+    unfit_question,
+)
 from services.cache.answer_store import AnswerStore, StoreUnavailableError
 from services.cache.entry import Answer, Entry, Scope, Selector
-from services.cache.follower import Follower
+from services.cache.follower import Follower, Snapshots
 from services.cache.partition import entry_key, partition_id, semantic_question
 from services.cache.vector_index import DimensionMismatchError, Vector, VectorIndex, unit_vector
 from services.cache.verifier import TEXT_CHARS_MAX, verify
@@ -43,6 +50,7 @@ class CachePolicy:
     similarity_min: float
     entry_bytes_max: int
     lookup_s: float
+    allowed: Allowances = field(default_factory=Allowances)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +107,21 @@ class _Meaning:
 class SemanticCache:
     """See the head of the file."""
 
-    def __init__(self, store: AnswerStore, index: VectorIndex, *, policy: CachePolicy, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: AnswerStore,
+        index: VectorIndex,
+        *,
+        policy: CachePolicy,
+        clock: Clock,
+        snapshots: Snapshots | None = None,
+    ) -> None:
         self._store = store
         self._index = index
         self._policy = policy
         self._clock = clock
         self._stats = Stats()
-        self._follower = Follower(store, index, clock=clock)
+        self._follower = Follower(store, index, clock=clock, snapshots=snapshots)
 
     async def start(self) -> None:
         """Returns when the index is warm, or known not to become so soon."""
@@ -128,6 +144,8 @@ class SemanticCache:
         """The answer to this request, or to one with the same meaning. Raises InvalidVectorError."""
         vector = None if embedding is None else unit_vector(embedding.values)
         self._stats.lookups += 1
+        if unfit := unfit_question(chat, self._policy.allowed):
+            return _miss(f"never cached: the question is {unfit.replace('_', ' ')}")
         try:
             async with asyncio.timeout(self._policy.lookup_s):
                 found = None if skip_exact else await self._find_exact(scope, chat)
@@ -154,7 +172,8 @@ class SemanticCache:
         vector = None if embedding is None else unit_vector(embedding.values)
         if embedding is not None and vector is not None:
             self._index.check_dimension(embedding.model, vector)
-        if reason := refusal_reason(answer, size_bytes_max=self._policy.entry_bytes_max):
+        reason = refusal_reason(answer, size_bytes_max=self._policy.entry_bytes_max)
+        if reason := reason or unfit_question(chat, self._policy.allowed):
             self._stats.not_admitted += 1
             return Stored(StoreResult.NOT_ADMITTED, reason=reason)
         meaning = self._meaning(scope, chat, embedding, vector, task_type)
@@ -211,6 +230,8 @@ class SemanticCache:
             return "the same request is not stored"
         if task_type not in self._policy.semantic_task_types:
             return f"only found exactly: {'not classified' if task_type is None else task_type.value}"
+        if reason := only_exact_reason(chat, self._policy.allowed):
+            return f"only found exactly: {reason}"
         if not question.strip():
             return "only found exactly: no text in the last user turn"
         if len(question) > TEXT_CHARS_MAX:
