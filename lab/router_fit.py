@@ -226,16 +226,18 @@ def _ridge(features: Singles, targets: Singles, use: Singles, smoothing: Singles
     power = np.einsum("ij,ij->j", residual, residual)
     enough = CONJUGATE_TOLERANCE**2 * power
     for _ in range(CONJUGATE_STEPS):
-        if bool((power <= enough).all()):
+        # A problem that is solved takes no further part: strongly smoothed ones are, early.
+        left = np.flatnonzero(power > enough)
+        if not len(left):
             break
-        moved = features.T @ (use * (features @ direction)) + smoothing * direction
-        curvature = np.einsum("ij,ij->j", direction, moved)
-        step = np.where(power > enough, power / np.maximum(curvature, 1e-30), 0.0).astype(np.float32)
-        weights += step * direction
-        residual -= step * moved
-        now = np.einsum("ij,ij->j", residual, residual)
-        direction = residual + (now / np.maximum(power, 1e-30)).astype(np.float32) * direction
-        power = now
+        along = direction[:, left]
+        moved = features.T @ (use[:, left] * (features @ along)) + smoothing[left] * along
+        step = power[left] / np.maximum(np.einsum("ij,ij->j", along, moved), np.float32(1e-30))
+        weights[:, left] += step * along
+        residual[:, left] -= step * moved
+        now = np.einsum("ij,ij->j", residual[:, left], residual[:, left])
+        direction[:, left] = residual[:, left] + now / power[left] * along
+        power[left] = now
     return weights
 
 
