@@ -9,11 +9,13 @@ import asyncio
 import hashlib
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import grpc
 import numpy as np
+import numpy.typing as npt
 from opentelemetry import metrics
 
 from services.classifier.complexity import Classifier
@@ -35,9 +37,19 @@ from tests.support.router_rows import fitted, made_up
 
 SWAPS = int(os.environ.get("SPILLWAY_HEAD_SWAPS", "12"))
 CALLERS = 50
+PAUSES = 20
 PROMPTS = tuple(prompt for prompt, _ in made_up(20, seed=99))
 
 Said = tuple[float, str, float]  # P(simple suffices), cluster, out of domain
+
+
+class Interrupted(HashEmbedder):
+    """Lets others run while it embeds, so that heads are swapped in the middle of calls."""
+
+    async def embed(self, texts: Sequence[str], *, within_s: float | None = None) -> npt.NDArray[np.float32]:
+        for _ in range(PAUSES):
+            await asyncio.sleep(0)
+        return await super().embed(texts, within_s=within_s)
 
 
 def request(text: str) -> pb.ClassifyRequest:
@@ -82,7 +94,7 @@ async def test_every_answer_names_the_one_version_it_rests_on_while_heads_are_sw
     assert all(len({expected[version, prompt] for version in models}) == len(models) for prompt in PROMPTS)
 
     classifier = Classifier(heuristics_confidence_min=1.0)
-    classifier.attach(HashEmbedder(), replace(open_head(BUILTIN_HEAD), embedding_model=HashEmbedder.model_id))
+    classifier.attach(Interrupted(), replace(open_head(BUILTIN_HEAD), embedding_model=HashEmbedder.model_id))
     clock = FakeClock()
     follower = HeadFollower(store, classifier.use, clock)
     meter = metrics.get_meter("tests")
