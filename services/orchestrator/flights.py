@@ -128,8 +128,7 @@ class Seat:
 
     def land(self, answer: CachedAnswer) -> None:
         """There is an answer for everybody aboard, and in the cache for everybody else."""
-        if not self._flight.is_over:
-            self._flight.answer = answer
+        self._flight.answer = answer
         self.release()
 
     def release(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from services.orchestrator.flights import Flights
 from services.orchestrator.front import SHARED
-from services.orchestrator.hops import StoreResult
+from services.orchestrator.hops import CacheReply, StoreResult, Unanswered
 from services.orchestrator.run import Run
 from services.runtime.clock import FakeClock
 from services.runtime.errors import SpillwayError, Unavailable
@@ -20,6 +20,7 @@ from spillway.routing import (
     AnswerDelta,
     CacheKind,
     CacheMode,
+    CacheOutcome,
     Completion,
     CompletionRequest,
     Execution,
@@ -335,6 +336,33 @@ async def test_without_a_cache_nothing_is_shared() -> None:
     for index in range(3):
         await crowd.let_go(index)
     await crowd.all()
+
+
+async def test_nobody_waits_while_the_cache_is_away() -> None:
+    crowd = Crowd()
+    crowd.bench.cache.exact = CacheReply(CacheOutcome(CacheKind.UNAVAILABLE, reason="unavailable"))
+    crowd.bench.cache.remembers = False
+    await crowd.come(3)
+    assert len(crowd.executor.calls) == 3
+    for index in range(3):
+        await crowd.let_go(index)
+    assert kinds(await crowd.all()) == [CacheKind.UNAVAILABLE]
+
+
+async def test_an_answer_that_the_route_does_not_allow_is_not_shared() -> None:
+    rule = {"name": "r", "when": {"task_type": ["factual_qa"]}, "then": {"tier_floor": "complex"}}
+    crowd = Crowd(settings_of(policy={"rules": [rule]}))
+    judging, crowd.bench.classifier.says = crowd.bench.classifier.says, Unanswered("unavailable")
+    await crowd.come()
+    crowd.bench.classifier.says = judging
+    await crowd.come()
+    await crowd.let_go(0)
+    assert len(crowd.executor.calls) == 2
+    await crowd.let_go(1)
+    rough, judged_well = await crowd.all()
+    assert rough.tier == "medium"
+    assert judged_well.cache.kind is CacheKind.MISS
+    assert judged_well.routing.rule == "r"
 
 
 async def test_explaining_waits_for_nobody() -> None:
