@@ -11,20 +11,27 @@ import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from services.classifier.encoder import Encoder
-
-__all__ = ["CACHE_DIRECTORY", "embed_all", "embed_cached"]
+__all__ = ["CACHE_DIRECTORY", "Embeds", "embed_all", "embed_cached"]
 
 CACHE_DIRECTORY = Path.home() / ".cache" / "spillway" / "lab"
 # Texts of like length share a batch, so hardly anything is padded; larger batches no longer help on one or two cores.
 BATCH_TEXTS = 16
 
 
-def embed_all(texts: Sequence[str], encoder: Encoder) -> npt.NDArray[np.float32]:
+class Embeds(Protocol):
+    """`services.classifier.encoder.Encoder`, or a stand-in: a model's id, and unit vectors [n, d] of n texts."""
+
+    model_id: str
+
+    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]: ...
+
+
+def embed_all(texts: Sequence[str], encoder: Embeds) -> npt.NDArray[np.float32]:
     """Unit vectors, float32 [len(texts), d], in the order of `texts`; embedded in batches of like length."""
     order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
     batches = [order[at : at + BATCH_TEXTS] for at in range(0, len(order), BATCH_TEXTS)]
@@ -43,7 +50,7 @@ def _name(texts: Sequence[str], model_id: str) -> str:
     return f"vectors-{digest.hexdigest()[:32]}.npy"
 
 
-def embed_cached(texts: Sequence[str], encoder: Encoder, directory: Path = CACHE_DIRECTORY) -> npt.NDArray[np.float32]:
+def embed_cached(texts: Sequence[str], encoder: Embeds, directory: Path = CACHE_DIRECTORY) -> npt.NDArray[np.float32]:
     """`embed_all`, read from `directory` when it was made before; written there, atomically, when it was not."""
     path = directory / _name(texts, encoder.model_id)
     try:
