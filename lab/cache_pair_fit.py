@@ -61,7 +61,7 @@ def idf_of(texts: Sequence[str]) -> Idf:
     for text in unique:
         for bucket in {bucket_of(token) for token in tokens_of(read(text))}:
             frequency[bucket] += 1
-    return np.log((len(unique) + 1.0) / (frequency + 1.0)).astype(np.float16).astype(np.float32)
+    return np.asarray(np.log((len(unique) + 1.0) / (frequency + 1.0)).astype(np.float16), dtype=np.float32)
 
 
 def pair_rows(pairs: Pairs, idf: Idf, a: Floats, b: Floats, sketches: dict[str, Sketch] | None = None) -> PairRows:
@@ -128,7 +128,7 @@ def fit_pair_model(
 
 
 def _standard(features: Floats, mean: Floats, scale: Floats) -> Floats:
-    return np.clip((features - mean) / scale, -FEATURE_BOUND, FEATURE_BOUND).astype(np.float32)
+    return np.asarray(np.clip((features - mean) / scale, -FEATURE_BOUND, FEATURE_BOUND), dtype=np.float32)
 
 
 def _networks(rows: PairRows, chosen: Bools, *, seed: int) -> tuple[Floats, Floats, Network, Network]:

@@ -16,7 +16,7 @@ import argparse
 import json
 import multiprocessing
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -96,7 +96,8 @@ def online_run(
             rows = top.tolist()
             near = [Near(group_of[r], float(found[r]), sizes[group_of[r]]) for r in rows]
         proposal = propose(near)
-        features, refusal = None, str
+        features: Floats | None = None
+        refusal: Callable[[], str] = str
         if proposal is not None:
             best = rows[proposal.row]
             features = evidence(proposal, judge.logit(row, int(stored[best]), near[proposal.row].similarity))
@@ -192,8 +193,8 @@ def compare(stream: Stream, model: PairModel, *, limit: float, orders: int, seed
                     best = max(swept, key=lambda row: (row[2] <= limit, row[1] if row[2] <= limit else -row[2]))[0]
                 runs = pool.map(_work, [(name, best, limit, s) for s in seeds], chunksize=1)
                 setting_text = f"{best:g}" if len(settings) > 1 else ""
-                told = tuple((f"{s:g}", round(h, 4), round(w, 5)) for s, h, w in swept)
-                found.append(Way(name, setting_text, summary(runs, limit), told))
+                points = tuple((f"{s:g}", round(h, 4), round(w, 5)) for s, h, w in swept)
+                found.append(Way(name, setting_text, summary(runs, limit), points))
     finally:
         _field.clear()
     return found

@@ -40,6 +40,8 @@ MEANING_WORDS: Final = word_set("mean means meaning define definition")
 
 _GENERAL_QUESTIONS: Final = frozenset({"what", "which"})
 _TENSES: Final = word_set("is are was were be do does did has have had to in from")
+_SOURCE: Final = "from"
+_TARGETS: Final = frozenset({"to", "into", "onto"})
 _SKIPPED: Final = word_set("the a an my your our his their this that")
 _ENDINGS: Final = ("ally", "ly")
 _PREFIXED_CHARS_MIN: Final = 4
@@ -133,7 +135,9 @@ def _direction(a: Reading, b: Reading) -> str:
         others = back.get(word)
         if others and prepositions.isdisjoint(others):
             opposed = {x for preposition in prepositions for x in OPPOSITES.get(preposition, frozenset())}
-            if opposed & others:
+            if opposed & others or any(
+                _SOURCE in x and _TARGETS & y for x, y in ((prepositions, others), (others, prepositions))
+            ):
                 return "direction: it is turned round"
     return ""
 
