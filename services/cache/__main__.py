@@ -37,7 +37,12 @@ async def build(loaded: Loaded) -> Service:
     settings = loaded.settings.cache
     clock = SystemClock()
     faiss.omp_set_num_threads(1)
-    threads = ThreadPoolExecutor(SEARCH_THREADS, thread_name_prefix="cache-search")
+    threads = ThreadPoolExecutor(
+        SEARCH_THREADS,
+        thread_name_prefix="cache-search",
+        initializer=faiss.omp_set_num_threads,  # each thread has a number of its own
+        initargs=(1,),
+    )
     cache = SemanticCache(
         await _store(loaded, clock),
         VectorIndex(entries_max=settings.entries_max, executor=threads),

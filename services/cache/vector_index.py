@@ -71,7 +71,7 @@ CODES_CHUNK_ROWS = 65_536
 FAISS_ROWS_MIN = 256
 """Below it a numpy product is as fast."""
 
-SECOND_LOOKS = 100
+SECOND_LOOKS = 64
 """Coded rows whose vectors are compared: the nearest is then among them for practically all near questions."""
 
 INLINE_ROWS_MAX = 131_072
