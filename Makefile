@@ -1,4 +1,4 @@
-.PHONY: setup up test test-fast protos lock replay test-breaker test-heads soak-executor bench-executor bench-classifier
+.PHONY: setup up test test-fast protos lock replay test-breaker test-heads soak-executor bench-executor bench-classifier fault-cache test-convergence
 setup:      ; scripts/setup
 up:         ; scripts/quickstart
 test:       ; scripts/test
@@ -17,3 +17,7 @@ soak-executor: ; SPILLWAY_SOAK_ROUNDS=$(or $(ROUNDS),20) scripts/test -s tests/f
 bench-executor: ; PYTHONPATH="$(CURDIR)" .venv/bin/python -m bench.executor $(ARGS)
 # What a classification costs; PEER names a Python with torch and sentence-transformers to compare with (docs/bench.md).
 bench-classifier: ; PYTHONPATH="$(CURDIR)" .venv/bin/python -m bench.classifier $(if $(PEER),--peer-python $(PEER)) $(ARGS)
+# The cache's stores and services killed (kill -9) in the middle of writes, ROUNDS times each.
+fault-cache: ; SPILLWAY_KILL_ROUNDS=$(or $(ROUNDS),50) scripts/test tests/fault/cache/test_kill_file_store.py tests/fault/cache/test_kill_redis.py
+# Three replicas of the cache under RUNS random schedules of writes, invalidations, partitions and restarts.
+test-convergence: ; SPILLWAY_CONVERGENCE_RUNS=$(or $(RUNS),50) scripts/test -s tests/fault/cache/test_convergence.py
