@@ -14,27 +14,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.classifier import lexicon
-from services.classifier.turn import Turn, split_turn
-from spillway.chat import ImagePart, Message, Role
+from services.classifier.conversation import Conversation, read_conversation, word_count
+from services.classifier.turn import Turn
+from spillway.chat import Message
 from spillway.routing import Signal, TaskType
 
 __all__ = ["HEURISTICS_VERSION", "TASK_TYPES", "HeuristicJudgement", "judge"]
 
-HEURISTICS_VERSION = "heuristics-1"
+HEURISTICS_VERSION = "heuristics-2"
 TASK_TYPES = tuple(TaskType)
 
 # The thresholds and width of the ordered logistic model, in units of the score.
 SIMPLE_BELOW = -0.45
 COMPLEX_ABOVE = 0.60
 WIDTH = 0.42
-# Words of another language are only partly in the lexicon: what was not found says less.
+# Words of another language are only partly in the lexicon: what was not found says less, what was found says as much.
 WIDTH_FOREIGN = 0.75
+WIDTH_FOREIGN_WITH_WORDS = 0.58
 # The score of a turn with no signal at all.
 BASE_SCORE = -0.35
 
 # What each signal adds to the score at value 1.
 WEIGHTS = {
     "greeting": -3.2,
+    "no_words": -1.4,
     "plain_arithmetic": -2.4,
     "direct_question": -1.1,
     "brief_question": -0.9,
@@ -54,6 +57,7 @@ WEIGHTS = {
     "follow_up": 1.0,
     "other_language": 0.0,
     "material_set_aside": 0.0,
+    "standing_task": 0.0,
 }
 # A single keyword gives 0.5 of a signal, two 0.75: 1 - 0.5 ** n.
 KEYWORD_HALVING = 0.5
@@ -67,8 +71,9 @@ DIRECT_QUESTION_WORDS_MAX = 14
 BRIEF_QUESTION_WORDS = 13
 # The number of words at which "worded_length" is one half.
 WORDED_LENGTH_WORDS = 55
-FOLLOW_UP_WORDS_MAX = 4
-FOLLOW_UP_TURNS_BACK_MAX = 20
+# What a turn that goes on takes over of the score of the one before, in a few words and in some more.
+FOLLOW_UP_SHARE_BARE = 0.5
+FOLLOW_UP_SHARE = 0.25
 LONG_MATERIAL_CHARACTERS = 20_000
 FOREIGN_SHARE_MIN = 0.12
 NON_LATIN_SHARE_MIN = 0.2
@@ -78,21 +83,27 @@ NON_LATIN_SHARE_MIN = 0.2
 TASK_KEYWORD_WEIGHT = 3.2
 TASK_OPENING_CHARACTERS = 40
 TASK_OPENING_WEIGHT = 1.2
+# A turn whose own best score is below this does not say what kind of work it is; then what was before it says more.
+TASK_TOLD_MIN = 1.0
+TASK_INHERITED_CONTINUING = 0.6
+TASK_INHERITED_UNTOLD = 0.5
+TASK_INHERITED_CODE = 1.0
+TASK_STANDING = 3.0
+# Where nothing is said at all, the kind is open.
+TASK_OPEN_OTHER = 0.05
+TASK_OPEN_QUESTION = 0.3
 TASK_SHAPE_WEIGHTS = (
     ("code_forms", TaskType.CODE, 2.0),
     ("mathematics", TaskType.MATH, 1.5),
     ("numbers_in_prose", TaskType.MATH, 1.0),
     ("plain_arithmetic", TaskType.MATH, 6.0),
     ("greeting", TaskType.CHITCHAT, 6.0),
+    ("no_words", TaskType.CHITCHAT, 1.5),
     ("direct_question", TaskType.FACTUAL_QA, 0.8),
 )
 
-_WORD = re.compile(r"\w+")
 _NUMBER = re.compile(r"(?<![\w.])\d[\d.,]{0,20}")
 _PART = re.compile(r"[;?？;]|\d\) |(?:^|\n)\s{0,8}(?:[-*•]|\d{1,2}[.)]) |\b(?:then|also|and then|finally|as well as)\b")
-# About the size of one character of Chinese or Japanese, counted in English words.
-CJK_WORDS_PER_CHARACTER = 0.6
-_CJK = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +150,6 @@ def _keyword_signal(name: str, found: Sequence[str]) -> Signal:
     return _signal(name, 1.0 - KEYWORD_HALVING ** len(found), shown + more)
 
 
-def _word_count(text: str) -> int:
-    ideographs = len(_CJK.findall(text))
-    return len(_WORD.findall(_CJK.sub(" ", text))) + round(CJK_WORDS_PER_CHARACTER * ideographs)
-
-
 def _is_foreign(text: str, words: int) -> bool:
     letters = sum(character.isalpha() for character in text)
     non_latin = sum(character.isalpha() and character > "\u024f" for character in text)
@@ -155,6 +161,8 @@ def _is_foreign(text: str, words: int) -> bool:
 def _shape_signals(question: str, words: int) -> list[Signal]:
     """What the form of the question says, apart from its keywords."""
     signals: list[Signal] = []
+    if not words:
+        return [_signal("no_words", 1.0, "signs alone")] if question else []
     if len(question) <= GREETING_CHARACTERS_MAX and lexicon.GREETING.fullmatch(question):
         return [_signal("greeting", 1.0, "the whole turn is a greeting or thanks")]
     if len(question) <= ARITHMETIC_CHARACTERS_MAX and lexicon.PLAIN_ARITHMETIC.fullmatch(question):
@@ -194,11 +202,16 @@ def _keyword_signals(question: str) -> list[Signal]:
     return signals
 
 
+# Forms of a whole turn beside which keywords say nothing.
+_DECIDING = frozenset({"greeting", "plain_arithmetic", "no_words"})
+_KEYWORD_SIGNALS = frozenset({"easy_words", "hard_words", "deep_work_words", "expert_words", "constraints"})
+
+
 def _turn_signals(turn: Turn) -> list[Signal]:
     question = turn.question.lower()[:KEYWORD_SCAN_CHARACTERS]
-    words = _word_count(question)
+    words = word_count(question)
     signals = _shape_signals(question.strip(), words)
-    if signals and signals[0].name in {"greeting", "plain_arithmetic"}:
+    if signals and signals[0].name in _DECIDING:
         return signals
     signals += _keyword_signals(question)
     if turn.has_code_block and not any(signal.name == "code_forms" for signal in signals):
@@ -216,29 +229,17 @@ def _score(signals: Sequence[Signal]) -> float:
     return BASE_SCORE + sum(signal.contribution for signal in signals)
 
 
-def _user_turns(messages: Sequence[Message]) -> list[Message]:
-    """The last user turns, latest first."""
-    turns: list[Message] = []
-    for message in reversed(messages):
-        if message.role is Role.USER:
-            turns.append(message)
-            if len(turns) >= FOLLOW_UP_TURNS_BACK_MAX:
-                break
-    return turns
+def _follow_up(conversation: Conversation, score: float) -> list[Signal]:
+    """ "Why?" or "and in French?" asks for more of the last turn that said something: it takes over some score."""
+    if not conversation.continues or conversation.earlier is None:
+        return []
+    share = FOLLOW_UP_SHARE_BARE if conversation.is_bare else FOLLOW_UP_SHARE
+    inherited = max(-1.0, min(1.0, (_score(_turn_signals(conversation.earlier)) - score) * share))
+    evidence = "goes on with the turn before" if not conversation.is_bare else "a few words after a longer turn"
+    return [Signal(name="follow_up", value=abs(inherited), contribution=inherited, evidence=evidence)]
 
 
-def _follow_up(turns: Sequence[Message], score: float) -> list[Signal]:
-    """ "Why?" or "continue" asks for more of the last turn that said something: half of its score is taken over."""
-    for earlier in turns[1:]:
-        turn = split_turn(earlier.text)
-        if _word_count(turn.question) > FOLLOW_UP_WORDS_MAX:
-            inherited = max(-1.0, min(1.0, (_score(_turn_signals(turn)) - score) / 2))
-            evidence = "a few words after a longer turn"
-            return [Signal(name="follow_up", value=abs(inherited), contribution=inherited, evidence=evidence)]
-    return []
-
-
-def _task_probabilities(turn: Turn, signals: Sequence[Signal]) -> tuple[float, ...]:
+def _task_scores(turn: Turn, signals: Sequence[Signal]) -> dict[TaskType, float]:
     question = turn.question.lower()[:KEYWORD_SCAN_CHARACTERS]
     names = {signal.name for signal in signals}
     opening = question.lstrip()[:TASK_OPENING_CHARACTERS]
@@ -250,6 +251,24 @@ def _task_probabilities(turn: Turn, signals: Sequence[Signal]) -> tuple[float, .
     for name, kind, weight in TASK_SHAPE_WEIGHTS:
         if name in names:
             scores[kind] += weight
+    return scores
+
+
+def _task_probabilities(conversation: Conversation, signals: Sequence[Signal]) -> tuple[float, ...]:
+    scores = _task_scores(conversation.turn, signals)
+    untold = max(scores.values()) < TASK_TOLD_MIN
+    if conversation.standing_task is not None:
+        scores[conversation.standing_task] += TASK_STANDING
+    elif conversation.earlier is not None and (conversation.continues or untold):
+        share = TASK_INHERITED_CONTINUING if conversation.continues else TASK_INHERITED_UNTOLD
+        inherited = _task_scores(conversation.earlier, _turn_signals(conversation.earlier))
+        for kind, score in inherited.items():
+            scores[kind] += share * score
+        scores[TaskType.CODE] += TASK_INHERITED_CODE if conversation.answered_with_code else 0.0
+    elif untold:
+        scores[TaskType.OTHER] += TASK_OPEN_OTHER
+        if any(sign in conversation.turn.question for sign in "?？؟"):
+            scores[TaskType.FACTUAL_QA] += TASK_OPEN_QUESTION
     exponents = [math.exp(scores[kind]) for kind in TASK_TYPES]
     total = sum(exponents)
     return tuple(value / total for value in exponents)
@@ -257,23 +276,26 @@ def _task_probabilities(turn: Turn, signals: Sequence[Signal]) -> tuple[float, .
 
 def judge(messages: Sequence[Message], *, has_tools: bool) -> HeuristicJudgement:
     """Judges a conversation; no messages at all are judged like an empty turn. Any text is accepted."""
-    turns = _user_turns(messages)
-    turn = split_turn(turns[0].text if turns else "")
-    signals = _turn_signals(turn)
+    conversation = read_conversation(messages)
+    signals = _turn_signals(conversation.turn)
+    if conversation.standing_task is not None:
+        evidence = f"the system prompt sets the task: {conversation.standing_task}"
+        signals.append(_signal("standing_task", 1.0, evidence))
+    signals += _follow_up(conversation, _score(signals))
     names = {signal.name for signal in signals}
-    if "greeting" not in names and len(turns) > 1 and _word_count(turn.question) <= FOLLOW_UP_WORDS_MAX:
-        signals += _follow_up(turns, _score(signals))
-    if turns and any(isinstance(part, ImagePart) for part in turns[0].parts):
+    if conversation.has_pictures:
         signals.append(_signal("images", 1.0, "a picture"))
     if has_tools:
         signals.append(_signal("tools_offered", 1.0, "tools may be called"))
     score = _score(signals)
-    width = WIDTH_FOREIGN if "other_language" in names else WIDTH
+    width = WIDTH
+    if "other_language" in names:
+        width = WIDTH_FOREIGN_WITH_WORDS if names & _KEYWORD_SIGNALS else WIDTH_FOREIGN
     simple = _sigmoid((SIMPLE_BELOW - score) / width)
     complex_ = _sigmoid((score - COMPLEX_ABOVE) / width)
     return HeuristicJudgement(
         probabilities=(simple, max(0.0, 1.0 - simple - complex_), complex_),
-        task_probabilities=_task_probabilities(turn, signals),
+        task_probabilities=_task_probabilities(conversation, signals),
         signals=tuple(sorted(signals, key=lambda signal: -abs(signal.contribution))),
         score=score,
     )

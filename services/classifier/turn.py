@@ -41,7 +41,13 @@ PAYLOAD_DEMANDS_CHARACTERS_MAX = 400
 _FENCE = "```"
 _QUOTED_LINE = re.compile(r"^[ \t]{0,3}>", re.MULTILINE)
 _BLANK_LINE = re.compile(r"\n[ \t]*\n")
-_SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s")
+# Chinese and Japanese put no space after a sentence.
+_SENTENCE_END = re.compile(r"(?<=[.!?।؟])\s|(?<=[。！？])")
+_ASKS = ("?", "？", "؟")
+_COLON = re.compile(r"[:：]")
+# A character of Chinese, Japanese or Korean says about as much as three Latin ones.
+_DENSE = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]")
+DENSE_CHARACTERS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +85,14 @@ def _without_code_lines(text: str) -> tuple[str, list[str]]:
     return prose, ["\n".join(line for line, code in zip(lines, is_code, strict=True) if code)]
 
 
+def _size(text: str) -> int:
+    """Its length, as if it were written in Latin letters."""
+    return len(text) + (DENSE_CHARACTERS - 1) * len(_DENSE.findall(text))
+
+
 def _asks(block: str) -> bool:
-    return "?" in block or "？" in block or block.rstrip().endswith(":") or ASKING.search(block) is not None
+    ends = block.rstrip().endswith((":", "："))
+    return ends or any(sign in block for sign in _ASKS) or ASKING.search(block) is not None
 
 
 def _split_blocks(blocks: list[str], joint: str) -> tuple[str, str]:
@@ -88,27 +100,28 @@ def _split_blocks(blocks: list[str], joint: str) -> tuple[str, str]:
     question: list[str] = []
     first, last = 0, len(blocks)
     for index, block in enumerate(blocks[:LEADING_BLOCKS_MAX]):
-        if len(block) > QUESTION_PARAGRAPH_CHARACTERS_MAX:
+        if _size(block) > QUESTION_PARAGRAPH_CHARACTERS_MAX:
             break
         if _asks(block):
             first = index + 1
     question += blocks[:first]
-    if last > first and len(blocks[-1]) <= QUESTION_PARAGRAPH_CHARACTERS_MAX and _asks(blocks[-1]):
+    if last > first and _size(blocks[-1]) <= QUESTION_PARAGRAPH_CHARACTERS_MAX and _asks(blocks[-1]):
         question.append(blocks[-1])
         last -= 1
     context = joint.join(blocks[first:last])
-    if not question or len(context) < CONTEXT_CHARACTERS_MIN:
+    if not question or _size(context) < CONTEXT_CHARACTERS_MIN:
         return joint.join(blocks), ""
     return joint.join(question), context
 
 
 def _split_lead(text: str) -> tuple[str, str]:
     """ "Translate into French: ..." - the payload of a task that works on a given text."""
-    colon = text.find(":", 0, LEAD_CHARACTERS_MAX)
+    found = _COLON.search(text, 0, LEAD_CHARACTERS_MAX)
+    colon = found.start() if found else -1
     if colon < 0 or not PROCESSING.search(text, 0, colon):
         return text, ""
     payload = text[colon + 1 :].strip()
-    if len(payload) < PAYLOAD_CHARACTERS_MIN:
+    if _size(payload) < PAYLOAD_CHARACTERS_MIN:
         return text, ""
     demands = len(DEEP_WORK.findall(payload.lower())) if len(payload) <= PAYLOAD_DEMANDS_CHARACTERS_MAX else 0
     if demands > PAYLOAD_DEMANDS_MAX:
@@ -134,10 +147,11 @@ def split_turn(text: str) -> Turn:
     blocks = [block.strip() for block in _BLANK_LINE.split(plain) if block.strip()]
     if len(blocks) > 1:
         question, middle = _split_blocks(blocks, "\n\n")
-    elif len(plain) >= BLOB_CHARACTERS_MIN or (
-        len(plain) >= ANNOUNCED_BLOB_CHARACTERS_MIN and PASTED.search(plain, 0, ANNOUNCEMENT_CHARACTERS_MAX)
+    elif _size(plain) >= BLOB_CHARACTERS_MIN or (
+        _size(plain) >= ANNOUNCED_BLOB_CHARACTERS_MIN and PASTED.search(plain, 0, ANNOUNCEMENT_CHARACTERS_MAX)
     ):
-        question, middle = _split_blocks(_SENTENCE_END.split(plain), " ")
+        sentences = [part.strip() for part in _SENTENCE_END.split(plain) if part.strip()]
+        question, middle = _split_blocks(sentences, " ")
     else:
         question, middle = plain, ""
     if not middle:

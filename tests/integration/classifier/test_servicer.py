@@ -190,7 +190,7 @@ async def test_the_server_span_says_how_the_prompt_was_judged(monkeypatch: pytes
     assert attributes["spillway.classifier.task_type"] == "chitchat"
     assert attributes["spillway.classifier.complexity"] == "simple"
     assert attributes["spillway.classifier.layer"] == "heuristics"
-    assert attributes["spillway.classifier.version"] == "heuristics-1"
+    assert attributes["spillway.classifier.version"] == "heuristics-2"
     for name in ("confidence", "p_simple", "p_medium", "p_complex"):
         assert 0.0 <= float(str(attributes[f"spillway.classifier.{name}"])) <= 1.0
     assert "spillway.classifier.out_of_domain" not in attributes

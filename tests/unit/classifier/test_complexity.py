@@ -63,7 +63,7 @@ async def test_sure_heuristics_decide_alone_and_no_embedding_is_made(head: Head)
     embedder = CountingEmbedder()
     judgement = await classify(classifier(embedder, head), "hello!")
     assert judgement.classification.layer is Layer.HEURISTICS
-    assert judgement.classification.version == "heuristics-1"
+    assert judgement.classification.version == "heuristics-2"
     assert judgement.classification.out_of_domain is None
     assert judgement.vector is None
     assert embedder.texts == []

@@ -94,12 +94,12 @@ async def test_without_a_vector_or_text_the_complexity_is_what_is_left(head: Hea
     classifier.attach(Failing(), head)
     classifier.use(model)
     found = await judged(classifier, UNSURE)
-    assert (found.layer, found.version) == (Layer.HEURISTICS, "heuristics-1")
+    assert (found.layer, found.version) == (Layer.HEURISTICS, "heuristics-2")
     assert found.sufficiency[0].probability == pytest.approx(found.probabilities[0])
     classifier = opened(head)
     classifier.use(model)
     blank = await judged(classifier, "   ")
-    assert blank.version == "heuristics-1"
+    assert blank.version == "heuristics-2"
     assert blank.sufficiency[-1].probability == 1.0
 
 
@@ -134,4 +134,4 @@ async def test_an_embedder_that_breaks_its_word_costs_the_trained_head_alone(
     classifier.use(model)
     found = await judged(classifier, UNSURE)
     assert "does not fit the embedding" in found.reason
-    assert found.version == "heuristics-1"
+    assert found.version == "heuristics-2"
