@@ -173,6 +173,25 @@ async def test_only_so_many_are_under_way_and_none_that_the_background_has_no_ro
     assert full.audits == [(AuditOutcome.LEFT_OUT, 0)]
 
 
+async def test_audits_that_the_background_had_no_room_for_leave_room_for_later_ones() -> None:
+    bench, gate = audited(per_minute_max=1_000, tasks_max=1), asyncio.Event()
+
+    async def other_work() -> None:
+        await gate.wait()
+
+    bench.background.spawn("store", other_work)
+    for _ in range(UNDER_WAY_MAX + 1):
+        _, run = await ask(bench)
+        bench.pipeline.finish(run)
+    assert bench.audits == [(AuditOutcome.LEFT_OUT, 0)] * (UNDER_WAY_MAX + 1)
+    gate.set()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    _, run = await ask(bench)
+    await finished(bench, run)
+    assert bench.audits[-1] == (AuditOutcome.RIGHT, 4_350)
+
+
 async def test_none_begins_once_the_process_stops() -> None:
     bench = audited()
     _, run = await ask(bench)
