@@ -1,4 +1,4 @@
-.PHONY: setup up test test-fast protos lock replay test-breaker test-heads soak-executor bench-executor bench-classifier fault-cache test-convergence
+.PHONY: setup up test test-fast protos lock replay test-breaker test-heads soak-executor bench-executor bench-classifier fault-cache test-convergence bench-cache
 setup:      ; scripts/setup
 up:         ; scripts/quickstart
 test:       ; scripts/test
@@ -21,3 +21,5 @@ bench-classifier: ; PYTHONPATH="$(CURDIR)" .venv/bin/python -m bench.classifier 
 fault-cache: ; SPILLWAY_KILL_ROUNDS=$(or $(ROUNDS),50) scripts/test tests/fault/cache/test_kill_file_store.py tests/fault/cache/test_kill_redis.py
 # Three replicas of the cache under RUNS random schedules of writes, invalidations, partitions and restarts.
 test-convergence: ; SPILLWAY_CONVERGENCE_RUNS=$(or $(RUNS),50) scripts/test -s tests/fault/cache/test_convergence.py
+# What a lookup and a store cost by the number of entries; GPTCACHE names a Python with gptcache to compare with.
+bench-cache: ; PYTHONPATH="$(CURDIR)" .venv/bin/python -m bench.cache $(if $(GPTCACHE),--gptcache $(GPTCACHE)) $(ARGS)
