@@ -42,6 +42,7 @@ VECTOR_WIDTH = 0.7
 # In root mean square standard deviations of a count.
 SURFACE_WIDTH = 0.6
 SMOOTHINGS = (8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
+SELECTION_ROWS = 4_000
 CONJUGATE_STEPS = 80
 CONJUGATE_TOLERANCE = 1e-3
 PLATT_ROUNDS = 50
@@ -261,27 +262,41 @@ def _platt(gains: Floats, sufficed: Floats) -> tuple[float, float]:
     return float(found[0] + found[1] * centre / spread), float(found[1] / spread)
 
 
-def _cross_fitted(views: _Views, gains: Floats, fold: Labels) -> tuple[Floats, Floats]:
-    """Scores [n, k] of rows by a fit that had not seen their fold, and the smoothing [k] that served them best."""
-    scored = gains.shape[1]
+def _held_out(features: Singles, gains: Floats, fold: Labels, grid: Floats) -> Floats:
+    """Scores [k, values, n] of rows by fits that had not seen their fold; `grid` [k, values] of smoothings."""
     known = ~np.isnan(gains)
-    problems = [(tier, part, value) for tier in range(scored) for part in range(FOLDS) for value in SMOOTHINGS]
-    use = np.stack([known[:, tier] & (fold != part) for tier, part, _ in problems], axis=1).astype(np.float32)
     filled = np.where(known, gains, 0.0)
+    values = grid.shape[1]
+    problems = [(tier, place, part) for tier in range(len(grid)) for place in range(values) for part in range(FOLDS)]
+    use = np.stack([known[:, tier] & (fold != part) for tier, _, part in problems], axis=1).astype(np.float32)
     columns = filled[:, [tier for tier, _, _ in problems]].astype(np.float32)
     centre = (use * columns).sum(axis=0) / np.maximum(use.sum(axis=0), 1.0)
-    smoothing = np.asarray([value for _, _, value in problems], dtype=np.float32)
-    said = views.features @ _ridge(views.features, columns - centre, use, smoothing) + centre
-    scores, best = np.zeros_like(gains), np.zeros(scored)
-    for tier in range(scored):
-        tried = np.zeros((len(SMOOTHINGS), len(gains)))
-        for number, (of, part, used) in enumerate(problems):
-            if of == tier:
-                tried[SMOOTHINGS.index(used), fold == part] = said[fold == part, number]
-        errors = (tried[:, known[:, tier]] - filled[known[:, tier], tier]) ** 2
-        chosen = _smoothest(errors)
-        best[tier], scores[:, tier] = SMOOTHINGS[chosen], tried[chosen]
-    return scores, best
+    smoothing = np.asarray([grid[tier, place] for tier, place, _ in problems], dtype=np.float32)
+    said = features @ _ridge(features, columns - centre, use, smoothing) + centre
+    scores = np.zeros((len(grid), values, len(gains)))
+    for number, (tier, place, part) in enumerate(problems):
+        scores[tier, place, fold == part] = said[fold == part, number]
+    return scores
+
+
+def _cross_fitted(views: _Views, gains: Floats, fold: Labels, seed: int) -> tuple[Floats, Floats]:
+    """Scores [n, k] of rows by a fit that had not seen their fold, and the smoothing [k] that served them best.
+
+    The smoothing is chosen on SELECTION_ROWS of each tier: it is noise against signal, which more rows do not change.
+    """
+    order = np.random.default_rng(seed).permutation(len(gains))
+    known_rows = [order[~np.isnan(gains[order, tier])][:SELECTION_ROWS] for tier in range(gains.shape[1])]
+    chosen = np.unique(np.concatenate(known_rows))
+    grid = np.tile(np.asarray(SMOOTHINGS), (gains.shape[1], 1))
+    tried = _held_out(views.features[chosen], gains[chosen], fold[chosen], grid)
+    best = np.zeros(len(grid), dtype=np.int64)
+    for tier in range(len(grid)):
+        known = ~np.isnan(gains[chosen, tier])
+        best[tier] = _smoothest((tried[tier][:, known] - gains[chosen, tier][known]) ** 2)
+    smoothing = np.asarray(SMOOTHINGS)[best]
+    if len(chosen) == len(gains):
+        return tried[np.arange(len(grid)), best].T, smoothing
+    return _held_out(views.features, gains, fold, smoothing[:, None])[:, 0].T, smoothing
 
 
 def _smoothest(errors: Floats) -> int:
@@ -340,7 +355,7 @@ def fit_router(data: RouterData, *, version: str, embedding_model: str, seed: in
         raise ValueError(message)
     views = _views(data, seed)
     fold = grouped_folds(group_near_duplicates(data.texts, data.vectors), FOLDS, seed=seed)
-    scores, smoothing = _cross_fitted(views, gains, fold)
+    scores, smoothing = _cross_fitted(views, gains, fold, seed)
     sufficed = sufficed_of(data.outcomes)
     calibration = [
         _platt(scores[known[:, tier], tier], sufficed[known[:, tier], tier]) for tier in range(gains.shape[1])

@@ -64,6 +64,19 @@ def test_the_same_rows_and_seed_give_the_same_bytes() -> None:
     assert first == second
 
 
+def test_a_rare_tier_among_many_rows_is_fitted_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = easy_and_hard(200, seed=9)
+    outcomes = rows.outcomes.copy()
+    outcomes[:140, 1] = NAN
+    outcomes[outcomes[:, 0] == 1.0, 0] = 0.9  # a grade short of good says nothing of dearer tiers
+    data = RouterData.of(rows.texts, rows.vectors, rows.tiers, outcomes)
+    monkeypatch.setattr("lab.router_fit.SELECTION_ROWS", 50)
+    model = fit_router(data, version="v", embedding_model="m", seed=1)
+    easy, hard = (model.judge(rows.vectors[row], rows.texts[row]).gains for row in (0, 1))
+    assert easy[0] < hard[0]
+    assert easy[1] < hard[1]
+
+
 def test_too_few_outcomes_of_a_tier_are_refused() -> None:
     rows = easy_and_hard(100, seed=6)
     outcomes = rows.outcomes.copy()
