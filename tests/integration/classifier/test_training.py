@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
 import json
 import re
 import subprocess
@@ -13,6 +15,8 @@ from typing import Any
 import grpc
 import pytest
 
+from lab import calibrate_classifier, evaluate_router, train_router
+from services.classifier import heads_command
 from services.classifier.__main__ import build
 from services.classifier.head_store import BUILTIN, HeadStore
 from services.runtime.config import Loaded, load
@@ -30,6 +34,22 @@ PROOF, CHORE = ROWS[1][0], ROWS[0][0]
 def spillway(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "spillway.cli", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=110)
+
+
+MAINS = {
+    "train": train_router.main,
+    "evaluate": evaluate_router.main,
+    "calibrate": calibrate_classifier.main,
+    "heads": heads_command.main,
+}
+
+
+def here(command: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """The same command's module in this process, which spares two interpreters."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = MAINS[command]([*map(str, arguments)])
+    return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -72,15 +92,15 @@ def test_a_worse_head_is_refused_unless_forced_and_a_version_is_not_written_over
     wrong = write_outcomes(folder / "wrong.jsonl", [(prompt, not managed) for prompt, managed in made_up(240, seed=4)])
     exam = write_outcomes(folder / "exam.jsonl", made_up(200, seed=5))
     options = ["--heads-dir", folder / "heads", "--held-out", exam, "--tiers", "simple,complex", "--no-activate"]
-    refused = spillway("train", wrong, *options, "--version", "wrong")
+    refused = here("train", wrong, *options, "--version", "wrong")
     assert refused.returncode == 3, refused.stderr
     assert "wrong is worse than first" in refused.stderr
     assert [head.version for head in store.versions()] == ["first"]
-    forced = spillway("train", wrong, *options, "--version", "wrong", "--force")
+    forced = here("train", wrong, *options, "--version", "wrong", "--force")
     assert forced.returncode == 0, forced.stderr
     assert store.card("wrong")["forced"] is True
     assert store.current() == "first"
-    again = spillway("train", wrong, *options, "--version", "wrong", "--force")
+    again = here("train", wrong, *options, "--version", "wrong", "--force")
     assert again.returncode == 1
     assert "never written over" in again.stderr
 
@@ -100,15 +120,15 @@ def test_evaluate_leaves_out_what_the_head_was_fitted_to(trained: tuple[Path, st
 
 def test_calibrate_finds_the_threshold_of_a_share_and_the_share_of_a_threshold(trained: tuple[Path, str]) -> None:
     folder, _ = trained
-    common = ["calibrate", "classifier", folder / "outcomes.jsonl", "--heads-dir", folder / "heads", "--json"]
-    found = json.loads(spillway(*common, "--target-strong-share", "0.2").stdout)
+    common = [folder / "outcomes.jsonl", "--heads-dir", folder / "heads", "--json"]
+    found = json.loads(spillway("calibrate", "classifier", *common, "--target-strong-share", "0.2").stdout)
     assert found["head"] == "first"
     share = found["strong_share"]
     assert share["value"] == pytest.approx(0.2, abs=0.01)
     assert share["low"] < 0.2 < share["high"]
-    back = json.loads(spillway(*common, "--probability", found["sufficiency_min"]).stdout)
+    back = json.loads(here("calibrate", *common, "--probability", found["sufficiency_min"]).stdout)
     assert back["strong_share"] == share
-    assert spillway(*common).returncode == 2
+    assert spillway("calibrate", "classifier", *common).returncode == 2
 
 
 def test_what_cannot_be_used_is_a_sentence_and_a_failure(trained: tuple[Path, str]) -> None:
@@ -116,12 +136,12 @@ def test_what_cannot_be_used_is_a_sentence_and_a_failure(trained: tuple[Path, st
     heads = ["--heads-dir", folder / "heads"]
     few = write_outcomes(folder / "few.jsonl", ROWS[:20])
     for run, said in (
-        (spillway("train", folder / "none.jsonl", *heads), "none.jsonl cannot be read"),
-        (spillway("train", few, *heads, "--tiers", "simple,complex"), "no tier but the dearest has enough outcomes"),
-        (spillway("train", few, *heads, "--tiers", "complex,simple"), "cheapest first"),
-        (spillway("train", few, *heads, "--version", "../x"), "no name for a head"),
-        (spillway("evaluate", few, *heads, "--head", "nobody", "--tiers", "simple,complex"), "enough outcomes"),
-        (spillway("heads", "use", "nobody", *heads), "there is no head nobody"),
+        (here("train", folder / "none.jsonl", *heads), "none.jsonl cannot be read"),
+        (here("train", few, *heads, "--tiers", "simple,complex"), "no tier but the dearest has enough outcomes"),
+        (here("train", few, *heads, "--tiers", "complex,simple"), "cheapest first"),
+        (here("train", few, *heads, "--version", "../x"), "no name for a head"),
+        (here("evaluate", few, *heads, "--head", "nobody", "--tiers", "simple,complex"), "enough outcomes"),
+        (here("heads", "use", "nobody", *heads), "there is no head nobody"),
     ):
         assert run.returncode == 1
         assert said in run.stderr
@@ -167,5 +187,5 @@ async def test_a_running_service_follows_what_is_put_to_use_and_rolled_back(
         assert proof.sufficiency[0].probability < chore.sufficiency[0].probability
         assert proof.cluster.startswith("first/")
     await server.stop()
-    listed = await asyncio.to_thread(spillway, "heads", "list", "--heads-dir", heads)
+    listed = here("heads", "list", "--heads-dir", heads)
     assert re.search(r"^\* first ", listed.stdout, re.MULTILINE)
