@@ -41,10 +41,12 @@ class Puts:
     sent: dict[str, Entry] = field(default_factory=dict)
     acknowledged_at_s: dict[str, float] = field(default_factory=dict)
 
-    def wrong(self, found: Mapping[str, Entry], *, died_at_s: float) -> list[str]:
-        """Phantoms, and what was lost although it was acknowledged well before the death."""
+    def settle(self, found: Mapping[str, Entry], *, died_at_s: float) -> list[str]:
+        """Phantoms, and what was lost although it was acknowledged well before the death. What is lost stays so."""
         phantoms = [f"phantom {key}" for key, entry in found.items() if self.sent.get(key) != entry]
         lost = {key: died_at_s - at_s for key, at_s in self.acknowledged_at_s.items() if key not in found}
+        for key in lost:
+            del self.acknowledged_at_s[key], self.sent[key]
         return phantoms + [f"lost {key}, {age_s:.3f} s old" for key, age_s in lost.items() if age_s > LOSS_S_MAX]
 
 
@@ -99,7 +101,7 @@ async def test_a_killed_redis_loses_a_second_at_most_and_invents_nothing(tmp_pat
             enough = len(puts.acknowledged_at_s) + rng.randint(1, PUTS_BEFORE_DEATH_MAX)
             died_at_s = await write_until_dead(server, puts, f"round {round_number}", enough)
             server.start()
-            wrong = puts.wrong(await held(server, list(puts.sent)), died_at_s=died_at_s)
+            wrong = puts.settle(await held(server, list(puts.sent)), died_at_s=died_at_s)
             assert not wrong, f"seed {SEED}, round {round_number}: {wrong[:5]}"
     finally:
         server.stop()
@@ -134,7 +136,12 @@ async def test_a_killed_service_loses_nothing_that_redis_has(tmp_path: Path, red
 
 def test_the_puts_tell_losses_and_phantoms() -> None:
     old, young, other = (entry(name, now_unix_s=0.0) for name in ("old", "young", "other"))
-    puts = Puts({old.key: old, young.key: young}, {old.key: 10.0, young.key: 11.5})
-    assert puts.wrong({old.key: old}, died_at_s=12.0) == []
-    assert len(puts.wrong({young.key: young}, died_at_s=12.0)) == 1
-    assert len(puts.wrong({old.key: old, young.key: old, other.key: other}, died_at_s=12.0)) == 2
+
+    def settled(*found: tuple[str, Entry]) -> int:
+        puts = Puts({old.key: old, young.key: young}, {old.key: 10.0, young.key: 11.5})
+        return len(puts.settle(dict(found), died_at_s=12.0))
+
+    assert settled((old.key, old), (young.key, young)) == 0
+    assert settled((old.key, old)) == 0
+    assert settled((young.key, young)) == 1
+    assert settled((old.key, old), (young.key, old), (other.key, other)) == 2
