@@ -26,6 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -40,6 +41,7 @@ import yaml
 from services.cache.admission import TtlByFreshness
 from services.cache.answer_store_file import FileStore
 from services.cache.entry import Answer, Entry, Scope
+from services.cache.index_snapshot import load_snapshot, save_snapshot
 from services.cache.partition import entry_key, partition_id
 from services.cache.vector_index import VectorIndex
 from services.runtime.clock import SystemClock
@@ -192,12 +194,15 @@ class Service:
         return sum(int(path.read_text(encoding="ascii").split()[0]) for path in tasks.glob("*/schedstat")) / 1e9
 
     def rss_bytes(self) -> int:
-        pages = Path(f"/proc/{self._process.pid}/statm").read_text(encoding="ascii").split()[1]
-        return int(pages) * resource.getpagesize()
+        return rss_bytes(self._process.pid)
 
     def stop(self) -> None:
         self._process.send_signal(signal.SIGTERM)
         self._process.wait(READY_S)
+
+
+def rss_bytes(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
 
 
 def lookup_request(text: str, vector: Vectors) -> cache_pb2.LookupRequest:
@@ -304,9 +309,10 @@ async def over_grpc(folder: Path, file: Path, work: Workload) -> dict[str, Any]:
     return figures
 
 
-async def in_process(work: Workload) -> dict[str, Any]:
-    """The index alone: search, add, remove."""
+async def in_process(work: Workload, folder: Path) -> dict[str, Any]:
+    """The index alone: additions, searches, and its snapshot."""
     index = VectorIndex(entries_max=ENTRIES_MAX)
+    rss_before = rss_bytes(os.getpid())
     began, cpu = time.perf_counter(), time.process_time()
     for row, vector in enumerate(work.vectors):
         index.add(f"{row:064x}", partition="p", model=MODEL, vector=vector, expires_at_unix_s=9e9)
@@ -314,6 +320,7 @@ async def in_process(work: Workload) -> dict[str, Any]:
         "add_us": round((time.process_time() - cpu) / len(work.vectors) * 1e6, 1),
         "add_all_s": round(time.perf_counter() - began, 2),
         "vector_bytes_per_entry": round(index.vector_bytes / len(work.vectors)),
+        "rss_bytes_per_entry": round((rss_bytes(os.getpid()) - rss_before) / len(work.vectors)),
     }
     nearest = faiss.knn(
         np.stack([vector for _, vector in work.hit]), work.vectors, 1, metric=faiss.METRIC_INNER_PRODUCT
@@ -327,11 +334,20 @@ async def in_process(work: Workload) -> dict[str, Any]:
 
     found = [await index.search("p", vector, count=1, now_unix_s=0.0) for _, vector in work.hit]
     right = [int(each[0].key, 16) == row for each, row in zip(found, nearest[1][:, 0].tolist(), strict=True)]
-    return {
+    figures = {
         **added,
         "search": await timed([search(vector) for _, vector in work.hit], time.process_time),
         "recall_at_1": round(sum(right) / len(right), 4),
     }
+    with ThreadPoolExecutor(1) as executor:
+        began = time.perf_counter()
+        await save_snapshot(index, folder, position="", executor=executor)
+        figures["snapshot_save_s"] = round(time.perf_counter() - began, 2)
+        began = time.perf_counter()
+        await load_snapshot(index, folder, now_unix_s=0.0, executor=executor)
+        figures["snapshot_load_s"] = round(time.perf_counter() - began, 2)
+    assert len(index) == len(work.vectors)
+    return figures
 
 
 def beside_gptcache(python: str, folder: Path, work: Workload, lookups: int) -> dict[str, Any]:
@@ -369,10 +385,12 @@ async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             figures: dict[str, Any] = {"load_average": os.getloadavg()[0]}
-            figures["fill_s"] = round(await fill(folder / "cache.sqlite", work.vectors), 1)
-            figures["file_bytes_per_entry"] = round((folder / "cache.sqlite").stat().st_size / entries)
-            figures["grpc"] = await over_grpc(folder, folder / "cache.sqlite", work)
-            figures["index"] = await in_process(work)
+            if not arguments.index_only:
+                file = folder / "cache.sqlite"
+                figures["fill_s"] = round(await fill(file, work.vectors), 1)
+                figures["file_bytes_per_entry"] = round(file.stat().st_size / entries)
+                figures["grpc"] = await over_grpc(folder, file, work)
+            figures["index"] = await in_process(work, folder)
             if arguments.gptcache and entries <= arguments.gptcache_entries_max:
                 figures["gptcache"] = beside_gptcache(arguments.gptcache, folder, work, arguments.gptcache_lookups)
             figures["load_average_after"] = os.getloadavg()[0]
@@ -402,6 +420,7 @@ def main() -> None:
     parser.add_argument("--gptcache", default="", help="interpreter of an environment with gptcache")
     parser.add_argument("--gptcache-lookups", type=int, default=100)
     parser.add_argument("--gptcache-entries-max", type=int, default=100_000)
+    parser.add_argument("--index-only", action="store_true", help="neither gRPC nor the store: for a million entries")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     faiss.omp_set_num_threads(1)

@@ -19,7 +19,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Codes", "SignCoder", "nearest_codes"]
+__all__ = ["Codes", "SignCoder", "nearest_codes", "prepare"]
 
 Vector = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.uint8]
@@ -42,6 +42,11 @@ def _directions(dimensions: int) -> Vector:
         drawn, _ = np.linalg.qr(drawn)
     directions: Vector = np.ascontiguousarray(drawn, np.float32)
     return directions
+
+
+def prepare(dimensions: int) -> None:
+    """Draws the directions of vectors of this length: tens of milliseconds, once in a process, in any thread."""
+    _directions(dimensions)
 
 
 class SignCoder:

@@ -33,7 +33,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from services.cache.sign_codes import SignCoder, nearest_codes
+from services.cache.sign_codes import SignCoder, nearest_codes, prepare
 from services.cache.vector_rows import ChunkedRows, Matrix
 
 __all__ = [
@@ -188,7 +188,10 @@ class VectorIndex:
         `partition` is of one model. `vector` comes from `unit_vector`. Raises DimensionMismatchError.
         """
         self.check_dimension(model, vector)
-        self._dimensions.setdefault(model, len(vector))
+        if model not in self._dimensions:
+            self._dimensions[model] = len(vector)
+            if self._executor is not None:
+                self._executor.submit(prepare, len(vector))
         while len(self._dimensions) > MODELS_MAX:
             del self._dimensions[next(iter(self._dimensions))]
         found = self._partitions.get(partition)
@@ -392,15 +395,13 @@ def _append(found: _Partition, key: str, vector: Vector, expires_at_unix_s: floa
 
 
 def _make_coded(found: _Partition) -> None:
-    """Some five milliseconds, once in a partition's growth."""
+    """Some five milliseconds, once in a partition's growth, when the directions are known by then."""
     rows = found.vectors.chunks()[0]
     coder = SignCoder(rows.mean(axis=0))
     codes = ChunkedRows(coder.code_bytes, np.uint8, CODES_CHUNK_ROWS)
     vectors = ChunkedRows(found.vectors.width, np.float16, VECTORS_CHUNK_ROWS)
-    for row in rows:
-        vectors.append(row)
-    for code in coder.encode(rows):
-        codes.append(code)
+    vectors.extend(rows)
+    codes.extend(coder.encode(rows))
     found.vectors, found.codes, found.coder = vectors, codes, coder
 
 

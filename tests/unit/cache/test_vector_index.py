@@ -128,6 +128,7 @@ async def test_a_large_search_runs_in_the_executor_and_survives_changes_meanwhil
     executor = HeldExecutor()
     rows = unit_rows(EXACT_ROWS_MAX + 2, 16)
     index = filled(rows, executor=executor, inline_rows_max=EXACT_ROWS_MAX)
+    executor.held.get_nowait()()  # what has to be known of that dimension
     query = rows[0]
     search = asyncio.create_task(index.search("p", query, count=3, now_unix_s=0.0))
     (await executor.held.get())()  # the rows are found, and change before anyone looks
