@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import stat
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -166,6 +167,23 @@ async def test_a_row_that_cannot_be_read_is_left_out(path: Path) -> None:
     connection.close()
     async with opened(path, clock) as store:
         assert await store.get_many([good.key, bad.key]) == [good, None]
+
+
+async def test_no_change_is_acknowledged_or_seen_before_it_is_on_the_disk(path: Path) -> None:
+    clock = FakeClock()
+    first, second = entry("first", now_unix_s=clock.unix()), entry("second", now_unix_s=clock.unix())
+    async with opened(path, clock) as store:
+        await store.put(first)
+        disk_is_back = threading.Event()
+        store._thread.submit(disk_is_back.wait)
+        changes = [asyncio.create_task(store.put(second)), asyncio.create_task(store.delete([first.key]))]
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert not any(change.done() for change in changes)
+        assert await store.get_many([first.key, second.key]) == [first, None]
+        disk_is_back.set()
+        assert await asyncio.gather(*changes) == [None, 1]
+        assert await store.get_many([first.key, second.key]) == [None, second]
 
 
 async def test_a_disk_that_refuses_is_unavailable_and_changes_nothing(path: Path) -> None:
