@@ -3,8 +3,8 @@
     python -m lab.cache_pairs TRAIN [--test FILE]... [--near-misses FILE]... [--seed N] [--out ARTIFACT] [--json FILE]
 
 TRAIN and FILE are pairs (`a`, `b`, `same`, perhaps `kind`). Figures on TRAIN are of held-out folds, questions that
-share a pair on one side. A test file is looked at once, with thresholds that were chosen on TRAIN; recall at a false rate is
-also given at the threshold that has just that rate on the file itself, which is how published figures are meant.
+share a pair on one side. A test file is looked at once, with thresholds that were chosen on TRAIN; recall at a false
+rate is also given at the threshold that has just that rate on the file itself, as published figures are meant.
 Intervals are 95 %, by bootstrap over pairs. Near misses are served when no guard speaks and P is above the bar.
 """
 

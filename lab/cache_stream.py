@@ -45,7 +45,7 @@ PACKAGED_MODEL: Final = Path(__file__).parent.parent / "services" / "cache" / "d
 THRESHOLDS: Final = tuple(round(0.70 + 0.02 * step, 2) for step in range(15))
 PER_ENTRY_ERRORS: Final = (0.0025, 0.005, 0.0075, 0.01, 0.02, 0.04)
 BARS: Final = (1.0, 2.0, 3.0, 4.0)
-SWEPT_ORDERS_MAX: Final = 5
+SWEPT_ORDERS_MAX: Final = 3
 """Settings are swept over so many orders, and the best, chosen in hindsight, runs over all."""
 
 STREAM_MAX: Final = 20_000

@@ -13,7 +13,9 @@ Older lookups fade (half of their weight is gone after HALF_LIFE_LOOKUPS), so th
 
 from __future__ import annotations
 
+import io
 import math
+import zipfile
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,9 +27,9 @@ import numpy as np
 import numpy.typing as npt
 
 from services.cache.neighbourhood import NAMES
-from services.cache.risk_model import EVIDENCE_MIN, Observations, RiskModel
+from services.cache.risk_model import EVIDENCE_MIN, Observations, RiskModel, fit_risk_model
 
-__all__ = ["Decision", "Judged", "RiskController", "RiskPolicy", "RiskReport", "Source"]
+__all__ = ["Decision", "Judged", "RiskController", "RiskPolicy", "RiskReport", "RiskStateError", "Source"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -60,6 +62,26 @@ AUDIT_BURST: Final = 5.0
 REFIT_SHARE: Final = 0.15
 REFIT_LEAST: Final = 50
 REFIT_MOST: Final = 250
+
+
+STATE_BYTES_MAX: Final = 4 * 1024 * 1024
+
+_COUNTERS: Final = (
+    "_lookups",
+    "_hits",
+    "_booked",
+    "_audit_credit",
+    "_audits",
+    "_audited_wrong",
+    "_audited_booked",
+    "_correction",
+    "_correction_variance",
+    "_tightening",
+)
+
+
+class RiskStateError(ValueError):
+    """Not the state of a controller of this version."""
 
 
 class Source(StrEnum):
@@ -239,6 +261,48 @@ class RiskController:
             observations=self._observed,
             opened=self._model is not None,
         )
+
+    def state(self) -> bytes:
+        """All of it but the model, which the next fit brings back: .npz without pickles, about 0.7 MB at most."""
+        kept = min(self._observed, OBSERVATIONS_MAX)
+        recent_audits = np.asarray([(float(wrong), booked) for wrong, booked in self._recent_audits]).reshape(-1, 2)
+        stream = io.BytesIO()
+        np.savez_compressed(
+            stream,
+            features=self._features[:kept],
+            outcomes=self._outcomes[:kept],
+            observed=np.asarray(self._observed),
+            counters=np.asarray([getattr(self, name) for name in _COUNTERS]),
+            recent=np.asarray(self._recent),
+            recent_audits=recent_audits,
+        )
+        return stream.getvalue()
+
+    def restore(self, data: bytes) -> None:
+        """Goes on from a `state`, fitted anew. Raises RiskStateError, and stays as it was, on anything else."""
+        if len(data) > STATE_BYTES_MAX:
+            raise RiskStateError("the state is too large")
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+                read = {name: archive[name].astype(np.float64) for name in archive.files}
+            features, outcomes, counters = read["features"], read["outcomes"], read["counters"]
+            observed, recent, audits = int(read["observed"]), read["recent"], read["recent_audits"]
+        except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
+            raise RiskStateError(f"the state is unreadable ({type(error).__name__})") from error
+        kept = len(features)
+        fits = features.shape == (kept, len(NAMES)) and outcomes.shape == (kept, 2)
+        fits = fits and kept == min(max(observed, 0), OBSERVATIONS_MAX) and counters.shape == (len(_COUNTERS),)
+        fits = fits and recent.ndim == 1 and audits.ndim == 2 and audits.shape[1:] == (2,)
+        if not fits or not all(np.isfinite(part).all() for part in (features, outcomes, counters, recent, audits)):
+            raise RiskStateError("the state has wrong shapes or values")
+        self._features[:kept], self._outcomes[:kept] = features, outcomes
+        self._observed = self._next_fit = observed
+        for name, value in zip(_COUNTERS, counters.tolist(), strict=True):
+            setattr(self, name, value)
+        self._recent = deque(recent.tolist(), maxlen=HORIZON_LOOKUPS)
+        self._recent_audits = deque(((bool(wrong), booked) for wrong, booked in audits.tolist()), RECENT_AUDITS_MAX)
+        self._until_bar = 0
+        self._model = fit_risk_model(self.observations())
 
     @property
     def _spent(self) -> float:

@@ -129,8 +129,8 @@ def small_model(vectors: int = 8) -> PairModel:
     count = len(NAMES)
     calibration = Calibration(1.0, 0.0, 2.0)
     return PairModel(
-        "v", "m", IDF, np.zeros(count, np.float32), np.ones(count, np.float32), network(count), network(count + vectors),
-        calibration, calibration,
+        "v", "m", IDF, np.zeros(count, np.float32), np.ones(count, np.float32), network(count),
+        network(count + vectors), calibration, calibration,
     )  # fmt: skip
 
 

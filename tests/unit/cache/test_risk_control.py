@@ -1,0 +1,167 @@
+"""Risk control on made-up evidence: it abstains, opens, keeps its limit, notices a change, and reports what it did."""
+
+from __future__ import annotations
+
+from random import Random
+
+import numpy as np
+import pytest
+
+from services.cache.neighbourhood import NAMES
+from services.cache.risk_control import Decision, RiskController, RiskPolicy, RiskStateError, Source
+from services.cache.risk_model import EVIDENCE_MIN, Observations, fit_risk_model
+
+LIMIT = 0.01
+
+
+class World:
+    """Questions whose clarity says how likely the proposal is right."""
+
+    def __init__(self, seed: int, limit: float = LIMIT, audit_rate: float = 0.05) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.controller = RiskController(RiskPolicy(limit, audit_rate), Random(seed))
+        self.hits = self.wrong = self.lookups = self.audits = 0
+        self.worst = 0.0
+
+    def ask(self, count: int, *, spoiled: float = 0.0, refusal: str = "") -> list[Decision]:
+        decisions = []
+        for _ in range(count):
+            clarity = float(self.rng.normal(2.5, 3.0))
+            right = bool(self.rng.random() < 1 / (1 + np.exp(-clarity))) and bool(self.rng.random() >= spoiled)
+            features = np.full(len(NAMES), clarity) + self.rng.normal(0, 0.3, len(NAMES))
+            decision = self.controller.decide(features, refusal=lambda: refusal)
+            decisions.append(decision)
+            self.lookups += 1
+            self.hits += decision.serve
+            self.wrong += decision.serve and not right
+            self.audits += decision.audit
+            if self.lookups > 500:
+                self.worst = max(self.worst, self.wrong / self.lookups)
+            if decision.judged is not None and (decision.audit or not decision.serve):
+                source = Source.AUDIT if decision.audit else Source.MISS
+                self.controller.observe(decision.judged, same=right, source=source)
+            if self.controller.stale:
+                self.controller.adopt(fit_risk_model(self.controller.observations()))
+        return decisions
+
+
+def test_with_little_evidence_nothing_is_served() -> None:
+    world = World(1)
+    assert not any(decision.serve for decision in world.ask(EVIDENCE_MIN - 1))
+    assert not world.controller.report().opened
+
+
+def test_without_a_proposal_it_is_a_miss_that_counts_as_a_lookup() -> None:
+    controller = RiskController(RiskPolicy(), Random(1))
+    decision = controller.decide(None)
+    assert not decision.serve
+    assert decision.judged is None
+    assert controller.report().lookups == 1.0
+
+
+def test_the_limit_holds_at_every_point_in_nearly_every_world_and_hits_are_many() -> None:
+    worlds = [World(seed) for seed in range(8)]
+    for world in worlds:
+        world.ask(2_000)
+    # A bound that chance decides: one world of eight may break it (seed 2 does, by a tenth), and none by half.
+    assert sum(world.worst <= LIMIT for world in worlds) >= 7
+    assert max(world.worst for world in worlds) <= 1.5 * LIMIT
+    assert sum(world.hits for world in worlds) > 0.2 * sum(world.lookups for world in worlds)
+
+
+def test_a_guard_is_asked_only_of_what_would_be_served_and_has_the_last_word() -> None:
+    world = World(5)
+    world.ask(1_500)
+    assert world.hits
+    before = world.hits
+    refused = [
+        decision for decision in world.ask(500, refusal="numbers: differ") if decision.reason == "numbers: differ"
+    ]
+    assert refused
+    assert world.hits == before
+    assert all(decision.wrong <= decision.bar for decision in refused)
+
+
+def test_a_world_that_turns_is_noticed_and_closes_the_door() -> None:
+    world = World(6, audit_rate=0.2)
+    world.ask(3_000)
+    served_before, wrong_before = world.hits, world.wrong
+    assert world.controller.report().tightening == 1.0
+    world.ask(3_000, spoiled=0.5)
+    assert world.controller.report().tightening > 1.0
+    served = world.hits - served_before
+    assert served < 0.1 * 3_000  # it had served far more before
+    assert world.wrong - wrong_before < 0.03 * 3_000  # unnoticed it would have been half of the hits
+
+
+def test_audits_keep_to_their_rate() -> None:
+    world = World(7)
+    world.ask(4_000)
+    assert 0.01 * world.hits < world.audits <= 0.08 * world.hits
+
+
+def test_the_measured_rate_comes_with_an_interval_that_holds_the_truth() -> None:
+    covered = 0
+    for seed in range(10):
+        world = World(100 + seed, audit_rate=0.2)
+        world.ask(2_500)
+        report = world.controller.report()
+        covered += report.wrong_rate_low <= world.wrong / world.lookups <= report.wrong_rate_high
+        assert report.wrong_rate_low <= report.wrong_rate <= report.wrong_rate_high
+    assert covered >= 8
+
+
+def test_the_same_randomness_decides_the_same() -> None:
+    first, second = World(8).ask(1_000), World(8).ask(1_000)
+    assert [(d.serve, d.audit, d.wrong) for d in first] == [(d.serve, d.audit, d.wrong) for d in second]
+
+
+def test_by_no_model_nothing_is_served() -> None:
+    world = World(9)
+    world.ask(1_500)
+    world.controller.adopt(None)
+    assert not world.controller.decide(np.full(len(NAMES), 9.0)).serve
+
+
+@pytest.mark.parametrize(("limit", "audits"), [(0.0, 0.1), (1.1, 0.1), (0.1, -0.1), (0.1, 1.1)])
+def test_an_impossible_policy_is_refused(limit: float, audits: float) -> None:
+    with pytest.raises(ValueError, match="max_wrong_rate"):
+        RiskPolicy(limit, audits)
+
+
+def test_one_outcome_alone_is_no_evidence() -> None:
+    rows = np.random.default_rng(1).normal(size=(500, len(NAMES)))
+    assert fit_risk_model(Observations(rows, np.ones(500), np.ones(500))) is None
+
+
+def test_what_is_likelier_right_is_booked_cheaper() -> None:
+    rng = np.random.default_rng(2)
+    clarity = rng.normal(2.0, 2.0, 2_000)
+    same = (rng.random(2_000) < 1 / (1 + np.exp(-clarity))).astype(float)
+    model = fit_risk_model(Observations(np.repeat(clarity[:, None], len(NAMES), axis=1), same, np.ones(2_000)))
+    assert model is not None
+    wrong = [model.wrong(model.log_odds(np.full(len(NAMES), c))) for c in (-2.0, 0.0, 2.0, 4.0)]
+    assert wrong == sorted(wrong, reverse=True)
+    assert abs(wrong[1] - 0.5) < 0.1
+    at = model.log_odds(np.full(len(NAMES), 3.0))
+    assert model.wrong(at, deviations=2.0) > model.wrong(at)
+
+
+def test_a_restored_controller_goes_on_as_the_first_would_have() -> None:
+    world, other = World(10), World(10)
+    world.ask(1_500)
+    other.controller.restore(world.controller.state())
+    first, second = world.controller.report(), other.controller.report()
+    assert (second.lookups, second.hits, second.observations) == (first.lookups, first.hits, first.observations)
+    assert second.opened
+    assert other.controller.decide(np.full(len(NAMES), 9.0)).serve
+
+
+@pytest.mark.parametrize("data", [b"", b"PK", World(1).controller.state()[:-40]])
+def test_what_is_no_state_is_refused_and_changes_nothing(data: bytes) -> None:
+    world = World(11)
+    world.ask(600)
+    before = world.controller.report()
+    with pytest.raises(RiskStateError):
+        world.controller.restore(data)
+    assert world.controller.report() == before
