@@ -74,9 +74,9 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
             rows = [json.loads(line) for line in text.splitlines() if line.strip()]
     except (ValueError, EOFError, gzip.BadGzipFile, RecursionError) as error:
         raise CacheDataError(f"{path.name} is no JSON lines ({type(error).__name__})") from error
-    if not rows or len(rows) > ROWS_MAX or not all(isinstance(row, dict) for row in rows):
+    if not isinstance(rows, list) or not rows or len(rows) > ROWS_MAX or not all(isinstance(row, dict) for row in rows):
         raise CacheDataError(f"{path.name} must have 1 to {ROWS_MAX} rows, each an object")
-    return rows
+    return list(rows)
 
 
 def read_cache_file(path: Path) -> Pairs | Stream:

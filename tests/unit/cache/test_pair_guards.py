@@ -123,8 +123,10 @@ def small_model(vectors: int = 8) -> PairModel:
     rng = np.random.default_rng(1)
 
     def network(inputs: int) -> Network:
-        parts = (rng.normal(size=shape).astype(np.float32) for shape in ((inputs, 3), (3,), (3,), (inputs,)))
-        return Network(*parts, 0.5)
+        def drawn(*shape: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+            return rng.normal(size=shape).astype(np.float32)
+
+        return Network(drawn(inputs, 3), drawn(3), drawn(3), drawn(inputs), 0.5)
 
     count = len(NAMES)
     calibration = Calibration(1.0, 0.0, 2.0)
