@@ -17,6 +17,7 @@ import asyncio
 import secrets
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis
@@ -70,6 +71,16 @@ HISTORIES_MAX = 4_096
 TOKEN_BYTES = 8
 
 _Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """An entry that is there, and whether it may be served."""
+
+    key: str
+    tenant: str
+    stamp: bytes
+    is_living: bool
 
 
 class RedisStore:
@@ -232,16 +243,17 @@ class RedisStore:
 
     async def _taken(self, shard: int, selector: Selector, keys: Sequence[str]) -> list[str]:
         """The living ones of these entries that the selector takes."""
-        return [key for key, is_living in await self._judged(shard, selector, keys) if is_living]
+        return [judged.key for judged in await self._judged(shard, selector, keys) if judged.is_living]
 
-    async def _judged(self, shard: int, selector: Selector, keys: Sequence[str]) -> list[tuple[str, bool]]:
-        """Those that are there and that the selector takes, and whether they are living."""
+    async def _judged(self, shard: int, selector: Selector, keys: Sequence[str]) -> list[_Judged]:
+        """Those that are there and that the selector takes."""
         rows, histories = await self._unhurried(shard, lambda redis: self._read(redis, keys, layout.META_FIELDS))
         judged = []
         for key, row in zip(keys, rows, strict=True):
-            meta = layout.meta_of_fields(row[:-1])
+            meta, stamp = layout.meta_of_fields(row[:-1]), row[-1]
             if meta is not None and selector.takes(key, *meta):
-                judged.append((key, histories[_bucket(key)].is_living(row[-1], key, *meta)))
+                is_living = histories[_bucket(key)].is_living(stamp, key, *meta)
+                judged.append(_Judged(key, meta[0].tenant, stamp or b"", is_living))
         return judged
 
     async def _swept(self, selector: Selector) -> int:
@@ -259,11 +271,27 @@ class RedisStore:
         try:
             for shard in self._shards_of(selector.tenant):
                 async for batch in self._scan(shard, selector.tenant):
-                    invalid = [key for key, is_living in await self._judged(shard, selector, batch) if not is_living]
+                    invalid = [each for each in await self._judged(shard, selector, batch) if not each.is_living]
                     if invalid:
-                        removed[0] += await self._delete_batch(shard, invalid)
+                        removed[0] += await self._delete_judged(shard, invalid)
         except StoreUnavailableError as error:
             self._log.warning("cache_sweep_ended_early", error=str(error))
+
+    async def _delete_judged(self, shard: int, judged: Sequence[_Judged]) -> int:
+        keys = [
+            self._names.entries(shard),
+            self._names.changes(shard),
+            *(self._names.entry(each.key) for each in judged),
+        ]
+        values: list[Any] = [CHANGES_MAX]
+        for each in judged:
+            values += (each.stamp, layout.member(each.tenant, each.key), each.key)
+
+        async def remove(redis: Redis) -> int:
+            removing: Any = redis.eval(layout.SWEEP_SCRIPT, len(keys), *keys, *values)
+            return int(await removing)
+
+        return await self._unhurried(shard, remove)
 
     async def _delete_batch(self, shard: int, keys: Sequence[str]) -> int:
         async def remove(redis: Redis) -> int:

@@ -38,6 +38,7 @@ __all__ = [
     "META_FIELDS",
     "STAMP",
     "STAMP_SCRIPT",
+    "SWEEP_SCRIPT",
     "Names",
     "entry_of_fields",
     "fields_of_entry",
@@ -93,6 +94,24 @@ redis.call('HSET', KEYS[1], 'token', ARGV[2], ARGV[3], number .. ' ' .. string.f
 """
 """KEYS: history. ARGV: a new era, a new token, the rule's name, its text, how many rules at most, and after how many
 milliseconds a rule has nothing left to forget. The clock is Redis's own."""
+
+SWEEP_SCRIPT = """
+local removed = {}
+for at = 3, #KEYS do
+  local given = 3 * (at - 3)
+  if redis.call('HGET', KEYS[at], 'stamp') == ARGV[given + 2] then
+    redis.call('DEL', KEYS[at])
+    redis.call('ZREM', KEYS[1], ARGV[given + 3])
+    removed[#removed + 1] = ARGV[given + 4]
+  end
+end
+if #removed > 0 then
+  redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[1], '*', 'removed', table.concat(removed, ' '))
+end
+return #removed
+"""
+"""Deletes entries that are still those that were judged: another may have been put in the place of one meanwhile. KEYS:
+list of entries, stream, the entries. ARGV: how many records to keep; of each entry its stamp, member and key."""
 
 Fields = Sequence[bytes | None]
 

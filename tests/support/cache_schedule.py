@@ -64,19 +64,32 @@ class _Model:
 
     def __init__(self) -> None:
         self.held = {(scope, topic): _Held() for scope in SCOPES for topic in range(TOPICS)}
+        # What failed for its caller may still be on its way, and arrive whenever the network is mended.
+        self._late_puts: dict[tuple[Scope, int], list[str | None]] = {}
+        self._late_invalidations: list[Selector] = []
 
     def put(self, place: tuple[Scope, int], text: str, tags: tuple[str, ...], *, is_known: bool) -> None:
         held = self.held[place]
-        held.possible = [text] if is_known else [*held.possible, text]
+        late = self._late_puts.setdefault(place, [])
+        if not is_known:
+            late.append(text)
+        gone: list[str | None] = [None] if self._may_be_invalidated(place[0], (*held.tags, *tags)) else []
+        held.possible = [text, *late, *gone] if is_known else [*held.possible, text]
         # Of a put that failed for its caller the tags are those of one or the other.
         held.tags = tags if is_known else tuple(dict.fromkeys((*held.tags, *tags)))
 
+    def _may_be_invalidated(self, scope: Scope, tags: tuple[str, ...]) -> bool:
+        return any(selector.takes("", scope, tags) for selector in self._late_invalidations)
+
     def invalidate(self, selector: Selector, *, is_known: bool) -> None:
-        for (scope, _), held in self.held.items():
+        if not is_known:
+            self._late_invalidations.append(selector)
+        for (scope, topic), held in self.held.items():
             if selector.takes("", scope, held.tags):
                 # A tag that only a failed put carried may or may not be there: both remain possible.
                 is_certain = is_known and (selector.tag is None or len(held.possible) == 1)
-                held.possible = [None] if is_certain else [*held.possible, None]
+                late = self._late_puts.get((scope, topic), [])
+                held.possible = [None, *late] if is_certain else [*held.possible, None]
 
 
 class _Replica:

@@ -1,0 +1,148 @@
+"""Invalidation on a shared Redis: one write, at once and everywhere, whatever becomes of the bodies."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from services.cache import answer_store_redis
+from services.cache.answer_store import StoreUnavailableError
+from services.cache.answer_store_redis import RedisStore
+from services.cache.entry import Scope, Selector
+from services.cache.follower import Follower, Snapshots
+from services.cache.partition import tenant_bucket
+from services.cache.redis_layout import Names
+from services.cache.vector_index import VectorIndex
+from services.runtime.clock import SystemClock
+from tests.support.cache_parts import entry, eventually
+from tests.support.redis_server import RedisServer
+
+NAMES = Names(1)
+
+
+@contextlib.asynccontextmanager
+async def store_at(server: RedisServer, password: str = "") -> AsyncIterator[RedisStore]:
+    store = RedisStore(server.url, password=password, timeout_s=10.0, clock=SystemClock())
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def test_it_holds_although_no_body_was_deleted(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answer_store_redis, "SWEEPS_MAX", 0)
+    async with store_at(redis_server) as one, store_at(redis_server) as two:
+        old = entry("old", scope=Scope("acme", "shop"), now_unix_s=SystemClock().unix())
+        other = entry("old", scope=Scope("acme", "help"), now_unix_s=SystemClock().unix())
+        await one.put(old)
+        await one.put(other)
+        assert await two.get_many([old.key]) == [old]
+        assert await one.invalidate(Selector(tenant="acme", namespace="shop")) == 0
+        with redis_server.client() as client:
+            assert client.exists(NAMES.entry(old.key))
+        for store in (one, two):
+            assert await store.get_many([old.key, other.key]) == [None, other]
+            assert await store.find(Selector(tenant="acme")) == [other.key]
+        await two.put(old)
+        assert await one.get_many([old.key]) == [old]
+
+
+async def test_a_lost_history_makes_misses_and_nothing_stale(redis_server: RedisServer) -> None:
+    """A Redis that evicts keys without expiry would otherwise bring back what was invalidated."""
+    async with store_at(redis_server) as store:
+        put = entry("q", now_unix_s=SystemClock().unix())
+        await store.put(put)
+        with redis_server.client() as client:
+            client.delete(NAMES.history(tenant_bucket("acme")))
+        assert await store.get_many([put.key]) == [None]
+        later = entry("later", now_unix_s=SystemClock().unix())
+        await store.put(later)
+        assert await store.get_many([put.key, later.key]) == [None, later]
+
+
+async def test_too_many_rules_forget_the_bucket_and_are_bounded(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answer_store_redis, "BUCKET_RULES_MAX", 3)
+    async with store_at(redis_server) as store:
+        put = entry("q", now_unix_s=SystemClock().unix())
+        await store.put(put)
+        for number in range(3):
+            await store.invalidate(Selector(tenant="acme", tag=f"tag {number}"))
+        assert await store.get_many([put.key]) == [put]
+        await store.invalidate(Selector(tenant="acme", tag="one too many"))
+        assert await store.get_many([put.key]) == [None]
+        with redis_server.client() as client:
+            assert int(client.hlen(NAMES.history(tenant_bucket("acme")))) == 4  # type: ignore[arg-type]
+        await store.put(put)
+        assert await store.get_many([put.key]) == [put]
+
+
+async def test_no_prompt_is_part_of_a_key(redis_server: RedisServer) -> None:
+    async with store_at(redis_server) as store:
+        await store.put(entry("the secret question", scope=Scope("acme-tenant"), now_unix_s=SystemClock().unix()))
+        await store.invalidate(Selector(tenant="acme-tenant", tag="secret"))
+        with redis_server.client() as client:
+            keys = b" ".join(client.keys("*"))
+            members = b" ".join(client.zrange(NAMES.entries(0), 0, -1))
+        assert b"secret" not in keys + members
+        assert b"acme" not in keys + members
+
+
+async def test_a_replica_that_comes_back_goes_on_from_its_snapshot(redis_server: RedisServer, tmp_path: Path) -> None:
+    now = SystemClock().unix()
+    kept, removed, later = (entry(name, now_unix_s=now) for name in ("kept", "removed", "later"))
+    with ThreadPoolExecutor(1) as threads:
+        snapshots = Snapshots(tmp_path / "index", threads)
+        async with store_at(redis_server) as store:
+            await store.put(kept)
+            await store.put(removed)
+            follower = Follower(store, VectorIndex(entries_max=10), clock=SystemClock(), snapshots=snapshots)
+            await follower.start()
+            await eventually(lambda: _knows_position(follower), what="a position is known")
+            await follower.close()
+            await store.delete([removed.key])
+            await store.put(later)
+            with redis_server.client() as client:
+                client.delete(NAMES.entries(0))  # what would be read if everything was loaded anew
+            index = VectorIndex(entries_max=10)
+            again = Follower(store, index, clock=SystemClock(), snapshots=snapshots)
+            await again.start()
+            assert len(index) == 2
+            assert index.remove(kept.key)
+            assert index.remove(later.key)
+            await again.close()
+
+
+async def _knows_position(follower: Follower) -> bool:
+    return bool(follower._position)
+
+
+async def test_a_wrong_password_is_a_store_that_is_away(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path, "--requirepass", "right")
+    server.start()
+    try:
+        async with store_at(server, "wrong") as store:
+            with pytest.raises(StoreUnavailableError):
+                await store.get_many(["0" * 68])
+        async with store_at(server, "right") as store:
+            assert await store.get_many(["0" * 68]) == [None]
+    finally:
+        server.stop()
+
+
+async def test_a_replica_of_redis_is_not_asked(redis_server: RedisServer, tmp_path: Path) -> None:
+    follower = RedisServer(tmp_path, "--replicaof", "127.0.0.1", str(redis_server.port))
+    follower.start()
+    try:
+        async with store_at(follower) as store:
+            with pytest.raises(StoreUnavailableError):
+                await store.get_many(["0" * 68])
+    finally:
+        follower.stop()

@@ -1,0 +1,69 @@
+"""An entry stands until a younger rule takes it; whatever is unknown makes it a miss."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.cache.entry import Scope, Selector
+from services.cache.invalidation import NO_HISTORY, History, Rule, history_of_fields, rule_name, rule_text
+
+SCOPE = Scope("acme", "shop", "1", "2026")
+RULE = Rule(5, Selector(tenant="acme", namespace="shop"))
+HISTORY = History("era", "token", (RULE,))
+
+
+@pytest.mark.parametrize(
+    ("stamp", "is_living"),
+    [(b"era 4", False), (b"era 5", True), (b"era 6", True), (b"other 6", False), (b"era", False), (b"era x", False)],
+)
+def test_only_what_was_stored_since_the_rule_stands(stamp: bytes, is_living: bool) -> None:
+    assert HISTORY.is_living(stamp, "k", SCOPE, ()) is is_living
+
+
+def test_a_rule_leaves_alone_what_it_does_not_take() -> None:
+    assert HISTORY.is_living(b"era 0", "k", Scope("acme", "other"), ())
+    assert HISTORY.is_living(b"era 0", "k", Scope("globex", "shop"), ())
+
+
+def test_what_is_unknown_does_not_stand() -> None:
+    assert not HISTORY.is_living(None, "k", SCOPE, ())
+    assert not NO_HISTORY.is_living(b" 0", "k", SCOPE, ())
+    assert not NO_HISTORY.is_living(b"era 9", "k", SCOPE, ())
+
+
+selectors = st.builds(
+    Selector,
+    tenant=st.text(max_size=3),
+    namespace=st.none() | st.text(max_size=3),
+    template_version=st.none() | st.text(max_size=3),
+    knowledge_version=st.none() | st.text(max_size=3),
+    tag=st.none() | st.text(max_size=3),
+)
+
+
+@given(selectors, st.integers(0, 2**53))
+def test_a_rule_is_read_as_it_was_written(selector: Selector, number: int) -> None:
+    value = f"{number} 1700000000000 {rule_text(selector)}".encode()
+    fields = {b"era": b"e", b"token": b"t", b"number": b"7", rule_name(selector).encode(): value}
+    assert history_of_fields(fields) == History("e", "t", (Rule(number, selector),))
+
+
+@given(selectors, selectors)
+def test_two_selectors_share_a_rule_exactly_when_they_are_equal(one: Selector, other: Selector) -> None:
+    assert (rule_name(one) == rule_name(other)) == (one == other)
+
+
+@given(st.binary())
+def test_a_rule_that_cannot_be_read_leaves_no_history(value: bytes) -> None:
+    history = history_of_fields({b"era": b"e", b"token": b"t", b"rule:x": value})
+    assert history in (NO_HISTORY, history_of_fields({b"era": b"e", b"token": b"t", b"rule:x": value}))
+    assert history == NO_HISTORY or history.rules
+
+
+@pytest.mark.parametrize(
+    "value", [b"1 2 {}", b"1 2 []", b'1 2 {"tenant": 1}', b'1 2 {"unheard": "x"}', b"x 2 {}", b"\xff"]
+)
+def test_a_rule_of_another_version_leaves_no_history(value: bytes) -> None:
+    assert history_of_fields({b"era": b"e", b"token": b"t", b"rule:x": value}) == NO_HISTORY
