@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import stat
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -174,6 +175,7 @@ async def test_no_change_is_acknowledged_or_seen_before_it_is_on_the_disk(path: 
     first, second = entry("first", now_unix_s=clock.unix()), entry("second", now_unix_s=clock.unix())
     async with opened(path, clock) as store:
         await store.put(first)
+        await asyncio.get_running_loop().run_in_executor(store._thread, time.monotonic)  # until the writer is idle
         disk_is_back = threading.Event()
         store._thread.submit(disk_is_back.wait)
         changes = [asyncio.create_task(store.put(second)), asyncio.create_task(store.delete([first.key]))]
