@@ -32,6 +32,6 @@ def test_urls_of_every_kind_are_understood() -> None:
     ],
 )
 def test_what_is_no_url_is_refused_without_repeating_it(url: str) -> None:
-    with pytest.raises(ValueError, match="must|databases") as caught:
+    with pytest.raises(ValueError, match=r"must|databases") as caught:
         parse_redis_url(url)
     assert not url or url not in str(caught.value)
