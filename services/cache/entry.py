@@ -48,6 +48,9 @@ class Entry:
 
     `partition`, `vector` (unit length, little-endian float32) and `embedding_model` are empty for an entry that is only
     found exactly. `question` is the last user turn, which the verifier compares.
+
+    `group` is the key of an entry whose answer was found to be the same, directly or through others; empty when none
+    was. `aliases` is how many entries the group had when this one came, with it.
     """
 
     key: str
@@ -60,6 +63,8 @@ class Entry:
     embedding_model: str = ""
     question: str = ""
     tags: tuple[str, ...] = ()
+    group: str = ""
+    aliases: int = 1
 
 
 @dataclass(frozen=True, slots=True)

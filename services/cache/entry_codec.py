@@ -28,7 +28,7 @@ __all__ = ["EntryHead", "head_of", "pack_entry", "unpack_entry", "unpack_head"]
 _FRAME = struct.Struct("<BIIII")
 """Version, CRC-32 of what follows, and the lengths of head, vector and answer."""
 
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,8 @@ class EntryHead:
     tags: tuple[str, ...]
     cost_nanousd: int
     vector: bytes
+    group: str = ""
+    aliases: int = 1
 
 
 def head_of(entry: Entry) -> EntryHead:
@@ -58,6 +60,8 @@ def head_of(entry: Entry) -> EntryHead:
         entry.tags,
         entry.answer.cost_nanousd,
         entry.vector,
+        entry.group,
+        entry.aliases,
     )
 
 
@@ -73,6 +77,8 @@ def pack_entry(entry: Entry) -> bytes:
             entry.question,
             entry.tags,
             entry.answer.cost_nanousd,
+            entry.group,
+            entry.aliases,
         ]
     ).encode()  # ASCII, so lone surrogates pass
     answer = answer_to_proto(entry.answer).SerializeToString()
@@ -89,12 +95,24 @@ def unpack_head(packed: bytes) -> EntryHead | None:
     if version != _VERSION or len(body) != head_bytes + vector_bytes + answer_bytes or zlib.crc32(body) != checksum:
         return None
     try:
-        scope, stored_at, expires_at, partition, model, question, tags, cost = json.loads(bytes(body[:head_bytes]))
+        scope, stored_at, expires_at, partition, model, question, tags, cost, group, aliases = json.loads(
+            bytes(body[:head_bytes])
+        )
         if not (math.isfinite(stored_at) and math.isfinite(expires_at)):
             return None
         vector = bytes(body[head_bytes : head_bytes + vector_bytes])
         return EntryHead(
-            Scope(*scope), stored_at, expires_at, partition, model, question, tuple(tags), int(cost), vector
+            Scope(*scope),
+            stored_at,
+            expires_at,
+            partition,
+            model,
+            question,
+            tuple(tags),
+            int(cost),
+            vector,
+            group,
+            int(aliases),
         )
     except (ValueError, TypeError, RecursionError):
         return None
@@ -121,4 +139,6 @@ def unpack_entry(key: str, packed: bytes) -> Entry | None:
         embedding_model=head.embedding_model,
         question=head.question,
         tags=head.tags,
+        group=head.group,
+        aliases=head.aliases,
     )

@@ -59,7 +59,7 @@ VERSION = 2
 
 META_FIELDS = ("tenant", "namespace", "template_version", "knowledge_version", "tags")
 INDEX_FIELDS = ("partition", "embedding_model", "vector", "expires_at")
-ENTRY_FIELDS = (*META_FIELDS, *INDEX_FIELDS, "question", "answer", "stored_at")
+ENTRY_FIELDS = (*META_FIELDS, *INDEX_FIELDS, "question", "answer", "stored_at", "group", "aliases")
 
 STAMP = "stamp"
 """The entry's field that says when in the bucket's history it was stored."""
@@ -177,6 +177,8 @@ def fields_of_entry(entry: Entry) -> dict[FieldT, EncodableT]:
         "question": entry.question,
         "answer": answer_to_proto(entry.answer).SerializeToString(),
         "stored_at": repr(entry.stored_at_unix_s),
+        "group": entry.group,
+        "aliases": entry.aliases,
     }
 
 
@@ -199,6 +201,8 @@ def entry_of_fields(key: str, fields: Fields) -> Entry | None:
             embedding_model=raw["embedding_model"].decode(),
             question=raw["question"].decode(),
             tags=tags,
+            group=raw["group"].decode(),
+            aliases=int(raw["aliases"]),
         )
     except (DecodeError, WireError, ValueError, RecursionError):
         return None
