@@ -99,13 +99,13 @@ class Seat:
         self._flight = flight
         self._left = False
 
-    def must_wait(self) -> bool:
-        """Whether another one leads; when nobody does, this one does from now on."""
+    def must_wait(self, *, may_lead: bool = True) -> bool:
+        """Whether another one leads; when nobody does and this one may, it does from now on."""
         flight = self._flight
         if flight.is_over or flight.leader is self:
             return False
         if flight.leader is None:
-            flight.leader = self
+            flight.leader = self if may_lead else None
             return False
         return True
 

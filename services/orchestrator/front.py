@@ -92,7 +92,7 @@ class Front:
             opening = self._open(run)
         if run.cache.kind is CacheKind.MISS and run.embedding and run.task_type in self._semantic_task_types:
             hit = await self._look_up(run, opening, "cache.semantic", run.embedding)
-        if hit is None and run.cache.kind is CacheKind.MISS:
+        if hit is None:
             hit = await self._share(run, opening)
         return hit, opening
 
@@ -152,7 +152,9 @@ class Front:
         seat = run.seat
         if seat is None:
             return None
-        if seat.must_wait():
+        # While the cache is away nobody leads, since nobody's answer would be taken; but one lookup that was too slow
+        # is no reason for a call of its own.
+        if seat.must_wait(may_lead=run.cache.kind is CacheKind.MISS):
             with run.hop("shared"), telemetry.tracer().start_as_current_span("shared"):
                 await seat.wait(self._clock, run.remaining_s * SHARED_WAIT)
         answer = seat.answer

@@ -167,6 +167,7 @@ async def test_only_so_many_are_under_way_and_none_that_the_background_has_no_ro
     assert bench.audits == [(AuditOutcome.LEFT_OUT, 0)] * 2
     await asyncio.sleep(0)
     await bench.background.close(0)
+    assert bench.executor.cancelled == UNDER_WAY_MAX
     full = audited(tasks_max=0)
     _, run = await ask(full)
     full.pipeline.finish(run)
@@ -190,6 +191,17 @@ async def test_audits_that_the_background_had_no_room_for_leave_room_for_later_o
     _, run = await ask(bench)
     await finished(bench, run)
     assert bench.audits[-1] == (AuditOutcome.RIGHT, 4_350)
+
+
+async def test_an_audit_that_has_ended_makes_room_for_the_next() -> None:
+    bench = audited(per_minute_max=1_000)
+    for _ in range(UNDER_WAY_MAX + 1):
+        bench.executor.plans.clear()
+        _, run = await ask(bench)
+        bench.pipeline.finish(run)
+        for _ in range(5):
+            await asyncio.sleep(0)
+    assert bench.audits == [(AuditOutcome.RIGHT, 4_350)] * (UNDER_WAY_MAX + 1)
 
 
 async def test_none_begins_once_the_process_stops() -> None:

@@ -349,6 +349,17 @@ async def test_nobody_waits_while_the_cache_is_away() -> None:
     assert kinds(await crowd.all()) == [CacheKind.UNAVAILABLE]
 
 
+async def test_one_whose_lookup_was_too_slow_waits_for_whoever_leads_all_the_same() -> None:
+    crowd = Crowd()
+    await crowd.come()
+    crowd.bench.cache.exact = CacheReply(CacheOutcome(CacheKind.UNAVAILABLE, reason="too slow"))
+    await crowd.come(2)
+    assert len(crowd.executor.calls) == 1
+    await crowd.let_go()
+    _, *others = await crowd.all()
+    assert [each.cache.reason for each in others] == [SHARED] * 2
+
+
 async def test_an_answer_that_the_route_does_not_allow_is_not_shared() -> None:
     rule = {"name": "r", "when": {"task_type": ["factual_qa"]}, "then": {"tier_floor": "complex"}}
     crowd = Crowd(settings_of(policy={"rules": [rule]}))
