@@ -36,7 +36,16 @@ def names(judgement: HeuristicJudgement) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "text", ["why?", "and in Go?", "Now without recursion please", "what about empty inputs?", "shorter", "und warum?"]
+    "text",
+    [
+        "why?",
+        "and in Go?",
+        "shorter",
+        "und warum?",
+        "what about inputs that are empty on both sides?",
+        "now the same but without any copies at all",
+        "et maintenant la même chose sans copier les deux listes",
+    ],
 )
 def test_a_turn_that_goes_on_with_code_is_about_code(text: str) -> None:
     judgement = of(user(CODE), ANSWER, user(text))
@@ -61,6 +70,7 @@ def test_thanks_after_hard_work_are_simple_chitchat(text: str) -> None:
     judgement = of(user(PROOF), Message.of(Role.ASSISTANT, "Proof."), user(text))
     assert judgement.probabilities[0] > 0.9
     assert kind(judgement) is TaskType.CHITCHAT
+    assert "follow_up" not in names(judgement)
 
 
 def test_a_new_question_after_hard_work_is_judged_by_itself() -> None:

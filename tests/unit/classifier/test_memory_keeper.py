@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -91,6 +92,35 @@ async def test_a_file_that_cannot_be_written_is_logged_and_tried_again(tmp_path:
         folder.unlink()
         await keeper.close()
     assert (folder / "memory.json").exists()
+
+
+async def test_no_two_writes_overlap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, learnt = FakeClock(), memory()
+    keeper = MemoryKeeper(learnt, tmp_path / "memory.json", clock)
+    began, release = threading.Event(), threading.Event()
+    running: list[int] = []
+    write = keeper._write
+
+    def slowly(document: dict[str, object]) -> None:
+        running.append(1)
+        assert len(running) == 1
+        began.set()
+        release.wait(WAIT_S)
+        write(document)
+        running.clear()
+
+    monkeypatch.setattr(keeper, "_write", slowly)
+    keeper.start()
+    learn(learnt, clock)
+    await until(lambda: clock.sleepers == 1)
+    clock.advance(SAVE_INTERVAL_S)
+    await until(began.is_set)
+    learn(learnt, clock)
+    closing = asyncio.create_task(keeper.close())
+    for _ in range(20):
+        await asyncio.sleep(0.001)
+    release.set()
+    await closing
 
 
 async def test_closing_while_it_is_written_leaves_the_latest_state(tmp_path: Path) -> None:

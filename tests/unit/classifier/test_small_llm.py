@@ -143,9 +143,8 @@ def test_no_window_of_prompts_has_more_asked_about_than_its_share(share_max: flo
         asked_about.append(chance.random() < 0.6 and share.take())
         window = asked_about[-50:]
         assert sum(window) <= share_max * len(window) + 1e-9
-    assert any(asked_about) == (share_max > 0.0)
-    if share_max == 1.0:
-        assert not share.take() or not asked_about[-1]
+    # And it is used up: what leaves the window makes room.
+    assert sum(asked_about) >= 0.8 * min(share_max, 0.6) * len(asked_about)
 
 
 def test_a_prompt_is_asked_about_once() -> None:
