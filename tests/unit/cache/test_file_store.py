@@ -181,9 +181,9 @@ async def test_no_change_is_acknowledged_or_seen_before_it_is_on_the_disk(path: 
         changes = [asyncio.create_task(store.put(second)), asyncio.create_task(store.delete([first.key]))]
         for _ in range(50):
             await asyncio.sleep(0)
-        assert not any(change.done() for change in changes)
-        assert await store.get_many([first.key, second.key]) == [first, None]
+        done, held = [change.done() for change in changes], await store.get_many([first.key, second.key])
         disk_is_back.set()
+        assert (done, held) == ([False, False], [first, None])
         assert await asyncio.gather(*changes) == [None, 1]
         assert await store.get_many([first.key, second.key]) == [None, second]
 

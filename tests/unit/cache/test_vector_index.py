@@ -153,7 +153,7 @@ async def test_a_large_partition_finds_the_nearest_of_near_questions() -> None:
     rng = np.random.default_rng(3)
     wrong = 0
     for number in range(0, 6_000, 60):
-        query = rows[number] + 0.03 * rng.standard_normal(64).astype(np.float32)
+        query = rows[number] + 0.1 * rng.standard_normal(64).astype(np.float32)
         query /= np.linalg.norm(query)
         best = float((rows @ query).max())
         (found,) = await index.search("p", query, count=1, now_unix_s=0.0)
