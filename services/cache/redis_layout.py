@@ -178,7 +178,7 @@ def fields_of_entry(entry: Entry) -> dict[FieldT, EncodableT]:
         "answer": answer_to_proto(entry.answer).SerializeToString(),
         "stored_at": repr(entry.stored_at_unix_s),
         "group": entry.group,
-        "aliases": entry.aliases,
+        "aliases": str(entry.aliases),
     }
 
 

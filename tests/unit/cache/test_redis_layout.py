@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +15,7 @@ from services.cache.entry import Scope
 from services.cache.partition import entry_key, tenant_bucket
 from tests.support.cache_parts import chat, entry
 
-WHOLE = entry("q", now_unix_s=1_700_000_000.125, tags=("a", "b"))
+WHOLE = replace(entry("q", now_unix_s=1_700_000_000.125, tags=("a", "b")), group="k1", aliases=3)
 
 
 def raw(**changed: bytes | None) -> list[bytes | None]:
@@ -44,13 +46,14 @@ def test_an_entry_is_read_as_it_was_written() -> None:
         {"expires_at": b"soon"},
         {"stored_at": b"inf"},
         {"question": None},
+        {"aliases": b"many"},
     ],
 )
 def test_what_is_broken_is_no_entry(broken: dict[str, bytes | None]) -> None:
     assert layout.entry_of_fields(WHOLE.key, raw(**broken)) is None
 
 
-@given(st.lists(st.none() | st.binary(max_size=20), min_size=12, max_size=12))
+@given(st.lists(st.none() | st.binary(max_size=20), min_size=len(layout.ENTRY_FIELDS), max_size=len(layout.ENTRY_FIELDS)))
 def test_no_bytes_make_the_reader_fail(values: list[bytes | None]) -> None:
     layout.entry_of_fields("k", values)
     layout.meta_of_fields(values[:5])
