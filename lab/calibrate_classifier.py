@@ -3,8 +3,8 @@
     python -m lab.calibrate_classifier FILE... (--target-strong-share 0.2 | --probability 0.9) [--head VERSION|builtin]
         [--tiers A,B] [--heads-dir DIR] [--seed N] [--json]
 
-Only prompts are needed, what became of them is not. The share is of prompts that the ladder alone decides: rules, pins,
-floors and escalations come on top.
+Only prompts are needed, what became of them is not. Those that the head was fitted to are left out: it is surer of them
+than of others. The share is of prompts that the ladder alone decides: rules, pins, floors and escalations come on top.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lab.router_card import files_values
+from lab.router_data import fingerprint
 from lab.router_fit import RouterData
 from lab.router_inputs import (
     InputError,
@@ -80,22 +81,24 @@ def _calibrate(options: argparse.Namespace) -> None:
     rows = inputs.read(options.files)
     if not options.json:
         print(files_text(rows), flush=True)
-    if len(rows) < PROMPTS_MIN:
-        raise InputError(
-            f"{len(rows)} different prompts are too few to say anything of traffic; {PROMPTS_MIN} at least"
-        )
-    vectors = embed(inputs.settings, rows.prompts)
-    said = _probabilities(inputs, head, rows.prompts, vectors)
+    seen = set() if head == BUILTIN else set(inputs.store.seen(head).tolist())
+    prompts = [prompt for prompt in rows.prompts if fingerprint(prompt) not in seen]
+    if len(prompts) < len(rows):
+        remark(f"{len(rows) - len(prompts)} prompts are left out, as head {head} was fitted to them")
+    if len(prompts) < PROMPTS_MIN:
+        raise InputError(f"{len(prompts)} different prompts say nothing of traffic; {PROMPTS_MIN} are needed")
+    vectors = embed(inputs.settings, prompts)
+    said = _probabilities(inputs, head, prompts, vectors)
     if options.target_strong_share is None:
         found = share_at(said, given, seed=options.seed)
     else:
         found = threshold_for(said, given, seed=options.seed)
-        if abs(found.share.value - given) > 0.5 / np.sqrt(len(rows)):
+        if abs(found.share.value - given) > 0.5 / np.sqrt(len(prompts)):
             remark(f"many prompts have the same P: the nearest share that can be had is {found.share.value:.3f}")
     if options.json:
-        print(json.dumps(_values(found, inputs.ladder.names, head, len(rows)) | {"files": files_values(rows.files)}))
+        print(json.dumps(_values(found, inputs.ladder.names, head, len(prompts)) | {"files": files_values(rows.files)}))
     else:
-        _show(found, inputs.ladder.names, head, len(rows))
+        _show(found, inputs.ladder.names, head, len(prompts))
 
 
 def _values(found: Threshold, tiers: Sequence[str], head: str, prompts: int) -> dict[str, object]:
