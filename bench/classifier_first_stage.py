@@ -10,6 +10,7 @@ cross-validation on the examples, the prompts above it are decided as well as th
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import tempfile
@@ -22,7 +23,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnxruntime.quantization import QuantType, quantize_dynamic
 from tokenizers import Tokenizer
 
 from lab.head_fit import Dataset, cross_validated, fit_head
@@ -75,8 +75,11 @@ class StaticEncoder:
 
 def int8_encoder(files: ModelFiles, folder: Path, *, per_channel: bool) -> Encoder:
     """Dynamic quantisation by onnxruntime: weights once, activations at each call."""
+    # By name, once the encoder's module has told onnxruntime to report nothing to its makers.
+    quantization = importlib.import_module("onnxruntime.quantization")
     path = folder / f"int8-{per_channel}.onnx"
-    quantize_dynamic(onnx.load(files.onnx), path, weight_type=QuantType.QInt8, per_channel=per_channel)
+    int8 = quantization.QuantType.QInt8
+    quantization.quantize_dynamic(onnx.load(files.onnx), path, weight_type=int8, per_channel=per_channel)
     return Encoder(replace(files, onnx=path), threads=1)
 
 

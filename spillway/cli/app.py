@@ -266,25 +266,6 @@ def calibrate_gates(
     run_module("lab.calibrate_gates", *options, *report, "--", *map(str, files))
 
 
-@calibrate_app.command("cache")
-def calibrate_cache(
-    file: Annotated[Path, typer.Argument(help="Labelled pairs of questions, or a stream; JSON lines or .gz.")],
-    out: Annotated[Path | None, typer.Option(help="Write the verifier fitted to pairs here.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw hit rate against wrong rate here, as PNG.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of splits, orders and bootstrap.")] = None,
-    orders: Annotated[int | None, typer.Option(min=1, help="Random orders of a stream.")] = None,
-    limit: Annotated[float | None, typer.Option(help="Wrong answers as a share of all lookups.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the points as JSON.")] = False,
-) -> None:
-    """Report hit rate against wrong rate for every way to decide a semantic hit; write a starting verifier."""
-    if find_spec("numpy") is None or find_spec("onnxruntime") is None:
-        _fail("the embedding model's libraries are not installed; pip install 'spillway[classifier]'")
-    given = {"--out": out, "--plot": plot, "--seed": seed, "--orders": orders, "--limit": limit}
-    options = [text for name, value in given.items() if value is not None for text in (name, str(value))]
-    report = ["--report", "json"] if as_json else []
-    _run_module("lab.calibrate_cache", *options, *report, "--", str(file))
-
-
 @app.command()
 def version() -> None:
     """Print the version."""

@@ -1,4 +1,4 @@
-"""The commands of the learned router: train, evaluate, calibrate classifier, heads. The work is done in `lab`."""
+"""The commands of what is learned: train, evaluate, calibrate, heads. The work is done in `lab`."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ def register(app: typer.Typer, calibrate_app: typer.Typer) -> None:
     app.command()(train)
     app.command()(evaluate)
     calibrate_app.command("classifier")(calibrate_classifier)
+    calibrate_app.command("cache")(calibrate_cache)
     app.add_typer(heads_app, name="heads")
 
 
@@ -107,6 +108,20 @@ def calibrate_classifier(  # noqa: PLR0917 - the options of a command are its ar
     options = _given({"--target-strong-share": target_strong_share, "--probability": probability})
     options += _given({"--head": head, "--tiers": tiers, "--heads-dir": heads_dir, "--seed": seed, "--config": config})
     _run("lab.calibrate_classifier", *options, *(["--json"] if as_json else []), "--", *map(str, files))
+
+
+def calibrate_cache(
+    file: Annotated[Path, typer.Argument(help="Labelled pairs of questions, or a stream; JSON lines or .gz.")],
+    out: Annotated[Path | None, typer.Option(help="Write the verifier fitted to pairs here.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw hit rate against wrong rate here, as PNG.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of splits, orders and bootstrap.")] = None,
+    orders: Annotated[int | None, typer.Option(min=1, help="Random orders of a stream.")] = None,
+    limit: Annotated[float | None, typer.Option(help="Wrong answers as a share of all lookups.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Report hit rate against wrong rate for every way to decide a semantic hit; write a starting verifier."""
+    options = _given({"--out": out, "--plot": plot, "--seed": seed, "--orders": orders, "--limit": limit})
+    _run("lab.calibrate_cache", *options, *(["--report=json"] if as_json else []), "--", str(file))
 
 
 @heads_app.command("list")

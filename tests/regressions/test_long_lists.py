@@ -23,7 +23,7 @@ from spillway.wire import WireError
 
 NONE = cast("Any", None)
 CACHE = CacheServicer(cast("SemanticCache", SimpleNamespace(lookup=None, store=None)))
-CLASSIFIER = ClassifierServicer(NONE, deadline_s=1.0)
+CLASSIFIER = ClassifierServicer(NONE, memory=NONE, metrics=NONE, clock=NONE, deadline_s=1.0)
 EXECUTOR = ExecutorServicer(NONE, NONE, NONE, deadline_s=1.0)
 ORCHESTRATOR = OrchestratorServicer(NONE, NONE, deadline_s=1.0)
 
