@@ -41,7 +41,7 @@ def exact_run(texts: Sequence[str], answers: Answers, order: Sequence[int]) -> R
     for row in order:
         key = " ".join(texts[row].casefold().split())
         hit = key in known
-        tally.add(hit=hit, wrong=hit and known[key] != answers[row])
+        tally.add(hit=hit, wrong=hit and known[key] != int(answers[row]))
         known.setdefault(key, int(answers[row]))
     return tally.run()
 
@@ -57,7 +57,7 @@ def threshold_run(similarities: Vectors, answers: Answers, order: Sequence[int],
             found = similarities[row, stored[:count]]
             best = int(found.argmax())
             hit = bool(found[best] >= threshold)
-            wrong = hit and answers[stored[best]] != answers[row]
+            wrong = hit and bool(answers[stored[best]] != answers[row])
         tally.add(hit=hit, wrong=wrong)
         if not hit:
             stored[count] = row
@@ -76,7 +76,7 @@ def verifier_run(similarities: Vectors, answers: Answers, order: Sequence[int], 
             found = similarities[row, stored[:count]]
             best = int(stored[int(found.argmax())])
             hit = judge.logit(row, best, float(found.max())) >= bar and not judge.refusal(row, [best], 1)
-            wrong = hit and answers[best] != answers[row]
+            wrong = hit and bool(answers[best] != answers[row])
         tally.add(hit=hit, wrong=wrong)
         if not hit:
             stored[count] = row

@@ -55,9 +55,9 @@ def summary(runs: Sequence[Run], limit: float) -> Summary:
         hits_half=spread * float(hits.std(ddof=spare)),
         wrong=float(wrong.mean()),
         wrong_half=spread * float(wrong.std(ddof=spare)),
-        worst=max(run.worst for run in runs),
-        held=sum(run.worst <= limit for run in runs),
-        covered=sum(run.covered for run in runs),
+        worst=float(max(run.worst for run in runs)),
+        held=int(sum(run.worst <= limit for run in runs)),
+        covered=int(sum(run.covered for run in runs)),
         orders=len(runs),
     )
 

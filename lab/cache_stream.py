@@ -42,7 +42,10 @@ Floats = npt.NDArray[np.float64]
 Vectors = npt.NDArray[np.float32]
 
 PACKAGED_MODEL: Final = Path(__file__).parent.parent / "services" / "cache" / "data" / "pair_model.npz"
-THRESHOLDS: Final = tuple(round(0.70 + 0.02 * step, 2) for step in range(15))
+THRESHOLDS: Final = tuple(round(0.70 + 0.02 * step, 3) for step in range(10)) + tuple(
+    round(0.90 + 0.0025 * step, 4) for step in range(40)
+)
+"""Fine where streams have their best one: a coarse grid would make the threshold look worse than it is."""
 PER_ENTRY_ERRORS: Final = (0.0025, 0.005, 0.0075, 0.01, 0.02, 0.04)
 BARS: Final = (1.0, 2.0, 3.0, 4.0)
 SWEPT_ORDERS_MAX: Final = 3
