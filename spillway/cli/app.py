@@ -21,7 +21,7 @@ from spillway.cli import asking, learning, replaying
 from spillway.cli.breakers import show_breakers
 from spillway.cli.executors import find_executors
 from spillway.cli.modules import run_module
-from spillway.cli.state import AlreadyRunningError
+from spillway.cli.state import AlreadyRunningError, learned_in
 from spillway.cli.suite import SuiteError, SuiteOptions, check_addresses, plan_suite
 from spillway.cli.terminal import open_console
 from spillway.cli.up import run_suite
@@ -103,7 +103,7 @@ def up(
     """
     options = SuiteOptions(config, executors, tuple(recorded or ()), sandbox, ports is Ports.FREE, otlp)
     try:
-        suite = plan_suite(options, os.environ, Path.home())
+        suite = plan_suite(options, learned_in(Path.cwd()) | os.environ, Path.home())
         check_addresses(suite)
         code = asyncio.run(run_suite(suite, directory=Path.cwd(), demo=demo, leave=leave))
     except (SuiteError, AlreadyRunningError) as error:

@@ -13,12 +13,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Self
 
-__all__ = ["AlreadyRunningError", "ServiceState", "StateFile", "SuiteState", "read_state"]
+__all__ = ["AlreadyRunningError", "ServiceState", "StateFile", "SuiteState", "learned_in", "read_state"]
 
 DIRECTORY = ".spillway"
 # A reader holds the lock for microseconds; an owner for as long as it lives.
 LOCK_TRIES = 20
 LOCK_PAUSE_S = 0.05
+
+
+def learned_in(directory: Path) -> dict[str, str]:
+    """The variables by which the packaged configuration keeps what is learned beside the suite's state."""
+    home = directory / DIRECTORY
+    return {"SPILLWAY_HEADS_DIR": str(home / "heads"), "SPILLWAY_MEMORY_FILE": str(home / "memory.json")}
 
 
 class AlreadyRunningError(Exception):
