@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from random import Random
 from urllib.parse import urlsplit
 
 import faiss
 
 from services.cache.admission import Allowances, TtlByFreshness
+from services.cache.answer_judge import AnswerJudge, ClassifierEmbedder
 from services.cache.answer_store import AnswerStore, MemoryStore
 from services.cache.answer_store_file import FileStore, FileStoreError
 from services.cache.answer_store_redis import RedisStore
 from services.cache.follower import Snapshots
+from services.cache.pair_model import PairModel, PairModelError, parse_pair_model
+from services.cache.partition_classes import PartitionClasses
+from services.cache.risk_control import RiskPolicy
 from services.cache.semantic_cache import CachePolicy, SemanticCache
+from services.cache.semantic_search import SemanticSearch
 from services.cache.servicer import CacheServicer
 from services.cache.vector_index import VectorIndex
+from services.runtime.channel import open_channel
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.config import ConfigError, Loaded, SecretError, read_secret
 from services.runtime.document import Problem
@@ -27,6 +34,11 @@ SEARCH_THREADS = 2
 """Searches of large partitions at a time; each is bound by memory bandwidth, so more would not be faster."""
 
 FILE_DEFAULT = "cache.sqlite"
+
+KNOWN_MAX = 200_000
+"""Questions remembered beside the store, some 400 bytes each."""
+
+PAIR_MODEL = Path(__file__).parent / "data" / "pair_model.npz"
 
 LOOKUP_MARGIN_S = 0.005
 """What a lookup may take beyond the store's time limit, so that the store's own verdict comes first."""
@@ -43,13 +55,37 @@ async def build(loaded: Loaded) -> Service:
         initializer=faiss.omp_set_num_threads,  # each thread has a number of its own
         initargs=(1,),
     )
+    pair_model = _pair_model(loaded)
+    store = await _store(loaded, clock)
+    index = VectorIndex(entries_max=settings.entries_max, executor=threads)
+    classifier = open_channel(
+        loaded.settings.services.classifier.target,
+        service_name="spillway.v1.ClassifierService",
+        message_bytes_max=loaded.settings.limits.message_bytes_max,
+    )
+    is_semantic = settings.semantic and settings.max_wrong_rate > 0.0
+    search = SemanticSearch(
+        store,
+        index,
+        pair_model=pair_model,
+        classes=PartitionClasses(
+            RiskPolicy(settings.max_wrong_rate or 1.0, settings.audits.share),
+            random=Random(),
+            threads=threads,
+            directory=_risk_directory(loaded),
+        ),
+        judge=AnswerJudge(ClassifierEmbedder(classifier, clock=clock)),
+        clock=clock,
+        similarity_min=settings.similarity_min,
+        known_max=min(settings.entries_max, KNOWN_MAX),
+    )
     cache = SemanticCache(
-        await _store(loaded, clock),
-        VectorIndex(entries_max=settings.entries_max, executor=threads),
+        store,
+        index,
+        search=search,
         policy=CachePolicy(
             ttl=TtlByFreshness(settings.ttl_s.static, settings.ttl_s.business, settings.ttl_s.default),
-            semantic_task_types=frozenset(settings.semantic_task_types if settings.semantic else ()),
-            similarity_min=settings.similarity_min,
+            semantic_task_types=frozenset(settings.semantic_task_types if is_semantic else ()),
             entry_bytes_max=settings.entry_bytes_max,
             lookup_s=settings.redis_timeout_s + LOOKUP_MARGIN_S,
             allowed=Allowances(
@@ -65,6 +101,7 @@ async def build(loaded: Loaded) -> Service:
 
     async def close() -> None:
         await cache.close()
+        await classifier.close()
         threads.shutdown(wait=False)
 
     return Service(
@@ -107,6 +144,26 @@ async def _store(loaded: Loaded, clock: Clock) -> AnswerStore:
         )
     except ValueError as error:
         raise ConfigError(loaded.path, [Problem(0, "cache.redis_url", str(error))]) from error
+
+
+def _pair_model(loaded: Loaded) -> PairModel:
+    configured = loaded.settings.cache.verifier
+    path = Path(configured).expanduser() if configured else PAIR_MODEL
+    try:
+        return parse_pair_model(path.read_bytes())
+    except (PairModelError, OSError) as error:
+        raise ConfigError(loaded.path, [Problem(0, "cache.verifier", f"{path}: {error}")]) from error
+
+
+def _risk_directory(loaded: Loaded) -> Path | None:
+    """Where what was learned of errors is kept: beside the entries, or beside the snapshots; not for a memory."""
+    settings = loaded.settings.cache
+    if settings.store == "file":
+        path = Path(settings.file or FILE_DEFAULT)
+        return path.with_name(path.name + ".risk")
+    if settings.store == "redis" and settings.snapshot_dir:
+        return Path(settings.snapshot_dir).expanduser() / "risk"
+    return None
 
 
 def _snapshots(loaded: Loaded, threads: ThreadPoolExecutor) -> Snapshots | None:

@@ -88,6 +88,11 @@ Change = Indexed | Removed | Forget | CaughtUp | Interrupted | Reached
 class AnswerStore(Protocol):
     """A store of entries. All methods but `changes` and `close` may raise StoreUnavailableError."""
 
+    @property
+    def evicted(self) -> int:
+        """How many entries left for lack of room, as far as this process knows."""
+        ...
+
     async def get_many(self, keys: Sequence[str]) -> list[Entry | None]:
         """The living entries of these keys, in this order. An entry that cannot be read is None."""
         ...
@@ -169,10 +174,14 @@ class MemoryStore:
         self._log: deque[Change] = deque(maxlen=self.CHANGES_MAX)
         self._logged = 0  # changes ever logged
         self._news = asyncio.Event()
-        self.evicted = 0
+        self._evicted = 0
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    @property
+    def evicted(self) -> int:
+        return self._evicted
 
     async def get_many(self, keys: Sequence[str]) -> list[Entry | None]:
         return [None if (kept := self._living(key)) is None else unpack_entry(key, kept.packed) for key in keys]
@@ -195,7 +204,7 @@ class MemoryStore:
         for each in evicted:
             del self._entries[each]
         if evicted:
-            self.evicted += len(evicted)
+            self._evicted += len(evicted)
             self._tell(Removed(evicted))
         self._entries[key] = _Kept(
             packed, self._shared(head.scope), head.tags, head.expires_at_unix_s, bool(head.partition)

@@ -100,6 +100,11 @@ class RedisStore:
         self._feed = RedisFeed(self._servers, clock=clock)
         self._log = get_logger(__name__)
 
+    @property
+    def evicted(self) -> int:
+        """0: a full Redis evicts by its own policy, and tells nobody."""
+        return 0
+
     async def get_many(self, keys: Sequence[str]) -> list[Entry | None]:
         found: dict[str, Entry] = {}
         for shard, group in self._by_shard(keys):

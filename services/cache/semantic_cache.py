@@ -12,6 +12,7 @@ Belongs to one event loop. `start` before use, `close` after it.
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -24,21 +25,27 @@ from services.cache.admission import (
     refusal_reason,
     unfit_question,
 )
+from services.cache.answer_comparison import Comparison
+from services.cache.answer_judge import EMBED_S_MAX
 from services.cache.answer_store import AnswerStore, StoreUnavailableError
 from services.cache.entry import Answer, Entry, Scope, Selector
 from services.cache.follower import Follower, Snapshots
 from services.cache.partition import entry_key, partition_id, semantic_question
+from services.cache.partition_classes import ClassReport
+from services.cache.risk_control import Source
+from services.cache.semantic_search import Explanation, Link, Meaning, SemanticSearch
 from services.cache.vector_index import DimensionMismatchError, Vector, VectorIndex, unit_vector
-from services.cache.verifier import TEXT_CHARS_MAX, verify
 from services.runtime.clock import Clock
 from spillway.chat import ChatRequest, Embedding
 from spillway.routing import CacheKind, CacheOutcome, TaskType
 
 __all__ = ["CachePolicy", "Found", "SemanticCache", "Stats", "StoreResult", "Stored"]
 
-CANDIDATES_MAX = 8
-"""Nearest questions that are read, in one round trip, and verified. Near misses crowd together (order 17, order 18), so
-the right one need not be the first."""
+QUESTION_CHARS_MAX = 2_000
+"""Longer questions are not compared: one vector says too little of them, and the guards' time stays bounded."""
+
+JUDGED_ENTRIES_MAX = 10_000
+"""Entries whose verdicts are counted; the one judged longest ago begins anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +54,6 @@ class CachePolicy:
 
     ttl: TtlByFreshness
     semantic_task_types: frozenset[TaskType]
-    similarity_min: float
     entry_bytes_max: int
     lookup_s: float
     allowed: Allowances = field(default_factory=Allowances)
@@ -55,11 +61,14 @@ class CachePolicy:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The outcome of a lookup; `answer` is set for a hit. `partition_entries` is how many questions were compared."""
+    """The outcome of a lookup; `answer` is set for a hit. `partition_entries` is how many questions were compared,
+    `audit` whether a model should be asked as well, `explanation` what a decision by meaning rests on."""
 
     outcome: CacheOutcome
     answer: Answer | None = None
     partition_entries: int = 0
+    audit: bool = False
+    explanation: Explanation | None = None
 
 
 class StoreResult(StrEnum):
@@ -92,16 +101,7 @@ class Stats:
     dropped: int = 0
     indexed_entries: int = 0
     partitions: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Meaning:
-    """By what a request is found when not by itself."""
-
-    question: str
-    partition: str
-    model: str
-    vector: Vector
+    evicted: int = 0
 
 
 class SemanticCache:
@@ -112,23 +112,28 @@ class SemanticCache:
         store: AnswerStore,
         index: VectorIndex,
         *,
+        search: SemanticSearch,
         policy: CachePolicy,
         clock: Clock,
         snapshots: Snapshots | None = None,
     ) -> None:
         self._store = store
         self._index = index
+        self._search = search
         self._policy = policy
+        self._verdicts: OrderedDict[str, int] = OrderedDict()  # of an entry: right ones less wrong ones
         self._clock = clock
         self._stats = Stats()
         self._follower = Follower(store, index, clock=clock, snapshots=snapshots)
 
     async def start(self) -> None:
         """Returns when the index is warm, or known not to become so soon."""
+        await self._search.classes.load()
         await self._follower.start()
 
     async def close(self) -> None:
-        """Lets go of the store."""
+        """Keeps what was learned, and lets go of the store."""
+        await self._search.classes.close()
         await self._follower.close()
         await self._store.close()
 
@@ -151,7 +156,9 @@ class SemanticCache:
                 found = None if skip_exact else await self._find_exact(scope, chat)
                 if found is None:
                     meaning = self._meaning(scope, chat, embedding, vector, task_type)
-                    found = _miss(meaning) if isinstance(meaning, str) else await self._find_similar(scope, meaning)
+                    found = (
+                        _miss(meaning) if isinstance(meaning, str) else await self._find_similar(scope, chat, meaning)
+                    )
         except (StoreUnavailableError, TimeoutError):
             found = Found(CacheOutcome(CacheKind.UNAVAILABLE, "the store did not answer in time"))
         self._count(found.outcome.kind)
@@ -168,7 +175,7 @@ class SemanticCache:
         ttl_s: float | None = None,
         tags: Sequence[str] = (),
     ) -> Stored:
-        """Stores the answer, if it may be. Raises InvalidVectorError and DimensionMismatchError."""
+        """Stores the answer, if it may be, and learns from it. Raises InvalidVectorError and DimensionMismatchError."""
         vector = None if embedding is None else unit_vector(embedding.values)
         if embedding is not None and vector is not None:
             self._index.check_dimension(embedding.model, vector)
@@ -177,10 +184,85 @@ class SemanticCache:
             self._stats.not_admitted += 1
             return Stored(StoreResult.NOT_ADMITTED, reason=reason)
         meaning = self._meaning(scope, chat, embedding, vector, task_type)
-        found_by = meaning if isinstance(meaning, _Meaning) else None
-        now = self._clock.unix()
+        link = Link()
+        if isinstance(meaning, Meaning):
+            link = await self._learn(scope, meaning, entry_key(scope, chat), answer)
+        return await self._keep(scope, chat, answer, meaning, link, ttl_s=ttl_s, tags=tags)
+
+    async def record_evidence(
+        self,
+        scope: Scope,
+        chat: ChatRequest,
+        evidence: Answer | bool,
+        *,
+        key: str,
+        embedding: Embedding,
+        task_type: TaskType | None,
+    ) -> Comparison:
+        """Whether the entry with that key was right for this request: by another answer to it, or by a verdict.
+
+        UNKNOWN: nothing was learned. A fresh answer is stored for its own request, for as long as the entry it was held
+        against was to live. Raises InvalidVectorError.
+        """
+        meaning = self._meaning(scope, chat, embedding, unit_vector(embedding.values), task_type)
+        if not isinstance(meaning, Meaning):
+            return Comparison.UNKNOWN
+        request_key = entry_key(scope, chat)
+        try:
+            async with asyncio.timeout(self._policy.lookup_s + EMBED_S_MAX):
+                entry = await self._search.check(scope, meaning, key)
+                if entry is None:
+                    return Comparison.UNKNOWN
+                verdict = await self._compared(entry, evidence)
+                if verdict is not Comparison.UNKNOWN:
+                    source = Source.FEEDBACK if isinstance(evidence, bool) else Source.AUDIT
+                    same = verdict is Comparison.SAME
+                    await self._search.learn_from_hit(
+                        scope, meaning, entry, request_key=request_key, same=same, source=source
+                    )
+                    await self._count_verdict(entry, same=same)
+        except (StoreUnavailableError, TimeoutError, DimensionMismatchError):
+            return Comparison.UNKNOWN
+        if isinstance(evidence, Answer) and not refusal_reason(evidence, size_bytes_max=self._policy.entry_bytes_max):
+            same = verdict is Comparison.SAME
+            link = Link(entry.group or entry.key, entry.aliases + 1) if same else Link()
+            lifetime = entry.expires_at_unix_s - entry.stored_at_unix_s
+            await self._keep(scope, chat, evidence, meaning, link, ttl_s=lifetime, tags=entry.tags)
+        return verdict
+
+    async def invalidate(self, selector: Selector, *, dry_run: bool) -> int:
+        """Removes the entries, or only counts them; how many. Raises StoreUnavailableError: a removal must be known."""
+        return len(await self._store.find(selector)) if dry_run else await self._store.invalidate(selector)
+
+    def stats(self) -> Stats:
+        """The counts as of now."""
+        return replace(
+            self._stats,
+            indexed_entries=len(self._index),
+            partitions=self._index.partitions,
+            evicted=self._store.evicted,
+        )
+
+    def wrong_rates(self) -> list[ClassReport]:
+        """What each class of partitions knows of its errors."""
+        return [each.report() for each in self._search.classes.all()]
+
+    async def _keep(
+        self,
+        scope: Scope,
+        chat: ChatRequest,
+        answer: Answer,
+        meaning: Meaning | str,
+        link: Link,
+        *,
+        ttl_s: float | None,
+        tags: Sequence[str],
+    ) -> Stored:
+        """Puts an answer that was admitted into store and index."""
+        key, now = entry_key(scope, chat), self._clock.unix()
+        found_by = meaning if isinstance(meaning, Meaning) else None
         entry = Entry(
-            key=entry_key(scope, chat),
+            key=key,
             scope=scope,
             answer=answer,
             stored_at_unix_s=now,
@@ -190,6 +272,8 @@ class SemanticCache:
             embedding_model=found_by.model if found_by else "",
             question=found_by.question if found_by else "",
             tags=tuple(tags),
+            group=link.group,
+            aliases=link.aliases,
         )
         try:
             await self._store.put(entry)
@@ -197,24 +281,18 @@ class SemanticCache:
             self._stats.dropped += 1
             return Stored(StoreResult.UNAVAILABLE, reason="the store did not answer in time")
         self._stats.stored += 1
-        self._index.remove(entry.key)
+        self._verdicts.pop(key, None)
+        self._search.removed(key)
         if found_by:
+            self._search.stored(entry)
             self._index.add(
-                entry.key,
+                key,
                 partition=found_by.partition,
                 model=found_by.model,
                 vector=found_by.vector,
                 expires_at_unix_s=entry.expires_at_unix_s,
             )
-        return Stored(StoreResult.STORED, entry.key)
-
-    async def invalidate(self, selector: Selector, *, dry_run: bool) -> int:
-        """Removes the entries, or only counts them; how many. Raises StoreUnavailableError: a removal must be known."""
-        return len(await self._store.find(selector)) if dry_run else await self._store.invalidate(selector)
-
-    def stats(self) -> Stats:
-        """The counts as of now."""
-        return replace(self._stats, indexed_entries=len(self._index), partitions=self._index.partitions)
+        return Stored(StoreResult.STORED, key)
 
     def _meaning(
         self,
@@ -223,20 +301,20 @@ class SemanticCache:
         embedding: Embedding | None,
         vector: Vector | None,
         task_type: TaskType | None,
-    ) -> _Meaning | str:
+    ) -> Meaning | str:
         """By what the request is found, or why it is only found exactly."""
         question = semantic_question(chat)
         if embedding is None or vector is None:
             return "the same request is not stored"
-        if task_type not in self._policy.semantic_task_types:
+        if task_type is None or task_type not in self._policy.semantic_task_types:
             return f"only found exactly: {'not classified' if task_type is None else task_type.value}"
         if reason := only_exact_reason(chat, self._policy.allowed):
             return f"only found exactly: {reason}"
         if not question.strip():
             return "only found exactly: no text in the last user turn"
-        if len(question) > TEXT_CHARS_MAX:
+        if len(question) > QUESTION_CHARS_MAX:
             return "only found exactly: the last user turn is long"
-        return _Meaning(question, partition_id(scope, chat, embedding.model), embedding.model, vector)
+        return Meaning(question, partition_id(scope, chat, embedding.model), embedding.model, vector, task_type)
 
     async def _find_exact(self, scope: Scope, chat: ChatRequest) -> Found | None:
         key = entry_key(scope, chat)
@@ -245,33 +323,44 @@ class SemanticCache:
             return None
         return Found(self._hit(CacheKind.EXACT_HIT, entry, "the same request", None), entry.answer)
 
-    async def _find_similar(self, scope: Scope, meaning: _Meaning) -> Found:
-        now = self._clock.unix()
+    async def _find_similar(self, scope: Scope, chat: ChatRequest, meaning: Meaning) -> Found:
+        compared = self._index.entries_in(meaning.partition)
         try:
-            candidates = await self._index.search(
-                meaning.partition, meaning.vector, count=CANDIDATES_MAX, now_unix_s=now
-            )
+            finding = await self._search.find(scope, meaning, request_key=entry_key(scope, chat))
         except DimensionMismatchError:
             return _miss("the stored questions' embeddings have another dimension")
-        if not candidates:
-            return _miss("no comparable question is stored")
-        compared = self._index.entries_in(meaning.partition)
-        nearest, least = candidates[0].similarity, self._policy.similarity_min
-        near = [candidate for candidate in candidates if candidate.similarity >= least]
-        if not near:
-            return _miss(f"similarity {nearest:.3f} is below {least:.3f}", nearest, compared)
-        refusals = []
-        entries = await self._store.get_many([candidate.key for candidate in near])
-        for candidate, entry in zip(near, entries, strict=True):
-            if entry is None or not self._serves(entry, scope) or entry.partition != meaning.partition:
-                self._index.remove(candidate.key)
-                continue
-            verdict = verify(meaning.question, entry.question, similarity=candidate.similarity, similarity_min=least)
-            if verdict.hit:
-                outcome = self._hit(CacheKind.SEMANTIC_HIT, entry, verdict.reason, candidate.similarity)
-                return Found(outcome, entry.answer, compared)
-            refusals.append(verdict.reason)
-        return _miss(refusals[0] if refusals else "the nearest question is no longer stored", nearest, compared)
+        if finding.entry is None:
+            outcome = CacheOutcome(CacheKind.MISS, finding.reason, similarity=finding.similarity)
+            return Found(outcome, None, compared, explanation=finding.explanation)
+        outcome = self._hit(CacheKind.SEMANTIC_HIT, finding.entry, finding.reason, finding.similarity)
+        return Found(outcome, finding.entry.answer, compared, finding.audit, finding.explanation)
+
+    async def _learn(self, scope: Scope, meaning: Meaning, key: str, answer: Answer) -> Link:
+        """What those near it say of a fresh answer; nothing when that takes too long."""
+        try:
+            async with asyncio.timeout(self._policy.lookup_s + EMBED_S_MAX):
+                return await self._search.learn_from_answer(scope, meaning, key, answer)
+        except (StoreUnavailableError, TimeoutError, DimensionMismatchError):
+            return Link()
+
+    async def _compared(self, entry: Entry, evidence: Answer | bool) -> Comparison:
+        if isinstance(evidence, bool):
+            return Comparison.SAME if evidence else Comparison.DIFFERENT
+        if refusal_reason(evidence, size_bytes_max=self._policy.entry_bytes_max):
+            return Comparison.UNKNOWN
+        return await self._search.compare(evidence, entry)
+
+    async def _count_verdict(self, entry: Entry, *, same: bool) -> None:
+        """An entry that was oftener wrong than right for others is forgotten."""
+        balance = self._verdicts.get(entry.key, 0) + (1 if same else -1)
+        self._verdicts[entry.key] = balance
+        self._verdicts.move_to_end(entry.key)
+        while len(self._verdicts) > JUDGED_ENTRIES_MAX:
+            self._verdicts.popitem(last=False)
+        if balance < 0:
+            self._verdicts.pop(entry.key)
+            self._search.removed(entry.key)
+            await self._store.delete([entry.key])
 
     def _serves(self, entry: Entry, scope: Scope) -> bool:
         return entry.scope == scope and entry.expires_at_unix_s > self._clock.unix()

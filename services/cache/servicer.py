@@ -12,12 +12,15 @@ from contextlib import contextmanager
 import grpc
 
 from services.cache.answer_codec import answer_from_proto, answer_to_proto
+from services.cache.answer_comparison import Comparison
 from services.cache.answer_store import StoreUnavailableError
 from services.cache.entry import Scope, Selector
+from services.cache.partition_classes import ClassReport
 from services.cache.semantic_cache import SemanticCache, StoreResult
+from services.cache.semantic_search import Explanation
 from services.cache.vector_index import DimensionMismatchError, InvalidVectorError
 from services.runtime import telemetry
-from services.runtime.errors import FailedPrecondition, InvalidRequest, NotImplementedYet, Unavailable
+from services.runtime.errors import FailedPrecondition, InvalidRequest, Unavailable
 from spillway import wire
 from spillway.chat import Embedding
 from spillway.v1 import cache_pb2 as pb
@@ -35,6 +38,12 @@ _RESULTS = {
     StoreResult.STORED: pb.StoreResponse.OUTCOME_STORED,
     StoreResult.NOT_ADMITTED: pb.StoreResponse.OUTCOME_NOT_ADMITTED,
     StoreResult.UNAVAILABLE: pb.StoreResponse.OUTCOME_UNAVAILABLE,
+}
+
+_VERDICTS = {
+    Comparison.SAME: pb.RecordEvidenceResponse.VERDICT_RIGHT,
+    Comparison.DIFFERENT: pb.RecordEvidenceResponse.VERDICT_WRONG,
+    Comparison.UNKNOWN: pb.RecordEvidenceResponse.VERDICT_UNKNOWN,
 }
 
 
@@ -61,9 +70,10 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
                 "spillway.cache.reason": outcome.reason,
                 "spillway.cache.similarity": outcome.similarity,
                 "spillway.cache.partition_entries": found.partition_entries,
+                **_explanation(found.explanation),
             }
         )
-        response = pb.LookupResponse(outcome=wire.cache_outcome_to_proto(outcome))
+        response = pb.LookupResponse(outcome=wire.cache_outcome_to_proto(outcome), audit=found.audit)
         if found.answer is not None:
             response.answer.CopyFrom(answer_to_proto(found.answer))
         return response
@@ -108,7 +118,26 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         return pb.InvalidateResponse(entries=entries)
 
     async def RecordEvidence(self, request: pb.RecordEvidenceRequest, context: Context) -> pb.RecordEvidenceResponse:
-        raise NotImplementedYet("recording evidence")
+        _check_chat(request.chat)
+        embedding = _embedding(request)
+        if embedding is None:
+            raise InvalidRequest([("embedding", "must be set")])
+        if not request.entry_key:
+            raise InvalidRequest([("entry_key", "must be set")])
+        kind = request.WhichOneof("evidence")
+        if kind is None:
+            raise InvalidRequest([("evidence", "must be set")])
+        with _embedding_errors():
+            verdict = await self._cache.record_evidence(
+                _scope(request.scope),
+                wire.chat_request_from_proto(request.chat, "chat"),
+                request.right if kind == "right" else answer_from_proto(request.fresh_answer, "fresh_answer"),
+                key=request.entry_key,
+                embedding=embedding,
+                task_type=wire.task_type_from_proto(request.task_type, "task_type"),
+            )
+        telemetry.set_attributes({"spillway.cache.evidence": verdict.value})
+        return pb.RecordEvidenceResponse(verdict=_VERDICTS[verdict])
 
     async def GetStats(self, request: pb.GetStatsRequest, context: Context) -> pb.GetStatsResponse:
         stats = self._cache.stats()
@@ -122,7 +151,37 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             dropped=stats.dropped,
             indexed_entries=stats.indexed_entries,
             partitions=stats.partitions,
+            wrong_rates=[_wrong_rate(report) for report in self._cache.wrong_rates()],
+            evicted=stats.evicted,
         )
+
+
+def _wrong_rate(report: ClassReport) -> pb.WrongRate:
+    return pb.WrongRate(
+        partition_class=report.name,
+        lookups=report.lookups,
+        hits=report.hits,
+        audited=report.audited,
+        wrong=report.wrong,
+        wrong_rate=report.risk.wrong_rate,
+        wrong_rate_low=report.risk.wrong_rate_low,
+        wrong_rate_high=report.risk.wrong_rate_high,
+        threshold=report.threshold,
+    )
+
+
+def _explanation(found: Explanation | None) -> dict[str, str | float]:
+    if found is None:
+        return {}
+    return {
+        "spillway.cache.class": found.partition_class,
+        "spillway.cache.p_same": found.p_same,
+        "spillway.cache.threshold": found.threshold,
+        "spillway.cache.margin": found.margin,
+        "spillway.cache.aliases": found.aliases,
+        "spillway.cache.class_evidence": found.evidence,
+        "spillway.cache.class_wrong_rate": found.wrong_rate,
+    }
 
 
 def _check_chat(chat: chat_pb2.ChatRequest) -> None:
@@ -144,7 +203,7 @@ def _scope(scope: pb.CacheScope) -> Scope:
     return Scope(scope.tenant, scope.namespace, scope.template_version, scope.knowledge_version)
 
 
-def _embedding(request: pb.LookupRequest | pb.StoreRequest) -> Embedding | None:
+def _embedding(request: pb.LookupRequest | pb.StoreRequest | pb.RecordEvidenceRequest) -> Embedding | None:
     if not request.HasField("embedding"):
         return None
     if not 1 <= len(request.embedding.model) <= LABEL_CHARS_MAX:

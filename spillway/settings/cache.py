@@ -59,7 +59,7 @@ class Cache(Section):
     allow_time_sensitive: bool = Field(False, description='Whether prompts with "today", "latest" and such are cached.')
     allow_personal: bool = Field(False, description="Whether prompts about the caller's own matters are cached.")
     similarity_min: Ratio = Field(
-        0.92, description="Nearest questions below this cosine similarity are not considered."
+        0.5, description="Answers to questions below this cosine similarity are never served; the verifier decides."
     )
     max_wrong_rate: Ratio = Field(
         0.005, description="Wrong answers served by meaning, as a share of all lookups, at most. 0: exact hits only."

@@ -27,7 +27,7 @@ from tests.support.cache_parts import MODEL, answer, cache_over, chat, embedding
 PAIRS = 1_000
 SEED = 20_261_124
 LETTERS = "ab\0|:,;/ \n{}é漢😀"
-QUESTION, PARAPHRASE = "How do I turn on the heater?", "how can I turn on the heater"
+QUESTION, PARAPHRASE = "How do I turn on the heater?", "how do I turn on  the heater"
 HITS = (CacheKind.EXACT_HIT, CacheKind.SEMANTIC_HIT)
 
 

@@ -6,14 +6,23 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Awaitable, Callable
+from functools import cache
+from pathlib import Path
+from random import Random
 
 import numpy as np
 
+from services.cache import pair_model as pair_model_module
 from services.cache.admission import TtlByFreshness
+from services.cache.answer_judge import AnswerJudge, TextEmbedder
 from services.cache.answer_store import AnswerStore
 from services.cache.entry import Answer, Entry, Scope
+from services.cache.pair_model import PairModel, parse_pair_model
 from services.cache.partition import entry_key
+from services.cache.partition_classes import PartitionClasses
+from services.cache.risk_control import RiskPolicy
 from services.cache.semantic_cache import CachePolicy, SemanticCache
+from services.cache.semantic_search import SemanticSearch
 from services.cache.vector_index import Vector, VectorIndex
 from services.runtime.clock import Clock
 from spillway.chat import ChatRequest, Embedding, FinishReason, Message, Role, Usage
@@ -92,18 +101,43 @@ def entry(
     )
 
 
-def policy(*, lookup_s: float = 10.0, similarity_min: float = 0.9) -> CachePolicy:
+def policy(*, lookup_s: float = 10.0) -> CachePolicy:
     return CachePolicy(
         ttl=TTL,
         semantic_task_types=frozenset({TaskType.FACTUAL_QA, TaskType.OTHER}),
-        similarity_min=similarity_min,
         entry_bytes_max=10_000,
         lookup_s=lookup_s,
     )
 
 
-def cache_over(store: AnswerStore, clock: Clock, *, rules: CachePolicy | None = None) -> SemanticCache:
-    return SemanticCache(store, VectorIndex(entries_max=1_000), policy=rules or policy(), clock=clock)
+@cache
+def pair_model() -> PairModel:
+    return parse_pair_model((Path(pair_model_module.__file__).parent / "data" / "pair_model.npz").read_bytes())
+
+
+def cache_over(
+    store: AnswerStore,
+    clock: Clock,
+    *,
+    rules: CachePolicy | None = None,
+    risk: RiskPolicy | None = None,
+    embedder: TextEmbedder | None = None,
+    directory: Path | None = None,
+    seed: int = 1,
+) -> SemanticCache:
+    """A cache whose fits happen at once."""
+    index = VectorIndex(entries_max=100_000)
+    search = SemanticSearch(
+        store,
+        index,
+        pair_model=pair_model(),
+        classes=PartitionClasses(risk or RiskPolicy(), random=Random(seed), directory=directory),
+        judge=AnswerJudge(embedder),
+        clock=clock,
+        similarity_min=0.5,
+        known_max=100_000,
+    )
+    return SemanticCache(store, index, search=search, policy=rules or policy(), clock=clock)
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]], *, what: str, within_s: float = 20.0) -> None:

@@ -32,7 +32,7 @@ SCOPES = tuple(
 )
 TOPICS = 4
 TAGS = ("red", "blue")
-PARAPHRASES = ("how do I turn on the {}?", "how can I turn on the {}")
+PARAPHRASES = ("how do I turn on the {}?", "How do I  turn on the {}")
 THINGS = ("heater", "lamp", "radio", "oven")
 
 

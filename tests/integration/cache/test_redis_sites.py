@@ -71,7 +71,7 @@ async def test_a_cluster_keeps_entries_on_all_of_its_nodes_and_replicas_follow_e
         await eventually(followed, what="the other replica follows every shard")
         for tenant in TENANTS:
             assert await kind(two, tenant) is CacheKind.EXACT_HIT
-            assert await kind(two, tenant, "how can I turn on the heater") is CacheKind.SEMANTIC_HIT
+            assert await kind(two, tenant, "how do I turn on  the heater") is CacheKind.SEMANTIC_HIT
         assert await two.invalidate(Selector(tenant=TENANTS[0]), dry_run=False) == 1
         assert await kind(one, TENANTS[0]) is CacheKind.MISS
         assert await kind(one, TENANTS[1]) is CacheKind.EXACT_HIT

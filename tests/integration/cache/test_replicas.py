@@ -16,7 +16,7 @@ from tests.support.cache_parts import answer, cache_over, chat, embedding, event
 from tests.support.redis_server import RedisServer
 
 ACME = Scope("acme")
-ON, ON_TOO = "How do I turn on the heater?", "how can I turn on the heater"
+ON, ON_TOO = "How do I turn on the heater?", "how do I turn on  the heater"
 WELL_S = 10.0
 
 

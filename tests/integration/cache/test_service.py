@@ -36,7 +36,7 @@ from tests.support.redis_server import RedisServer
 if TYPE_CHECKING:  # exists in the type stubs alone
     from spillway.v1.cache_pb2_grpc import CacheServiceAsyncStub
 
-ON, ON_TOO, OFF = "How do I turn on the heater?", "how can I turn on the heater", "How do I turn off the heater?"
+ON, ON_TOO, OFF = "How do I turn on the heater?", "how do I turn on  the heater", "How do I turn off the heater?"
 ACME = pb.CacheScope(tenant="acme")
 OTHER = chat_pb2.TASK_TYPE_OTHER
 NAMES = pb.StoreResponse.Outcome.Name
@@ -111,7 +111,7 @@ async def test_an_answer_is_found_exactly_by_meaning_and_not_at_all(stub: CacheS
     assert similar.outcome.similarity == pytest.approx(1.0)
     assert opposite.outcome.kind == chat_pb2.CacheOutcome.KIND_MISS
     assert not opposite.HasField("answer")
-    assert opposite.outcome.reason.startswith("antonyms")
+    assert opposite.outcome.reason == "too little is known of such questions yet"
     stats = await stub.GetStats(pb.GetStatsRequest())
     assert (stats.lookups, stats.exact_hits, stats.semantic_hits, stats.stored) == (3, 1, 1, 1)
     assert (stats.indexed_entries, stats.partitions) == (1, 1)

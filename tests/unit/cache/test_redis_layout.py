@@ -53,8 +53,8 @@ def test_what_is_broken_is_no_entry(broken: dict[str, bytes | None]) -> None:
     assert layout.entry_of_fields(WHOLE.key, raw(**broken)) is None
 
 
-@given(st.lists(st.none() | st.binary(max_size=20), min_size=len(layout.ENTRY_FIELDS), max_size=len(layout.ENTRY_FIELDS)))
-def test_no_bytes_make_the_reader_fail(values: list[bytes | None]) -> None:
+@given(st.tuples(*(st.none() | st.binary(max_size=20) for _ in layout.ENTRY_FIELDS)))
+def test_no_bytes_make_the_reader_fail(values: tuple[bytes | None, ...]) -> None:
     layout.entry_of_fields("k", values)
     layout.meta_of_fields(values[:5])
     layout.indexed_of_fields("k", values[:4])

@@ -1,0 +1,259 @@
+"""The classes of partitions whose errors are controlled together, and what they learned.
+
+A class is a tenant's work of one kind. The `OWN_MAX` that came first have a controller of their own; one that never
+learned enough to serve anything makes room for a new one; whoever finds none shares the controller of its kind of work.
+The limit then holds for all who share it together.
+
+Promises: memory is bounded (some 0.8 MB a class); fitting happens in a thread, one fit at a time for each class; what
+was learned survives a restart where there is a directory, and a file that cannot be used is left out and logged. Each
+replica learns by itself: a sum of shares that are each below the limit is below it.
+
+Belongs to one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+from collections import OrderedDict
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from services.cache.answer_comparison import Comparison
+from services.cache.risk_control import (
+    MODEL_DEVIATIONS,
+    STATE_BYTES_MAX,
+    Judged,
+    RiskController,
+    RiskPolicy,
+    RiskReport,
+    RiskStateError,
+    Source,
+)
+from services.cache.risk_model import EVIDENCE_MIN, RiskModel, fit_risk_model
+from services.runtime.logs import describe_exception, get_logger
+from spillway.routing import TaskType
+
+__all__ = ["ClassReport", "PartitionClass", "PartitionClasses"]
+
+Floats = npt.NDArray[np.float64]
+
+OWN_MAX: Final = 64
+NOTHING_SERVED: Final = 2.0
+"""A threshold that no probability reaches."""
+
+SUFFIX: Final = ".risk"
+HEAD_BYTES_MAX: Final = 16_384
+SAVE_EVERY: Final = 50
+"""Pieces of evidence after which a class is written again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassReport:
+    """What a class has done since this process started, and what is known of its errors."""
+
+    name: str
+    lookups: int
+    hits: int
+    audited: int
+    wrong: int
+    comparisons: Mapping[Comparison, int]
+    risk: RiskReport
+
+    @property
+    def threshold(self) -> float:
+        """The least P(same answer) that is served now; above 1 nothing is."""
+        return 1.0 - self.risk.bar if self.risk.opened and self.risk.bar > 0.0 else NOTHING_SERVED
+
+
+class PartitionClass:
+    """One controller and its counts. `tenant` is None for the class that tenants share."""
+
+    def __init__(self, task_type: TaskType, tenant: str | None, policy: RiskPolicy, random: Random) -> None:
+        self.task_type, self.tenant = task_type, tenant
+        self.controller = RiskController(policy, random)
+        self.name = task_type.value if not tenant else f"{task_type.value}/{tenant}"
+        self._policy = policy
+        self._model: RiskModel | None = None
+        self._counts = {"lookups": 0, "hits": 0, "audited": 0, "wrong": 0}
+        self._comparisons = dict.fromkeys(Comparison, 0)
+        self.fitting: asyncio.Task[None] | None = None
+        self.unsaved = 0
+
+    @property
+    def evidence(self) -> int:
+        """Pieces of evidence heard."""
+        return self.controller.report().observations
+
+    def count(self, *, lookups: int = 0, hits: int = 0, audited: int = 0, wrong: int = 0) -> None:
+        """Adds to the counts."""
+        for name, more in (("lookups", lookups), ("hits", hits), ("audited", audited), ("wrong", wrong)):
+            self._counts[name] += more
+
+    def compared(self, verdict: Comparison) -> None:
+        """Counts a comparison of a fresh answer with the stored one that would have been served, or was."""
+        self._comparisons[verdict] += 1
+
+    def report(self) -> ClassReport:
+        """As of now."""
+        return ClassReport(
+            self.name, **self._counts, comparisons=dict(self._comparisons), risk=self.controller.report()
+        )
+
+    def adopt(self, model: RiskModel | None) -> None:
+        """Decides by this model from now on."""
+        self._model = model
+        self.controller.adopt(model)
+
+    def judged_elsewhere(self, features: Floats) -> Judged:
+        """A hit that another replica decided, as this one would have booked it.
+
+        Audits reach any replica. Each gets as many of others as others get of its own, so the estimate stays right.
+        """
+        if self._model is None:
+            return Judged(features, 0.0, 1.0)
+        wrong = self._model.wrong(self._model.log_odds(features), deviations=MODEL_DEVIATIONS)
+        return Judged(features, min(1.0, wrong), max(self._policy.audit_rate, 1e-6))
+
+
+class PartitionClasses:
+    """`threads` do the fitting; without any it is done at once. `directory` keeps what was learned."""
+
+    def __init__(
+        self,
+        policy: RiskPolicy,
+        *,
+        random: Random,
+        threads: Executor | None = None,
+        directory: Path | None = None,
+    ) -> None:
+        self._policy = policy
+        self._random = random
+        self._threads = threads
+        self._directory = directory
+        self._own: OrderedDict[tuple[TaskType, str], PartitionClass] = OrderedDict()
+        self._shared: dict[TaskType, PartitionClass] = {}
+        self._log = get_logger(__name__)
+
+    def of(self, task_type: TaskType, tenant: str) -> PartitionClass:
+        """The class that decides for that tenant's work of that kind."""
+        found = self._own.get((task_type, tenant))
+        if found is None and len(self._own) >= OWN_MAX:
+            unlearned = (key for key, each in self._own.items() if each.evidence < EVIDENCE_MIN)
+            leaving = next(unlearned, None)
+            if leaving is None:
+                if task_type not in self._shared:
+                    self._shared[task_type] = self._new(task_type, None)
+                return self._shared[task_type]
+            del self._own[leaving]
+        if found is None:
+            found = self._own[task_type, tenant] = self._new(task_type, tenant)
+        self._own.move_to_end((task_type, tenant))
+        return found
+
+    def all(self) -> list[PartitionClass]:
+        """Every class there is."""
+        return [*self._own.values(), *self._shared.values()]
+
+    def observe(self, partition_class: PartitionClass, judged: Judged, *, same: bool, source: Source) -> None:
+        """Tells the class an outcome, and lets it learn when there is enough that is new."""
+        partition_class.controller.observe(judged, same=same, source=source)
+        partition_class.unsaved += 1
+        if partition_class.controller.stale and partition_class.fitting is None:
+            if self._threads is None:
+                partition_class.adopt(fit_risk_model(partition_class.controller.observations()))
+            else:
+                partition_class.fitting = asyncio.create_task(self._fit(partition_class, self._threads), name="fit")
+
+    async def load(self) -> None:
+        """Takes up what was learned before this process started."""
+        if self._directory is None:
+            return
+        for task_type, tenant, state in await asyncio.to_thread(_read_all, self._directory):
+            made = self._new(task_type, tenant)
+            try:
+                await asyncio.to_thread(made.controller.restore, state)
+            except RiskStateError as error:
+                self._log.warning("cache_risk_state_left_out", reason=str(error))
+                continue
+            made.adopt(fit_risk_model(made.controller.observations()))
+            if tenant is None:
+                self._shared[task_type] = made
+            elif len(self._own) < OWN_MAX:
+                self._own[task_type, tenant] = made
+
+    async def settle(self) -> None:
+        """Returns when no fit is under way."""
+        await asyncio.gather(*(each.fitting for each in self.all() if each.fitting is not None))
+
+    async def close(self) -> None:
+        """Ends the fits, and keeps what was learned."""
+        for each in self.all():
+            if each.fitting is not None:
+                each.fitting.cancel()
+                await asyncio.gather(each.fitting, return_exceptions=True)
+            if each.unsaved:
+                await self._save(each)
+
+    def _new(self, task_type: TaskType, tenant: str | None) -> PartitionClass:
+        return PartitionClass(task_type, tenant, self._policy, Random(self._random.getrandbits(64)))
+
+    async def _fit(self, partition_class: PartitionClass, threads: Executor) -> None:
+        try:
+            observations = partition_class.controller.observations()
+            model = await asyncio.get_running_loop().run_in_executor(threads, fit_risk_model, observations)
+            partition_class.adopt(model)
+            if partition_class.unsaved >= SAVE_EVERY:
+                await self._save(partition_class)
+        except np.linalg.LinAlgError as error:  # it goes on with the model that it has
+            self._log.error("cache_risk_fit_failed", **describe_exception(error))
+        finally:
+            partition_class.fitting = None
+
+    async def _save(self, partition_class: PartitionClass) -> None:
+        if self._directory is None:
+            return
+        partition_class.unsaved = 0
+        state = partition_class.controller.state()
+        name = json.dumps([partition_class.task_type.value, partition_class.tenant])
+        try:
+            await asyncio.to_thread(_write, self._directory, name, state)
+        except OSError as error:
+            self._log.warning("cache_risk_state_not_written", error=type(error).__name__)
+
+
+def _write(directory: Path, name: str, state: bytes) -> None:
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = directory / (hashlib.sha256(name.encode()).hexdigest()[:32] + SUFFIX)
+    beside = path.with_suffix(".new")
+    with beside.open("wb") as file:
+        file.write(name.encode() + b"\n" + state)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def _read_all(directory: Path) -> list[tuple[TaskType, str | None, bytes]]:
+    """What was written, the newest first; what cannot be read is left out."""
+    found: list[tuple[float, TaskType, str | None, bytes]] = []
+    for path in directory.glob(f"*{SUFFIX}"):
+        try:
+            with path.open("rb") as file:
+                head = json.loads(file.readline(HEAD_BYTES_MAX))
+                state = file.read(STATE_BYTES_MAX + 1)
+            task_type, tenant = head
+            if tenant is None or isinstance(tenant, str):
+                found.append((path.stat().st_mtime, TaskType(task_type), tenant, state))
+        except (OSError, ValueError, TypeError, RecursionError):
+            continue
+    found.sort(key=lambda each: -each[0])
+    return [(task_type, tenant, state) for _, task_type, tenant, state in found[: 2 * OWN_MAX]]

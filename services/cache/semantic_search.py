@@ -1,0 +1,354 @@
+"""Finding an answer by meaning: who is near, what they propose, whether that is served, and what is learned of it.
+
+Promises: an answer is served only from an entry that was read from the store in this very lookup and lies in the asked
+partition of the asked scope; only if the hard guards find no difference; and only if the risk control of the
+partition's class takes it, or the question has the same words. The index and what is remembered of questions only
+propose: where they lag, there are misses. Nothing is ever learned from a hit that nobody checked.
+
+Belongs to one event loop.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from services.cache.answer_comparison import Comparison, is_common_word
+from services.cache.answer_judge import AnswerJudge
+from services.cache.answer_store import AnswerStore
+from services.cache.differences import certain_difference, exchanged_content
+from services.cache.entry import Answer, Entry, Scope
+from services.cache.known_questions import KnownQuestions, have_same_words, plain_words
+from services.cache.neighbourhood import NEAR_MAX, Near, Proposal, evidence, propose
+from services.cache.pair_features import Sketch, pair_features
+from services.cache.pair_model import PairModel
+from services.cache.partition_classes import PartitionClass, PartitionClasses
+from services.cache.proposal_guard import ROWS_READ, proposal_refusal
+from services.cache.risk_control import Judged, Source
+from services.cache.vector_index import Candidate, Vector, VectorIndex
+from services.runtime.clock import Clock
+from spillway.routing import TaskType
+
+__all__ = ["Explanation", "Link", "Meaning", "SemanticFinding", "SemanticSearch"]
+
+Floats = npt.NDArray[np.float64]
+
+GROUPS_COMPARED_MAX: Final = 8
+"""Answers near a fresh one that it is compared with."""
+
+SAME_WORDS_LOOKS: Final = 4
+"""Nearest questions that may have the very words of the asked one."""
+
+ATTEMPTS_MAX: Final = 3
+"""How often a proposal may turn out to be gone before that is a miss."""
+
+JUDGED_MAX: Final = 4_096
+"""Hits under audit that are remembered; the oldest is then taken for one that another replica served."""
+
+NOTHING_NEAR: Final = "no comparable question is stored"
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """By what a request is found when not by itself."""
+
+    question: str
+    partition: str
+    model: str
+    vector: Vector
+    task_type: TaskType
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a lookup by meaning ended as it did, for the trace: P(same answer), the least that is served now, the margin
+    in similarity to the nearest question with another answer, and what the class knows of itself."""
+
+    partition_class: str
+    p_same: float
+    threshold: float
+    margin: float
+    evidence: int
+    wrong_rate: float
+    aliases: int
+
+
+@dataclass(frozen=True, slots=True)
+class SemanticFinding:
+    """`entry` is set for a hit. `audit`: a model should be asked as well."""
+
+    reason: str
+    entry: Entry | None = None
+    similarity: float | None = None
+    audit: bool = False
+    explanation: Explanation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Whose answer a fresh one was found to be, as Entry has it."""
+
+    group: str = ""
+    aliases: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Nearby:
+    """A proposal, and the candidates it comes from. `entry` is its nearest, as the store has it now."""
+
+    candidates: Sequence[Candidate]
+    near: Sequence[Near]
+    proposal: Proposal
+    entry: Entry
+
+    @property
+    def similarity(self) -> float:
+        return self.near[self.proposal.row].similarity
+
+    @property
+    def aliases(self) -> int:
+        return self.near[self.proposal.row].aliases
+
+    @property
+    def keys(self) -> list[str]:
+        """Of the proposal's rows, nearest first."""
+        return [self.candidates[row].key for row in self.proposal.rows]
+
+
+class SemanticSearch:
+    """See the head of the file. DimensionMismatchError and StoreUnavailableError pass through."""
+
+    def __init__(
+        self,
+        store: AnswerStore,
+        index: VectorIndex,
+        *,
+        pair_model: PairModel,
+        classes: PartitionClasses,
+        judge: AnswerJudge,
+        clock: Clock,
+        similarity_min: float,
+        known_max: int,
+    ) -> None:
+        self._store = store
+        self._index = index
+        self._pair_model = pair_model
+        self.classes = classes
+        self._judge = judge
+        self._clock = clock
+        self._similarity_min = similarity_min
+        self._known = KnownQuestions(pair_model.idf, entries_max=known_max)
+        self._judged: OrderedDict[tuple[str, str], Judged] = OrderedDict()
+
+    async def find(self, scope: Scope, meaning: Meaning, *, request_key: str) -> SemanticFinding:
+        """The answer to a question with that meaning. `request_key` is the exact key of the request."""
+        deciding = self.classes.of(meaning.task_type, scope.tenant)
+        deciding.count(lookups=1)
+        nearby = await self._nearby(scope, meaning, own_key="")
+        if nearby is None:
+            deciding.controller.decide(None)
+            return SemanticFinding(NOTHING_NEAR)
+        asked = self._known.read(meaning.question)
+        if (twin := await self._same_words(scope, meaning, asked, nearby)) is not None:
+            deciding.controller.decide(None)
+            deciding.count(hits=1)
+            return SemanticFinding("the same words", twin, nearby.candidates[0].similarity)
+        features = self._features(meaning, asked, nearby)
+        decision = deciding.controller.decide(features, refusal=lambda: self._refusal(asked, nearby))
+        explanation = self._explain(deciding, nearby, 1.0 - decision.wrong, decision.bar)
+        if not decision.serve or decision.judged is None:
+            return SemanticFinding(decision.reason, None, nearby.similarity, explanation=explanation)
+        deciding.count(hits=1)
+        if decision.audit:
+            self._judged[request_key, nearby.entry.key] = decision.judged
+            while len(self._judged) > JUDGED_MAX:
+                self._judged.popitem(last=False)
+        return SemanticFinding(decision.reason, nearby.entry, nearby.similarity, decision.audit, explanation)
+
+    async def learn_from_answer(self, scope: Scope, meaning: Meaning, key: str, answer: Answer) -> Link:
+        """Holds a fresh answer against those near it: evidence of what would have been served; whose answer it is."""
+        nearby = await self._nearby(scope, meaning, own_key=key)
+        if nearby is None:
+            return Link()
+        groups = {nearby.proposal.group: nearby.entry.key}
+        for candidate, near in zip(nearby.candidates, nearby.near, strict=True):
+            if len(groups) < GROUPS_COMPARED_MAX:
+                groups.setdefault(near.group, candidate.key)
+        entries = await self._read(scope, meaning, list(groups.values()))
+        stored = [entry for entry in entries if entry is not None]
+        verdicts = await self._judge.compare(answer.message.text, [entry.answer.message.text for entry in stored])
+        found = {entry.key: verdict for entry, verdict in zip(stored, verdicts, strict=True)}
+        asked = self._known.read(meaning.question)
+        verdict = found.get(nearby.entry.key, Comparison.UNKNOWN)
+        deciding = self.classes.of(meaning.task_type, scope.tenant)
+        deciding.compared(verdict)
+        if verdict is not Comparison.UNKNOWN:
+            judged = Judged(self._features(meaning, asked, nearby), 0.0, 1.0)
+            self.classes.observe(deciding, judged, same=verdict is Comparison.SAME, source=Source.MISS)
+        sizes = {near.group: near.aliases for near in nearby.near}
+        for candidate in nearby.candidates:  # the nearest of those that say the same
+            for entry in stored:
+                alike = entry.key == candidate.key and found[entry.key] is Comparison.SAME
+                if alike and self._may_link(asked, entry, answer):
+                    group = entry.group or entry.key
+                    return Link(group, 1 + max(sizes.get(group, 1), entry.aliases))
+        return Link()
+
+    async def check(self, scope: Scope, meaning: Meaning, entry_key: str) -> Entry | None:
+        """The entry, if it is one that a lookup with that meaning could have found."""
+        (entry,) = await self._read(scope, meaning, [entry_key])
+        return entry
+
+    async def compare(self, fresh: Answer, entry: Entry) -> Comparison:
+        """The answers of both."""
+        (verdict,) = await self._judge.compare(fresh.message.text, [entry.answer.message.text])
+        return verdict
+
+    async def learn_from_hit(
+        self, scope: Scope, meaning: Meaning, entry: Entry, *, request_key: str, same: bool, source: Source
+    ) -> None:
+        """Tells whether a hit was right."""
+        deciding = self.classes.of(meaning.task_type, scope.tenant)
+        deciding.count(audited=1, wrong=int(not same))
+        judged = self._judged.pop((request_key, entry.key), None)
+        if judged is None:  # served by another replica, or not chosen for an audit
+            nearby = await self._nearby(scope, meaning, own_key=request_key)
+            if nearby is None or nearby.proposal.group != (entry.group or entry.key):
+                return
+            judged = deciding.judged_elsewhere(self._features(meaning, self._known.read(meaning.question), nearby))
+        self.classes.observe(deciding, judged, same=same, source=source)
+
+    def stored(self, entry: Entry) -> None:
+        """What this process has just stored, it need not read."""
+        if entry.partition:
+            self._known.learn(entry)
+
+    def removed(self, key: str) -> None:
+        """The entry is gone."""
+        self._known.forget(key)
+        self._index.remove(key)
+
+    async def _nearby(self, scope: Scope, meaning: Meaning, *, own_key: str) -> _Nearby | None:
+        now = self._clock.unix()
+        found = await self._index.search(meaning.partition, meaning.vector, count=NEAR_MAX + 1, now_unix_s=now)
+        candidates = [candidate for candidate in found if candidate.key != own_key][:NEAR_MAX]
+        fresh: dict[str, Entry] = {}
+        for _ in range(ATTEMPTS_MAX):
+            unknown = [each.key for each in candidates if self._known.get(each.key) is None]
+            candidates = await self._without_gone(scope, meaning, candidates, unknown, fresh)
+            near = self._near(candidates)
+            proposal = propose(near)
+            if proposal is None or near[proposal.row].similarity < self._similarity_min:
+                return None
+            key = candidates[proposal.row].key
+            left = candidates
+            if key not in fresh:
+                left = await self._without_gone(scope, meaning, candidates, [key], fresh)
+            if key in fresh:
+                return _Nearby(candidates, near, proposal, fresh[key])
+            candidates = left
+        return None
+
+    def _near(self, candidates: Sequence[Candidate]) -> list[Near]:
+        known = [self._known.get(candidate.key) for candidate in candidates]
+        sizes: dict[str, int] = {}
+        for each in known:
+            if each is not None:
+                sizes[each.group] = max(sizes.get(each.group, 1), each.aliases)
+        return [
+            Near(candidate.key, candidate.similarity)
+            if each is None  # forgotten meanwhile
+            else Near(each.group, candidate.similarity, sizes[each.group])
+            for candidate, each in zip(candidates, known, strict=True)
+        ]
+
+    async def _same_words(self, scope: Scope, meaning: Meaning, asked: Sketch, nearby: _Nearby) -> Entry | None:
+        """The stored question that has the words of this one."""
+        plain = plain_words(meaning.question)
+        for candidate in nearby.candidates[:SAME_WORDS_LOOKS]:
+            known = self._known.get(candidate.key)
+            if known is None or known.plain != plain:
+                continue
+            reading = self._known.sketch_of(candidate.key, known.text).reading
+            if have_same_words(asked.reading, reading):
+                if candidate.key == nearby.entry.key:
+                    return nearby.entry
+                (entry,) = await self._read(scope, meaning, [candidate.key])
+                return entry
+        return None
+
+    async def _without_gone(
+        self,
+        scope: Scope,
+        meaning: Meaning,
+        candidates: Sequence[Candidate],
+        keys: Sequence[str],
+        fresh: dict[str, Entry],
+    ) -> list[Candidate]:
+        """Reads these entries into `fresh`; the candidates without those that are gone."""
+        if not keys:
+            return list(candidates)
+        entries = await self._read(scope, meaning, keys)
+        fresh.update((entry.key, entry) for entry in entries if entry is not None)
+        gone = {key for key, entry in zip(keys, entries, strict=True) if entry is None}
+        return [candidate for candidate in candidates if candidate.key not in gone]
+
+    async def _read(self, scope: Scope, meaning: Meaning, keys: Sequence[str]) -> list[Entry | None]:
+        """The entries as the store has them, where they may serve; what may not is no longer proposed."""
+        now = self._clock.unix()
+        found: list[Entry | None] = []
+        for key, entry in zip(keys, await self._store.get_many(keys), strict=True):
+            serves = (
+                entry is not None
+                and entry.scope == scope
+                and entry.partition == meaning.partition
+                and entry.expires_at_unix_s > now
+                and entry.question != ""
+            )
+            found.append(entry if serves else None)
+            if serves and entry is not None:
+                self._known.learn(entry)
+            else:
+                self.removed(key)
+        return found
+
+    def _sketch(self, entry: Entry) -> Sketch:
+        return self._known.sketch_of(entry.key, entry.question)
+
+    def _features(self, meaning: Meaning, asked: Sketch, nearby: _Nearby) -> Floats:
+        stored = self._sketch(nearby.entry)
+        a = b = None
+        if meaning.model == self._pair_model.embedding_model and len(nearby.entry.vector) == 4 * len(meaning.vector):
+            a, b = meaning.vector, np.frombuffer(nearby.entry.vector, dtype="<f4").astype(np.float32)
+        features = pair_features(asked, stored, nearby.similarity)
+        return evidence(nearby.proposal, self._pair_model.logit(features, a, b))
+
+    def _refusal(self, asked: Sketch, nearby: _Nearby) -> str:
+        texts = [(key, known.text) for key in nearby.keys[:ROWS_READ] if (known := self._known.get(key)) is not None]
+        readings = [self._known.sketch_of(key, text).reading for key, text in texts]
+        return proposal_refusal(asked.reading, readings, aliases=nearby.aliases)
+
+    def _may_link(self, asked: Sketch, entry: Entry, answer: Answer) -> bool:
+        """An answer that many questions have proves nothing of two of them, unless they hardly differ."""
+        if not is_common_word(answer.message.text):
+            return True
+        stored = self._sketch(entry).reading
+        return not (certain_difference(asked.reading, stored) or exchanged_content(asked.reading, stored))
+
+    def _explain(self, deciding: PartitionClass, nearby: _Nearby, p_same: float, bar: float) -> Explanation:
+        others = (near.similarity for near in nearby.near if near.group != nearby.proposal.group)
+        report = deciding.controller.report()
+        return Explanation(
+            partition_class=deciding.name,
+            p_same=p_same,
+            threshold=1.0 - bar,
+            margin=nearby.similarity - max(others, default=-1.0),
+            evidence=report.observations,
+            wrong_rate=report.wrong_rate,
+            aliases=nearby.aliases,
+        )
