@@ -8,6 +8,7 @@ from random import Random
 from urllib.parse import urlsplit
 
 import faiss
+from opentelemetry.metrics import Observation
 
 from services.cache.admission import Allowances, TtlByFreshness
 from services.cache.answer_judge import AnswerJudge, ClassifierEmbedder
@@ -17,11 +18,13 @@ from services.cache.answer_store_redis import RedisStore
 from services.cache.follower import Snapshots
 from services.cache.pair_model import PairModel, PairModelError, parse_pair_model
 from services.cache.partition_classes import PartitionClasses
+from services.cache.prompt_cipher import PromptCipher, PromptKeyError, parse_prompt_keys
 from services.cache.risk_control import RiskPolicy
 from services.cache.semantic_cache import CachePolicy, SemanticCache
 from services.cache.semantic_search import SemanticSearch
 from services.cache.servicer import CacheServicer
 from services.cache.vector_index import VectorIndex
+from services.runtime import telemetry
 from services.runtime.channel import open_channel
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.config import ConfigError, Loaded, SecretError, read_secret
@@ -115,6 +118,7 @@ async def build(loaded: Loaded) -> Service:
 
 async def _store(loaded: Loaded, clock: Clock) -> AnswerStore:
     settings = loaded.settings.cache
+    cipher = _cipher(loaded)
     if settings.store == "memory":
         return MemoryStore(
             entries_max=settings.entries_max,
@@ -130,6 +134,7 @@ async def _store(loaded: Loaded, clock: Clock) -> AnswerStore:
                 tenant_entries_max=settings.tenant_entries_max,
                 bytes_max=settings.bytes_max,
                 clock=clock,
+                cipher=cipher,
             )
         except FileStoreError as error:
             raise ConfigError(loaded.path, [Problem(0, "cache.file", str(error))]) from error
@@ -141,6 +146,7 @@ async def _store(loaded: Loaded, clock: Clock) -> AnswerStore:
             password=read_secret(settings.redis_password_env, ""),
             timeout_s=settings.redis_timeout_s,
             clock=clock,
+            cipher=cipher,
         )
     except ValueError as error:
         raise ConfigError(loaded.path, [Problem(0, "cache.redis_url", str(error))]) from error
@@ -166,10 +172,27 @@ def _risk_directory(loaded: Loaded) -> Path | None:
     return None
 
 
-def _snapshots(loaded: Loaded, threads: ThreadPoolExecutor) -> Snapshots | None:
-    """Only a shared store outlives this process with more than its own index."""
+def _cipher(loaded: Loaded) -> PromptCipher | None:
     settings = loaded.settings.cache
-    kept = settings.store == "redis" and settings.snapshot_dir
+    if not settings.prompt_key_file:
+        return None
+    try:
+        cipher = PromptCipher(parse_prompt_keys(read_secret("", settings.prompt_key_file)))
+    except PromptKeyError as error:
+        raise SecretError(f"the file {settings.prompt_key_file}: {error}") from None
+    telemetry.meter().create_observable_counter(
+        "spillway.cache.unreadable",
+        callbacks=[lambda _: [Observation(cipher.unreadable)]],
+        description="Stored questions, answers and vectors that no key opened.",
+    )
+    return cipher
+
+
+def _snapshots(loaded: Loaded, threads: ThreadPoolExecutor) -> Snapshots | None:
+    """Only a shared store outlives this process with more than its own index; and what it seals must not lie in the
+    clear here."""
+    settings = loaded.settings.cache
+    kept = settings.store == "redis" and settings.snapshot_dir and not settings.prompt_key_file
     return Snapshots(Path(settings.snapshot_dir).expanduser(), threads) if kept else None
 
 

@@ -4,7 +4,8 @@ Promises: a put or deletion that returned survives the death of the process and,
 the machine (write-ahead log, `synchronous=FULL`); one that did not return happened wholly or not at all; lookups never
 touch the disk, nor does a hit; changes that arrive together share one commit. A file that is no cache, is damaged, of
 another version, or used by another process is a FileStoreError that names it, before anything is served; a single row
-that cannot be read is left out and counted. The file is readable by its owner alone: it holds prompts and answers.
+that cannot be read is left out and counted. The file is readable by its owner alone: it holds prompts and answers, each
+entry sealed when there is a cipher.
 
 The writes go through one thread, in the order of the calls. Belongs to one event loop.
 """
@@ -22,6 +23,7 @@ from pathlib import Path
 from services.cache.answer_store import Change, MemoryStore, StoreUnavailableError
 from services.cache.entry import Entry, Selector
 from services.cache.entry_codec import EntryHead, head_of, pack_entry, unpack_head
+from services.cache.prompt_cipher import PromptCipher
 from services.runtime.clock import Clock
 from services.runtime.logs import get_logger
 
@@ -63,6 +65,7 @@ class _Put:
     key: str
     head: EntryHead
     packed: bytes
+    written: bytes  # `packed`, as it lies in the file
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +84,9 @@ class _Pending:
 class FileStore:
     """Made by `open`."""
 
-    def __init__(self, path: Path, memory: MemoryStore, clock: Clock) -> None:
+    def __init__(self, path: Path, memory: MemoryStore, clock: Clock, cipher: PromptCipher | None) -> None:
         self._path = path
+        self._cipher = cipher
         self._memory = memory
         self._clock = clock
         self._log = get_logger(__name__)
@@ -96,13 +100,20 @@ class FileStore:
 
     @classmethod
     async def open(
-        cls, path: Path, *, entries_max: int, clock: Clock, bytes_max: int, tenant_entries_max: int | None = None
+        cls,
+        path: Path,
+        *,
+        entries_max: int,
+        clock: Clock,
+        bytes_max: int,
+        tenant_entries_max: int | None = None,
+        cipher: PromptCipher | None = None,
     ) -> FileStore:
         """Reads the file, or begins a new one. Raises FileStoreError."""
         memory = MemoryStore(
             entries_max=entries_max, clock=clock, bytes_max=bytes_max, tenant_entries_max=tenant_entries_max
         )
-        store = cls(path, memory, clock)
+        store = cls(path, memory, clock, cipher)
         try:
             await store._load()
         except BaseException:
@@ -123,7 +134,9 @@ class FileStore:
         return await self._memory.get_many(keys)
 
     async def put(self, entry: Entry) -> None:
-        await self._write(_Put(entry.key, head_of(entry), pack_entry(entry)))
+        packed = pack_entry(entry)
+        sealed = packed if self._cipher is None else self._cipher.seal(packed, _place(entry.key))
+        await self._write(_Put(entry.key, head_of(entry), packed, sealed))
 
     async def find(self, selector: Selector) -> list[str]:
         return await self._memory.find(selector)
@@ -154,11 +167,12 @@ class FileStore:
         rows: list[tuple[str, bytes]] = await loop.run_in_executor(self._thread, self._open_and_read)
         unreadable = 0
         for count, (key, packed) in enumerate(rows, 1):
-            head = unpack_head(packed)
-            if head is None:
+            opened = packed if self._cipher is None else self._cipher.open(packed, _place(key))
+            head = None if opened is None else unpack_head(opened)
+            if opened is None or head is None:
                 unreadable += 1
             else:
-                self._gone.update(self._memory.take_in(key, head, packed))
+                self._gone.update(self._memory.take_in(key, head, opened))
             if count % ROWS_PER_TURN_MAX == 0:
                 await asyncio.sleep(0)
         if unreadable:
@@ -273,7 +287,7 @@ class FileStore:
                 if isinstance(change, _Put):
                     connection.execute(
                         "INSERT OR REPLACE INTO entries (key, expires_at, packed) VALUES (?, ?, ?)",
-                        (change.key, change.head.expires_at_unix_s, change.packed),
+                        (change.key, change.head.expires_at_unix_s, change.written),
                     )
                 else:
                     connection.executemany("DELETE FROM entries WHERE key = ?", ((key,) for key in change.keys))
@@ -294,6 +308,10 @@ class FileStore:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _place(key: str) -> str:
+    return f"file/{SCHEMA_VERSION}/{key}"
 
 
 def _fail(pending: _Pending, why: str) -> None:

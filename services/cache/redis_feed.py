@@ -21,6 +21,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from services.cache import redis_layout as layout
 from services.cache.answer_store import CaughtUp, Change, Forget, Indexed, Interrupted, Reached, Removed
+from services.cache.prompt_cipher import PromptCipher
 from services.cache.redis_servers import RedisServers
 from services.runtime.clock import Clock
 from services.runtime.logs import get_logger
@@ -45,14 +46,15 @@ _BEFORE_ALL = b"0-0"
 class RedisFeed:
     """Every run of `changes` is a follower of its own, on connections of its own while it waits."""
 
-    def __init__(self, servers: RedisServers, *, clock: Clock) -> None:
+    def __init__(self, servers: RedisServers, *, clock: Clock, cipher: PromptCipher | None = None) -> None:
         self._servers = servers
+        self._cipher = cipher
         self._clock = clock
         self._log = get_logger(__name__)
 
     async def changes(self, position: str = "") -> AsyncGenerator[Change, None]:
         """See AnswerStore.changes."""
-        follower = _Follower(self._servers, position)
+        follower = _Follower(self._servers, position, self._cipher)
         while True:
             try:
                 async with aclosing(follower.run()) as changes:
@@ -78,8 +80,9 @@ class _News:
 class _Follower:
     """One reader of all streams. `run` may be called again after it raised, and goes on where it was."""
 
-    def __init__(self, servers: RedisServers, position: str) -> None:
+    def __init__(self, servers: RedisServers, position: str, cipher: PromptCipher | None) -> None:
         self._servers = servers
+        self._cipher = cipher
         self._names = layout.Names(servers.shards)
         self._shards = range(servers.shards)
         # The last record that was read of each shard; None: everything has to be loaded.
@@ -152,7 +155,7 @@ class _Follower:
             for key in keys:
                 pipe.hmget(self._names.entry(key), layout.INDEX_FIELDS)
             rows: list[Any] = await pipe.execute()
-        read = (layout.indexed_of_fields(key, row) for key, row in zip(keys, rows, strict=True))
+        read = (layout.indexed_of_fields(key, row, self._cipher) for key, row in zip(keys, rows, strict=True))
         return [entry for entry in read if entry is not None]
 
     def _ask_for(self, pipe: Pipeline, shard: int, position: bytes) -> None:

@@ -2,7 +2,8 @@
 
 Promises: versioned key names, without a text of any request; no pickle; reading is total: what is not an entry of this
 version reads as None. All keys of a shard share one hash tag, so that a transaction stays in one slot of a cluster; a
-tenant's keys are all in one shard.
+tenant's keys are all in one shard. With a cipher, question, answer and vector are sealed, each for its place; scope,
+tags and times are not: what is invalidated has to be found by them.
 
     spillway:{cache:<shard>}:2:entry:<entry key>   hash, expires with the entry
     spillway:{cache:<shard>}:2:entries             sorted set "<tenant digest>:<entry key>" by expiry in Unix ms
@@ -26,6 +27,7 @@ from services.cache.answer_codec import answer_from_proto, answer_to_proto
 from services.cache.answer_store import Indexed, Removed
 from services.cache.entry import Entry, Scope
 from services.cache.partition import BUCKET_DIGITS
+from services.cache.prompt_cipher import PromptCipher
 from services.cache.redis_servers import shard_tag
 from spillway.v1 import cache_pb2
 from spillway.wire import WireError
@@ -162,8 +164,15 @@ def key_of_member(raw: bytes) -> str:
     return raw.decode("ascii", "replace").partition(":")[2]
 
 
-def fields_of_entry(entry: Entry) -> dict[FieldT, EncodableT]:
+def fields_of_entry(entry: Entry, cipher: PromptCipher | None = None) -> dict[FieldT, EncodableT]:
     """The entry as a hash; every field is always there, so a put leaves nothing of an older entry."""
+    secrets = {
+        "vector": entry.vector,
+        "question": entry.question.encode(),
+        "answer": answer_to_proto(entry.answer).SerializeToString(),
+    }
+    if cipher is not None:
+        secrets = {name: cipher.seal(plain, _place(entry.key, name)) for name, plain in secrets.items()}
     return {
         "tenant": entry.scope.tenant,
         "namespace": entry.scope.namespace,
@@ -172,22 +181,28 @@ def fields_of_entry(entry: Entry) -> dict[FieldT, EncodableT]:
         "tags": json.dumps(entry.tags),
         "partition": entry.partition,
         "embedding_model": entry.embedding_model,
-        "vector": entry.vector,
         "expires_at": repr(entry.expires_at_unix_s),
-        "question": entry.question,
-        "answer": answer_to_proto(entry.answer).SerializeToString(),
         "stored_at": repr(entry.stored_at_unix_s),
         "group": entry.group,
         "aliases": str(entry.aliases),
+        "vector": secrets["vector"],
+        "question": secrets["question"],
+        "answer": secrets["answer"],
     }
 
 
-def entry_of_fields(key: str, fields: Fields) -> Entry | None:
+def entry_of_fields(key: str, fields: Fields, cipher: PromptCipher | None = None) -> Entry | None:
     """The entry of the values of ENTRY_FIELDS."""
     present = [value for value in fields if value is not None]
     if len(present) != len(ENTRY_FIELDS):
         return None
     raw = dict(zip(ENTRY_FIELDS, present, strict=True))
+    if cipher is not None:
+        for name in ("vector", "question", "answer"):
+            opened = cipher.open(raw[name], _place(key, name))
+            if opened is None:
+                return None
+            raw[name] = opened
     try:
         scope, tags = _meta(raw)
         return Entry(
@@ -219,10 +234,14 @@ def meta_of_fields(fields: Fields) -> tuple[Scope, tuple[str, ...]] | None:
         return None
 
 
-def indexed_of_fields(key: str, fields: Fields) -> Indexed | None:
+def indexed_of_fields(key: str, fields: Fields, cipher: PromptCipher | None = None) -> Indexed | None:
     """What a follower learns of the values of INDEX_FIELDS; None also for an entry that is only found exactly."""
     partition, model, vector, expires_at = fields
     if not partition or model is None or vector is None or expires_at is None:
+        return None
+    if cipher is not None:
+        vector = cipher.open(vector, _place(key, "vector"))
+    if vector is None or len(vector) % 4:  # what is sealed never has the length of a vector
         return None
     try:
         return Indexed(key, partition.decode(), model.decode(), vector, _time(expires_at))
@@ -274,6 +293,10 @@ def _time(raw: bytes) -> float:
     if not math.isfinite(value):
         raise ValueError("no time")
     return value
+
+
+def _place(key: str, part: str) -> str:
+    return f"redis/{VERSION}/{part}/{key}"
 
 
 def _prefix(shard: int) -> str:

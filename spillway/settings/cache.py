@@ -42,6 +42,11 @@ class Cache(Section):
     )
     redis_password_env: str = ""
     redis_timeout_s: Seconds = Field(0.04, description="A Redis that takes longer is a miss.")
+    prompt_key_file: str = Field(
+        "",
+        description="With store: redis or file. Keys of 32 bytes in hexadecimal or Base64, one a line: the first seals "
+        "questions, answers and vectors, all open them. The index is then not kept over restarts.",
+    )
     snapshot_dir: str = Field("", description="With store: redis. Where a replica keeps its index over restarts.")
     entries_max: int = Field(100_000, ge=1, description="All tenants together; the least valuable leave first.")
     tenant_entries_max: int = Field(100_000, ge=1, description="Of one tenant.")

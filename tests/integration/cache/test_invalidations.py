@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from services.cache import answer_store_redis
+from services.cache import answer_store_redis, redis_sweep
 from services.cache.answer_store import StoreUnavailableError
 from services.cache.answer_store_redis import RedisStore
 from services.cache.entry import Scope, Selector
@@ -36,7 +36,7 @@ async def store_at(server: RedisServer, password: str = "") -> AsyncIterator[Red
 async def test_it_holds_although_no_body_was_deleted(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answer_store_redis, "SWEEPS_MAX", 0)
+    monkeypatch.setattr(redis_sweep, "SWEEPS_MAX", 0)
     async with store_at(redis_server) as one, store_at(redis_server) as two:
         old = entry("old", scope=Scope("acme", "shop"), now_unix_s=SystemClock().unix())
         other = entry("old", scope=Scope("acme", "help"), now_unix_s=SystemClock().unix())

@@ -1,0 +1,140 @@
+"""Entries in Redis held against what was invalidated, a few of them or all.
+
+Promises: an entry and the history of its bucket come in one round trip, the history last, so that an invalidation in
+between counts; what nobody waits for is asked even while requests leave Redis alone, within `ADMIN_TIMEOUT_S` for each
+round trip.
+
+Belongs to one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from services.cache import redis_layout as layout
+from services.cache.answer_store import StoreUnavailableError
+from services.cache.entry import Selector
+from services.cache.invalidation import NO_HISTORY, History, history_of_fields
+from services.cache.partition import BUCKET_DIGITS, tenant_bucket
+from services.cache.redis_servers import RedisServers
+
+__all__ = ["BATCH_KEYS_MAX", "JudgedEntry", "RedisListing", "bucket_of"]
+
+BATCH_KEYS_MAX = 500
+"""Keys per round trip when many entries are looked through or deleted."""
+
+ADMIN_TIMEOUT_S = 2.0
+"""For one round trip of finding and deleting, where no request waits."""
+
+HISTORIES_MAX = 4_096
+"""Buckets whose history is kept in memory; the one used longest ago is asked for again."""
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedEntry:
+    """An entry that is there, and whether it may be served. `stamp` says when in its bucket's history it was
+    stored; one that is put after an invalidation has another."""
+
+    key: str
+    tenant: str
+    stamp: bytes
+    is_living: bool
+
+
+class RedisListing:
+    """Reads entries of the shards that `names` names."""
+
+    def __init__(self, servers: RedisServers, names: layout.Names) -> None:
+        self._servers = servers
+        self._names = names
+        self._histories: OrderedDict[str, History] = OrderedDict()
+
+    async def read(
+        self, redis: Redis, keys: Sequence[str], fields: Sequence[str]
+    ) -> tuple[list[list[bytes | None]], dict[str, History]]:
+        """These fields of the entries and their stamp, and then the histories of their buckets, in one round trip."""
+        buckets = list(dict.fromkeys(map(bucket_of, keys)))
+        async with redis.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.hmget(self._names.entry(key), (*fields, layout.STAMP))
+            for bucket in buckets:
+                pipe.hmget(self._names.history(bucket), layout.HISTORY_HEAD)
+            reply: list[Any] = await pipe.execute()
+        heads = dict(zip(buckets, reply[len(keys) :], strict=True))
+        return reply[: len(keys)], {bucket: await self._history(redis, bucket, head) for bucket, head in heads.items()}
+
+    async def entries(self, selector: Selector) -> AsyncGenerator[tuple[int, list[JudgedEntry]], None]:
+        """Of every entry that the selector takes, shard by shard and some at a time, whether it may be served.
+
+        Raises StoreUnavailableError.
+        """
+        for shard in self._shards_of(selector.tenant):
+            async for batch in self._scan(shard, selector.tenant):
+                yield shard, await self.judged(shard, selector, batch)
+
+    async def judged(self, shard: int, selector: Selector, keys: Sequence[str]) -> list[JudgedEntry]:
+        """Those of the shard's entries that are there and that the selector takes. Raises StoreUnavailableError."""
+        rows, histories = await self.unhurried(shard, lambda redis: self.read(redis, keys, layout.META_FIELDS))
+        judged = []
+        for key, row in zip(keys, rows, strict=True):
+            meta, stamp = layout.meta_of_fields(row[:-1]), row[-1]
+            if meta is not None and selector.takes(key, *meta):
+                is_living = histories[bucket_of(key)].is_living(stamp, key, *meta)
+                judged.append(JudgedEntry(key, meta[0].tenant, stamp or b"", is_living))
+        return judged
+
+    async def unhurried(self, shard: int, work: Callable[[Redis], Awaitable[_Result]]) -> _Result:
+        """Runs what no request waits for. Raises StoreUnavailableError."""
+        try:
+            async with asyncio.timeout(ADMIN_TIMEOUT_S):
+                return await work(await self._servers.client(shard))
+        except (RedisError, TimeoutError, OSError) as error:
+            self._servers.suspect(error)
+            raise StoreUnavailableError(type(error).__name__) from error
+
+    def _shards_of(self, tenant: str | None) -> Sequence[int]:
+        return range(self._names.shards) if tenant is None else (self._names.shard_of(tenant_bucket(tenant)),)
+
+    async def _scan(self, shard: int, tenant: str | None) -> AsyncGenerator[list[str], None]:
+        cursor = 0
+        while True:
+
+            async def scan(redis: Redis, at: int = cursor) -> tuple[int, list[Any]]:
+                return await redis.zscan(
+                    self._names.entries(shard), at, match=layout.tenant_pattern(tenant), count=BATCH_KEYS_MAX
+                )
+
+            cursor, members = await self.unhurried(shard, scan)
+            keys = [key for raw, _ in members if (key := layout.key_of_member(raw))]
+            for start in range(0, len(keys), BATCH_KEYS_MAX):
+                yield keys[start : start + BATCH_KEYS_MAX]
+            if cursor == 0:
+                return
+
+    async def _history(self, redis: Redis, bucket: str, head: Sequence[bytes | None]) -> History:
+        """The history with this head: the one in memory, unless there was an invalidation since it was read."""
+        era, token = ((value or b"").decode("ascii", "replace") for value in head)
+        if not era:
+            return NO_HISTORY
+        known = self._histories.get(bucket)
+        if known is None or (known.era, known.token) != (era, token):
+            reading: Any = redis.hgetall(self._names.history(bucket))
+            known = self._histories[bucket] = history_of_fields(await reading)
+            if len(self._histories) > HISTORIES_MAX:
+                self._histories.popitem(last=False)
+        self._histories.move_to_end(bucket)
+        return known
+
+
+def bucket_of(key: str) -> str:
+    """The bucket of an entry's key."""
+    return key[:BUCKET_DIGITS]
