@@ -1,0 +1,265 @@
+"""What the cache learns from answers, audits and verdicts, through the use case, over a small world of questions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.cache.answer_comparison import Comparison
+from services.cache.answer_store import MemoryStore
+from services.cache.entry import Scope
+from services.cache.neighbourhood import NAMES
+from services.cache.risk_control import RiskPolicy
+from services.cache.risk_model import RiskModel
+from services.cache.semantic_cache import SemanticCache
+from services.cache.vector_index import Vector
+from services.runtime.clock import FakeClock
+from spillway.chat import Embedding
+from spillway.routing import CacheKind, TaskType
+from tests.support.cache_parts import MODEL, answer, cache_over, chat, policy, vector
+from tests.support.cache_world import World
+
+ACME = Scope("acme")
+RISK = RiskPolicy(max_wrong_rate=0.02, audit_rate=0.2)
+
+CREDULOUS = RiskModel(
+    mean=np.zeros(len(NAMES)),
+    scale=np.ones(len(NAMES)),
+    weights=np.asarray([*(0.0 for _ in NAMES), 9.0]),
+    calibration=np.asarray([0.0, 1.0, 0.0, 0.0, 0.0]),
+    covariance=np.zeros((5, 5)),
+)
+"""Takes everything for right."""
+
+
+class Bench:
+    """A cache whose store can be looked into."""
+
+    def __init__(self, *, directory: Path | None = None, embedder: Embedder | None = None) -> None:
+        self.clock = FakeClock()
+        self.store = MemoryStore(entries_max=10_000, clock=self.clock)
+        self.cache = cache_over(self.store, self.clock, risk=RISK, directory=directory, embedder=embedder)
+
+
+class Embedder:
+    """Vectors by the first word of each text; `away` answers nothing."""
+
+    def __init__(self, *, away: bool = False) -> None:
+        self.away = away
+        self.calls: list[Sequence[str]] = []
+
+    async def embed(self, texts: Sequence[str]) -> list[Vector] | None:
+        self.calls.append(texts)
+        return None if self.away else [vector(text.split()[0]) for text in texts]
+
+
+def near(name: str, distance: float = 0.1) -> Embedding:
+    """A vector near that of the name, another for each distance."""
+    values = vector(name, 64) + distance * vector(f"{name}{distance}", 64)
+    return Embedding(values.astype("<f4").tobytes(), MODEL)
+
+
+async def put(cache: SemanticCache, text: str, said: str, at: Embedding, scope: Scope = ACME) -> str:
+    stored = await cache.store(scope, chat(text), answer(said), embedding=at, task_type=TaskType.OTHER)
+    return stored.entry_key
+
+
+async def test_nothing_but_the_same_words_is_served_before_there_is_evidence() -> None:
+    world = World(Bench().cache, 1)
+    told = await world.ask(140)
+    assert told.hits == 0
+
+
+async def test_hits_begin_with_evidence_and_wrong_ones_stay_below_the_limit() -> None:
+    bench = Bench()
+    told = await World(bench.cache, 2).ask(500)
+    assert told.hits > 200
+    assert told.audits > 10
+    assert told.worst <= RISK.max_wrong_rate
+    (report,) = bench.cache.wrong_rates()
+    assert (report.name, report.lookups, report.hits) == ("other/acme", told.lookups, told.hits)
+    assert report.audited == told.audits
+    assert report.risk.wrong_rate_low <= told.wrong / told.lookups <= report.risk.wrong_rate_high
+    assert report.comparisons[Comparison.SAME] > 100
+    assert report.comparisons[Comparison.DIFFERENT] > 10
+
+
+@pytest.mark.slow
+async def test_wrong_audits_raise_the_threshold_until_nothing_is_served_and_right_evidence_lowers_it_again() -> None:
+    bench = Bench()
+    world = World(bench.cache, 1)
+    await world.ask(320)
+    served = world.told.hits
+    assert bench.cache.wrong_rates()[0].threshold <= 1.0
+    world.version = 1  # from now on everything that is stored is wrong
+    await world.ask(320)
+    report = bench.cache.wrong_rates()[0]
+    assert report.wrong > 0
+    assert report.risk.tightening > 1.5
+    before = world.told.hits
+    await world.ask(80)
+    assert world.told.hits - before < 0.2 * served
+    await world.ask(900)
+    wrong, hits = world.told.wrong, world.told.hits
+    await world.ask(80)
+    assert world.told.hits - hits > 40
+    assert world.told.wrong == wrong
+
+
+async def test_another_tenant_profits_from_nothing() -> None:
+    bench = Bench()
+    await World(bench.cache, 3).ask(320)
+    other = await World(bench.cache, 3, scope=Scope("other")).ask(100)
+    assert other.hits == 0
+    assert [report.name for report in bench.cache.wrong_rates()] == ["other/acme", "other/other"]
+
+
+async def test_what_was_learned_survives_a_restart(tmp_path: Path) -> None:
+    first = Bench(directory=tmp_path)
+    await first.cache.start()
+    world = World(first.cache, 4)
+    await world.ask(320)
+    await first.cache.close()
+    again = Bench(directory=tmp_path)
+    await again.cache.start()
+    report, before = again.cache.wrong_rates()[0], first.cache.wrong_rates()[0]
+    assert report.risk.observations == before.risk.observations
+    assert report.risk.opened
+    told = await World(again.cache, 5).ask(200)
+    assert told.hits > 50
+    await again.cache.close()
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"{", b'["other", "acme"]\nno state', b'["other", 7]\n', b'["nothing", ""]\nx']
+)
+async def test_a_damaged_state_is_left_out(tmp_path: Path, damage: bytes) -> None:
+    (tmp_path / "x.risk").write_bytes(damage)
+    bench = Bench(directory=tmp_path)
+    await bench.cache.start()
+    assert bench.cache.wrong_rates() == []
+    await bench.cache.close()
+
+
+async def test_a_fresh_answer_that_says_the_same_joins_the_group_of_the_one_near_it() -> None:
+    bench = Bench()
+    first = await put(bench.cache, "How do I reset my router?", "hold_the_button", near("r", 0.1))
+    second = await put(bench.cache, "how can the router be reset", "Hold_the_button.", near("r", 0.2))
+    third = await put(bench.cache, "resetting a router", "hold_the_button", near("r", 0.3))
+    other = await put(bench.cache, "How do I sell my router?", "see_the_shop", near("r", 0.4))
+    entries = [entry for entry in await bench.store.get_many([first, second, third, other]) if entry]
+    assert [(entry.group, entry.aliases) for entry in entries] == [("", 1), (first, 2), (first, 3), ("", 1)]
+
+
+async def test_an_answer_that_many_questions_have_joins_nothing() -> None:
+    bench = Bench()
+    await put(bench.cache, "Is Paris in France?", "Yes.", near("r", 0.1))
+    second = await put(bench.cache, "Is Rome in Italy?", "yes", near("r", 0.2))
+    (entry,) = await bench.store.get_many([second])
+    assert entry is not None
+    assert entry.group == ""
+
+
+async def test_prose_is_compared_by_its_embedding_and_unknown_without_one() -> None:
+    texts = (
+        "Press and hold the button at the back until the light blinks.",
+        "Press the rear button a while until it blinks.",
+    )
+    for embedder, expected in ((Embedder(), Comparison.SAME), (Embedder(away=True), Comparison.UNKNOWN)):
+        bench = Bench(embedder=embedder)
+        first = await put(bench.cache, "How do I reset my router?", texts[0], near("r", 0.1))
+        second = await put(bench.cache, "how can the router be reset", texts[1], near("r", 0.2))
+        (entry,) = await bench.store.get_many([second])
+        assert entry is not None
+        assert entry.group == (first if expected is Comparison.SAME else "")
+        assert bench.cache.wrong_rates()[0].comparisons[expected] == 1
+        assert len(embedder.calls) == 1
+
+
+async def evidence(bench: Bench, key: str, what: bool | str, text: str = "how can the router be reset") -> Comparison:
+    return await bench.cache.record_evidence(
+        ACME,
+        chat(text),
+        what if isinstance(what, bool) else answer(what),
+        key=key,
+        embedding=near("r", 0.2),
+        task_type=TaskType.OTHER,
+    )
+
+
+async def kind(bench: Bench, text: str) -> CacheKind:
+    found = await bench.cache.lookup(ACME, chat(text), embedding=near("r", 0.2), task_type=TaskType.OTHER)
+    return found.outcome.kind
+
+
+async def test_a_fresh_answer_of_an_audit_is_kept_for_its_own_request() -> None:
+    bench = Bench()
+    key = await put(bench.cache, "How do I reset my router?", "hold_the_button", near("r", 0.1))
+    assert await evidence(bench, key, "hold_the_button") is Comparison.SAME
+    assert await kind(bench, "how can the router be reset") is CacheKind.EXACT_HIT
+    assert await evidence(bench, key, "unplug_it", text="reset the router how") is Comparison.DIFFERENT
+    found = await bench.cache.lookup(ACME, chat("reset the router how"))
+    assert found.answer == answer("unplug_it")
+
+
+async def test_an_entry_that_was_oftener_wrong_than_right_is_forgotten() -> None:
+    bench = Bench()
+    key = await put(bench.cache, "How do I reset my router?", "hold_the_button", near("r", 0.1))
+    assert await evidence(bench, key, True) is Comparison.SAME
+    assert await evidence(bench, key, False) is Comparison.DIFFERENT
+    assert await kind(bench, "how do I  reset my router") is CacheKind.SEMANTIC_HIT
+    await evidence(bench, key, False)
+    assert await kind(bench, "how do I  reset my router") is CacheKind.MISS
+    assert await bench.store.get_many([key]) == [None]
+
+
+async def test_evidence_on_what_could_not_have_been_served_teaches_nothing() -> None:
+    bench = Bench()
+    key = await put(bench.cache, "How do I reset my router?", "hold_the_button", near("r", 0.1), Scope("other"))
+    assert await evidence(bench, key, False) is Comparison.UNKNOWN
+    assert await evidence(bench, "no such key", False) is Comparison.UNKNOWN
+    assert await bench.store.get_many([key]) != [None]
+    assert bench.cache.wrong_rates() == []
+
+
+async def test_an_answer_that_is_no_good_is_no_evidence() -> None:
+    bench = Bench()
+    key = await put(bench.cache, "How do I reset my router?", "hold_the_button", near("r", 0.1))
+    verdict = await bench.cache.record_evidence(
+        ACME,
+        chat("how can the router be reset"),
+        replace(answer("unplug_it"), accepted=False),
+        key=key,
+        embedding=near("r", 0.2),
+        task_type=TaskType.OTHER,
+    )
+    assert verdict is Comparison.UNKNOWN
+    assert await kind(bench, "how can the router be reset") is CacheKind.MISS
+
+
+async def test_on_never_answers_off_however_much_was_learned() -> None:
+    bench = Bench()
+    world = World(bench.cache, 6)
+    await world.ask(320)
+    (learned,) = bench.cache._search.classes.all()
+    learned.adopt(CREDULOUS)
+    await put(bench.cache, "How do I turn on the heater?", "press_on", near("heater", 0.1))
+    on = await world.look_up("how can I turn on the heater", near("heater", 0.2))
+    off = await world.look_up("How do I turn off the heater?", near("heater", 0.1))
+    assert on.outcome.kind is CacheKind.SEMANTIC_HIT
+    assert off.outcome.kind is CacheKind.MISS
+    assert off.outcome.reason.startswith("opposites")
+
+
+async def test_a_limit_of_nothing_finds_exactly_alone() -> None:
+    bench = Bench()
+    cache = cache_over(bench.store, bench.clock, rules=replace(policy(), semantic_task_types=frozenset()))
+    await put(cache, "How do I reset my router?", "hold_the_button", near("r", 0.1))
+    found = await cache.lookup(
+        ACME, chat("how do I  reset my router"), embedding=near("r", 0.1), task_type=TaskType.OTHER
+    )
+    assert found.outcome.kind is CacheKind.MISS
