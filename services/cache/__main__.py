@@ -8,6 +8,7 @@ from random import Random
 from urllib.parse import urlsplit
 
 import faiss
+from opentelemetry import metrics
 from opentelemetry.metrics import Observation
 
 from services.cache.admission import Allowances, TtlByFreshness
@@ -16,6 +17,7 @@ from services.cache.answer_store import AnswerStore, MemoryStore
 from services.cache.answer_store_file import FileStore, FileStoreError
 from services.cache.answer_store_redis import RedisStore
 from services.cache.follower import Snapshots
+from services.cache.metrics import export_metrics
 from services.cache.pair_model import PairModel, PairModelError, parse_pair_model
 from services.cache.partition_classes import PartitionClasses
 from services.cache.prompt_cipher import PromptCipher, PromptKeyError, parse_prompt_keys
@@ -100,6 +102,7 @@ async def build(loaded: Loaded) -> Service:
         clock=clock,
         snapshots=_snapshots(loaded, threads),
     )
+    export_metrics(metrics.get_meter("spillway.cache"), cache)
     servicer = CacheServicer(cache)
 
     async def close() -> None:

@@ -1,0 +1,108 @@
+"""What the cache counts, and what it knows of its errors, as metrics.
+
+Promises: labels come from bounded sets: kinds of outcome, verdicts, and the classes that have a controller of their own
+(at most `partition_classes.OWN_MAX` and the shared ones at a time). Values are read when they are exported, by the
+exporter's thread; without a meter provider that never happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
+
+from services.cache.answer_comparison import Comparison
+from services.cache.partition_classes import ClassReport
+from services.cache.semantic_cache import SemanticCache, Stats
+
+__all__ = ["export_metrics"]
+
+Observe = Callable[[CallbackOptions], Iterable[Observation]]
+
+
+def export_metrics(meter: Meter, cache: SemanticCache) -> None:
+    """Makes the instruments. Once per cache."""
+
+    def of_stats(read: Callable[[Stats], dict[str, int]], label: str) -> list[Observe]:
+        return [lambda options: [Observation(value, {label: name}) for name, value in read(cache.stats()).items()]]
+
+    def of_classes(read: Callable[[ClassReport], dict[str, float]], label: str) -> list[Observe]:
+        return [
+            lambda options: [
+                Observation(value, {"class": report.name, label: name})
+                for report in cache.wrong_rates()
+                for name, value in read(report).items()
+            ]
+        ]
+
+    meter.create_observable_counter(
+        "spillway.cache.lookups", of_stats(_lookups, "outcome"), unit="{lookup}", description="By what came of them."
+    )
+    meter.create_observable_counter(
+        "spillway.cache.stores", of_stats(_stores, "outcome"), unit="{answer}", description="By what became of them."
+    )
+    meter.create_observable_gauge(
+        "spillway.cache.index", of_stats(_index, "what"), description="Entries and partitions in the index."
+    )
+    meter.create_observable_counter(
+        "spillway.cache.semantic", of_classes(_semantic, "what"), unit="{lookup}", description="By meaning, by class."
+    )
+    meter.create_observable_counter(
+        "spillway.cache.comparisons",
+        of_classes(lambda report: {verdict.value: report.comparisons[verdict] for verdict in Comparison}, "verdict"),
+        unit="{answer}",
+        description="Fresh answers held against the stored one that would have been served.",
+    )
+    meter.create_observable_counter(
+        "spillway.cache.checked_hits",
+        of_classes(lambda report: {"right": report.audited - report.wrong, "wrong": report.wrong}, "verdict"),
+        unit="{hit}",
+        description="Hits by meaning of which it became known whether they were right.",
+    )
+    meter.create_observable_gauge(
+        "spillway.cache.wrong_rate",
+        of_classes(_wrong_rate, "what"),
+        description="Wrong answers as a share of lookups by meaning: estimate, its 95 % interval, and what is booked.",
+    )
+    meter.create_observable_gauge(
+        "spillway.cache.threshold",
+        of_classes(lambda report: {"p_same": report.threshold}, "what"),
+        description="The least P(same answer) that is served; above 1 nothing is.",
+    )
+
+
+def _lookups(stats: Stats) -> dict[str, int]:
+    hits = stats.exact_hits + stats.semantic_hits
+    return {
+        "exact_hit": stats.exact_hits,
+        "semantic_hit": stats.semantic_hits,
+        "unavailable": stats.unavailable,
+        "miss": stats.lookups - hits - stats.unavailable,
+    }
+
+
+def _stores(stats: Stats) -> dict[str, int]:
+    return {
+        "stored": stats.stored,
+        "not_admitted": stats.not_admitted,
+        "dropped": stats.dropped,
+        "evicted": stats.evicted,
+    }
+
+
+def _index(stats: Stats) -> dict[str, int]:
+    return {"entries": stats.indexed_entries, "partitions": stats.partitions}
+
+
+def _semantic(report: ClassReport) -> dict[str, float]:
+    return {"lookups": report.lookups, "hits": report.hits}
+
+
+def _wrong_rate(report: ClassReport) -> dict[str, float]:
+    risk = report.risk
+    return {
+        "estimate": risk.wrong_rate,
+        "low": risk.wrong_rate_low,
+        "high": risk.wrong_rate_high,
+        "booked": risk.booked_rate,
+    }

@@ -1,0 +1,45 @@
+"""What the exporter sees."""
+
+from __future__ import annotations
+
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoint
+
+from services.cache.answer_store import MemoryStore
+from services.cache.metrics import export_metrics
+from services.cache.risk_control import RiskPolicy
+from services.runtime.clock import FakeClock
+from tests.support.cache_parts import cache_over
+from tests.support.cache_world import World
+
+
+def points(reader: InMemoryMetricReader) -> dict[tuple[str, ...], float]:
+    found: dict[tuple[str, ...], float] = {}
+    data = reader.get_metrics_data()
+    assert data is not None
+    for resource in data.resource_metrics:
+        for scope in resource.scope_metrics:
+            for metric in scope.metrics:
+                for point in metric.data.data_points:
+                    assert isinstance(point, NumberDataPoint)
+                    found[metric.name, *(str(value) for value in (point.attributes or {}).values())] = point.value
+    return found
+
+
+async def test_what_is_known_of_the_errors_is_exported_by_class() -> None:
+    clock, reader = FakeClock(), InMemoryMetricReader()
+    provider = MeterProvider(metric_readers=[reader], shutdown_on_exit=False)
+    cache = cache_over(MemoryStore(entries_max=10_000, clock=clock), clock, risk=RiskPolicy(0.02, 0.2))
+    export_metrics(provider.get_meter("test"), cache)
+    told = await World(cache, 1).ask(320)
+    found = points(reader)
+    assert found["spillway.cache.semantic", "other/acme", "hits"] == told.hits > 0
+    assert found["spillway.cache.lookups", "semantic_hit"] == told.hits
+    assert found["spillway.cache.lookups", "miss"] == told.lookups - told.hits
+    checked = [found["spillway.cache.checked_hits", "other/acme", verdict] for verdict in ("right", "wrong")]
+    assert sum(checked) == told.audits
+    rate = {name: found["spillway.cache.wrong_rate", "other/acme", name] for name in ("low", "estimate", "high")}
+    assert 0.0 <= rate["low"] <= rate["estimate"] <= rate["high"]
+    assert found["spillway.cache.comparisons", "other/acme", "same"] > 0
+    assert found["spillway.cache.threshold", "other/acme", "p_same"] <= 1.0
+    provider.shutdown()
