@@ -2,8 +2,8 @@ r"""Whether two answers say the same: what turns a second answer into evidence.
 
 Promises: pure, symmetric, total, linear in texts of which `CHARS_MAX` characters are read. "Same" and "different" are
 said only where something speaks for it; everything else is unknown, and unknown teaches nothing. Looked at in this
-order: the same text but for case, spaces and markup; JSON, by value; a final answer that both mark (`"answer": ...`,
-`#### 42`, `\boxed{...}`, "the answer is ..."), by value; a yes against a no; short answers, by value; and prose, by the
+order: the same text but for case, spaces and markup; a final answer that both mark (`"answer": ...`, `#### 42`,
+`\boxed{...}`, "the answer is ..."), by value; JSON, by value; a yes against a no; short answers, by value; and prose, by the
 figures, names of code and words that differ and, where there are embeddings, by their cosine. Without embeddings prose
 is never called the same: of sentences that differ in what matters most share more words than paraphrases do.
 """
@@ -74,12 +74,11 @@ def compare(one: str, other: str) -> Comparison:
         return Comparison.UNKNOWN
     if a == b:
         return Comparison.SAME
-    documents = _document(one), _document(other)
-    if documents[0] is not None and documents[1] is not None:
-        return _said(documents[0] == documents[1])
-    finals = _final(one), _final(other)
+    finals, documents = (_final(one), _final(other)), (_document(one), _document(other))
     if finals[0] is not None and finals[1] is not None:
         return _by_value(finals[0], finals[1])
+    if documents[0] is not None and documents[1] is not None:
+        return _said(documents[0] == documents[1])
     polar = _polarity(a), _polarity(b)
     if polar[0] is not None and polar[1] is not None and polar[0] != polar[1]:
         return Comparison.DIFFERENT
