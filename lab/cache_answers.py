@@ -2,8 +2,10 @@
 
     python -m lab.cache_answers recorded/gsm.jsonl.gz [recorded/crux.jsonl.gz ...] [--prompts 150] [--seed N]
 
-Of each prompt three models' answers are drawn, and one answer to another prompt. A pair is the same when the final
-answers that were found in them (`parsed`) are equal. Compared are the whole texts, which mark their final answer, and
+Of each prompt three models' answers are drawn, and one answer to another prompt. A pair of one prompt is the same when
+both are right or the final answers that were found in them (`parsed`) are equal, different when one of them is right,
+and left out when both are wrong in other words (who would say?); a pair of two prompts is left out when `parsed` is the
+same. Compared are the whole texts, which mark their final answer, and
 the reasoning alone, with that mark cut off: prose, by the texts and by the cosine of their embeddings. Intervals are
 95 % (Wilson), pairs of one prompt counted as independent, so a little too narrow.
 """
@@ -64,17 +66,21 @@ def main(arguments: Sequence[str]) -> int:
 def _pairs(path: Path, prompts: int, random: Random) -> list[Pair]:
     with gzip.open(path, "rt", encoding="utf-8") as file:
         rows = [json.loads(line)["answers"] for line in file]
-    drawn: list[list[tuple[str, str]]] = []
+    drawn: list[list[tuple[str, str, bool]]] = []
     for answers in random.sample(rows, min(prompts, len(rows))):
-        told = [(each["text"], str(each["parsed"])) for each in answers.values() if each["parsed"] not in (None, "")]
-        told = [each for each in told if each[1] != "nan"]
+        told = [(each["text"], str(each["parsed"]), bool(each["correct"])) for each in answers.values()]
+        told = [each for each in told if each[1] not in ("None", "nan", "")]
         if len(told) >= MODELS_EACH:
             drawn.append(random.sample(told, MODELS_EACH))
-    pairs = [(a[0], b[0], a[1] == b[1]) for group in drawn for a, b in combinations(group, 2)]
-    pairs += [
-        (one[0][0], other[1][0], one[0][1] == other[1][1])
-        for one, other in zip(drawn, [*drawn[1:], drawn[0]], strict=True)
-    ]
+    pairs = []
+    for group in drawn:
+        for a, b in combinations(group, 2):
+            same = a[1] == b[1] or (a[2] and b[2])
+            if same or a[2] or b[2]:
+                pairs.append((a[0], b[0], same))
+    for one, other in zip(drawn, [*drawn[1:], drawn[0]], strict=True):
+        if one[0][1] != other[1][1]:
+            pairs.append((one[0][0], other[1][0], False))
     return pairs
 
 

@@ -38,6 +38,7 @@ SHARED_WORDS_MIN: Final = 0.15
 """Of the words of matter of the shorter text; prose that shares fewer says something else."""
 
 WORDS_MIN: Final = 4
+BRIEF_WORDS_MAX: Final = 40
 FRAME_WORDS_MAX: Final = 16
 """In sentences up to so long, one word of matter in another's place makes another answer."""
 
@@ -190,9 +191,11 @@ def _readings(one: str, other: str) -> tuple[Reading, Reading]:
 
 
 def _by_words(a: Reading, b: Reading) -> Comparison:
-    """Prose: different when either has a figure or a name of code that the other has not, when the same short sentence
-    has other words of matter, or when hardly a word is in both."""
-    if _exchanged(set(a.numbers), set(b.numbers)) or _exchanged(set(a.code), set(b.code)):
+    """Prose: different when of a few sentences either has a figure or a name of code that the other has not, when the
+    same short sentence has other words of matter, or when hardly a word is in both. Long texts come to the same end by
+    other figures on the way."""
+    brief = max(len(a.words), len(b.words)) <= BRIEF_WORDS_MAX
+    if brief and (_exchanged(set(a.numbers), set(b.numbers)) or _exchanged(set(a.code), set(b.code))):
         return Comparison.DIFFERENT
     words_a, words_b = _matter(a), _matter(b)
     least = min(len(words_a), len(words_b))

@@ -1,0 +1,79 @@
+"""Who shares a controller with whom, within bounds."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from random import Random
+
+import numpy as np
+
+from services.cache.neighbourhood import NAMES
+from services.cache.partition_classes import NOTHING_SERVED, OWN_MAX, PartitionClass, PartitionClasses
+from services.cache.risk_control import Judged, RiskPolicy, Source
+from services.cache.risk_model import EVIDENCE_MIN
+from spillway.routing import TaskType
+
+QA, OTHER = TaskType.FACTUAL_QA, TaskType.OTHER
+
+
+def teach(classes: PartitionClasses, each: PartitionClass, count: int = EVIDENCE_MIN) -> None:
+    numbers = np.random.default_rng(1)
+    for at in range(count):
+        same = at % 3 > 0
+        judged = Judged(numbers.standard_normal(len(NAMES)) + 3.0 * same, 0.0, 1.0)
+        classes.observe(each, judged, same=same, source=Source.MISS)
+
+
+def test_a_tenants_kind_of_work_has_a_class_of_its_own() -> None:
+    classes = PartitionClasses(RiskPolicy(), random=Random(1))
+    mine = classes.of(QA, "acme")
+    assert classes.of(QA, "acme") is mine
+    assert (
+        len({id(each) for each in (mine, classes.of(OTHER, "acme"), classes.of(QA, "other"), classes.of(QA, ""))}) == 4
+    )
+    assert mine.name == "factual_qa/acme"
+    assert classes.of(QA, "").name == "factual_qa"
+    assert mine.report().threshold == NOTHING_SERVED
+
+
+def test_classes_that_never_learned_make_room() -> None:
+    classes = PartitionClasses(RiskPolicy(), random=Random(1))
+    learned = classes.of(QA, "acme")
+    teach(classes, learned)
+    for index in range(3 * OWN_MAX):
+        classes.of(QA, f"passer-by {index}")
+    assert len(classes.all()) == OWN_MAX
+    assert classes.of(QA, "acme") is learned
+
+
+def test_when_all_have_learned_newcomers_share_one_for_their_kind_of_work() -> None:
+    classes = PartitionClasses(RiskPolicy(), random=Random(1))
+    for index in range(OWN_MAX):
+        teach(classes, classes.of(QA, f"tenant {index}"))
+    shared = classes.of(QA, "new")
+    assert shared.tenant is None
+    assert classes.of(QA, "newer") is shared
+    assert classes.of(OTHER, "new") is not shared
+    assert len(classes.all()) == OWN_MAX + 2
+
+
+async def test_a_fit_in_a_thread_is_taken_up_when_it_is_done() -> None:
+    with ThreadPoolExecutor(1) as threads:
+        classes = PartitionClasses(RiskPolicy(), random=Random(1), threads=threads)
+        mine = classes.of(QA, "acme")
+        teach(classes, mine)
+        assert not mine.report().risk.opened
+        await classes.settle()
+        assert mine.report().risk.opened
+        await classes.close()
+
+
+def test_a_hit_of_another_replica_is_booked_as_this_one_would_have() -> None:
+    classes = PartitionClasses(RiskPolicy(audit_rate=0.25), random=Random(1))
+    mine = classes.of(QA, "acme")
+    features = np.full(len(NAMES), 3.0)
+    assert mine.judged_elsewhere(features).booked == 0.0  # without a model it would have served nothing
+    teach(classes, mine)
+    likely, unlikely = mine.judged_elsewhere(features), mine.judged_elsewhere(-features)
+    assert 0.0 < likely.booked < unlikely.booked <= 1.0
+    assert likely.chance == 0.25
