@@ -2,8 +2,8 @@
 
 Promises: an idle embedder starts at once; while its workers run, what arrives waits and goes together in the next
 batch; the queue is bounded and a full one refuses (load shedding), as does one that is too long for a caller who says
-how long he waits; a caller who leaves disturbs nobody; a vector that is not finite reaches nobody and is not
-remembered. One event loop only.
+how long he waits, when he comes or once the batches before him have taken longer than was to be expected; a caller who
+leaves disturbs nobody; a vector that is not finite reaches nobody and is not remembered. One event loop only.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -87,12 +88,13 @@ class ThreadedEncoder:
 
 @dataclass(slots=True)
 class _Pending:
-    """A text that waits or runs, and how many callers want it."""
+    """A text that waits or runs, how many callers want it, and until when the most patient of them does (monotonic)."""
 
     text: str
     tokens: int
     result: asyncio.Future[Vectors]
     callers: int = 0
+    until_s: float = -math.inf
 
 
 class BatchedEmbedder:
@@ -115,8 +117,8 @@ class BatchedEmbedder:
         self._pending: dict[Digest, _Pending] = {}
         self._cache: OrderedDict[Digest, Vectors] = OrderedDict()
         self._cache_items_max = cache_items_max
-        self._running: set[asyncio.Task[None]] = set()
-        self._running_tokens = 0
+        # Each with its tokens and when it began (monotonic).
+        self._running: dict[asyncio.Task[None], tuple[int, float]] = {}
         self._pace = Pace()
         self._start_scheduled = False
         self._closed = False
@@ -180,8 +182,7 @@ class BatchedEmbedder:
             message = "too many texts are waiting to be embedded"
             raise EmbedderOverloadedError(message)
         if new and within_s is not None and self._needed_s([missing[digest][1] for digest in new]) > within_s:
-            message = "the texts that wait leave too little time for another"
-            raise EmbedderOverloadedError(message)
+            raise _too_long()
         loop = asyncio.get_running_loop()
         bulk = len(missing) >= BULK_TEXTS_MIN
         for digest in new:
@@ -193,17 +194,38 @@ class BatchedEmbedder:
             self._start_scheduled = True
             loop.call_soon(self._start)
         waited = {digest: self._pending[digest] for digest in missing}
+        until_s = math.inf if within_s is None else self._clock.monotonic() + within_s
         for digest, pending in waited.items():
             pending.callers += 1
+            pending.until_s = max(pending.until_s, until_s)
             if not bulk:
                 self._queue.hurry(digest)
         return waited
 
     def _needed_s(self, tokens: Sequence[int]) -> float:
-        """Until these texts are done, if all goes on as it did; 0 when nothing is before them."""
+        """Until these texts are done, if all goes on as it does; 0 when nothing is before them."""
+        before = self._running_half() + self._queue.tokens_before(max(tokens))
+        return self._for_tokens_s(before + sum(tokens)) if before else 0.0
+
+    def _running_half(self) -> float:
         # What runs is half done, on average.
-        before = self._running_tokens / 2 + self._queue.tokens_before(max(tokens))
-        return self._pace.needed_s(before + sum(tokens)) / self._workers if before else 0.0
+        return sum(tokens for tokens, _ in self._running.values()) / 2
+
+    def _for_tokens_s(self, tokens: float) -> float:
+        """For so many, by all workers, at the pace of late or at that of the batch that runs, if it is slower."""
+        now_s = self._clock.monotonic()
+        slowest = max(((now_s - began_s) / count for count, began_s in self._running.values()), default=0.0)
+        return self._pace.needed_s(tokens, token_s_min=slowest) / self._workers
+
+    def _refuse_late(self) -> None:
+        """Tells those who can no longer have their vectors in time, while they have time for something else."""
+        now_s, before = self._clock.monotonic(), self._running_half()
+        for digest, tokens in self._queue.in_turn():
+            before += tokens
+            if now_s + self._for_tokens_s(before) > self._pending[digest].until_s:
+                before -= tokens
+                self._queue.remove(digest)
+                self._fail(digest, _too_long())
 
     def _leave(self, digest: Digest, pending: _Pending) -> None:
         pending.callers -= 1
@@ -216,17 +238,18 @@ class BatchedEmbedder:
         self._start_scheduled = False
         while len(self._running) < self._workers and (batch := self._queue.take()):
             task = asyncio.get_running_loop().create_task(self._compute(batch))
-            self._running.add(task)
+            tokens = sum(self._pending[digest].tokens for digest in batch)
+            self._running[task] = tokens, self._clock.monotonic()
             task.add_done_callback(self._finished)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
+        del self._running[task]
+        self._refuse_late()
         self._start()
 
     async def _compute(self, batch: Sequence[Digest]) -> None:
         texts = [self._pending[digest].text for digest in batch]
         tokens = sum(self._pending[digest].tokens for digest in batch)
-        self._running_tokens += tokens
         began_s = self._clock.monotonic()
         try:
             vectors = await self._backend.encode(texts)
@@ -242,8 +265,6 @@ class BatchedEmbedder:
                 failure.__cause__ = error
                 self._fail(digest, failure)
             return
-        finally:
-            self._running_tokens -= tokens
         for digest, row in zip(batch, vectors, strict=True):
             if not np.isfinite(row).all():
                 self._fail(digest, EmbedderError("the embedding model's vector is not finite"))
@@ -261,3 +282,7 @@ class BatchedEmbedder:
         # Marks the exception as seen even if every caller has left.
         with contextlib.suppress(EmbedderError):
             result.result()
+
+
+def _too_long() -> EmbedderOverloadedError:
+    return EmbedderOverloadedError("the texts that wait leave too little time for another")

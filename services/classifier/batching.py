@@ -31,8 +31,10 @@ LENGTH_FACTOR = 2
 LENGTH_SLACK_TOKENS = 16
 # English has about 4 bytes of UTF-8 for each token; Chinese, with 3 bytes for each, is guessed a little low.
 BYTES_PER_TOKEN = 4
-# How much the latest batch counts in what a token is taken to cost.
+# How much the latest batch counts in what a token is taken to cost. More when the machine has become slower: whoever is
+# promised too much waits in vain.
 PACE_WEIGHT = 0.2
+PACE_WEIGHT_SLOWER = 0.5
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -62,11 +64,12 @@ class Pace:
         """A batch of so many took so long."""
         latest = took_s / max(1, tokens)
         known = latest if self._token_s is None else self._token_s
-        self._token_s = known + PACE_WEIGHT * (latest - known)
+        weight = PACE_WEIGHT_SLOWER if latest > known else PACE_WEIGHT
+        self._token_s = known + weight * (latest - known)
 
-    def needed_s(self, tokens: float) -> float:
-        """For so many, by one worker."""
-        return tokens * (self._token_s or 0.0)
+    def needed_s(self, tokens: float, *, token_s_min: float = 0.0) -> float:
+        """For so many, by one worker. `token_s_min`: what one is known to cost now, at least."""
+        return tokens * max(self._token_s or 0.0, token_s_min)
 
 
 @dataclass(slots=True)
@@ -114,11 +117,15 @@ class BatchQueue(Generic[Key]):
         """Forgets a text that nobody waits for any more; whether it was still waiting."""
         return self._waiting.pop(key, None) is not None
 
+    def in_turn(self) -> list[tuple[Key, int]]:
+        """What waits, with its tokens, in the order in which it goes if nothing else arrives."""
+        return [(item.key, item.tokens) for item in self._in_order()]
+
     def take(self) -> list[Key]:
         """The next batch, empty when nothing waits."""
         if not self._waiting:
             return []
-        in_order = sorted(self._waiting.values(), key=lambda item: (item.bulk, item.tokens))
+        in_order = self._in_order()
         # The first in order of arrival that has waited its turns, if any, leads; else the shortest in a hurry.
         leader = next((item for item in self._waiting.values() if item.passed_over >= PASSED_OVER_MAX), in_order[0])
         batch = [leader]
@@ -136,6 +143,9 @@ class BatchQueue(Generic[Key]):
         for item in self._waiting.values():
             item.passed_over += 1
         return [item.key for item in batch]
+
+    def _in_order(self) -> list[_Waiting[Key]]:
+        return sorted(self._waiting.values(), key=lambda item: (item.bulk, item.tokens))
 
     @staticmethod
     def _like(tokens: int, others: int) -> bool:

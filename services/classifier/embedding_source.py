@@ -14,7 +14,7 @@ from pathlib import Path
 from services.classifier.batched_embedder import BatchedEmbedder, ThreadedEncoder
 from services.classifier.batching import BatchLimits
 from services.classifier.cpus import read_cpus
-from services.classifier.embedder import Embedder
+from services.classifier.embedder import Embedder, EmbedderError
 from services.classifier.encoder import Encoder
 from services.classifier.endpoint_embedder import CALLS_MAX, Endpoint, EndpointBackend
 from services.classifier.model import ModelError, model_directory
@@ -28,6 +28,8 @@ __all__ = ["EmbeddingSourceError", "open_embedder"]
 
 # A server pads as it likes and has its own cores: only the number of texts is bounded, and what is sent at once.
 ENDPOINT_BATCH_TOKENS_MAX = 65_536
+# About 100 tokens: of a short text a token costs more than of most.
+PACE_TEXT = "how long does one text take " * 16
 
 
 class EmbeddingSourceError(Exception):
@@ -49,7 +51,14 @@ async def open_embedder(
     except (ModelError, SecretError, ValueError) as error:
         raise EmbeddingSourceError(str(error)) from error
     # One core for one batch: several workers use several cores better than one batch does.
-    return BatchedEmbedder(ThreadedEncoder(encoder, workers=workers), workers=workers)
+    embedder = BatchedEmbedder(ThreadedEncoder(encoder, workers=workers), workers=workers)
+    try:
+        # So that the first callers too are told how long the queue is.
+        await embedder.embed([PACE_TEXT])
+    except EmbedderError as error:
+        await embedder.close()
+        raise EmbeddingSourceError(str(error)) from error
+    return embedder
 
 
 def _open_encoder(settings: Classifier, environment: Mapping[str, str]) -> Encoder:

@@ -151,10 +151,11 @@ def _keyword_signal(name: str, found: Sequence[str]) -> Signal:
 
 
 def _is_foreign(text: str, words: int) -> bool:
-    letters = sum(character.isalpha() for character in text)
-    non_latin = sum(character.isalpha() and character > "\u024f" for character in text)
-    if letters and non_latin / letters >= NON_LATIN_SHARE_MIN:
-        return True
+    if not text.isascii():
+        letters = sum(character.isalpha() for character in text)
+        non_latin = sum(character.isalpha() and character > "\u024f" for character in text)
+        if letters and non_latin / letters >= NON_LATIN_SHARE_MIN:
+            return True
     return words > 0 and len(lexicon.FOREIGN.findall(text)) / words >= FOREIGN_SHARE_MIN
 
 

@@ -12,6 +12,7 @@ from services.classifier.batching import (
     PASSED_OVER_MAX,
     BatchLimits,
     BatchQueue,
+    Pace,
     tokens_estimate,
 )
 
@@ -83,6 +84,17 @@ def test_a_batch_of_long_prompts_holds_few_of_them() -> None:
     for key in range(32):
         queue.add(key, 256)
     assert len(queue.take()) == BATCH_TOKENS_MAX // 256
+
+
+def test_a_machine_that_became_slower_is_believed_sooner_than_one_that_became_faster() -> None:
+    pace = Pace()
+    assert pace.needed_s(1.0) == 0.0
+    pace.observe(100, 1.0)
+    pace.observe(100, 2.0)
+    slower = pace.needed_s(1.0) - 0.01
+    pace.observe(100, 0.5)
+    assert 0.0 < 0.01 + slower - pace.needed_s(1.0) < slower
+    assert pace.needed_s(2.0, token_s_min=1.0) == 2.0
 
 
 @given(st.lists(st.integers(min_value=2, max_value=256), max_size=200))

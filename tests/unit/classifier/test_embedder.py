@@ -267,6 +267,49 @@ async def test_who_cannot_be_served_in_time_hears_it_at_once_and_an_idle_embedde
     await embedder.close()
 
 
+async def test_who_waits_behind_a_batch_that_takes_longer_than_usual_hears_it_while_there_is_time() -> None:
+    clock = FakeClock()
+    encoder = ScriptedEncoder(held=True)
+    embedder = embedder_of(encoder, clock=clock)
+    first = asyncio.create_task(embedder.embed(["x" * 392]))  # 100 tokens at 10 ms each
+    await encoder.running()
+    clock.advance(1.0)
+    encoder.gate.set()
+    await first
+    encoder.gate.clear()
+    second = asyncio.create_task(embedder.embed(["y" * 392]))
+    await encoder.running()
+    hurried = asyncio.create_task(embedder.embed(["h" * 200], within_s=2.0))  # 52 tokens: at 1.52 s, if all goes well
+    patient = asyncio.create_task(embedder.embed(["p" * 200], within_s=9.0))
+    shared = [asyncio.create_task(embedder.embed(["s" * 200], within_s=within_s)) for within_s in (2.5, None)]
+    await asyncio.sleep(0)
+    clock.advance(1.5)
+    encoder.gate.set()
+    await second
+    with pytest.raises(EmbedderOverloadedError):
+        await hurried
+    await asyncio.gather(patient, *shared)
+    assert not any("h" * 200 in batch for batch in encoder.batches)
+    await embedder.close()
+
+
+async def test_a_batch_that_already_runs_long_tells_how_slow_the_machine_is() -> None:
+    clock = FakeClock()
+    encoder = ScriptedEncoder(held=True)
+    embedder = embedder_of(encoder, clock=clock)
+    first = asyncio.create_task(embedder.embed(["x" * 392]))
+    await encoder.running()
+    clock.advance(5.0)
+    # 50 ms a token so far: half of the 100 that run, and 3 of its own.
+    with pytest.raises(EmbedderOverloadedError):
+        await embedder.embed(["abcd"], within_s=2.6)
+    second = asyncio.create_task(embedder.embed(["efgh"], within_s=2.7))
+    await asyncio.sleep(0)
+    encoder.gate.set()
+    await asyncio.gather(first, second)
+    await embedder.close()
+
+
 async def test_longer_texts_and_those_of_large_calls_are_not_before_a_short_one() -> None:
     clock = FakeClock()
     encoder = ScriptedEncoder(held=True)

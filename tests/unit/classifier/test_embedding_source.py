@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from services.classifier.complexity import Classifier
+from services.classifier.embedder import EmbedderOverloadedError
 from services.classifier.embedding_source import EmbeddingSourceError, open_embedder
 from services.classifier.head import HeadError
 from services.classifier.model import MODEL_ID, model_directory
@@ -22,6 +24,16 @@ async def test_the_built_in_model_is_the_default() -> None:
     real_encoder()
     embedder = await open_embedder(Settings(), {"SPILLWAY_MODEL_DIR": str(model_directory({}))})
     assert (embedder.model_id, embedder.dimensions) == (MODEL_ID, 384)
+    await embedder.close()
+
+
+async def test_the_first_callers_too_are_told_that_they_would_wait_in_vain(tmp_path: Path) -> None:
+    write_export(tmp_path, config={"_name_or_path": "other"})
+    embedder = await open_embedder(Settings(embedding_provider="onnx", model_dir=str(tmp_path), threads=1), {})
+    found = await asyncio.gather(
+        embedder.embed(["before it"]), embedder.embed(["a little longer"], within_s=1e-9), return_exceptions=True
+    )
+    assert [isinstance(each, EmbedderOverloadedError) for each in found] == [False, True]
     await embedder.close()
 
 
