@@ -280,7 +280,7 @@ async def test_who_waits_behind_a_batch_that_takes_longer_than_usual_hears_it_wh
     second = asyncio.create_task(embedder.embed(["y" * 392]))
     await encoder.running()
     hurried = asyncio.create_task(embedder.embed(["h" * 200], within_s=2.0))  # 52 tokens: at 1.52 s, if all goes well
-    patient = asyncio.create_task(embedder.embed(["p" * 200], within_s=9.0))
+    patient = asyncio.create_task(embedder.embed(["p" * 200], within_s=2.5))
     shared = [asyncio.create_task(embedder.embed(["s" * 200], within_s=within_s)) for within_s in (2.5, None)]
     await asyncio.sleep(0)
     clock.advance(1.5)
