@@ -22,7 +22,7 @@ from services.cache.answer_store import MemoryStore
 from services.cache.servicer import CacheServicer
 from services.runtime.channel import open_channel
 from services.runtime.clock import FakeClock
-from services.runtime.config import SecretError, load
+from services.runtime.config import ConfigError, SecretError, load
 from services.runtime.errors import from_rpc_error
 from services.runtime.server import start
 from spillway import wire
@@ -265,3 +265,45 @@ async def test_the_process_serves_and_ends_cleanly(tmp_path: Path) -> None:
         assert "heater" not in process.log()
     finally:
         process.stop()
+
+
+async def test_evidence_is_a_verdict_or_a_fresh_answer_and_nothing_else(stub: CacheServiceAsyncStub) -> None:
+    stored = await stub.Store(store_request(ON))
+    fields: dict[str, Any] = {
+        "scope": ACME,
+        "chat": wire.chat_request_to_proto(chat("how can I turn on the heater")),
+        "embedding": wire.embedding_to_proto(embedding("heater")),
+        "task_type": OTHER,
+        "entry_key": stored.entry_key,
+        "fresh_answer": answer_to_proto(answer("Paris")),
+    }
+    verdicts = pb.RecordEvidenceResponse
+    found = await stub.RecordEvidence(pb.RecordEvidenceRequest(**fields))
+    assert found.verdict == verdicts.VERDICT_RIGHT
+    exact = await stub.Lookup(lookup_request("how can I turn on the heater"))
+    assert exact.outcome.kind == chat_pb2.CacheOutcome.KIND_EXACT_HIT
+    others = {
+        "fresh_answer": answer_to_proto(answer("Lyon")),
+        "scope": pb.CacheScope(tenant="other"),
+        "entry_key": "no such key",
+    }
+    expected = (verdicts.VERDICT_WRONG, verdicts.VERDICT_UNKNOWN, verdicts.VERDICT_UNKNOWN)
+    for (name, value), verdict in zip(others.items(), expected, strict=True):
+        assert (await stub.RecordEvidence(pb.RecordEvidenceRequest(**(fields | {name: value})))).verdict == verdict
+    for missing in ("embedding", "entry_key", "fresh_answer", "chat"):
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await stub.RecordEvidence(
+                pb.RecordEvidenceRequest(**{name: value for name, value in fields.items() if name != missing})
+            )
+        assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT, missing
+    rates = (await stub.GetStats(pb.GetStatsRequest())).wrong_rates
+    (rate,) = [rate for rate in rates if rate.partition_class == "other/acme"]
+    assert (rate.lookups, rate.hits, rate.audited, rate.wrong) == (0, 0, 2, 1)
+    assert rate.threshold > 1.0
+
+
+async def test_a_verifier_that_is_none_is_named_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "verifier.npz").write_bytes(b"not a model")
+    loaded = load(config_file(tmp_path, {"verifier": str(tmp_path / "verifier.npz")}))
+    with pytest.raises(ConfigError, match=r"cache\.verifier"):
+        await build(loaded)
