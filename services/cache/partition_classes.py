@@ -148,8 +148,7 @@ class PartitionClasses:
         """The class that decides for that tenant's work of that kind."""
         found = self._own.get((task_type, tenant))
         if found is None and len(self._own) >= OWN_MAX:
-            unlearned = (key for key, each in self._own.items() if each.evidence < EVIDENCE_MIN)
-            leaving = next(unlearned, None)
+            leaving = self._first_unlearned()
             if leaving is None:
                 if task_type not in self._shared:
                     self._shared[task_type] = self._new(task_type, None)
@@ -159,6 +158,13 @@ class PartitionClasses:
             found = self._own[task_type, tenant] = self._new(task_type, tenant)
         self._own.move_to_end((task_type, tenant))
         return found
+
+    def seen(self, task_type: TaskType, tenant: str) -> PartitionClass:
+        """The class that `of` would give now; one that there is not yet is new, and not kept."""
+        found = self._own.get((task_type, tenant))
+        if found is None and len(self._own) >= OWN_MAX and self._first_unlearned() is None:
+            found = self._shared.get(task_type)
+        return found or PartitionClass(task_type, tenant, self._policy, Random(0))
 
     def all(self) -> list[PartitionClass]:
         """Every class there is."""
@@ -203,6 +209,9 @@ class PartitionClasses:
                 await asyncio.gather(each.fitting, return_exceptions=True)
             if each.unsaved:
                 await self._save(each)
+
+    def _first_unlearned(self) -> tuple[TaskType, str] | None:
+        return next((key for key, each in self._own.items() if each.evidence < EVIDENCE_MIN), None)
 
     def _new(self, task_type: TaskType, tenant: str | None) -> PartitionClass:
         return PartitionClass(task_type, tenant, self._policy, Random(self._random.getrandbits(64)))

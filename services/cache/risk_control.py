@@ -18,7 +18,7 @@ import math
 import zipfile
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from random import Random
 from typing import Final
@@ -179,25 +179,38 @@ class RiskController:
         if features is None:
             self._recent.append(1.0)
             return Decision(False, False, 1.0, self._bar, "nothing comparable is stored")
+        refused = ""
+
+        def ask() -> str:
+            nonlocal refused
+            refused = refusal()
+            return refused
+
+        found = self.consider(features, refusal=ask)
+        if self._model is not None:
+            self._recent.append(1.0 if refused else found.wrong)
+        if not found.serve:
+            return found
+        audit, chance = self._draw_audit(found.wrong)
+        self._hits += 1.0
+        booked = found.wrong / self._tightening
+        self._booked += booked
+        return replace(found, audit=audit, judged=Judged(features, booked, chance))
+
+    def consider(self, features: Floats, *, refusal: Callable[[], str] = str) -> Decision:
+        """What `decide` would say of these now, but for an audit; nothing is counted."""
+        judged = Judged(features, 0.0, 1.0)
         if self._model is None:
-            judged = Judged(features, 0.0, 1.0)
             return Decision(False, False, 1.0, 0.0, "too little is known of such questions yet", judged)
         log_odds = self._model.log_odds(features)
         wrong = min(1.0, self._model.wrong(log_odds, deviations=MODEL_DEVIATIONS) * self._tightening)
-        self._recent.append(wrong)
-        judged = Judged(features, 0.0, 1.0)
         if wrong > self._bar:
             return Decision(False, False, wrong, self._bar, "the stored answer is too likely wrong", judged)
         if _upper(self._spent + wrong) > self._policy.max_wrong_rate * self._lookups:
             return Decision(False, False, wrong, self._bar, "the budget of wrong answers is spent", judged)
         if refused := refusal():
-            self._recent[-1] = 1.0
             return Decision(False, False, wrong, self._bar, refused, judged)
-        audit, chance = self._draw_audit(wrong)
-        self._hits += 1.0
-        self._booked += wrong / self._tightening
-        judged = Judged(features, wrong / self._tightening, chance)
-        return Decision(True, audit, wrong, self._bar, "likely enough the same answer", judged)
+        return Decision(True, False, wrong, self._bar, "likely enough the same answer", judged)
 
     def observe(self, judged: Judged, *, same: bool, source: Source) -> None:
         """Tells the outcome of a decision. Of a hit that nobody audited or complained of, nothing is ever told."""

@@ -145,23 +145,30 @@ class SemanticCache:
         embedding: Embedding | None = None,
         task_type: TaskType | None = None,
         skip_exact: bool = False,
+        peek: bool = False,
     ) -> Found:
-        """The answer to this request, or to one with the same meaning. Raises InvalidVectorError."""
+        """The answer to this request, or to one with the same meaning. Raises InvalidVectorError.
+
+        `peek`: nothing is served, so nothing is counted.
+        """
         vector = None if embedding is None else unit_vector(embedding.values)
-        self._stats.lookups += 1
+        self._stats.lookups += not peek
         if unfit := unfit_question(chat, self._policy.allowed):
-            return _miss(f"never cached: the question is {unfit.replace('_', ' ')}")
+            return Found(CacheOutcome(CacheKind.NEVER_CACHED, f"the question is {unfit.replace('_', ' ')}"))
         try:
             async with asyncio.timeout(self._policy.lookup_s):
                 found = None if skip_exact else await self._find_exact(scope, chat)
                 if found is None:
                     meaning = self._meaning(scope, chat, embedding, vector, task_type)
                     found = (
-                        _miss(meaning) if isinstance(meaning, str) else await self._find_similar(scope, chat, meaning)
+                        _miss(meaning)
+                        if isinstance(meaning, str)
+                        else await self._find_similar(scope, chat, meaning, peek=peek)
                     )
         except (StoreUnavailableError, TimeoutError):
             found = Found(CacheOutcome(CacheKind.UNAVAILABLE, "the store did not answer in time"))
-        self._count(found.outcome.kind)
+        if not peek:
+            self._count(found.outcome)
         return found
 
     async def store(
@@ -323,10 +330,10 @@ class SemanticCache:
             return None
         return Found(self._hit(CacheKind.EXACT_HIT, entry, "the same request", None), entry.answer)
 
-    async def _find_similar(self, scope: Scope, chat: ChatRequest, meaning: Meaning) -> Found:
+    async def _find_similar(self, scope: Scope, chat: ChatRequest, meaning: Meaning, *, peek: bool) -> Found:
         compared = self._index.entries_in(meaning.partition)
         try:
-            finding = await self._search.find(scope, meaning, request_key=entry_key(scope, chat))
+            finding = await self._search.find(scope, meaning, request_key=entry_key(scope, chat), peek=peek)
         except DimensionMismatchError:
             return _miss("the stored questions' embeddings have another dimension")
         if finding.entry is None:
@@ -366,11 +373,13 @@ class SemanticCache:
         return entry.scope == scope and entry.expires_at_unix_s > self._clock.unix()
 
     def _hit(self, kind: CacheKind, entry: Entry, reason: str, similarity: float | None) -> CacheOutcome:
-        self._store.served(entry.key)
         age_s = max(0.0, self._clock.unix() - entry.stored_at_unix_s)
         return CacheOutcome(kind, reason, similarity=similarity, entry_key=entry.key, age_s=age_s)
 
-    def _count(self, kind: CacheKind) -> None:
+    def _count(self, outcome: CacheOutcome) -> None:
+        kind = outcome.kind
+        if outcome.entry_key:
+            self._store.served(outcome.entry_key)
         self._stats.exact_hits += kind is CacheKind.EXACT_HIT
         self._stats.semantic_hits += kind is CacheKind.SEMANTIC_HIT
         self._stats.unavailable += kind is CacheKind.UNAVAILABLE

@@ -145,8 +145,13 @@ class SemanticSearch:
         self._known = KnownQuestions(pair_model.idf, entries_max=known_max)
         self._judged: OrderedDict[tuple[str, str], Judged] = OrderedDict()
 
-    async def find(self, scope: Scope, meaning: Meaning, *, request_key: str) -> SemanticFinding:
-        """The answer to a question with that meaning. `request_key` is the exact key of the request."""
+    async def find(self, scope: Scope, meaning: Meaning, *, request_key: str, peek: bool = False) -> SemanticFinding:
+        """The answer to a question with that meaning. `request_key` is the exact key of the request.
+
+        `peek`: nothing is served, so nothing is counted, nor audited.
+        """
+        if peek:
+            return await self._peek(scope, meaning)
         deciding = self.classes.of(meaning.task_type, scope.tenant)
         deciding.count(lookups=1)
         nearby = await self._nearby(scope, meaning, own_key="")
@@ -169,6 +174,22 @@ class SemanticSearch:
             while len(self._judged) > JUDGED_MAX:
                 self._judged.popitem(last=False)
         return SemanticFinding(decision.reason, nearby.entry, nearby.similarity, decision.audit, explanation)
+
+    async def _peek(self, scope: Scope, meaning: Meaning) -> SemanticFinding:
+        """What `find` would come to, but for an audit."""
+        deciding = self.classes.seen(meaning.task_type, scope.tenant)
+        nearby = await self._nearby(scope, meaning, own_key="")
+        if nearby is None:
+            return SemanticFinding(NOTHING_NEAR)
+        asked = self._known.read(meaning.question)
+        if (twin := await self._same_words(scope, meaning, asked, nearby)) is not None:
+            return SemanticFinding("the same words", twin, nearby.candidates[0].similarity)
+        decision = deciding.controller.consider(
+            self._features(meaning, asked, nearby), refusal=lambda: self._refusal(asked, nearby)
+        )
+        explanation = self._explain(deciding, nearby, 1.0 - decision.wrong, decision.bar)
+        entry = nearby.entry if decision.serve else None
+        return SemanticFinding(decision.reason, entry, nearby.similarity, explanation=explanation)
 
     async def learn_from_answer(self, scope: Scope, meaning: Meaning, key: str, answer: Answer) -> Link:
         """Holds a fresh answer against those near it: evidence of what would have been served; whose answer it is."""

@@ -62,6 +62,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
                 embedding=_embedding(request),
                 task_type=wire.task_type_from_proto(request.task_type, "task_type"),
                 skip_exact=request.skip_exact,
+                peek=request.peek,
             )
         outcome = found.outcome
         telemetry.set_attributes(
@@ -73,7 +74,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
                 **_explanation(found.explanation),
             }
         )
-        response = pb.LookupResponse(outcome=wire.cache_outcome_to_proto(outcome), audit=found.audit)
+        response = pb.LookupResponse(outcome=wire.cache_finding_to_proto(outcome), audit=found.audit)
         if found.answer is not None:
             response.answer.CopyFrom(answer_to_proto(found.answer))
         return response

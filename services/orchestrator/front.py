@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from services.orchestrator.disclosure import SHARED
 from services.orchestrator.flights import Flights, flight_key
 from services.orchestrator.hops import CachedAnswer, CacheHop, ClassifierHop, Unanswered
 from services.orchestrator.opening import NoEligibleTargetError, Opening
@@ -31,7 +32,6 @@ _log = get_logger(__name__)
 
 # A request waits for another one that is the same for at most this share of its time, and has the rest for itself.
 SHARED_WAIT = 0.5
-SHARED = "shared with a request that was under way"
 
 
 @contextmanager
@@ -65,10 +65,11 @@ class Front:
         self._down: set[str] = set()
         self._semantic_task_types = frozenset(settings.cache.semantic_task_types if settings.cache.semantic else ())
 
-    async def pass_through(self, run: Run, *, shares: bool) -> tuple[CachedAnswer | None, Opening]:
+    async def pass_through(self, run: Run, *, peek: bool = False) -> tuple[CachedAnswer | None, Opening]:
         """Everything up to the policy: an answer that is there already, or none and a run with all that it needs.
 
-        `shares`: whether it may wait for the answer of a request that is the same, and others for its own.
+        `peek`: it is only asked what would be done. Then it waits for no request that is the same, nor they for it, and
+        its lookups count nowhere.
         """
         opening = self._open(run)
         if opening.judge_first:
@@ -77,9 +78,9 @@ class Front:
         run.cache_mode = opening.cache_mode
         hit: CachedAnswer | None = None
         if run.cache_mode is CacheMode.USE:
-            if shares:
+            if not peek:
                 run.seat = self._flights.board(flight_key(run.request))
-            hit = await self._look_up(run, opening, "cache.exact")
+            hit = await self._look_up(run, opening, "cache.exact", peek=peek)
         else:
             run.cache = CacheOutcome(CacheKind.BYPASS, reason=self._why_not_looked(run))
         if hit is not None:
@@ -91,7 +92,7 @@ class Front:
             await self.judge(run, want_embedding=wants_embedding)
             opening = self._open(run)
         if run.cache.kind is CacheKind.MISS and run.embedding and run.task_type in self._semantic_task_types:
-            hit = await self._look_up(run, opening, "cache.semantic", run.embedding)
+            hit = await self._look_up(run, opening, "cache.semantic", run.embedding, peek=peek)
         if hit is None:
             hit = await self._share(run, opening)
         return hit, opening
@@ -125,13 +126,13 @@ class Front:
         return f"{'the request' if asked else 'a rule'} says {run.cache_mode}"
 
     async def _look_up(
-        self, run: Run, opening: Opening, hop: str, embedding: Embedding | None = None
+        self, run: Run, opening: Opening, hop: str, embedding: Embedding | None = None, *, peek: bool
     ) -> CachedAnswer | None:
         """Asks the cache: exactly, or by meaning with an embedding."""
         timeout_s = min(run.remaining_s, self._settings.orchestrator.cache_timeout_s)
         with run.hop(hop):
             reply = await self._cache.lookup(
-                run.query(embedding), skip_exact=embedding is not None, timeout_s=timeout_s
+                run.query(embedding), skip_exact=embedding is not None, peek=peek, timeout_s=timeout_s
             )
         run.cache = reply.outcome
         down = run.cache.kind is CacheKind.UNAVAILABLE
@@ -150,7 +151,8 @@ class Front:
     async def _share(self, run: Run, opening: Opening) -> CachedAnswer | None:
         """The answer of a request that is the same, was under way when this one came, and has been stored."""
         seat = run.seat
-        if seat is None:
+        # Of what is never cached nobody's answer is shared: waiting would be in vain.
+        if seat is None or run.cache.kind is CacheKind.NEVER_CACHED:
             return None
         # While the cache is away nobody leads, since nobody's answer would be taken; but one lookup that was too slow
         # is no reason for a call of its own.

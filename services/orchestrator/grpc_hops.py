@@ -41,13 +41,14 @@ class GrpcCache:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = cache_pb2_grpc.CacheServiceStub(channel)
 
-    async def lookup(self, query: CacheQuery, *, skip_exact: bool, timeout_s: float) -> CacheReply:
+    async def lookup(self, query: CacheQuery, *, skip_exact: bool, peek: bool, timeout_s: float) -> CacheReply:
         request = cache_pb2.LookupRequest(
             scope=_scope(query),
             chat=wire.chat_request_to_proto(query.chat),
             embedding=wire.embedding_to_proto(query.embedding) if query.embedding else None,
             task_type=wire.task_type_to_proto(query.task_type),
             skip_exact=skip_exact,
+            peek=peek,
         )
         try:
             response = await self._stub.Lookup(request, timeout=timeout_s)
@@ -154,7 +155,7 @@ def _answer(answer: CachedAnswer) -> cache_pb2.CachedAnswer:
 
 
 def _reply(response: cache_pb2.LookupResponse) -> CacheReply:
-    outcome = wire.cache_outcome_from_proto(response.outcome)
+    outcome = wire.cache_finding_from_proto(response.outcome)
     if outcome.kind not in _HITS:
         return CacheReply(outcome)
     pb = response.answer

@@ -136,8 +136,11 @@ class ExecutionError(SpillwayError):
 class CacheHop(Protocol):
     """The cache."""
 
-    async def lookup(self, query: CacheQuery, *, skip_exact: bool, timeout_s: float) -> CacheReply:
-        """Look for an answer; a cache that does not answer is an outcome of kind UNAVAILABLE."""
+    async def lookup(self, query: CacheQuery, *, skip_exact: bool, peek: bool, timeout_s: float) -> CacheReply:
+        """Look for an answer; a cache that does not answer is an outcome of kind UNAVAILABLE.
+
+        `peek`: nothing will be served, so it counts nowhere.
+        """
         ...
 
     async def store(

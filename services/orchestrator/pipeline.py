@@ -110,7 +110,7 @@ class Pipeline:
     async def complete(self, run: Run) -> Completion:
         """The answer. Raises SpillwayError."""
         with _aboard(run), run.ending():
-            hit, opening = await self._front.pass_through(run, shares=True)
+            hit, opening = await self._front.pass_through(run)
             if hit is not None:
                 return self._answer_from_cache(run, opening, hit)
             plan = self._decide(run)
@@ -124,7 +124,7 @@ class Pipeline:
     async def stream(self, run: Run) -> AsyncGenerator[AnswerDelta | Completion, None]:
         """The answer piece by piece, and the Completion last. Raises SpillwayError."""
         with _aboard(run), run.ending():
-            hit, opening = await self._front.pass_through(run, shares=True)
+            hit, opening = await self._front.pass_through(run)
             if hit is not None:
                 completion = self._answer_from_cache(run, opening, hit)
                 yield AnswerDelta(hit.message.text, hit.message.tool_calls)
@@ -148,7 +148,7 @@ class Pipeline:
     async def explain(self, run: Run) -> Explanation:
         """What would be done, with no model called and nothing stored. Raises SpillwayError."""
         with run.ending():
-            _, opening = await self._front.pass_through(run, shares=False)
+            _, opening = await self._front.pass_through(run, peek=True)
             if opening.needs_judgement:
                 await self._front.judge(run, want_embedding=False)
             routed = self._route(run)

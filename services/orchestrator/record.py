@@ -77,7 +77,7 @@ def json_line(record: DecisionRecord) -> bytes:
         prompt_sha256=record.prompt_sha256,
         prompt_head=record.prompt_head,
         routing=wire.routing_decision_to_proto(record.routing),
-        cache=wire.cache_outcome_to_proto(record.cache),
+        cache=wire.cache_finding_to_proto(record.cache),
         attempts=[wire.attempt_to_proto(attempt) for attempt in record.attempts],
         cost=wire.cost_summary_to_proto(record.cost),
         tier=record.tier,

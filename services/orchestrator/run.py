@@ -114,6 +114,7 @@ class Run:
             self.execution is not None
             and self.status_code == 0
             and self.cache_mode is not CacheMode.BYPASS
+            and self.cache.kind is not CacheKind.NEVER_CACHED
             and is_proven(self.execution)
         )
 
@@ -219,11 +220,12 @@ class Run:
         )
         return self.completion
 
-    def span_attributes(self) -> dict[str, str | int | bool]:
+    def span_attributes(self) -> dict[str, str | int | float | bool]:
         """For the server span; never the prompt."""
-        attributes: dict[str, str | int | bool] = {
+        attributes: dict[str, str | int | float | bool] = {
             "spillway.request_id": self.request_id,
             "spillway.cache.outcome": self.cache.kind.value,
+            "spillway.cache.reason": self.cache.reason,
             "spillway.policy_step": self.routing.policy_step,
             "spillway.rule": self.routing.rule,
             "spillway.degraded": ",".join(self.degraded),
@@ -242,6 +244,8 @@ class Run:
                 "spillway.escalations": self.execution_done.escalations,
                 "spillway.fallbacks": self.execution_done.fallbacks,
             }
+        if self.cache.similarity is not None:
+            attributes["spillway.cache.similarity"] = self.cache.similarity
         if self.shared:
             attributes["spillway.shared"] = True
         if self.cost_unknown:

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from contextvars import copy_context
+from dataclasses import replace
 
 import grpc
 
+from services.orchestrator.disclosure import disclosed
 from services.orchestrator.metrics import RequestMetrics
 from services.orchestrator.pipeline import Pipeline
 from services.orchestrator.run import Run
@@ -20,7 +22,7 @@ from services.runtime import telemetry
 from services.runtime.channel import remaining_s
 from services.runtime.errors import NotImplementedYet
 from spillway import wire
-from spillway.routing import AnswerDelta
+from spillway.routing import AnswerDelta, Completion
 from spillway.v1 import orchestrator_pb2 as pb
 from spillway.v1 import orchestrator_pb2_grpc
 from spillway.validation import check_completion_request
@@ -45,7 +47,7 @@ class OrchestratorServicer(orchestrator_pb2_grpc.OrchestratorServiceServicer):
             completion = await self._pipeline.complete(run)
         finally:
             telemetry.set_attributes(run.span_attributes())
-        return pb.CompleteResponse(completion=wire.completion_to_proto(completion))
+        return pb.CompleteResponse(completion=_completion(completion))
 
     async def StreamComplete(
         self, request: pb.StreamCompleteRequest, context: Context
@@ -58,7 +60,7 @@ class OrchestratorServicer(orchestrator_pb2_grpc.OrchestratorServiceServicer):
                     if isinstance(event, AnswerDelta):
                         yield pb.StreamCompleteResponse(delta=wire.answer_delta_to_proto(event))
                     else:
-                        yield pb.StreamCompleteResponse(completion=wire.completion_to_proto(event))
+                        yield pb.StreamCompleteResponse(completion=_completion(event))
         finally:
             telemetry.set_attributes(run.span_attributes())
 
@@ -68,7 +70,7 @@ class OrchestratorServicer(orchestrator_pb2_grpc.OrchestratorServiceServicer):
             explanation = await self._pipeline.explain(run)
         finally:
             telemetry.set_attributes(run.span_attributes())
-        return wire.explanation_to_proto(explanation)
+        return wire.explanation_to_proto(replace(explanation, cache=disclosed(explanation.cache)))
 
     async def SubmitJob(self, request: pb.SubmitJobRequest, context: Context) -> pb.SubmitJobResponse:
         raise NotImplementedYet("SubmitJob")
@@ -104,3 +106,7 @@ class OrchestratorServicer(orchestrator_pb2_grpc.OrchestratorServiceServicer):
 
         # The stubs name a class where any callable will do.
         context.add_done_callback(finish)  # type: ignore[arg-type]
+
+
+def _completion(value: Completion) -> pb.Completion:
+    return wire.completion_to_proto(replace(value, cache=disclosed(value.cache)))

@@ -82,8 +82,6 @@ def cache_text(cache: CacheOutcome) -> Text:
     """What the cache said, and why."""
     hit = cache.kind in {CacheKind.EXACT_HIT, CacheKind.SEMANTIC_HIT}
     text = Text(cache.kind.value.replace("_", " "), style="bold green" if hit else "")
-    if cache.similarity is not None:
-        text.append(f" · similarity {cache.similarity:.3f}")
     if cache.age_s is not None and hit:
         text.append(f" · {cache.age_s:.0f} s old")
     if cache.reason:

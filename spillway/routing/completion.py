@@ -41,11 +41,12 @@ class CacheKind(StrEnum):
     MISS = "miss"
     BYPASS = "bypass"
     UNAVAILABLE = "unavailable"
+    NEVER_CACHED = "never_cached"
 
 
 @dataclass(frozen=True, slots=True)
 class CacheOutcome:
-    """What the cache said to one request, and why."""
+    """What the cache said to one request, and why. `similarity` and `entry_key` stay inside: no caller sees them."""
 
     kind: CacheKind
     reason: str = ""

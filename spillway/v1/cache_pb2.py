@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from spillway.v1 import chat_pb2 as spillway_dot_v1_dot_chat__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17spillway/v1/cache.proto\x12\x0bspillway.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x16spillway/v1/chat.proto\"d\n\nCacheScope\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x18\n\x10template_version\x18\x03 \x01(\t\x12\x19\n\x11knowledge_version\x18\x04 \x01(\t\"\xc8\x01\n\rLookupRequest\x12&\n\x05scope\x18\x01 \x01(\x0b\x32\x17.spillway.v1.CacheScope\x12&\n\x04\x63hat\x18\x02 \x01(\x0b\x32\x18.spillway.v1.ChatRequest\x12)\n\tembedding\x18\x03 \x01(\x0b\x32\x16.spillway.v1.Embedding\x12(\n\ttask_type\x18\x04 \x01(\x0e\x32\x15.spillway.v1.TaskType\x12\x12\n\nskip_exact\x18\x05 \x01(\x08\"v\n\x0eLookupResponse\x12*\n\x07outcome\x18\x01 \x01(\x0b\x32\x19.spillway.v1.CacheOutcome\x12)\n\x06\x61nswer\x18\x02 \x01(\x0b\x32\x19.spillway.v1.CachedAnswer\x12\r\n\x05\x61udit\x18\x03 \x01(\x08\"\x81\x02\n\x0c\x43\x61\x63hedAnswer\x12)\n\x07message\x18\x01 \x01(\x0b\x32\x18.spillway.v1.ChatMessage\x12\x30\n\rfinish_reason\x18\x02 \x01(\x0e\x32\x19.spillway.v1.FinishReason\x12\x0c\n\x04tier\x18\x03 \x01(\t\x12\x0e\n\x06target\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12!\n\x05usage\x18\x06 \x01(\x0b\x32\x12.spillway.v1.Usage\x12\x14\n\x0c\x63ost_nanousd\x18\x07 \x01(\x03\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x08 \x01(\x08\x12\x12\n\x05score\x18\t \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_score\"\x94\x02\n\x0cStoreRequest\x12&\n\x05scope\x18\x01 \x01(\x0b\x32\x17.spillway.v1.CacheScope\x12&\n\x04\x63hat\x18\x02 \x01(\x0b\x32\x18.spillway.v1.ChatRequest\x12)\n\tembedding\x18\x03 \x01(\x0b\x32\x16.spillway.v1.Embedding\x12(\n\ttask_type\x18\x04 \x01(\x0e\x32\x15.spillway.v1.TaskType\x12)\n\x06\x61nswer\x18\x05 \x01(\x0b\x32\x19.spillway.v1.CachedAnswer\x12&\n\x03ttl\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04tags\x18\x07 \x03(\t\"\xd2\x01\n\rStoreResponse\x12\x33\n\x07outcome\x18\x01 \x01(\x0e\x32\".spillway.v1.StoreResponse.Outcome\x12\x11\n\tentry_key\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"i\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x12\n\x0eOUTCOME_STORED\x10\x01\x12\x18\n\x14OUTCOME_NOT_ADMITTED\x10\x02\x12\x17\n\x13OUTCOME_UNAVAILABLE\x10\x03\"\x9f\x02\n\x15RecordEvidenceRequest\x12&\n\x05scope\x18\x01 \x01(\x0b\x32\x17.spillway.v1.CacheScope\x12&\n\x04\x63hat\x18\x02 \x01(\x0b\x32\x18.spillway.v1.ChatRequest\x12)\n\tembedding\x18\x03 \x01(\x0b\x32\x16.spillway.v1.Embedding\x12(\n\ttask_type\x18\x04 \x01(\x0e\x32\x15.spillway.v1.TaskType\x12\x11\n\tentry_key\x18\x05 \x01(\t\x12\x31\n\x0c\x66resh_answer\x18\x06 \x01(\x0b\x32\x19.spillway.v1.CachedAnswerH\x00\x12\x0f\n\x05right\x18\x07 \x01(\x08H\x00\x42\n\n\x08\x65vidence\"\xb5\x01\n\x16RecordEvidenceResponse\x12<\n\x07verdict\x18\x01 \x01(\x0e\x32+.spillway.v1.RecordEvidenceResponse.Verdict\"]\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x11\n\rVERDICT_RIGHT\x10\x01\x12\x11\n\rVERDICT_WRONG\x10\x02\x12\x13\n\x0fVERDICT_UNKNOWN\x10\x03\"\x94\x02\n\x11InvalidateRequest\x12\x13\n\x06tenant\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x16\n\tnamespace\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x1d\n\x10template_version\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x10\n\x03tag\x18\x04 \x01(\tH\x03\x88\x01\x01\x12\x16\n\tentry_key\x18\x05 \x01(\tH\x04\x88\x01\x01\x12\x0f\n\x07\x64ry_run\x18\x06 \x01(\x08\x12\x1e\n\x11knowledge_version\x18\x07 \x01(\tH\x05\x88\x01\x01\x42\t\n\x07_tenantB\x0c\n\n_namespaceB\x13\n\x11_template_versionB\x06\n\x04_tagB\x0c\n\n_entry_keyB\x14\n\x12_knowledge_version\"%\n\x12InvalidateResponse\x12\x0f\n\x07\x65ntries\x18\x01 \x01(\x03\"\x11\n\x0fGetStatsRequest\"\x85\x02\n\x10GetStatsResponse\x12\x0f\n\x07lookups\x18\x01 \x01(\x03\x12\x12\n\nexact_hits\x18\x02 \x01(\x03\x12\x15\n\rsemantic_hits\x18\x03 \x01(\x03\x12\x13\n\x0bunavailable\x18\x04 \x01(\x03\x12\x0e\n\x06stored\x18\x05 \x01(\x03\x12\x14\n\x0cnot_admitted\x18\x06 \x01(\x03\x12\x0f\n\x07\x64ropped\x18\x07 \x01(\x03\x12\x17\n\x0findexed_entries\x18\x08 \x01(\x03\x12\x12\n\npartitions\x18\t \x01(\x03\x12+\n\x0bwrong_rates\x18\n \x03(\x0b\x32\x16.spillway.v1.WrongRate\x12\x0f\n\x07\x65victed\x18\x0b \x01(\x03\"\xbb\x01\n\tWrongRate\x12\x17\n\x0fpartition_class\x18\x01 \x01(\t\x12\x0f\n\x07lookups\x18\x02 \x01(\x03\x12\x0c\n\x04hits\x18\x03 \x01(\x03\x12\x0f\n\x07\x61udited\x18\x04 \x01(\x03\x12\r\n\x05wrong\x18\x05 \x01(\x03\x12\x12\n\nwrong_rate\x18\x06 \x01(\x01\x12\x16\n\x0ewrong_rate_low\x18\x07 \x01(\x01\x12\x17\n\x0fwrong_rate_high\x18\x08 \x01(\x01\x12\x11\n\tthreshold\x18\t \x01(\x01\x32\x84\x03\n\x0c\x43\x61\x63heService\x12\x41\n\x06Lookup\x12\x1a.spillway.v1.LookupRequest\x1a\x1b.spillway.v1.LookupResponse\x12>\n\x05Store\x12\x19.spillway.v1.StoreRequest\x1a\x1a.spillway.v1.StoreResponse\x12M\n\nInvalidate\x12\x1e.spillway.v1.InvalidateRequest\x1a\x1f.spillway.v1.InvalidateResponse\x12Y\n\x0eRecordEvidence\x12\".spillway.v1.RecordEvidenceRequest\x1a#.spillway.v1.RecordEvidenceResponse\x12G\n\x08GetStats\x12\x1c.spillway.v1.GetStatsRequest\x1a\x1d.spillway.v1.GetStatsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17spillway/v1/cache.proto\x12\x0bspillway.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x16spillway/v1/chat.proto\"d\n\nCacheScope\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x18\n\x10template_version\x18\x03 \x01(\t\x12\x19\n\x11knowledge_version\x18\x04 \x01(\t\"\xd6\x01\n\rLookupRequest\x12&\n\x05scope\x18\x01 \x01(\x0b\x32\x17.spillway.v1.CacheScope\x12&\n\x04\x63hat\x18\x02 \x01(\x0b\x32\x18.spillway.v1.ChatRequest\x12)\n\tembedding\x18\x03 \x01(\x0b\x32\x16.spillway.v1.Embedding\x12(\n\ttask_type\x18\x04 \x01(\x0e\x32\x15.spillway.v1.TaskType\x12\x12\n\nskip_exact\x18\x05 \x01(\x08\x12\x0c\n\x04peek\x18\x06 \x01(\x08\"\xaf\x01\n\x0c\x43\x61\x63heFinding\x12,\n\x04kind\x18\x01 \x01(\x0e\x32\x1e.spillway.v1.CacheOutcome.Kind\x12\x17\n\nsimilarity\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\tentry_key\x18\x03 \x01(\t\x12&\n\x03\x61ge\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x05 \x01(\tB\r\n\x0b_similarity\"v\n\x0eLookupResponse\x12*\n\x07outcome\x18\x01 \x01(\x0b\x32\x19.spillway.v1.CacheFinding\x12)\n\x06\x61nswer\x18\x02 \x01(\x0b\x32\x19.spillway.v1.CachedAnswer\x12\r\n\x05\x61udit\x18\x03 \x01(\x08\"\x81\x02\n\x0c\x43\x61\x63hedAnswer\x12)\n\x07message\x18\x01 \x01(\x0b\x32\x18.spillway.v1.ChatMessage\x12\x30\n\rfinish_reason\x18\x02 \x01(\x0e\x32\x19.spillway.v1.FinishReason\x12\x0c\n\x04tier\x18\x03 \x01(\t\x12\x0e\n\x06target\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12!\n\x05usage\x18\x06 \x01(\x0b\x32\x12.spillway.v1.Usage\x12\x14\n\x0c\x63ost_nanousd\x18\x07 \x01(\x03\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x08 \x01(\x08\x12\x12\n\x05score\x18\t \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_score\"\x94\x02\n\x0cStoreRequest\x12&\n\x05scope\x18\x01 \x01(\x0b\x32\x17.spillway.v1.CacheScope\x12&\n\x04\x63hat\x18\x02 \x01(\x0b\x32\x18.spillway.v1.ChatRequest\x12)\n\tembedding\x18\x03 \x01(\x0b\x32\x16.spillway.v1.Embedding\x12(\n\ttask_type\x18\x04 \x01(\x0e\x32\x15.spillway.v1.TaskType\x12)\n\x06\x61nswer\x18\x05 \x01(\x0b\x32\x19.spillway.v1.CachedAnswer\x12&\n\x03ttl\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04tags\x18\x07 \x03(\t\"\xd2\x01\n\rStoreResponse\x12\x33\n\x07outcome\x18\x01 \x01(\x0e\x32\".spillway.v1.StoreResponse.Outcome\x12\x11\n\tentry_key\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"i\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x12\n\x0eOUTCOME_STORED\x10\x01\x12\x18\n\x14OUTCOME_NOT_ADMITTED\x10\x02\x12\x17\n\x13OUTCOME_UNAVAILABLE\x10\x03\"\x9f\x02\n\x15RecordEvidenceRequest\x12&\n\x05scope\x18\x01 \x01(\x0b\x32\x17.spillway.v1.CacheScope\x12&\n\x04\x63hat\x18\x02 \x01(\x0b\x32\x18.spillway.v1.ChatRequest\x12)\n\tembedding\x18\x03 \x01(\x0b\x32\x16.spillway.v1.Embedding\x12(\n\ttask_type\x18\x04 \x01(\x0e\x32\x15.spillway.v1.TaskType\x12\x11\n\tentry_key\x18\x05 \x01(\t\x12\x31\n\x0c\x66resh_answer\x18\x06 \x01(\x0b\x32\x19.spillway.v1.CachedAnswerH\x00\x12\x0f\n\x05right\x18\x07 \x01(\x08H\x00\x42\n\n\x08\x65vidence\"\xb5\x01\n\x16RecordEvidenceResponse\x12<\n\x07verdict\x18\x01 \x01(\x0e\x32+.spillway.v1.RecordEvidenceResponse.Verdict\"]\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x11\n\rVERDICT_RIGHT\x10\x01\x12\x11\n\rVERDICT_WRONG\x10\x02\x12\x13\n\x0fVERDICT_UNKNOWN\x10\x03\"\x94\x02\n\x11InvalidateRequest\x12\x13\n\x06tenant\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x16\n\tnamespace\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x1d\n\x10template_version\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x10\n\x03tag\x18\x04 \x01(\tH\x03\x88\x01\x01\x12\x16\n\tentry_key\x18\x05 \x01(\tH\x04\x88\x01\x01\x12\x0f\n\x07\x64ry_run\x18\x06 \x01(\x08\x12\x1e\n\x11knowledge_version\x18\x07 \x01(\tH\x05\x88\x01\x01\x42\t\n\x07_tenantB\x0c\n\n_namespaceB\x13\n\x11_template_versionB\x06\n\x04_tagB\x0c\n\n_entry_keyB\x14\n\x12_knowledge_version\"%\n\x12InvalidateResponse\x12\x0f\n\x07\x65ntries\x18\x01 \x01(\x03\"\x11\n\x0fGetStatsRequest\"\x85\x02\n\x10GetStatsResponse\x12\x0f\n\x07lookups\x18\x01 \x01(\x03\x12\x12\n\nexact_hits\x18\x02 \x01(\x03\x12\x15\n\rsemantic_hits\x18\x03 \x01(\x03\x12\x13\n\x0bunavailable\x18\x04 \x01(\x03\x12\x0e\n\x06stored\x18\x05 \x01(\x03\x12\x14\n\x0cnot_admitted\x18\x06 \x01(\x03\x12\x0f\n\x07\x64ropped\x18\x07 \x01(\x03\x12\x17\n\x0findexed_entries\x18\x08 \x01(\x03\x12\x12\n\npartitions\x18\t \x01(\x03\x12+\n\x0bwrong_rates\x18\n \x03(\x0b\x32\x16.spillway.v1.WrongRate\x12\x0f\n\x07\x65victed\x18\x0b \x01(\x03\"\xbb\x01\n\tWrongRate\x12\x17\n\x0fpartition_class\x18\x01 \x01(\t\x12\x0f\n\x07lookups\x18\x02 \x01(\x03\x12\x0c\n\x04hits\x18\x03 \x01(\x03\x12\x0f\n\x07\x61udited\x18\x04 \x01(\x03\x12\r\n\x05wrong\x18\x05 \x01(\x03\x12\x12\n\nwrong_rate\x18\x06 \x01(\x01\x12\x16\n\x0ewrong_rate_low\x18\x07 \x01(\x01\x12\x17\n\x0fwrong_rate_high\x18\x08 \x01(\x01\x12\x11\n\tthreshold\x18\t \x01(\x01\x32\x84\x03\n\x0c\x43\x61\x63heService\x12\x41\n\x06Lookup\x12\x1a.spillway.v1.LookupRequest\x1a\x1b.spillway.v1.LookupResponse\x12>\n\x05Store\x12\x19.spillway.v1.StoreRequest\x1a\x1a.spillway.v1.StoreResponse\x12M\n\nInvalidate\x12\x1e.spillway.v1.InvalidateRequest\x1a\x1f.spillway.v1.InvalidateResponse\x12Y\n\x0eRecordEvidence\x12\".spillway.v1.RecordEvidenceRequest\x1a#.spillway.v1.RecordEvidenceResponse\x12G\n\x08GetStats\x12\x1c.spillway.v1.GetStatsRequest\x1a\x1d.spillway.v1.GetStatsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,33 +36,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CACHESCOPE']._serialized_start=96
   _globals['_CACHESCOPE']._serialized_end=196
   _globals['_LOOKUPREQUEST']._serialized_start=199
-  _globals['_LOOKUPREQUEST']._serialized_end=399
-  _globals['_LOOKUPRESPONSE']._serialized_start=401
-  _globals['_LOOKUPRESPONSE']._serialized_end=519
-  _globals['_CACHEDANSWER']._serialized_start=522
-  _globals['_CACHEDANSWER']._serialized_end=779
-  _globals['_STOREREQUEST']._serialized_start=782
-  _globals['_STOREREQUEST']._serialized_end=1058
-  _globals['_STORERESPONSE']._serialized_start=1061
-  _globals['_STORERESPONSE']._serialized_end=1271
-  _globals['_STORERESPONSE_OUTCOME']._serialized_start=1166
-  _globals['_STORERESPONSE_OUTCOME']._serialized_end=1271
-  _globals['_RECORDEVIDENCEREQUEST']._serialized_start=1274
-  _globals['_RECORDEVIDENCEREQUEST']._serialized_end=1561
-  _globals['_RECORDEVIDENCERESPONSE']._serialized_start=1564
-  _globals['_RECORDEVIDENCERESPONSE']._serialized_end=1745
-  _globals['_RECORDEVIDENCERESPONSE_VERDICT']._serialized_start=1652
-  _globals['_RECORDEVIDENCERESPONSE_VERDICT']._serialized_end=1745
-  _globals['_INVALIDATEREQUEST']._serialized_start=1748
-  _globals['_INVALIDATEREQUEST']._serialized_end=2024
-  _globals['_INVALIDATERESPONSE']._serialized_start=2026
-  _globals['_INVALIDATERESPONSE']._serialized_end=2063
-  _globals['_GETSTATSREQUEST']._serialized_start=2065
-  _globals['_GETSTATSREQUEST']._serialized_end=2082
-  _globals['_GETSTATSRESPONSE']._serialized_start=2085
-  _globals['_GETSTATSRESPONSE']._serialized_end=2346
-  _globals['_WRONGRATE']._serialized_start=2349
-  _globals['_WRONGRATE']._serialized_end=2536
-  _globals['_CACHESERVICE']._serialized_start=2539
-  _globals['_CACHESERVICE']._serialized_end=2927
+  _globals['_LOOKUPREQUEST']._serialized_end=413
+  _globals['_CACHEFINDING']._serialized_start=416
+  _globals['_CACHEFINDING']._serialized_end=591
+  _globals['_LOOKUPRESPONSE']._serialized_start=593
+  _globals['_LOOKUPRESPONSE']._serialized_end=711
+  _globals['_CACHEDANSWER']._serialized_start=714
+  _globals['_CACHEDANSWER']._serialized_end=971
+  _globals['_STOREREQUEST']._serialized_start=974
+  _globals['_STOREREQUEST']._serialized_end=1250
+  _globals['_STORERESPONSE']._serialized_start=1253
+  _globals['_STORERESPONSE']._serialized_end=1463
+  _globals['_STORERESPONSE_OUTCOME']._serialized_start=1358
+  _globals['_STORERESPONSE_OUTCOME']._serialized_end=1463
+  _globals['_RECORDEVIDENCEREQUEST']._serialized_start=1466
+  _globals['_RECORDEVIDENCEREQUEST']._serialized_end=1753
+  _globals['_RECORDEVIDENCERESPONSE']._serialized_start=1756
+  _globals['_RECORDEVIDENCERESPONSE']._serialized_end=1937
+  _globals['_RECORDEVIDENCERESPONSE_VERDICT']._serialized_start=1844
+  _globals['_RECORDEVIDENCERESPONSE_VERDICT']._serialized_end=1937
+  _globals['_INVALIDATEREQUEST']._serialized_start=1940
+  _globals['_INVALIDATEREQUEST']._serialized_end=2216
+  _globals['_INVALIDATERESPONSE']._serialized_start=2218
+  _globals['_INVALIDATERESPONSE']._serialized_end=2255
+  _globals['_GETSTATSREQUEST']._serialized_start=2257
+  _globals['_GETSTATSREQUEST']._serialized_end=2274
+  _globals['_GETSTATSRESPONSE']._serialized_start=2277
+  _globals['_GETSTATSRESPONSE']._serialized_end=2538
+  _globals['_WRONGRATE']._serialized_start=2541
+  _globals['_WRONGRATE']._serialized_end=2728
+  _globals['_CACHESERVICE']._serialized_start=2731
+  _globals['_CACHESERVICE']._serialized_end=3119
 # @@protoc_insertion_point(module_scope)

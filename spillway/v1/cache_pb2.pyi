@@ -66,10 +66,15 @@ class LookupRequest(_message.Message):
     EMBEDDING_FIELD_NUMBER: _builtins.int
     TASK_TYPE_FIELD_NUMBER: _builtins.int
     SKIP_EXACT_FIELD_NUMBER: _builtins.int
+    PEEK_FIELD_NUMBER: _builtins.int
     task_type: _chat_pb2.TaskType.ValueType
     """The kind of work; some kinds are only looked up exactly."""
     skip_exact: _builtins.bool
     """Whether the exact lookup was already made and missed, so that it need not be repeated."""
+    peek: _builtins.bool
+    """Whether it is only asked what would be found, as nothing will be served: such a lookup counts nowhere, neither in
+    the statistics nor in the control of the wrong rate, and is never chosen for an audit.
+    """
     @_builtins.property
     def scope(self) -> Global___CacheScope:
         """Whose answers."""
@@ -90,14 +95,57 @@ class LookupRequest(_message.Message):
         embedding: _chat_pb2.Embedding | None = ...,
         task_type: _chat_pb2.TaskType.ValueType = ...,
         skip_exact: _builtins.bool = ...,
+        peek: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "embedding", b"embedding", "scope", b"scope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "embedding", b"embedding", "scope", b"scope", "skip_exact", b"skip_exact", "task_type", b"task_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "embedding", b"embedding", "peek", b"peek", "scope", b"scope", "skip_exact", b"skip_exact", "task_type", b"task_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LookupRequest: _TypeAlias = LookupRequest  # noqa: Y015
+
+@_typing.final
+class CacheFinding(_message.Message):
+    """What the cache says to a lookup, with all that it is known by. Internal: callers get a CacheOutcome."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    SIMILARITY_FIELD_NUMBER: _builtins.int
+    ENTRY_KEY_FIELD_NUMBER: _builtins.int
+    AGE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    kind: _chat_pb2.CacheOutcome.Kind.ValueType
+    """The kind of outcome."""
+    similarity: _builtins.float
+    """For a semantic lookup: cosine similarity of the nearest candidate, -1 to 1."""
+    entry_key: _builtins.str
+    """The entry that answered, usable with Invalidate; empty without a hit."""
+    reason: _builtins.str
+    """Why a hit, or why the nearest candidate was not one."""
+    @_builtins.property
+    def age(self) -> _duration_pb2.Duration:
+        """For a hit: how old the entry is."""
+
+    def __init__(
+        self,
+        *,
+        kind: _chat_pb2.CacheOutcome.Kind.ValueType = ...,
+        similarity: _builtins.float | None = ...,
+        entry_key: _builtins.str = ...,
+        age: _duration_pb2.Duration | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_similarity", b"_similarity", "age", b"age", "similarity", b"similarity"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_similarity", b"_similarity", "age", b"age", "entry_key", b"entry_key", "kind", b"kind", "reason", b"reason", "similarity", b"similarity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__similarity: _TypeAlias = _typing.Literal["similarity"]  # noqa: Y015
+    _WhichOneofArgType__similarity: _TypeAlias = _typing.Literal["_similarity", b"_similarity"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__similarity) -> _WhichOneofReturnType__similarity | None: ...
+
+Global___CacheFinding: _TypeAlias = CacheFinding  # noqa: Y015
 
 @_typing.final
 class LookupResponse(_message.Message):
@@ -113,7 +161,7 @@ class LookupResponse(_message.Message):
     given to RecordEvidence.
     """
     @_builtins.property
-    def outcome(self) -> _chat_pb2.CacheOutcome:
+    def outcome(self) -> Global___CacheFinding:
         """The kind of outcome, and why."""
 
     @_builtins.property
@@ -123,7 +171,7 @@ class LookupResponse(_message.Message):
     def __init__(
         self,
         *,
-        outcome: _chat_pb2.CacheOutcome | None = ...,
+        outcome: Global___CacheFinding | None = ...,
         answer: Global___CachedAnswer | None = ...,
         audit: _builtins.bool = ...,
     ) -> None: ...
@@ -326,7 +374,7 @@ class RecordEvidenceRequest(_message.Message):
     task_type: _chat_pb2.TaskType.ValueType
     """The kind of work."""
     entry_key: _builtins.str
-    """The entry that was found, as CacheOutcome.entry_key named it."""
+    """The entry that was found, as CacheFinding.entry_key named it."""
     right: _builtins.bool
     """A verdict: whether the entry's answer was right."""
     @_builtins.property

@@ -1152,7 +1152,9 @@ Global___Attempt: _TypeAlias = Attempt  # noqa: Y015
 
 @_typing.final
 class CacheOutcome(_message.Message):
-    """What the cache said to one request."""
+    """What the cache said to one request, as callers are told. How near the question was and which entry answered stay
+    inside: whoever could see them could feel their way to what others have asked.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1174,6 +1176,8 @@ class CacheOutcome(_message.Message):
         """The request, or a rule, said not to look."""
         KIND_UNAVAILABLE: CacheOutcome._Kind.ValueType  # 5
         """The cache could not be asked in time; treated as a miss."""
+        KIND_NEVER_CACHED: CacheOutcome._Kind.ValueType  # 6
+        """Nothing is stored for such a question, nor looked for: it is about today, or about the caller's own matters."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """The kind of outcome."""
@@ -1190,20 +1194,16 @@ class CacheOutcome(_message.Message):
     """The request, or a rule, said not to look."""
     KIND_UNAVAILABLE: CacheOutcome.Kind.ValueType  # 5
     """The cache could not be asked in time; treated as a miss."""
+    KIND_NEVER_CACHED: CacheOutcome.Kind.ValueType  # 6
+    """Nothing is stored for such a question, nor looked for: it is about today, or about the caller's own matters."""
 
     KIND_FIELD_NUMBER: _builtins.int
-    SIMILARITY_FIELD_NUMBER: _builtins.int
-    ENTRY_KEY_FIELD_NUMBER: _builtins.int
     AGE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     kind: Global___CacheOutcome.Kind.ValueType
     """The kind of outcome."""
-    similarity: _builtins.float
-    """For a semantic lookup: cosine similarity of the nearest candidate, -1 to 1."""
-    entry_key: _builtins.str
-    """The entry that answered, usable with CacheService.Invalidate; empty without a hit."""
     reason: _builtins.str
-    """Why a hit, or why the nearest candidate was not one."""
+    """Why, in one sentence."""
     @_builtins.property
     def age(self) -> _duration_pb2.Duration:
         """For a hit: how old the entry is."""
@@ -1212,17 +1212,13 @@ class CacheOutcome(_message.Message):
         self,
         *,
         kind: Global___CacheOutcome.Kind.ValueType = ...,
-        similarity: _builtins.float | None = ...,
-        entry_key: _builtins.str = ...,
         age: _duration_pb2.Duration | None = ...,
         reason: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_similarity", b"_similarity", "age", b"age", "similarity", b"similarity"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["age", b"age"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_similarity", b"_similarity", "age", b"age", "entry_key", b"entry_key", "kind", b"kind", "reason", b"reason", "similarity", b"similarity"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "kind", b"kind", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__similarity: _TypeAlias = _typing.Literal["similarity"]  # noqa: Y015
-    _WhichOneofArgType__similarity: _TypeAlias = _typing.Literal["_similarity", b"_similarity"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__similarity) -> _WhichOneofReturnType__similarity | None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CacheOutcome: _TypeAlias = CacheOutcome  # noqa: Y015

@@ -24,35 +24,36 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from spillway.v1 import cache_pb2 as spillway_dot_v1_dot_cache__pb2
 from spillway.v1 import chat_pb2 as spillway_dot_v1_dot_chat__pb2
 from spillway.v1 import orchestrator_pb2 as spillway_dot_v1_dot_orchestrator__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18spillway/v1/ledger.proto\x12\x0bspillway.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16spillway/v1/chat.proto\x1a\x1espillway/v1/orchestrator.proto\"\x87\x05\n\x0e\x44\x65\x63isionRecord\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08trace_id\x18\x02 \x01(\t\x12/\n\x0breceived_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06tenant\x18\x04 \x01(\t\x12\x15\n\rend_user_hash\x18\x05 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x06 \x01(\t\x12\x0c\n\x04tags\x18\x07 \x03(\t\x12\x15\n\rprompt_sha256\x18\x08 \x01(\t\x12\x13\n\x0bprompt_head\x18\t \x01(\t\x12-\n\x07routing\x18\n \x01(\x0b\x32\x1c.spillway.v1.RoutingDecision\x12(\n\x05\x63\x61\x63he\x18\x0b \x01(\x0b\x32\x19.spillway.v1.CacheOutcome\x12&\n\x08\x61ttempts\x18\x0c \x03(\x0b\x32\x14.spillway.v1.Attempt\x12&\n\x04\x63ost\x18\r \x01(\x0b\x32\x18.spillway.v1.CostSummary\x12\x0c\n\x04tier\x18\x0e \x01(\t\x12\x0e\n\x06target\x18\x0f \x01(\t\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x10 \x01(\x08\x12\x13\n\x0bstatus_code\x18\x11 \x01(\x05\x12\x14\n\x0c\x65rror_reason\x18\x12 \x01(\t\x12*\n\x07latency\x18\x13 \x01(\x0b\x32\x19.google.protobuf.Duration\x12%\n\x04hops\x18\x14 \x03(\x0b\x32\x17.spillway.v1.HopLatency\x12\x16\n\x0e\x63onfig_version\x18\x15 \x01(\t\x12\x13\n\x0b\x65scalations\x18\x16 \x01(\x05\x12\x11\n\tfallbacks\x18\x17 \x01(\x05\x12\x14\n\x0c\x63ost_unknown\x18\x18 \x01(\x08\"F\n\x16RecordDecisionsRequest\x12,\n\x07records\x18\x01 \x03(\x0b\x32\x1b.spillway.v1.DecisionRecord\"\x19\n\x17RecordDecisionsResponse\"K\n\x15RecordFeedbackRequest\x12\x32\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x01(\x0b\x32 .spillway.v1.SendFeedbackRequest\"\x18\n\x16RecordFeedbackResponse\"~\n\x14ReserveBudgetRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x18\n\x10\x63ost_nanousd_max\x18\x03 \x01(\x03\x12(\n\x05lease\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"/\n\x15ReserveBudgetResponse\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\"C\n\x13SettleBudgetRequest\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63ost_nanousd\x18\x02 \x01(\x03\"\x16\n\x14SettleBudgetResponse2\xf5\x02\n\rLedgerService\x12\\\n\x0fRecordDecisions\x12#.spillway.v1.RecordDecisionsRequest\x1a$.spillway.v1.RecordDecisionsResponse\x12Y\n\x0eRecordFeedback\x12\".spillway.v1.RecordFeedbackRequest\x1a#.spillway.v1.RecordFeedbackResponse\x12V\n\rReserveBudget\x12!.spillway.v1.ReserveBudgetRequest\x1a\".spillway.v1.ReserveBudgetResponse\x12S\n\x0cSettleBudget\x12 .spillway.v1.SettleBudgetRequest\x1a!.spillway.v1.SettleBudgetResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18spillway/v1/ledger.proto\x12\x0bspillway.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17spillway/v1/cache.proto\x1a\x16spillway/v1/chat.proto\x1a\x1espillway/v1/orchestrator.proto\"\x87\x05\n\x0e\x44\x65\x63isionRecord\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08trace_id\x18\x02 \x01(\t\x12/\n\x0breceived_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06tenant\x18\x04 \x01(\t\x12\x15\n\rend_user_hash\x18\x05 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x06 \x01(\t\x12\x0c\n\x04tags\x18\x07 \x03(\t\x12\x15\n\rprompt_sha256\x18\x08 \x01(\t\x12\x13\n\x0bprompt_head\x18\t \x01(\t\x12-\n\x07routing\x18\n \x01(\x0b\x32\x1c.spillway.v1.RoutingDecision\x12(\n\x05\x63\x61\x63he\x18\x0b \x01(\x0b\x32\x19.spillway.v1.CacheFinding\x12&\n\x08\x61ttempts\x18\x0c \x03(\x0b\x32\x14.spillway.v1.Attempt\x12&\n\x04\x63ost\x18\r \x01(\x0b\x32\x18.spillway.v1.CostSummary\x12\x0c\n\x04tier\x18\x0e \x01(\t\x12\x0e\n\x06target\x18\x0f \x01(\t\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x10 \x01(\x08\x12\x13\n\x0bstatus_code\x18\x11 \x01(\x05\x12\x14\n\x0c\x65rror_reason\x18\x12 \x01(\t\x12*\n\x07latency\x18\x13 \x01(\x0b\x32\x19.google.protobuf.Duration\x12%\n\x04hops\x18\x14 \x03(\x0b\x32\x17.spillway.v1.HopLatency\x12\x16\n\x0e\x63onfig_version\x18\x15 \x01(\t\x12\x13\n\x0b\x65scalations\x18\x16 \x01(\x05\x12\x11\n\tfallbacks\x18\x17 \x01(\x05\x12\x14\n\x0c\x63ost_unknown\x18\x18 \x01(\x08\"F\n\x16RecordDecisionsRequest\x12,\n\x07records\x18\x01 \x03(\x0b\x32\x1b.spillway.v1.DecisionRecord\"\x19\n\x17RecordDecisionsResponse\"K\n\x15RecordFeedbackRequest\x12\x32\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x01(\x0b\x32 .spillway.v1.SendFeedbackRequest\"\x18\n\x16RecordFeedbackResponse\"~\n\x14ReserveBudgetRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x18\n\x10\x63ost_nanousd_max\x18\x03 \x01(\x03\x12(\n\x05lease\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"/\n\x15ReserveBudgetResponse\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\"C\n\x13SettleBudgetRequest\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63ost_nanousd\x18\x02 \x01(\x03\"\x16\n\x14SettleBudgetResponse2\xf5\x02\n\rLedgerService\x12\\\n\x0fRecordDecisions\x12#.spillway.v1.RecordDecisionsRequest\x1a$.spillway.v1.RecordDecisionsResponse\x12Y\n\x0eRecordFeedback\x12\".spillway.v1.RecordFeedbackRequest\x1a#.spillway.v1.RecordFeedbackResponse\x12V\n\rReserveBudget\x12!.spillway.v1.ReserveBudgetRequest\x1a\".spillway.v1.ReserveBudgetResponse\x12S\n\x0cSettleBudget\x12 .spillway.v1.SettleBudgetRequest\x1a!.spillway.v1.SettleBudgetResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'spillway.v1.ledger_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DECISIONRECORD']._serialized_start=163
-  _globals['_DECISIONRECORD']._serialized_end=810
-  _globals['_RECORDDECISIONSREQUEST']._serialized_start=812
-  _globals['_RECORDDECISIONSREQUEST']._serialized_end=882
-  _globals['_RECORDDECISIONSRESPONSE']._serialized_start=884
-  _globals['_RECORDDECISIONSRESPONSE']._serialized_end=909
-  _globals['_RECORDFEEDBACKREQUEST']._serialized_start=911
-  _globals['_RECORDFEEDBACKREQUEST']._serialized_end=986
-  _globals['_RECORDFEEDBACKRESPONSE']._serialized_start=988
-  _globals['_RECORDFEEDBACKRESPONSE']._serialized_end=1012
-  _globals['_RESERVEBUDGETREQUEST']._serialized_start=1014
-  _globals['_RESERVEBUDGETREQUEST']._serialized_end=1140
-  _globals['_RESERVEBUDGETRESPONSE']._serialized_start=1142
-  _globals['_RESERVEBUDGETRESPONSE']._serialized_end=1189
-  _globals['_SETTLEBUDGETREQUEST']._serialized_start=1191
-  _globals['_SETTLEBUDGETREQUEST']._serialized_end=1258
-  _globals['_SETTLEBUDGETRESPONSE']._serialized_start=1260
-  _globals['_SETTLEBUDGETRESPONSE']._serialized_end=1282
-  _globals['_LEDGERSERVICE']._serialized_start=1285
-  _globals['_LEDGERSERVICE']._serialized_end=1658
+  _globals['_DECISIONRECORD']._serialized_start=188
+  _globals['_DECISIONRECORD']._serialized_end=835
+  _globals['_RECORDDECISIONSREQUEST']._serialized_start=837
+  _globals['_RECORDDECISIONSREQUEST']._serialized_end=907
+  _globals['_RECORDDECISIONSRESPONSE']._serialized_start=909
+  _globals['_RECORDDECISIONSRESPONSE']._serialized_end=934
+  _globals['_RECORDFEEDBACKREQUEST']._serialized_start=936
+  _globals['_RECORDFEEDBACKREQUEST']._serialized_end=1011
+  _globals['_RECORDFEEDBACKRESPONSE']._serialized_start=1013
+  _globals['_RECORDFEEDBACKRESPONSE']._serialized_end=1037
+  _globals['_RESERVEBUDGETREQUEST']._serialized_start=1039
+  _globals['_RESERVEBUDGETREQUEST']._serialized_end=1165
+  _globals['_RESERVEBUDGETRESPONSE']._serialized_start=1167
+  _globals['_RESERVEBUDGETRESPONSE']._serialized_end=1214
+  _globals['_SETTLEBUDGETREQUEST']._serialized_start=1216
+  _globals['_SETTLEBUDGETREQUEST']._serialized_end=1283
+  _globals['_SETTLEBUDGETRESPONSE']._serialized_start=1285
+  _globals['_SETTLEBUDGETRESPONSE']._serialized_end=1307
+  _globals['_LEDGERSERVICE']._serialized_start=1310
+  _globals['_LEDGERSERVICE']._serialized_end=1683
 # @@protoc_insertion_point(module_scope)

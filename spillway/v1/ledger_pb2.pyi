@@ -11,6 +11,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from spillway.v1 import cache_pb2 as _cache_pb2
 from spillway.v1 import chat_pb2 as _chat_pb2
 from spillway.v1 import orchestrator_pb2 as _orchestrator_pb2
 import builtins as _builtins
@@ -103,7 +104,7 @@ class DecisionRecord(_message.Message):
         """How the route was chosen."""
 
     @_builtins.property
-    def cache(self) -> _chat_pb2.CacheOutcome:
+    def cache(self) -> _cache_pb2.CacheFinding:
         """What the cache said."""
 
     @_builtins.property
@@ -135,7 +136,7 @@ class DecisionRecord(_message.Message):
         prompt_sha256: _builtins.str = ...,
         prompt_head: _builtins.str = ...,
         routing: _orchestrator_pb2.RoutingDecision | None = ...,
-        cache: _chat_pb2.CacheOutcome | None = ...,
+        cache: _cache_pb2.CacheFinding | None = ...,
         attempts: _abc.Iterable[_chat_pb2.Attempt] | None = ...,
         cost: _orchestrator_pb2.CostSummary | None = ...,
         tier: _builtins.str = ...,

@@ -22,6 +22,8 @@ from spillway.wire.chat import (
     usage_to_proto,
 )
 from spillway.wire.completion import (
+    cache_finding_from_proto,
+    cache_finding_to_proto,
     cache_outcome_from_proto,
     cache_outcome_to_proto,
     classification_from_proto,
@@ -85,6 +87,8 @@ __all__ = [
     "answer_delta_to_proto",
     "attempt_from_proto",
     "attempt_to_proto",
+    "cache_finding_from_proto",
+    "cache_finding_to_proto",
     "cache_mode_from_proto",
     "cache_mode_to_proto",
     "cache_outcome_from_proto",

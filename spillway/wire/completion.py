@@ -17,7 +17,7 @@ from spillway.routing import (
     TierOutcome,
     TierSufficiency,
 )
-from spillway.v1 import chat_pb2, classifier_pb2, orchestrator_pb2
+from spillway.v1 import cache_pb2, chat_pb2, classifier_pb2, orchestrator_pb2
 from spillway.validation.request import TAGS_MAX
 from spillway.wire.chat import (
     chat_request_from_proto,
@@ -47,6 +47,8 @@ from spillway.wire.fields import (
 )
 
 __all__ = [
+    "cache_finding_from_proto",
+    "cache_finding_to_proto",
     "cache_outcome_from_proto",
     "cache_outcome_to_proto",
     "classification_from_proto",
@@ -122,7 +124,26 @@ def tier_outcome_from_proto(pb: classifier_pb2.TierOutcome, path: str = "outcome
 
 
 def cache_outcome_to_proto(value: CacheOutcome) -> chat_pb2.CacheOutcome:
+    """For callers: how near, and which entry, stays behind."""
     return chat_pb2.CacheOutcome(
+        kind=CACHE_KINDS.to_proto(value.kind),
+        age=None if value.age_s is None else duration_to_proto(value.age_s),
+        reason=value.reason,
+    )
+
+
+def cache_outcome_from_proto(pb: chat_pb2.CacheOutcome, path: str = "outcome") -> CacheOutcome:
+    """Raises WireError for a kind that is unset or unknown."""
+    return CacheOutcome(
+        kind=CACHE_KINDS.required(pb.kind, join(path, "kind")),
+        age_s=duration_from_proto(pb.age, join(path, "age")) if pb.HasField("age") else None,
+        reason=pb.reason,
+    )
+
+
+def cache_finding_to_proto(value: CacheOutcome) -> cache_pb2.CacheFinding:
+    """All of it, for services and records."""
+    return cache_pb2.CacheFinding(
         kind=CACHE_KINDS.to_proto(value.kind),
         similarity=value.similarity,
         entry_key=value.entry_key,
@@ -131,7 +152,7 @@ def cache_outcome_to_proto(value: CacheOutcome) -> chat_pb2.CacheOutcome:
     )
 
 
-def cache_outcome_from_proto(pb: chat_pb2.CacheOutcome, path: str = "outcome") -> CacheOutcome:
+def cache_finding_from_proto(pb: cache_pb2.CacheFinding, path: str = "outcome") -> CacheOutcome:
     """Raises WireError for a kind that is unset or unknown."""
     return CacheOutcome(
         kind=CACHE_KINDS.required(pb.kind, join(path, "kind")),

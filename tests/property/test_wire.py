@@ -93,6 +93,7 @@ KINDS: dict[str, type] = {
     "usage": Usage,
     "embedding": Embedding,
     "classification": routing.Classification,
+    "cache_finding": routing.CacheOutcome,
     "cache_outcome": routing.CacheOutcome,
     "gate_verdict": routing.GateVerdict,
     "attempt": routing.Attempt,
@@ -111,6 +112,15 @@ KINDS: dict[str, type] = {
 }
 
 
+def as_callers_get_it(value: Any) -> Any:
+    """Similarities and keys of the cache stay behind."""
+    if isinstance(value, routing.CacheOutcome):
+        return dataclasses.replace(value, similarity=None, entry_key="")
+    if isinstance(value, routing.Completion | routing.Explanation):
+        return dataclasses.replace(value, cache=as_callers_get_it(value.cache))
+    return value
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_a_value_comes_back_as_it_went(name: str) -> None:
     to_proto, from_proto = getattr(wire, f"{name}_to_proto"), getattr(wire, f"{name}_from_proto")
@@ -120,7 +130,7 @@ def test_a_value_comes_back_as_it_went(name: str) -> None:
     def check(value: Any) -> None:
         pb = to_proto(value)
         again = type(pb).FromString(pb.SerializeToString())
-        assert from_proto(again) == value
+        assert from_proto(again) == (value if name == "cache_finding" else as_callers_get_it(value))
 
     check()
 

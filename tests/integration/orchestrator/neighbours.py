@@ -48,7 +48,7 @@ def asking(text: str = "What is the capital of France?", **fields: Any) -> api.C
 def hit(kind: CacheKind) -> cache.LookupResponse:
     execution = executed()
     return cache.LookupResponse(
-        outcome=wire.cache_outcome_to_proto(CacheOutcome(kind, similarity=0.97, entry_key="k")),
+        outcome=wire.cache_finding_to_proto(CacheOutcome(kind, similarity=0.97, entry_key="k")),
         answer=cache.CachedAnswer(
             message=wire.message_to_proto(execution.message),
             finish_reason=wire.finish_reason_to_proto(execution.finish_reason),
@@ -63,7 +63,7 @@ def hit(kind: CacheKind) -> cache.LookupResponse:
 
 
 def _miss() -> cache.LookupResponse:
-    return cache.LookupResponse(outcome=wire.cache_outcome_to_proto(CacheOutcome(CacheKind.MISS)))
+    return cache.LookupResponse(outcome=wire.cache_finding_to_proto(CacheOutcome(CacheKind.MISS)))
 
 
 def _judgement() -> classifier.ClassifyResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 import threading
 from typing import Any
 
@@ -10,6 +11,7 @@ import grpc
 import pytest
 
 from services.orchestrator.background import Background
+from services.orchestrator.disclosure import disclosed
 from services.orchestrator.pipeline import Pipeline
 from services.orchestrator.run import Run
 from services.runtime.errors import FailedPrecondition, Unavailable, from_rpc_error
@@ -74,6 +76,40 @@ async def test_a_hit_calls_no_model(kind: CacheKind) -> None:
     assert completion.message == last.completion.message
     assert (completion.cost.cost_nanousd, completion.tier) == (0, "simple")
     assert town.executor.asked == []
+
+
+@pytest.mark.parametrize("kind", [CacheKind.EXACT_HIT, CacheKind.SEMANTIC_HIT, CacheKind.MISS])
+async def test_no_score_and_no_key_of_the_cache_leaves_to_callers(kind: CacheKind) -> None:
+    secret = CacheOutcome(kind, "cosine 0.97 to another's question", 0.97, "key-of-an-entry", 12.0)
+    found = hit(kind)
+    found.outcome.CopyFrom(wire.cache_finding_to_proto(secret))
+    async with Neighbourhood() as town:
+        if kind is CacheKind.EXACT_HIT:
+            town.cache.exact = found
+        else:
+            town.cache.semantic = found
+        completion = await complete(town)
+        *_, last = [
+            event async for event in town.stub.StreamComplete(api.StreamCompleteRequest(request=asking(tenant="other")))
+        ]
+        explained = await town.stub.Explain(api.ExplainRequest(request=asking()), timeout=TIMEOUT_S)
+    for answer in (completion, last, explained):
+        sent = answer.SerializeToString()
+        assert b"cosine" not in sent
+        assert b"key-of-an-entry" not in sent
+        assert struct.pack("<d", 0.97) not in sent
+    for told in (completion.cache, last.completion.cache, explained.cache):
+        assert wire.cache_outcome_from_proto(told) == disclosed(secret)
+        assert told.reason
+
+
+async def test_lookups_of_an_explanation_say_that_nothing_is_served() -> None:
+    async with Neighbourhood() as town:
+        await town.stub.Explain(api.ExplainRequest(request=asking()), timeout=TIMEOUT_S)
+        await complete(town)
+    assert [(lookup.peek, lookup.skip_exact) for lookup in town.cache.lookups] == [
+        (True, False), (True, True), (False, False), (False, True)
+    ]  # fmt: skip
 
 
 async def test_a_stream_sends_the_deltas_and_then_the_completion() -> None:
@@ -386,10 +422,10 @@ async def test_the_classifier_is_told_of_pictures_and_not_sent_them() -> None:
 async def test_a_cache_that_says_unavailable_is_degraded_not_an_error() -> None:
     async with Neighbourhood() as town:
         outcome = CacheOutcome(CacheKind.UNAVAILABLE, reason="store_timeout")
-        town.cache.exact = cache_pb2.LookupResponse(outcome=wire.cache_outcome_to_proto(outcome))
+        town.cache.exact = cache_pb2.LookupResponse(outcome=wire.cache_finding_to_proto(outcome))
         completion = await complete(town)
     assert list(completion.routing.degraded) == ["cache"]
-    assert completion.cache.reason == "store_timeout"
+    assert completion.cache.reason == "the cache did not answer in time"
 
 
 def chosen_for_an_audit() -> cache_pb2.LookupResponse:

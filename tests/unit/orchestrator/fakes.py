@@ -94,10 +94,12 @@ class FakeCache:
     says_of_stores: StoreResult = field(default_factory=lambda: StoreResult("stored"))
     says_of_evidence: EvidenceVerdict = EvidenceVerdict.RIGHT
     evidence: list[tuple[CacheQuery, str, CachedAnswer]] = field(default_factory=list)
+    peeks: int = 0
     looked_up: list[tuple[CacheQuery, bool, float]] = field(default_factory=list)
     stored: list[tuple[CacheQuery, CachedAnswer, float | None, tuple[str, ...]]] = field(default_factory=list)
 
-    async def lookup(self, query: CacheQuery, *, skip_exact: bool, timeout_s: float) -> CacheReply:
+    async def lookup(self, query: CacheQuery, *, skip_exact: bool, peek: bool, timeout_s: float) -> CacheReply:
+        self.peeks += peek
         self.looked_up.append((query, skip_exact, timeout_s))
         self.clock.advance(0.001)
         return self.semantic if skip_exact else self.exact

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from services.orchestrator.disclosure import SHARED
 from services.orchestrator.flights import Flights
-from services.orchestrator.front import SHARED
 from services.orchestrator.hops import CacheReply, StoreResult, Unanswered
 from services.orchestrator.run import Run
 from services.runtime.clock import FakeClock

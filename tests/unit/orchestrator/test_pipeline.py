@@ -496,6 +496,7 @@ async def test_the_span_says_how_it_went_and_never_the_prompt() -> None:
     assert run.span_attributes() == {
         "spillway.request_id": run.request_id,
         "spillway.cache.outcome": "miss",
+        "spillway.cache.reason": "nothing stored",
         "spillway.policy_step": "confidence_bump",
         "spillway.tier": "medium",
         "spillway.target": "medium-1",
