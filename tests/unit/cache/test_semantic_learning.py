@@ -155,6 +155,16 @@ async def test_a_fresh_answer_that_says_the_same_joins_the_group_of_the_one_near
     assert [(entry.group, entry.aliases) for entry in entries] == [("", 1), (first, 2), (first, 3), ("", 1)]
 
 
+async def test_an_answer_that_is_stored_again_is_no_evidence_of_itself() -> None:
+    bench = Bench()
+    for _ in range(2):
+        key = await put(bench.cache, "How do I reset my router?", "hold_the_button", near("r", 0.1))
+    (entry,) = await bench.store.get_many([key])
+    assert entry is not None
+    assert (entry.group, entry.aliases) == ("", 1)
+    assert bench.cache.wrong_rates() == []
+
+
 async def test_an_answer_that_many_questions_have_joins_nothing() -> None:
     bench = Bench()
     await put(bench.cache, "Is Paris in France?", "Yes.", near("r", 0.1))
