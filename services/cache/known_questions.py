@@ -62,10 +62,9 @@ class KnownQuestions:
     def forget(self, key: str) -> None:
         """The entry is gone."""
         self._known.pop(key, None)
-        self._sketches.pop(key, None)
 
     def sketch_of(self, key: str, text: str) -> Sketch:
-        """The question of that entry, read."""
+        """The question of that entry, read. It stays true when the entry leaves: the key stands for the text."""
         found = self._sketches.get(key)
         if found is None:
             found = self._sketches[key] = sketch(text, self._idf)
@@ -75,8 +74,8 @@ class KnownQuestions:
         return found
 
     def read(self, text: str) -> Sketch:
-        """A question that is not stored, read."""
-        return sketch(text, self._idf)
+        """A question that was asked, read. After a miss it comes again, with its answer."""
+        return self.sketch_of(text, text)
 
 
 def plain_words(text: str) -> str:
