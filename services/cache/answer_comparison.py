@@ -3,9 +3,9 @@ r"""Whether two answers say the same: what turns a second answer into evidence.
 Promises: pure, symmetric, total, linear in texts of which `CHARS_MAX` characters are read. "Same" and "different" are
 said only where something speaks for it; everything else is unknown, and unknown teaches nothing. Looked at in this
 order: the same text but for case, spaces and markup; a final answer that both mark (`"answer": ...`, `#### 42`,
-`\boxed{...}`, "the answer is ..."), by value; JSON, by value; a yes against a no; short answers, by value; and prose, by the
-figures, names of code and words that differ and, where there are embeddings, by their cosine. Without embeddings prose
-is never called the same: of sentences that differ in what matters most share more words than paraphrases do.
+`\boxed{...}`, "the answer is ..."), by value; JSON, by value; a yes against a no; short answers, by value; and prose,
+by the figures, names of code and words that differ and, where there are embeddings, by their cosine. Without embeddings
+prose is never called the same: of sentences that differ in what matters most share more words than paraphrases do.
 """
 
 from __future__ import annotations

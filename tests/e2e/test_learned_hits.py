@@ -1,4 +1,4 @@
-"""The cache learns from answers what it may serve, through all services: nothing before evidence, little wrong after."""
+"""The cache learns from answers what it may serve, through every service: nothing before evidence, few wrong after."""
 
 from __future__ import annotations
 
