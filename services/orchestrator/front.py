@@ -151,11 +151,10 @@ class Front:
     async def _share(self, run: Run, opening: Opening) -> CachedAnswer | None:
         """The answer of a request that is the same, was under way when this one came, and has been stored."""
         seat = run.seat
-        # Of what is never cached nobody's answer is shared: waiting would be in vain.
-        if seat is None or run.cache.kind is CacheKind.NEVER_CACHED:
+        if seat is None:
             return None
-        # While the cache is away nobody leads, since nobody's answer would be taken; but one lookup that was too slow
-        # is no reason for a call of its own.
+        # While the cache is away, and of what is never cached, nobody leads, since nobody's answer would be taken; but
+        # one lookup that was too slow is no reason for a call of its own.
         if seat.must_wait(may_lead=run.cache.kind is CacheKind.MISS):
             with run.hop("shared"), telemetry.tracer().start_as_current_span("shared"):
                 await seat.wait(self._clock, run.remaining_s * SHARED_WAIT)

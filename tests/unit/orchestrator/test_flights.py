@@ -376,6 +376,21 @@ async def test_an_answer_that_the_route_does_not_allow_is_not_shared() -> None:
     assert judged_well.routing.rule == "r"
 
 
+async def test_what_is_never_cached_is_shared_with_nobody_and_nobody_waits_for_it() -> None:
+    crowd = Crowd()
+    crowd.bench.cache.exact = CacheReply(CacheOutcome(CacheKind.NEVER_CACHED, reason="the question is personal"))
+    await crowd.come(5)
+    assert len(crowd.executor.calls) == 5
+    for index in range(5):
+        await crowd.let_go(index)
+    assert kinds(await crowd.all()) == [CacheKind.NEVER_CACHED]
+    await settle()
+    # Neither embedded, nor looked up by meaning, nor offered to the cache.
+    assert [wanted for wanted, _ in crowd.bench.classifier.asked] == [False] * 5
+    assert [skip_exact for _, skip_exact, _ in crowd.bench.cache.looked_up] == [False] * 5
+    assert crowd.bench.cache.stored == []
+
+
 async def test_explaining_waits_for_nobody() -> None:
     crowd = Crowd()
     await crowd.come()

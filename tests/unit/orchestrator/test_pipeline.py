@@ -480,6 +480,7 @@ async def test_explain_tells_plan_cache_and_rules_and_calls_no_model(kind: Cache
     run = bench.pipeline.begin(request_of(strategy=Strategy.DIRECT), remaining_s=30)
     explained = await bench.pipeline.explain(run)
     assert explained.cache.kind is kind
+    assert bench.cache.peeks == len(bench.cache.looked_up)
     assert explained.routing.plan is not None
     assert explained.routing.plan.tiers[0].name == "simple"
     assert explained.routing.classification is not None
@@ -487,6 +488,15 @@ async def test_explain_tells_plan_cache_and_rules_and_calls_no_model(kind: Cache
     assert len(bench.classifier.asked) == 1
     assert bench.executor.plans == []
     assert bench.background.under_way == 0
+
+
+async def test_the_span_and_the_record_have_what_callers_are_not_told_of_the_cache() -> None:
+    bench = Bench()
+    bench.cache.semantic = cached(CacheKind.SEMANTIC_HIT)
+    _, run = await complete(bench)
+    assert run.span_attributes()["spillway.cache.similarity"] == 0.97
+    record = json.loads(json_line(run.record(prompt_head_chars=0, config_version="1")))
+    assert record["cache"] == {"kind": "KIND_SEMANTIC_HIT", "similarity": 0.97, "entry_key": "k"}
 
 
 async def test_the_span_says_how_it_went_and_never_the_prompt() -> None:
