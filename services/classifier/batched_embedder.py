@@ -181,10 +181,10 @@ class BatchedEmbedder:
         if not self._queue.has_room_for(len(new)):
             message = "too many texts are waiting to be embedded"
             raise EmbedderOverloadedError(message)
-        if new and within_s is not None and self._needed_s([missing[digest][1] for digest in new]) > within_s:
+        bulk = len(missing) >= BULK_TEXTS_MIN
+        if new and within_s is not None and self._needed_s([missing[digest][1] for digest in new], bulk) > within_s:
             raise _too_long()
         loop = asyncio.get_running_loop()
-        bulk = len(missing) >= BULK_TEXTS_MIN
         for digest in new:
             text, tokens = missing[digest]
             self._pending[digest] = _Pending(text, tokens, loop.create_future())
@@ -202,9 +202,9 @@ class BatchedEmbedder:
                 self._queue.hurry(digest)
         return waited
 
-    def _needed_s(self, tokens: Sequence[int]) -> float:
+    def _needed_s(self, tokens: Sequence[int], bulk: bool) -> float:
         """Until these texts are done, if all goes on as it does; 0 when nothing is before them."""
-        before = self._running_half() + self._queue.tokens_before(max(tokens))
+        before = self._running_half() + self._queue.tokens_before(max(tokens), bulk=bulk)
         return self._for_tokens_s(before + sum(tokens)) if before else 0.0
 
     def _running_half(self) -> float:
