@@ -5,8 +5,9 @@ embedding layer decides, blended with the heuristics; when there is no model, or
 heuristics decide after all. Where the embedding layer is unsure a small LLM may be asked; if that fails, the layer
 below stands. Every answer says which layer decided and why. The prompt appears in none of it.
 
-P(tier suffices) comes from the trained head while one is in use, which then judges every prompt that can be embedded,
-so that a threshold means one thing; else it is derived from the probabilities of complexity. What is remembered of the
+P(tier suffices) comes from the trained head while one is in use, which then judges every prompt that can be embedded;
+of one that cannot there is none: a threshold means one thing, and policy goes by complexity. Without a trained head it
+is derived from the probabilities of complexity. What is remembered of the
 prompt's cluster adjusts it last. The version of an answer is that of the trained head if it spoke, and an answer rests
 on one version of it, whatever is exchanged meanwhile.
 """
@@ -220,18 +221,20 @@ class Classifier:
     def _with_sufficiency(
         self, parts: _Parts, found: Classification, vector: npt.NDArray[np.float32] | None, text: str
     ) -> Classification:
-        """The classification with P(tier suffices), from the trained head or else from P(complexity)."""
+        """The classification with P(tier suffices), from the trained head or, if none is in use, from P(complexity)."""
         trained = parts.trained
-        derived = replace(found, sufficiency=self._tiers.named(self._tiers.by_complexity(_row(found.probabilities))[0]))
-        if vector is None or not text.strip():
-            return derived
         if trained is None:
-            return replace(derived, cluster=parts.clusters.name(vector) if parts.clusters is not None else "")
+            sufficiency = self._tiers.named(self._tiers.by_complexity(_row(found.probabilities))[0])
+            clusters = parts.clusters if text.strip() else None
+            cluster = clusters.name(vector) if clusters is not None and vector is not None else ""
+            return replace(found, sufficiency=sufficiency, cluster=cluster)
+        if vector is None or not text.strip():
+            return replace(found, reason=f"{found.reason}; nothing for head {trained.version} to judge")
         try:
             judged = trained.judge(vector, text)
         except SufficiencyError:
             # An embedder that breaks its word about its own dimensions.
-            return replace(derived, reason=f"{found.reason}; head {trained.version} does not fit the embedding")
+            return replace(found, reason=f"{found.reason}; head {trained.version} does not fit the embedding")
         tier = self._tiers.learned(trained.tiers)[0]
         sufficiency = self._tiers.named(self._tiers.by_tier(trained.tiers, _row(judged.probabilities))[0])
         probability = next(each.probability for each in sufficiency if each.tier == tier)

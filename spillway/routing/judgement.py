@@ -73,6 +73,7 @@ class Classification:
     """How hard a prompt was judged to be. `probabilities` are P(simple), P(medium), P(complex); they sum to 1.
 
     `sufficiency` is of every configured tier, cheapest first; it never falls, and is 1 for the last.
+    Empty where a trained head is in use and had nothing to judge by.
     """
 
     task_type: TaskType

@@ -799,7 +799,8 @@ class Classification(_message.Message):
     @_builtins.property
     def sufficiency(self) -> _containers.RepeatedCompositeFieldContainer[Global___TierSufficiency]:
         """P(an answer of this tier suffices), for every configured tier, cheapest first; never falls from one tier to the
-        next, and is 1 for the last. Learned from outcomes where a trained head is in use, else derived from `probabilities`.
+        next, and is 1 for the last. Learned from outcomes where a trained head is in use, and then empty for a prompt that
+        has no embedding; else derived from `probabilities`.
         """
 
     def __init__(
