@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import sys
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from services.cache.entry import Entry, Scope, Selector
-from services.cache.entry_codec import EntryHead, head_of, pack_entry, unpack_entry, unpack_head
+from services.cache.entry_codec import EntryHead, head_of, pack_entry, unpack_entry, unpack_vector
 from services.cache.eviction import Evictor
 from services.runtime.clock import Clock
 
@@ -132,13 +133,15 @@ class AnswerStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """An entry in memory. Entries of one scope share its object."""
+    """An entry in memory. Entries of one scope share its object, and those of one partition and model these texts;
+    `partition` is empty for an entry that is only found exactly."""
 
     packed: bytes
     scope: Scope
     tags: tuple[str, ...]
     expires_at_unix_s: float
-    indexed: bool
+    partition: str
+    model: str
 
 
 class MemoryStore:
@@ -207,7 +210,12 @@ class MemoryStore:
             self._evicted += len(evicted)
             self._tell(Removed(evicted))
         self._entries[key] = _Kept(
-            packed, self._shared(head.scope), head.tags, head.expires_at_unix_s, bool(head.partition)
+            packed,
+            self._shared(head.scope),
+            head.tags,
+            head.expires_at_unix_s,
+            sys.intern(head.partition),
+            sys.intern(head.embedding_model),
         )
         heapq.heappush(self._expiries, (head.expires_at_unix_s, key))
         if len(self._expiries) > 2 * len(self._entries) + self.EXPIRED_PER_PUT_MAX:
@@ -250,9 +258,9 @@ class MemoryStore:
             yield Forget()
             for key in tuple(self._entries):
                 kept = self._living(key)
-                head = unpack_head(kept.packed) if kept is not None and kept.indexed else None
-                if head is not None:
-                    yield _indexed(key, head)
+                if kept is not None and kept.partition:
+                    vector = unpack_vector(kept.packed)
+                    yield Indexed(key, kept.partition, kept.model, vector, kept.expires_at_unix_s)
             yield CaughtUp()
             while (behind := self._logged - told) <= len(self._log):
                 news = tuple(itertools.islice(self._log, len(self._log) - behind, None))

@@ -23,7 +23,7 @@ from services.cache.entry import Entry, Scope
 from spillway.v1 import cache_pb2
 from spillway.wire import WireError
 
-__all__ = ["EntryHead", "head_of", "pack_entry", "unpack_entry", "unpack_head"]
+__all__ = ["EntryHead", "head_of", "pack_entry", "unpack_entry", "unpack_head", "unpack_vector"]
 
 _FRAME = struct.Struct("<BIIII")
 """Version, CRC-32 of what follows, and the lengths of head, vector and answer."""
@@ -96,7 +96,7 @@ def unpack_head(packed: bytes) -> EntryHead | None:
         return None
     try:
         scope, stored_at, expires_at, partition, model, question, tags, cost, group, aliases = json.loads(
-            bytes(body[:head_bytes])
+            str(body[:head_bytes], "ascii")
         )
         if not (math.isfinite(stored_at) and math.isfinite(expires_at)):
             return None
@@ -116,6 +116,13 @@ def unpack_head(packed: bytes) -> EntryHead | None:
         )
     except (ValueError, TypeError, RecursionError):
         return None
+
+
+def unpack_vector(packed: bytes) -> bytes:
+    """The vector alone, of what `unpack_head` has read before."""
+    _, _, head_bytes, vector_bytes, _ = _FRAME.unpack_from(packed)
+    begin = _FRAME.size + head_bytes
+    return packed[begin : begin + vector_bytes]
 
 
 def unpack_entry(key: str, packed: bytes) -> Entry | None:

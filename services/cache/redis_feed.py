@@ -141,21 +141,21 @@ class _Follower:
                 return _News(lost=True)
             records: list[tuple[bytes, dict[bytes, bytes] | None]] = reply[0][1] if reply else []
             news = [item for _, fields in records if (item := layout.news_of_record(fields or {})) is not None]
-            stored = await self._stored(redis, [item for item in news if isinstance(item, str)])
+            stored = await self._stored(redis, shard, [item for item in news if isinstance(item, str)])
         changes = [stored[item] if isinstance(item, str) else item for item in news]
         return _News(changes, records[-1][0] if records else position, is_all=len(records) < RECORDS_MAX)
 
-    async def _stored(self, redis: Redis, keys: Sequence[str]) -> dict[str, Indexed | Removed]:
+    async def _stored(self, redis: Redis, shard: int, keys: Sequence[str]) -> dict[str, Indexed | Removed]:
         """What lies at these keys by now."""
-        indexed = {entry.key: entry for entry in await self._indexed(redis, keys)}
+        indexed = {entry.key: entry for entry in await self._indexed(redis, shard, keys)}
         return {key: indexed.get(key) or Removed((key,)) for key in keys}
 
-    async def _indexed(self, redis: Redis, keys: Sequence[str]) -> list[Indexed]:
-        async with redis.pipeline(transaction=False) as pipe:
-            for key in keys:
-                pipe.hmget(self._names.entry(key), layout.INDEX_FIELDS)
-            rows: list[Any] = await pipe.execute()
-        read = (layout.indexed_of_fields(key, row, self._cipher) for key, row in zip(keys, rows, strict=True))
+    async def _indexed(self, redis: Redis, shard: int, keys: Sequence[str]) -> list[Indexed]:
+        if not keys:
+            return []
+        names = self._names.entries_at(shard, keys)
+        reading: Any = redis.eval(layout.INDEXED_SCRIPT, len(names), *names, *layout.INDEX_FIELDS)
+        read = (layout.indexed_of_fields(key, row, self._cipher) for key, row in zip(keys, await reading, strict=True))
         return [entry for entry in read if entry is not None]
 
     def _ask_for(self, pipe: Pipeline, shard: int, position: bytes) -> None:
@@ -184,7 +184,7 @@ class _Follower:
             cursor, members = await redis.zscan(self._names.entries(shard), cursor, count=RECORDS_MAX)
             keys = [key for raw, _ in members if (key := layout.key_of_member(cast("bytes", raw)))]
             for start in range(0, len(keys), RECORDS_MAX):
-                for entry in await self._indexed(redis, keys[start : start + RECORDS_MAX]):
+                for entry in await self._indexed(redis, shard, keys[start : start + RECORDS_MAX]):
                     yield entry
             if cursor == 0:
                 return

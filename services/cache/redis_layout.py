@@ -35,6 +35,7 @@ from spillway.wire import WireError
 __all__ = [
     "ENTRY_FIELDS",
     "HISTORY_HEAD",
+    "INDEXED_SCRIPT",
     "INDEX_FIELDS",
     "INVALIDATE_SCRIPT",
     "META_FIELDS",
@@ -67,6 +68,13 @@ STAMP = "stamp"
 """The entry's field that says when in the bucket's history it was stored."""
 
 HISTORY_HEAD = ("era", "token")
+
+INDEXED_SCRIPT = """
+local rows = {}
+for at = 1, #KEYS do rows[at] = redis.call('HMGET', KEYS[at], unpack(ARGV)) end
+return rows
+"""
+"""The fields ARGV of the hashes KEYS. One command of 500 keys costs a client a fifth of what 500 commands cost it."""
 
 STAMP_SCRIPT = """
 redis.call('HSETNX', KEYS[2], 'era', ARGV[1])
@@ -135,6 +143,11 @@ class Names:
     def entry(self, key: str) -> str:
         """The entry's hash."""
         return f"{_prefix(self.shard_of(key))}entry:{key}"
+
+    def entries_at(self, shard: int, keys: Sequence[str]) -> list[str]:
+        """The hashes of entries of that shard."""
+        prefix = f"{_prefix(shard)}entry:"
+        return [prefix + key for key in keys]
 
     def history(self, bucket: str) -> str:
         """What was invalidated in the bucket."""
