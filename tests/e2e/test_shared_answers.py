@@ -46,10 +46,10 @@ async def test_a_hundred_callers_of_one_miss_make_one_model_call(suite: Suite, s
     assert {text for text, _ in answers} == {"A fine answer."}
     (paid,) = [each for each in completions if each.cost.cost_nanousd]
     assert paid.cache.kind is CacheKind.MISS
-    # Whoever came late found the answer in the cache; the others got it from the one under way.
+    # Whoever came late found the answer in the cache; the others got it from the one under way. All may come late on a
+    # busy machine.
     hits = [each for each in completions if each is not paid]
     assert {each.cache.kind for each in hits} <= {CacheKind.EXACT_HIT, CacheKind.SEMANTIC_HIT}
-    assert any("under way" in each.cache.reason for each in hits)
     assert all(each.cost.flagship_cost_nanousd == paid.cost.flagship_cost_nanousd for each in hits)
 
 
