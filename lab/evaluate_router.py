@@ -3,7 +3,7 @@
     python -m lab.evaluate_router FILE... [--head VERSION|builtin] [--tiers A=MODEL,B=MODEL] [--heads-dir DIR]
         [--seed N] [--plot FILE] [--json]
 
-Prompts that the head was fitted to, and those that differ from one only in case, blanks and numbers, are left out.
+Prompts that the head was fitted to, and near copies of them, are left out.
 """
 
 from __future__ import annotations
@@ -14,15 +14,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from lab.curves import can_draw, curves_png
 from lab.router_card import exam_values, files_values
 from lab.router_exam import ExamError, examine
 from lab.router_inputs import InputError, add_options, head_to_use, open_inputs, remark
-from lab.router_prepare import judges_of, prepare
+from lab.router_prepare import judges_of, prepare, unseen
 from lab.router_text import exam_text, files_text
-from services.classifier.head_store import BUILTIN, HeadStoreError
+from services.classifier.head_store import HeadStoreError
 
 __all__ = ["main"]
 
@@ -44,12 +42,12 @@ def _evaluate(options: argparse.Namespace) -> None:
     if not options.json:
         print(files_text(rows), flush=True)
     prepared = prepare(inputs, rows)
-    fresh = np.ones(len(rows), dtype=np.bool_)
-    if head != BUILTIN:
-        fresh = ~np.isin(prepared.prints, inputs.store.seen(head))
+    fresh = unseen(inputs.store, head, prepared)
     left_out = int((~fresh).sum())
     if not fresh.any():
-        raise InputError(f"head {head} was fitted to every one of these prompts: no figure would be honest")
+        raise InputError(
+            f"head {head} was fitted to every one of these prompts or a near copy: no figure would be honest"
+        )
     test = prepared.rows(fresh)
     judges = judges_of(inputs, test, head=head, seed=options.seed)
     exam = examine(judges, test.data, test.kinds, costs=test.costs, seed=options.seed)
@@ -58,7 +56,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         found = {"head": head, "left_out_as_fitted": left_out, "files": files_values(rows.files)}
         print(json.dumps(found | {"refused_lines": list(rows.problems), "figures": exam_values(exam)}, indent=2))
     else:
-        print(f"head {head}; {left_out} prompts are left out, as it was fitted to them\n")
+        print(f"head {head}; {left_out} prompts are left out, as it was fitted to them or to near copies\n")
         print(exam_text(exam, tiers, head))
     if options.plot:
         found_by = {judge.name: judge.reports[tiers[0]] for judge in exam.judges}

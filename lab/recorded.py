@@ -23,7 +23,19 @@ import numpy.typing as npt
 
 from spillway.routing import TaskType
 
-__all__ = ["RecordError", "Recorded", "folds", "groups", "is_recorded", "read_lines", "recorded", "task_type_of"]
+__all__ = [
+    "OVERLAP_MIN",
+    "RecordError",
+    "Recorded",
+    "common_rows_max",
+    "folds",
+    "groups",
+    "is_recorded",
+    "read_lines",
+    "recorded",
+    "shingles",
+    "task_type_of",
+]
 
 ROWS_MAX: Final = 1_000_000
 # Task names of the recorded benchmarks, which are no task types.
@@ -31,7 +43,7 @@ _TASK_TYPES: Final = {"gsm": TaskType.MATH, "math-l5": TaskType.MATH, "crux": Ta
 _SHINGLE_WORDS: Final = 4
 _COMMON_SHARE: Final = 0.02  # a shingle in more prompts than this is a template's
 _COMMON_LEAST: Final = 20
-_OVERLAP: Final = 0.5  # of the smaller prompt's shingles
+OVERLAP_MIN: Final = 0.5  # of the smaller prompt's shingles
 
 
 class RecordError(ValueError):
@@ -112,13 +124,13 @@ def groups(prompts: Sequence[str]) -> npt.NDArray[np.int64]:
     Digits are blanked first, so that one question with other numbers is a duplicate, and what many prompts share (a
     template) does not count.
     """
-    shingles = [_shingles(prompt) for prompt in prompts]
+    found_in = [shingles(prompt) for prompt in prompts]
     places: dict[int, list[int]] = defaultdict(list)
-    for index, found in enumerate(shingles):
+    for index, found in enumerate(found_in):
         for shingle in found:
             places[shingle].append(index)
-    common = max(_COMMON_LEAST, int(_COMMON_SHARE * len(prompts)))
-    rare = [sum(len(places[s]) <= common for s in found) for found in shingles]
+    common = common_rows_max(len(prompts))
+    rare = [sum(len(places[s]) <= common for s in found) for found in found_in]
     shared: dict[tuple[int, int], int] = defaultdict(int)
     for where in places.values():
         if 1 < len(where) <= common:
@@ -134,7 +146,7 @@ def groups(prompts: Sequence[str]) -> npt.NDArray[np.int64]:
         return index
 
     for (one, other), count in shared.items():
-        if count >= _OVERLAP * min(rare[one], rare[other]):
+        if count >= OVERLAP_MIN * min(rare[one], rare[other]):
             parent[root(one)] = root(other)
     return np.asarray([root(index) for index in range(len(prompts))], dtype=np.int64)
 
@@ -155,7 +167,13 @@ def folds(group: npt.NDArray[np.int64], strata: Sequence[str], count: int, *, se
     return result
 
 
-def _shingles(prompt: str) -> set[int]:
+def common_rows_max(prompts: int) -> int:
+    """A word sequence in more of so many prompts than this is a template's."""
+    return max(_COMMON_LEAST, int(_COMMON_SHARE * prompts))
+
+
+def shingles(prompt: str) -> set[int]:
+    """32-bit hashes of a prompt's word sequences, case and numbers blanked."""
     words = re.findall(r"[^\W\d_]+|#+|[^\w\s]", re.sub(r"\d+", "#", prompt.casefold()))
     last = max(1, len(words) - _SHINGLE_WORDS + 1)
     return {crc32(" ".join(words[at : at + _SHINGLE_WORDS]).encode()) for at in range(last)}

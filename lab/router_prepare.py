@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from lab.fitted_prompts import FittedPrompts, FittedPromptsError
 from lab.router_data import RouterRows, fingerprints
 from lab.router_fit import RouterData
-from lab.router_inputs import Inputs, builtin_head, embed, load_head, usable
+from lab.router_inputs import InputError, Inputs, builtin_head, embed, load_head, remark, usable
 from lab.router_scores import Scores, baselines, by_builtin, by_heuristics, by_trained, read_heuristics
-from services.classifier.head_store import BUILTIN
+from services.classifier.head_store import BUILTIN, HeadStore, HeadStoreError
 
-__all__ = ["Prepared", "judges_of", "prepare"]
+__all__ = ["Prepared", "judges_of", "prepare", "unseen"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,26 @@ def prepare(inputs: Inputs, rows: RouterRows) -> Prepared:
     data = RouterData.of(rows.prompts, vectors.values, tiers, outcomes)
     known = costs if bool(np.isfinite(costs).all()) else None
     return Prepared(data, rows.kinds, known, fingerprints(rows.prompts), vectors.model_id, vectors.seconds)
+
+
+def unseen(store: HeadStore, head: str, prepared: Prepared) -> npt.NDArray[np.bool_]:
+    """Marks the rows that a head was fitted to neither themselves nor by a near copy. Raises InputError."""
+    if head == BUILTIN:
+        return np.ones(len(prepared.data), dtype=np.bool_)
+    try:
+        fresh = ~np.isin(prepared.prints, store.seen(head))
+        kept = store.near(head)
+        near = FittedPrompts.parse(kept) if kept else None
+    except (HeadStoreError, FittedPromptsError) as error:
+        raise InputError(f"what head {head} was fitted to cannot be read: {error}") from error
+    if near is None:
+        remark(
+            f"head {head} kept nothing to tell near copies of its prompts by: only the prompts themselves are left out"
+        )
+        return fresh
+    left = np.flatnonzero(fresh)
+    fresh[left] = ~near.copies([prepared.data.texts[row] for row in left.tolist()], prepared.data.vectors[left])
+    return fresh
 
 
 def judges_of(inputs: Inputs, test: Prepared, *, head: str, seed: int) -> tuple[Scores, ...]:

@@ -24,13 +24,14 @@ import numpy as np
 import numpy.typing as npt
 
 from lab.curves import can_draw, curves_png
+from lab.fitted_prompts import FittedPrompts
 from lab.near_duplicates import group_near_duplicates
 from lab.router_card import comparisons_values, exam_values, files_values, head_card
 from lab.router_data import RouterRows
 from lab.router_exam import Comparison, Exam, ExamError, compare, examine, held_out
 from lab.router_fit import fit_router
 from lab.router_inputs import InputError, Inputs, add_options, head_to_use, load_head, open_inputs, remark
-from lab.router_prepare import Prepared, judges_of, prepare
+from lab.router_prepare import Prepared, judges_of, prepare, unseen
 from lab.router_scores import Scores, by_trained
 from lab.router_text import comparison_text, exam_text, files_text
 from services.classifier.head_store import BUILTIN, HeadStoreError
@@ -40,7 +41,7 @@ __all__ = ["WORSE", "main"]
 
 WORSE = 3
 """Exit code: the new head is worse than the one in use."""
-# With fewer held-out prompts that the head in use has not seen, all of them are compared, which favours it.
+# A comparison on fewer prompts is said to prove little. Prompts that the old head has seen would favour it.
 COMPARED_MIN = 100
 
 Mask = npt.NDArray[np.bool_]
@@ -145,14 +146,11 @@ def _compared(
     inputs: Inputs, new: Scores, old: Scores, in_use: str, test: Prepared, seed: int
 ) -> tuple[Comparison, ...]:
     """The new head against the one in use, on prompts that neither has seen."""
-    clean = np.ones(len(test.data), dtype=np.bool_)
-    if in_use != BUILTIN:
-        clean = ~np.isin(test.prints, inputs.store.seen(in_use))
-        if not clean.all():
-            remark(f"{in_use} was fitted to {int((~clean).sum())} of the {len(clean)} held-out prompts")
-        if int(clean.sum()) < COMPARED_MIN:
-            remark("too few others are left: both are compared on all of them, which favours the head in use")
-            clean[:] = True
+    clean = unseen(inputs.store, in_use, test)
+    if not clean.all():
+        remark(f"{in_use} was fitted to {int((~clean).sum())} of the {len(clean)} held-out prompts, or to near copies")
+    if int(clean.sum()) < COMPARED_MIN:
+        remark(f"the {int(clean.sum())} prompts that neither head has seen prove little of which one is better")
     return compare(new.rows(clean), old.rows(clean), test.data.rows(clean), seed=seed)
 
 
@@ -179,7 +177,9 @@ def _keep(
         seed=options.seed,
         forced=bool(verdict.worse),
     )
-    inputs.store.add(version, trained.artifact, card, prepared.prints[split.fit])
+    fitted = prepared.rows(split.fit).data
+    near = FittedPrompts.of(fitted.texts, fitted.vectors).serialise()
+    inputs.store.add(version, trained.artifact, card, prepared.prints[split.fit], near)
     if options.activate:
         inputs.store.use(version)
     if can_draw():

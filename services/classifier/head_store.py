@@ -3,6 +3,7 @@
     VERSION.npz     the head (`sufficiency`): arrays, no pickle
     VERSION.json    its card; `artifact_sha256` vouches for the .npz
     VERSION.seen    fingerprints of the prompts that it was fitted to, 8 bytes each, little-endian, ascending
+    VERSION.near    what tells near copies of those prompts (`lab.fitted_prompts`); absent where none was kept
     current         the version in use, one line; absent or "builtin": none, the built-in rule alone
     previous        what was in use before, for `rollback`
 
@@ -38,6 +39,7 @@ DEFAULT_DIRECTORY: Final = Path(".spillway") / "heads"
 CARD_BYTES_MAX: Final = 1 << 20
 POINTER_BYTES_MAX: Final = 256
 SEEN_MAX: Final = 1_000_000
+NEAR_BYTES_MAX: Final = 256 << 20
 VERSIONS_LISTED_MAX: Final = 10_000
 # A path, an option and a label of metrics at once. "builtin-1" and "heuristics-1" are names of what is packaged.
 _VERSION: Final = re.compile(r"(?!builtin|heuristics|current$|previous$)[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -135,17 +137,30 @@ class HeadStore:
             raise HeadStoreError(f"the fingerprints of head {version} are torn")
         return np.frombuffer(data, dtype="<u8").astype(np.uint64)
 
-    def add(self, version: str, artifact: bytes, card: Mapping[str, Any], seen: npt.NDArray[np.uint64]) -> None:
+    def near(self, version: str) -> bytes:
+        """What tells near copies of the prompts it was fitted to; empty when not kept. Raises HeadStoreError."""
+        self._check_name(version)
+        path = self._path(version, "near")
+        return self._read(path, NEAR_BYTES_MAX) if path.exists() else b""
+
+    def add(
+        self,
+        version: str,
+        artifact: bytes,
+        card: Mapping[str, Any],
+        seen: npt.NDArray[np.uint64],
+        near: bytes = b"",
+    ) -> None:
         """Writes a new version. `card` must have `version` and `artifact_sha256`. Raises HeadStoreError."""
         self.check_free(version)
         prints = np.unique(seen)[:SEEN_MAX].astype("<u8").tobytes()
         text = json.dumps(card, indent=2, ensure_ascii=False).encode() + b"\n"
-        if len(text) > CARD_BYTES_MAX or len(artifact) > ARTIFACT_BYTES_MAX:
+        if len(text) > CARD_BYTES_MAX or len(artifact) > ARTIFACT_BYTES_MAX or len(near) > NEAR_BYTES_MAX:
             raise HeadStoreError(f"head {version} is too large to be kept")
         with self._locked():
             self.check_free(version)
             # The head itself last: what has no .npz is no version.
-            for kind, data in (("seen", prints), ("json", text), ("npz", artifact)):
+            for kind, data in (("seen", prints), ("near", near), ("json", text), ("npz", artifact)):
                 self._replace(self._path(version, kind), data)
 
     def check_free(self, version: str) -> None:

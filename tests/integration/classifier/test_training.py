@@ -95,7 +95,7 @@ def test_a_worse_head_is_refused_unless_forced_and_a_version_is_not_written_over
     refused = here("train", wrong, *options, "--version", "wrong")
     assert refused.returncode == 3, refused.stderr
     assert "wrong is worse than first" in refused.stderr
-    assert [head.version for head in store.versions()] == ["first"]
+    assert "wrong" not in [head.version for head in store.versions()]
     forced = here("train", wrong, *options, "--version", "wrong", "--force")
     assert forced.returncode == 0, forced.stderr
     assert store.card("wrong")["forced"] is True
@@ -116,6 +116,29 @@ def test_evaluate_leaves_out_what_the_head_was_fitted_to(trained: tuple[Path, st
     assert found["figures"]["rows"] == card["split"]["held_out"]
     # The same rows and the same head have the same figures.
     assert found["figures"]["judges"]["first"] == card["figures"]["judges"]["first"]
+
+
+def test_evaluate_leaves_out_near_copies_of_what_the_head_was_fitted_to(trained: tuple[Path, str]) -> None:
+    folder, _ = trained
+    others = made_up(200, seed=9)
+    copies = [(f"{prompt}. Thanks.", managed) for prompt, managed in ROWS]
+    near = write_outcomes(folder / "near.jsonl", [*copies, *others])
+    options = ["--heads-dir", folder / "heads", "--tiers", "simple,complex", "--json"]
+    found = json.loads(here("evaluate", near, *options).stdout)
+    card = HeadStore(folder / "heads").card("first")
+    assert found["left_out_as_fitted"] == card["split"]["fitted"]
+    assert found["figures"]["rows"] == card["split"]["held_out"] + 200
+
+
+def test_a_head_is_not_compared_on_near_copies_of_what_the_one_in_use_was_fitted_to(trained: tuple[Path, str]) -> None:
+    folder, _ = trained
+    exam = write_outcomes(folder / "copies.jsonl", [(f"{prompt}. Thanks.", managed) for prompt, managed in ROWS])
+    data = write_outcomes(folder / "new.jsonl", made_up(240, seed=12))
+    options = ["--heads-dir", folder / "heads", "--tiers", "simple,complex", "--no-activate", "--version", "second"]
+    run = here("train", data, "--held-out", exam, *options, "--json")
+    fitted = HeadStore(folder / "heads").card("first")["split"]["fitted"]
+    assert f"first was fitted to {fitted} of the 240 held-out prompts, or to near copies" in run.stderr
+    assert json.loads(run.stdout)["against_it"][0]["rows"] == 240 - fitted
 
 
 def test_calibrate_finds_the_threshold_of_a_share_and_the_share_of_a_threshold(trained: tuple[Path, str]) -> None:
