@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from services.classifier.clusters import Clusters, builtin_clusters
+from services.classifier.clusters import Clusters, builtin_clusters, cluster_name
 from services.classifier.embedder import Embedder, EmbedderError, EmbedderOverloadedError
 from services.classifier.head import Head, HeadError
 from services.classifier.heuristics import HeuristicJudgement, judge
@@ -248,7 +248,7 @@ class Classifier:
         return replace(
             found,
             sufficiency=sufficiency,
-            cluster=trained.cluster_name(judged.cluster) if judged.cluster is not None else "",
+            cluster=cluster_name(trained.version, judged.cluster) if judged.cluster is not None else "",
             version=trained.version,
             out_of_domain=judged.out_of_domain,
             signals=(*found.signals, signal),

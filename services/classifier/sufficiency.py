@@ -56,6 +56,14 @@ DIMENSIONS_MAX = 4_096
 TIERS_MAX = 16
 NAME_CHARACTERS_MAX = 200
 WORD_BUCKETS = BUCKETS // 2
+# Fitted numbers are below a thousand; sums and products of such as these stay far from the largest float.
+MAGNITUDE_MAX = 1e6
+# Kept as float16, unit vectors are off by this at most, and a narrower kernel would make much of it.
+UNIT_TOLERANCE = 0.01
+VECTOR_WIDTH_MIN = 0.05
+# Of a model that is loaded: judgements by way of trial, some milliseconds.
+TRIALS = 4
+TRIAL_TEXTS = ("", "What is the capital of France?", "1 + 1 = 2, \u00e9\u4e2d " * 20)
 # A count further from its mean than this many standard deviations says no more.
 SURFACE_BOUND = 4.0
 DISTANCE_NEIGHBOURS = 5
@@ -203,7 +211,8 @@ class SufficiencyModel:
     def judge(self, vector: npt.NDArray[np.float32], text: str) -> SufficiencyJudgement:
         """Judges one prompt by its unit vector [d] and its text.
 
-        Raises SufficiencyError on a vector of the wrong size or not finite; accepts any text.
+        Raises SufficiencyError on a vector of the wrong size or not finite, or so large that no P comes of it; accepts
+        any text.
         """
         row = np.asarray(vector, dtype=np.float32).reshape(1, -1)
         if row.shape[1] != self.landmarks.shape[1] or not np.isfinite(row).all():
@@ -212,6 +221,9 @@ class SufficiencyModel:
         parts, strange = self._parts(row, [read(text)])
         gains = np.sum(parts, axis=0) + self.bias
         probabilities = pull_down(self.probabilities(gains), strange)[0]
+        if not np.isfinite(gains).all() or not np.isfinite(strange).all():
+            message = "the model makes nothing of this vector"
+            raise SufficiencyError(message)
         return SufficiencyJudgement(
             probabilities=(*probabilities.tolist(), 1.0),
             gains=tuple(gains[0].tolist()),
@@ -220,16 +232,12 @@ class SufficiencyModel:
             evidence=self._evidence([float(part[0, 0]) for part in parts], float(strange[0])),
         )
 
-    def cluster_name(self, index: int) -> str:
-        """The name under which outcomes of a cluster are kept; it says which model's clusters are meant."""
-        return f"{self.version}/{index}"
-
     @staticmethod
     def _evidence(parts: Sequence[float], strange: float) -> tuple[str, ...]:
         found = [(abs(value), f"{name} {value:+.3f}") for name, value in zip(_VIEWS, parts, strict=True)]
         said = [words for _, words in sorted(found, reverse=True)]
         if strange >= OUT_OF_DOMAIN_AT_QUANTILES[1]:
-            said.append(f"far from training ({strange:.2f}): drawn to {FLOOR:.2f}")
+            said.append(f"far from training ({strange:.2f}): drawn down towards {FLOOR:.2f}")
         return tuple(said)
 
 
@@ -299,15 +307,13 @@ def parse_sufficiency(data: bytes) -> SufficiencyModel:
             known_words=known,
             **numbers,  # type: ignore[arg-type]
         )
+        _check(model)
     except SufficiencyError:
         raise
-    except (
-        ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, RecursionError, MemoryError,
-        zipfile.BadZipFile, NotImplementedError,
-    ) as error:  # fmt: skip
+    # Whatever the libraries raise at bytes that are no model (of zlib, lzma, zipfile, numpy, ...): it is no model.
+    except Exception as error:
         message = f"the model's file is unreadable ({type(error).__name__})"
         raise SufficiencyError(message) from error
-    _check(model)
     return model
 
 
@@ -339,14 +345,17 @@ def _check(model: SufficiencyModel) -> None:
         "centroids": (len(model.centroids), dimensions),
     }
     fits = all(getattr(model, name).shape == shape for name, shape in shapes.items())
-    finite = fits and all(bool(np.isfinite(getattr(model, name)).all()) for name in shapes)
+    # False for what is not a number, too.
+    bounded = fits and all(bool((np.abs(getattr(model, name)) <= MAGNITUDE_MAX).all()) for name in shapes)
     ranges = (
-        finite
+        bounded
         and 1 <= count <= LANDMARKS_MAX
         and len(model.centroids) <= CENTROIDS_MAX
         and 1 <= dimensions <= DIMENSIONS_MAX
-        and 0.01 <= model.vector_width <= 100.0
+        and VECTOR_WIDTH_MIN <= model.vector_width <= 100.0
         and 0.01 <= model.surface_width <= 1_000.0
+        and _are_units(model.landmarks)
+        and _are_units(model.centroids)
         and bool((model.surface_scale > 0.0).all())
         and bool((model.calibration[:, 1] >= 0.0).all())
         and bool((np.diff(model.distance_quantiles) > 0.0).all())
@@ -356,3 +365,19 @@ def _check(model: SufficiencyModel) -> None:
     if not ranges:
         message = "the model's arrays have wrong shapes or values"
         raise SufficiencyError(message)
+    _try(model)
+
+
+def _are_units(rows: Singles) -> bool:
+    return bool((np.abs(np.linalg.norm(rows, axis=1) - 1.0) <= UNIT_TOLERANCE).all())
+
+
+def _try(model: SufficiencyModel) -> None:
+    """Judges some of the landmarks, and what is opposite to them. Raises SufficiencyError where no P comes of it."""
+    for row in model.landmarks[:TRIALS]:
+        for vector in (row, -row):
+            for text in TRIAL_TEXTS:
+                found = model.judge(vector, text).probabilities
+                if not all(0.0 <= value <= 1.0 for value in found) or list(found) != sorted(found):
+                    message = "the model's judgements are no probabilities"
+                    raise SufficiencyError(message)

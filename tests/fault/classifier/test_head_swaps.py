@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from opentelemetry import metrics
 
+from services.classifier.clusters import cluster_name
 from services.classifier.complexity import Classifier
 from services.classifier.embedder import HashEmbedder
 from services.classifier.head_follower import POLL_S, HeadFollower
@@ -79,7 +80,7 @@ async def expected_of(store: HeadStore, versions: list[str]) -> dict[tuple[str, 
         for prompt, vector in zip(PROMPTS, vectors, strict=True):
             judged = model.judge(vector, prompt)
             assert judged.cluster is not None
-            cluster = model.cluster_name(judged.cluster)
+            cluster = cluster_name(model.version, judged.cluster)
             found[version, prompt] = round(judged.probabilities[0], 9), cluster, round(judged.out_of_domain, 9)
     return found
 
