@@ -22,6 +22,9 @@ from typing import Any, Final
 __all__ = ["Line", "RefusedError", "Wanted", "parse_line"]
 
 KIND_CHARACTERS_MAX: Final = 60
+# Dearer than any call, and far from where arithmetic ends.
+COST_USD_MAX: Final = 1e6
+_COST_NANOUSD_DIGITS_MAX: Final = 15
 OTHER: Final = "other"
 
 # Gates that see nothing of whether an answer is right.
@@ -69,14 +72,16 @@ def parse_line(line: bytes, wanted: Wanted) -> Line:
     if "prompt_sha256" in value:
         return _record(value, wanted)
     prompt = _prompt(value)
-    kind = str(value.get("task_type") or value.get("task") or value.get("subject") or OTHER)[:KIND_CHARACTERS_MAX]
+    kind = _plain(str(value.get("task_type") or value.get("task") or value.get("subject") or OTHER))
     if not wanted.outcomes:
         return Line(prompt, kind, {}, {})
     if "outcomes" in value:
         outcomes = _numbers(value["outcomes"], "outcomes", wanted.tiers, most=1.0)
         if not outcomes:
             raise RefusedError("outcomes: there are none")
-        return Line(prompt, kind, outcomes, _numbers(value.get("costs") or {}, "costs", wanted.tiers))
+        return Line(
+            prompt, kind, outcomes, _numbers(value.get("costs") or {}, "costs", wanted.tiers, most=COST_USD_MAX)
+        )
     if not wanted.models:
         raise RefusedError("there are no outcomes by tier, and no --tiers TIER=MODEL,... to tell tiers from models")
     runs = value.get("answers", value)
@@ -91,7 +96,22 @@ def _prompt(value: Mapping[str, Any]) -> str:
         prompt = _content(turns[-1].get("content")) if turns else None
     if not isinstance(prompt, str) or not prompt.strip():
         raise RefusedError("there is no prompt, and no messages with a last user turn of text")
-    return prompt
+    return _text(prompt, "prompt")
+
+
+def _text(text: str, name: str) -> str:
+    """Text that can be written: half a surrogate pair, which JSON allows, cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise RefusedError(f"{name}: half a surrogate pair, which is no character") from None
+    return text
+
+
+def _plain(kind: str) -> str:
+    """A kind of work as a label: short, and nothing in it that a terminal would obey or that cannot be written."""
+    kept = kind[:KIND_CHARACTERS_MAX]
+    return "".join(character if character.isprintable() else "?" for character in kept)
 
 
 def _content(content: Any) -> str | None:
@@ -102,7 +122,7 @@ def _content(content: Any) -> str | None:
     return content if isinstance(content, str) else None
 
 
-def _numbers(value: Any, name: str, tiers: Sequence[str], *, most: float = float("inf")) -> dict[str, float]:
+def _numbers(value: Any, name: str, tiers: Sequence[str], *, most: float) -> dict[str, float]:
     if not isinstance(value, dict):
         raise RefusedError(f"{name}: no object of tiers")
     found = {}
@@ -111,8 +131,8 @@ def _numbers(value: Any, name: str, tiers: Sequence[str], *, most: float = float
             raise RefusedError(f"{name}: there is no tier {str(tier)[:80]!r}, only {', '.join(tiers)}")
         if number is None:
             continue
-        if not isinstance(number, bool | int | float) or not 0.0 <= number <= most or number == float("inf"):
-            raise RefusedError(f"{name}.{tier}: neither true, false nor a number from 0" + (" to 1" * (most == 1.0)))
+        if not isinstance(number, bool | int | float) or not 0.0 <= number <= most:
+            raise RefusedError(f"{name}.{tier}: neither true, false nor a number from 0 to {most:,.0f}")
         found[tier] = float(number)
     return found
 
@@ -146,15 +166,23 @@ def _record(value: Mapping[str, Any], wanted: Wanted) -> Line:
             outcomes[tier] = said
         cost = attempt.get("cost_nanousd", 0)
         if isinstance(cost, int | str) and str(cost).isdecimal():
+            if len(str(cost)) > _COST_NANOUSD_DIGITS_MAX:
+                raise RefusedError(f"cost_nanousd: more than {_COST_NANOUSD_DIGITS_MAX} digits")
             costs[tier] = int(cost) / 1e9
-    return Line(head if head.strip() else None, _kind(value), outcomes, costs, cut=bool(head) and not whole)
+    return Line(
+        _text(head, "prompt_head") if head.strip() else None,
+        _kind(value),
+        outcomes,
+        costs,
+        cut=bool(head) and not whole,
+    )
 
 
 def _kind(value: Mapping[str, Any]) -> str:
     routing = value.get("routing")
     judged = routing.get("classification") if isinstance(routing, dict) else None
     name = judged.get("task_type") if isinstance(judged, dict) else None
-    return name.removeprefix("TASK_TYPE_").lower()[:KIND_CHARACTERS_MAX] if isinstance(name, str) else OTHER
+    return _plain(name.removeprefix("TASK_TYPE_").lower()) if isinstance(name, str) else OTHER
 
 
 def _said(verdicts: Any) -> float | None:

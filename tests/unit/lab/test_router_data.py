@@ -15,6 +15,7 @@ import pytest
 
 from lab.router_data import PROBLEMS_SHOWN_MAX, RouterDataError, RouterRows, fingerprint, read_router_files
 from lab.router_line import Wanted
+from lab.router_text import files_text
 from services.orchestrator.record import DecisionRecord, json_line, prompt_sha256
 from spillway.routing import (
     Attempt,
@@ -30,6 +31,10 @@ from spillway.routing import (
 
 TIERS = Wanted(("simple", "medium", "complex"))
 NAN = float("nan")
+_COSTLY = (
+    b'{"prompt_sha256": "0", "prompt_head": "p", "attempts": [{"tier": "simple", "outcome": "OUTCOME_ACCEPTED", '
+    b'"cost_nanousd": %s, "verdicts": [{"gate": "rules", "verdict": "VERDICT_PASS"}]}]}'
+)
 
 
 def read(path: Path, lines: Iterable[bytes | dict[str, Any]], wanted: Wanted = TIERS) -> RouterRows:
@@ -111,6 +116,14 @@ def test_runs_of_models_become_outcomes_of_the_tiers_they_stand_for(tmp_path: Pa
     assert rows.kinds == ("gsm", "law")
 
 
+def test_a_kind_of_work_holds_nothing_that_a_terminal_obeys_or_that_cannot_be_written(tmp_path: Path) -> None:
+    lines = [
+        b'{"prompt": "p", "outcomes": {"simple": 1}, "task_type": "\\u001b[31mred\\u0007 \\u202e \\ud800"}',
+        b'{"prompt": "q", "outcomes": {"simple": 1}, "task_type": "\xc3\xa9crire"}',
+    ]
+    assert read(tmp_path / "a.jsonl", lines).kinds == ("?[31mred? ? ?", "\u00e9crire")
+
+
 def test_a_log_tells_what_gates_that_can_tell_said_of_each_tiers_answer(tmp_path: Path) -> None:
     alive = ("hard_failure", Verdict.PASS)
     accepted, rejected = AttemptOutcome.ACCEPTED, AttemptOutcome.REJECTED
@@ -176,6 +189,13 @@ def test_the_same_prompt_is_one_row_with_the_mean_of_its_outcomes(tmp_path: Path
         (b'{"prompt": "p", "outcomes": []}', "no object"),
         (b'{"prompt": "p", "outcomes": {"simple": 1}, "costs": {"simple": -1}}', "costs.simple"),
         (b'{"prompt": "p", "answers": {}}', "--tiers TIER=MODEL"),
+        (b'{"prompt": "p", "outcomes": {"simple": 1}, "costs": {"simple": 1%s}}' % (b"0" * 400), "costs.simple"),
+        (b'{"prompt": "p", "outcomes": {"simple": 1}, "costs": {"simple": 1%s}}' % (b"0" * 5_000), "no JSON"),
+        (b'{"prompt": "p", "outcomes": {"simple": 1}, "costs": {"simple": 1e400}}', "costs.simple"),
+        (b'{"prompt": "\\ud800 p", "outcomes": {"simple": 1}}', "prompt: half a surrogate pair"),
+        (b'{"prompt_sha256": "0", "prompt_head": "\\udfff"}', "prompt_head: half a surrogate pair"),
+        (_COSTLY % (b"1%s" % (b"0" * 400)), "cost_nanousd"),
+        (_COSTLY % (b'"%s"' % (b"9" * 5_000)), "cost_nanousd"),
         (b'{"prompt_sha256": "0", "prompt_head": 1}', "prompt_head"),
         (b'{"prompt_sha256": "0", "prompt_head": "p", "attempts": [1]}', "attempts"),
         (
@@ -227,3 +247,10 @@ def test_fingerprints_see_through_case_blanks_and_numbers_alone() -> None:
     assert fingerprint("Add 12 and  7") == fingerprint("add 3 and 99")
     assert fingerprint("Add 12 and 7") != fingerprint("Subtract 12 and 7")
     assert fingerprint("\ud800") != fingerprint("")
+
+
+def test_names_of_files_are_shown_without_what_a_terminal_obeys(tmp_path: Path) -> None:
+    rows = read(tmp_path / "a\x1b[2J.jsonl", [{"prompt": "p", "outcomes": {"simple": 1}}, b"{"])
+    text = files_text(rows)
+    assert "a?[2J.jsonl:2: no JSON" in text
+    assert all(character.isprintable() for character in text.replace("\n", ""))
