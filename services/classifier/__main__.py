@@ -7,6 +7,7 @@ Without them the service serves all the same, by heuristics or the built-in head
 from __future__ import annotations
 
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from opentelemetry import metrics
@@ -142,14 +143,16 @@ async def build(loaded: Loaded) -> Service:
             keeper.start()
 
     async def close() -> None:
-        if follower is not None:
-            await follower.close()
-        if keeper is not None:
-            await keeper.close()
-        if small_llm is not None:
-            await small_llm.close()
-        if classifier.embedder is not None:
-            await classifier.embedder.close()
+        # What goes wrong with one leaves the rest to be closed; last in, first out.
+        async with AsyncExitStack() as stack:
+            if classifier.embedder is not None:
+                stack.push_async_callback(classifier.embedder.close)
+            if small_llm is not None:
+                stack.push_async_callback(small_llm.close)
+            if keeper is not None:
+                stack.push_async_callback(keeper.close)
+            if follower is not None:
+                stack.push_async_callback(follower.close)
 
     return Service(
         name="classifier",

@@ -2,13 +2,12 @@
 
 Promises: files are read in a thread; the exchange itself is one assignment in the event loop, between requests; a head
 that cannot be used is logged and refused, the one in use stays, and the bad one is not tried again until the store
-changes. Nothing here ends the service or its health.
+changes. Nothing here ends the service or its health, nor the following, whatever stands in the store.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from typing import Final
 
@@ -47,16 +46,16 @@ class HeadFollower:
         """Ends the looking."""
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task])
 
     async def look(self) -> None:
-        """Exchanges the head if the store has changed since the last look."""
+        """Exchanges the head if the store has changed since the last look. Raises nothing of its own."""
         try:
             stamp = await asyncio.to_thread(self._store.stamp)
-        except OSError as error:
+        # Also what nobody has thought of: a task that ends here would follow nothing any more, and say nothing.
+        except Exception as error:  # noqa: BLE001
             if not self._unreadable:  # once for each outage
-                _log.warning("head_store_unreadable", directory=str(self._store.directory), errno=error.errno)
+                _log.warning("head_store_unreadable", directory=str(self._store.directory), error=_said(error))
             self._unreadable = True
             return
         self._unreadable = False
@@ -73,9 +72,17 @@ class HeadFollower:
             # The texts name files, versions and models, never a prompt.
             _log.warning("head_refused", head=stamp.version, reason=str(error))
             return
+        except Exception as error:  # noqa: BLE001 # as above
+            _log.warning("head_refused", head=stamp.version, reason=f"it cannot be read: {_said(error)}")
+            return
         _log.info("head_in_use", head=stamp.version or BUILTIN)
 
     async def _run(self) -> None:
         while True:
             await self._clock.sleep(POLL_S)
             await self.look()
+
+
+def _said(error: Exception) -> str:
+    """Its kind and number; texts of libraries may quote what they read."""
+    return f"{type(error).__name__} {error.errno}" if isinstance(error, OSError) else type(error).__name__

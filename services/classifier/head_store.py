@@ -9,7 +9,7 @@
 
 Promises: a version that is there is never written over; every file appears as a whole (written beside, flushed, then
 renamed), so that a reader never sees half of one; writers exclude each other by a lock that dies with its owner. What
-is read is bounded and checked. Blocking functions for a thread or a command.
+is read is bounded and checked, and nothing but a regular file is read. Blocking functions for a thread or a command.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from services.classifier.regular_file import read_regular
 from services.classifier.sufficiency import ARTIFACT_BYTES_MAX, SufficiencyError, SufficiencyModel, parse_sufficiency
 
 __all__ = ["BUILTIN", "DEFAULT_DIRECTORY", "HeadStore", "HeadStoreError", "Stamp", "StoredHead"]
@@ -77,7 +78,7 @@ class HeadStore:
 
     def previous(self) -> str:
         """What was in use before; empty when nothing was. Raises HeadStoreError for what is no name."""
-        return self._pointer("previous") if (self.directory / "previous").exists() else ""
+        return self._pointer("previous", absent="")
 
     def stamp(self) -> Stamp:
         """What `current` says now, and the state of its files. Raises OSError."""
@@ -104,10 +105,11 @@ class HeadStore:
     def card(self, version: str) -> Mapping[str, Any]:
         """The card of a version. Raises HeadStoreError."""
         self._check_name(version)
-        if not self._path(version, "json").exists():
+        text = self._read_if_there(self._path(version, "json"), CARD_BYTES_MAX)
+        if text is None:
             raise HeadStoreError(f"there is no head {version} in {self.directory}")
         try:
-            card = json.loads(self._read(self._path(version, "json"), CARD_BYTES_MAX))
+            card = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise HeadStoreError(f"the card of head {version} is no JSON") from error
         if not isinstance(card, dict) or card.get("version") != version:
@@ -131,8 +133,7 @@ class HeadStore:
     def seen(self, version: str) -> npt.NDArray[np.uint64]:
         """Fingerprints of what the version was fitted to; none when they were not kept. Raises HeadStoreError."""
         self._check_name(version)
-        path = self._path(version, "seen")
-        data = self._read(path, 8 * SEEN_MAX) if path.exists() else b""
+        data = self._read_if_there(self._path(version, "seen"), 8 * SEEN_MAX) or b""
         if len(data) % 8:
             raise HeadStoreError(f"the fingerprints of head {version} are torn")
         return np.frombuffer(data, dtype="<u8").astype(np.uint64)
@@ -140,8 +141,7 @@ class HeadStore:
     def near(self, version: str) -> bytes:
         """What tells near copies of the prompts it was fitted to; empty when not kept. Raises HeadStoreError."""
         self._check_name(version)
-        path = self._path(version, "near")
-        return self._read(path, NEAR_BYTES_MAX) if path.exists() else b""
+        return self._read_if_there(self._path(version, "near"), NEAR_BYTES_MAX) or b""
 
     def add(
         self,
@@ -154,7 +154,8 @@ class HeadStore:
         """Writes a new version. `card` must have `version` and `artifact_sha256`. Raises HeadStoreError."""
         self.check_free(version)
         prints = np.unique(seen)[:SEEN_MAX].astype("<u8").tobytes()
-        text = json.dumps(card, indent=2, ensure_ascii=False).encode() + b"\n"
+        # Half a surrogate pair, which UTF-8 has no bytes for, becomes JSON's own escape.
+        text = json.dumps(card, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
         if len(text) > CARD_BYTES_MAX or len(artifact) > ARTIFACT_BYTES_MAX or len(near) > NEAR_BYTES_MAX:
             raise HeadStoreError(f"head {version} is too large to be kept")
         with self._locked():
@@ -166,7 +167,8 @@ class HeadStore:
     def check_free(self, version: str) -> None:
         """Raises HeadStoreError when the name is none, or taken."""
         self._check_name(version)
-        if any(self._path(version, kind).exists() for kind in ("npz", "json")):
+        # Also what is no file, or a link to nothing, takes the name.
+        if any(os.path.lexists(self._path(version, kind)) for kind in ("npz", "json")):
             raise HeadStoreError(f"head {version} is there already; a version is never written over")
 
     def use(self, version: str) -> None:
@@ -203,28 +205,33 @@ class HeadStore:
                 "and neither a name of the store's own nor one that begins with builtin or heuristics"
             )
 
-    def _pointer(self, name: str) -> str:
+    def _pointer(self, name: str, *, absent: str = BUILTIN) -> str:
         try:
-            found = self._read_pointer(name) or BUILTIN
+            found = self._read_pointer(name)
         except OSError as error:
             raise HeadStoreError(f"{self.directory / name} cannot be read: {error.strerror}") from error
-        if found != BUILTIN:
+        if found not in {"", BUILTIN}:
             self._check_name(found)
-        return found
+        return found or absent
 
     def _read_pointer(self, name: str) -> str:
         try:
-            with (self.directory / name).open("rb") as file:
-                return file.read(POINTER_BYTES_MAX).decode("utf-8", "replace").strip()
+            return read_regular(self.directory / name, POINTER_BYTES_MAX).decode("utf-8", "replace").strip()
         except FileNotFoundError:
             return ""
 
     def _read(self, path: Path, bytes_max: int) -> bytes:
+        data = self._read_if_there(path, bytes_max)
+        if data is None:
+            raise HeadStoreError(f"there is no {path.name} in {self.directory}")
+        return data
+
+    @staticmethod
+    def _read_if_there(path: Path, bytes_max: int) -> bytes | None:
         try:
-            with path.open("rb") as file:
-                data = file.read(bytes_max + 1)
+            data = read_regular(path, bytes_max + 1)
         except FileNotFoundError:
-            raise HeadStoreError(f"there is no {path.name} in {self.directory}") from None
+            return None
         except OSError as error:
             raise HeadStoreError(f"{path} cannot be read: {error.strerror}") from error
         if len(data) > bytes_max:

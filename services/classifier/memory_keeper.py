@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from services.classifier.memory import ClusterMemory, MemoryCorruptError
+from services.classifier.regular_file import read_regular
 from services.runtime.clock import Clock
 from services.runtime.logs import get_logger
 
@@ -76,8 +77,8 @@ class MemoryKeeper:
         """Saves a last time."""
         if self._task is not None:
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            # However it ended: the last save is still to come.
+            await asyncio.wait([self._task])
             self._task = None
         if self._writing is not None:
             await asyncio.wait([self._writing])
@@ -92,8 +93,7 @@ class MemoryKeeper:
         return self._path.with_name(self._path.name + ending)
 
     def _read(self) -> object:
-        with self._path.open("rb") as stream:
-            data = stream.read(FILE_BYTES_MAX + 1)
+        data = read_regular(self._path, FILE_BYTES_MAX + 1)
         if len(data) > FILE_BYTES_MAX:
             raise MemoryCorruptError("the file is too large")
         document: object = json.loads(data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ import pytest
 import structlog
 
 from services.classifier.head_follower import POLL_S, HeadFollower
-from services.classifier.head_store import BUILTIN, HeadStore
+from services.classifier.head_store import BUILTIN, HeadStore, HeadStoreError
 from services.classifier.sufficiency import SufficiencyError, SufficiencyModel, serialise_sufficiency
 from services.runtime.clock import FakeClock
 from tests.support.router_rows import fitted
+
+WAIT_S = 10.0
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +106,66 @@ async def test_a_bad_head_is_refused_once_and_the_old_one_stays(
     store.use("one")
     await follower.look()
     assert user.given == ["one", "one"]
+
+
+async def test_following_goes_on_whatever_reading_the_store_comes_to(
+    tmp_path: Path, models: dict[str, SufficiencyModel]
+) -> None:
+    class Odd(HeadStore):
+        """Fails as nobody has thought of."""
+
+        fails: BaseException | None = None
+
+        def load(self, version: str) -> SufficiencyModel:
+            if self.fails is not None:
+                raise self.fails
+            return super().load(version)
+
+    store_of(tmp_path, models)
+    store, user, clock = Odd(tmp_path), User(), FakeClock()
+    used = asyncio.Event()
+
+    def use(model: SufficiencyModel | None) -> None:
+        user.use(model)
+        used.set()
+
+    follower = HeadFollower(store, use, clock)
+    store.fails = RuntimeError("File 'landmarks.npy' is encrypted")
+    (tmp_path / "current").write_text("two\n")
+    with structlog.testing.capture_logs() as logs:
+        follower.start()
+        async with asyncio.timeout(WAIT_S):
+            while not logs:
+                clock.advance(POLL_S)
+                await asyncio.sleep(0.001)
+            store.fails = None
+            (tmp_path / "current").write_text("one\n")
+            while not used.is_set():
+                clock.advance(POLL_S)
+                await asyncio.sleep(0.001)
+    await follower.close()
+    assert user.given == ["one"]
+    assert [entry["event"] for entry in logs] == ["head_refused", "head_in_use"]
+    assert "encrypted" not in str(logs)
+
+
+@pytest.mark.parametrize("name", ["current", "one.npz", "one.json"])
+async def test_a_pipe_in_the_store_holds_up_nobody(
+    tmp_path: Path, models: dict[str, SufficiencyModel], name: str
+) -> None:
+    store, user = store_of(tmp_path, models), User()
+    store.use("one")
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    follower = HeadFollower(store, user.use, FakeClock())
+    with structlog.testing.capture_logs() as logs:
+        async with asyncio.timeout(WAIT_S):
+            await follower.look()
+            await follower.look()
+    assert user.given == []
+    assert len(logs) == 1
+    with pytest.raises(HeadStoreError, match="regular file"):
+        store.load(store.current())
 
 
 async def test_a_bad_head_is_tried_again_when_its_files_change(

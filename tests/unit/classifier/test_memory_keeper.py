@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -136,3 +137,31 @@ async def test_closing_while_it_is_written_leaves_the_latest_state(tmp_path: Pat
     await keeper.close()
     cell = json.loads(file.read_bytes())["heads"][-1]["cells"]["2"]
     assert cell["failed_and_sufficed"]["simple"]["gates"] == [0.0, pytest.approx(2.0, rel=1e-4)]
+
+
+async def test_the_last_save_comes_even_if_saving_had_ended_badly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, file = FakeClock(), tmp_path / "memory.json"
+    learnt = memory()
+    keeper = MemoryKeeper(learnt, file, clock)
+    await keeper.load()
+    keeper.start()
+    await until(lambda: clock.sleepers == 1)
+    learn(learnt, clock)
+    tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    with monkeypatch.context() as broken:
+        broken.setattr(ClusterMemory, "dump", lambda *_: 1 / 0)
+        clock.advance(SAVE_INTERVAL_S)
+        await until(lambda: all(task.done() for task in tasks))
+    await keeper.close()
+    assert json.loads(file.read_text())["heads"][0]["cells"]
+
+
+async def test_a_pipe_in_its_place_holds_up_nobody(tmp_path: Path) -> None:
+    file = tmp_path / "memory.json"
+    os.mkfifo(file)
+    with structlog.testing.capture_logs() as logs:
+        async with asyncio.timeout(WAIT_S):
+            await MemoryKeeper(memory(), file, FakeClock()).load()
+    assert [entry["event"] for entry in logs] == ["cluster_memory_unreadable"]
