@@ -59,10 +59,11 @@ def _evaluate(options: argparse.Namespace) -> None:
         print(f"head {head}; {left_out} prompts are left out, as it was fitted to them or to near copies\n")
         print(exam_text(exam, tiers, head))
     if options.plot:
-        found_by = {judge.name: judge.reports[tiers[0]] for judge in exam.judges}
+        tier = next(iter(exam.judges[0].reports))
+        found_by = {judge.name: judge.reports[tier] for judge in exam.judges}
         curves = {name: report.curve for name, report in found_by.items()}
         bars = {name: report.reliability for name, report in found_by.items() if report.reliability}
-        options.plot.write_bytes(curves_png(curves, bars, f"{head}: {tiers[0]} or {tiers[-1]}, {exam.rows} prompts"))
+        options.plot.write_bytes(curves_png(curves, bars, f"{head}: {tier} or {tiers[-1]}, {exam.rows} prompts"))
 
 
 def main(arguments: Sequence[str]) -> int:

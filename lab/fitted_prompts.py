@@ -41,7 +41,7 @@ class FittedPromptsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class FittedPrompts:
-    """`vectors` [n, d] float16; `counts` [n] of `hashes`, which stand prompt by prompt, ascending; `common` ascending."""
+    """`vectors` [n, d]; `counts` [n] of `hashes`, which stand prompt by prompt, ascending; `common`, ascending."""
 
     vectors: npt.NDArray[np.float16]
     counts: npt.NDArray[np.uint32]

@@ -81,6 +81,7 @@ def exam_values(exam: Exam) -> dict[str, Any]:
     return {
         "rows": exam.rows,
         "dearest_assumed_good": exam.assumed,
+        "left_out": list(exam.left_out),
         "judges": {
             judge.name: {tier: _report(report) for tier, report in judge.reports.items()} for judge in exam.judges
         },

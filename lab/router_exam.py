@@ -19,7 +19,7 @@ from lab.router_fit import RouterData, gains_of, sufficed_of
 from lab.router_report import RouterReport, evaluate_router, order_figures
 from lab.router_scores import Scores
 
-__all__ = ["ROWS_MIN", "Comparison", "Exam", "ExamError", "Examined", "compare", "examine", "held_out"]
+__all__ = ["ROWS_MIN", "Comparison", "Exam", "ExamError", "Examined", "compare", "examine", "held_out", "lacking"]
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
@@ -29,6 +29,8 @@ ROUNDS = 500
 ROWS_MIN = 30
 # A calibration error that is greater by less than this is no reason to refuse a head.
 ECE_WORSE_MIN = 0.02
+# The APGR of random order.
+CHANCE = 0.5
 
 
 class ExamError(Exception):
@@ -45,11 +47,15 @@ class Examined:
 
 @dataclass(frozen=True, slots=True)
 class Exam:
-    """All judges on the same rows. `assumed`: rows whose dearest tier was not asked and is taken to be good."""
+    """All judges on the same rows. `assumed`: rows whose dearest tier was not asked and is taken to be good.
+
+    `left_out`: a sentence for each tier of which the rows cannot tell good routing from bad.
+    """
 
     rows: int
     assumed: int
     judges: tuple[Examined, ...]
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +95,12 @@ def _with_dearest(outcomes: Floats) -> Floats:
 def examine(
     judges: Sequence[Scores], data: RouterData, kinds: Sequence[str], *, costs: Floats | None, seed: int
 ) -> Exam:
-    """Reports of all judges on `data`; `costs` [t]: what a call of each tier costs. Raises ExamError."""
+    """Reports of all judges on `data`; `costs` [t]: what a call of each tier costs. Raises ExamError without any."""
     outcomes = _with_dearest(data.outcomes)
     spread = None if costs is None else np.tile(costs, (len(data), 1))
-    for index, tier in enumerate(data.tiers[:-1]):
-        known = ~np.isnan(outcomes[:, index])
-        if int(known.sum()) < ROWS_MIN:
-            raise ExamError(
-                f"{int(known.sum())} held-out prompts have an outcome of tier {tier}; {ROWS_MIN} are needed"
-            )
-        if float(gains_of(outcomes[known])[:, index].sum()) <= 0.0:
-            raise ExamError(
-                f"on the held-out prompts tier {data.tiers[-1]} is no better than {tier}: there is nothing to route"
-            )
+    silent = {tier: why for index, tier in enumerate(data.tiers[:-1]) if (why := _silent(outcomes, index, data.tiers))}
+    if len(silent) == len(data.tiers) - 1:
+        raise ExamError("; ".join(silent.values()))
     return Exam(
         rows=len(data),
         assumed=int(np.isnan(data.outcomes[:, -1]).sum()),
@@ -120,11 +119,45 @@ def examine(
                         rounds=ROUNDS,
                     )
                     for index, tier in enumerate(data.tiers[:-1])
+                    if tier not in silent
                 },
             )
             for judge in judges
         ),
+        left_out=tuple(silent.values()),
     )
+
+
+def _silent(outcomes: Floats, index: int, tiers: Sequence[str]) -> str:
+    """Why the rows tell nothing of routing between a tier and the dearest; empty when they do."""
+    pair = outcomes[:, [index, -1]]
+    pair = pair[~np.isnan(pair[:, 0])]
+    if len(pair) < ROWS_MIN:
+        return f"{len(pair)} held-out prompts have an outcome of tier {tiers[index]}; {ROWS_MIN} are needed"
+    if float(gains_of(pair).sum()) <= 0.0:
+        return f"on the held-out prompts tier {tiers[-1]} is no better than {tiers[index]}: there is nothing to route"
+    return ""
+
+
+def lacking(judge: Examined, against_length: Sequence[Comparison]) -> str:
+    """Why a judge is of no use on rows that it has not seen, whatever it is compared with; empty when it is.
+
+    Of one tier at least it must be shown to order prompts better than chance, of none worse than their length does.
+    """
+    found = {tier: report.apgr for tier, report in judge.reports.items()}
+    reasons = []
+    if not any(apgr.low > CHANCE for apgr in found.values()):
+        figures = ", ".join(
+            f"{each.value:.3f} ({each.low:.3f} to {each.high:.3f}), {tier}" for tier, each in found.items()
+        )
+        reasons.append(f"it is not shown to order prompts better than chance: APGR {figures}")
+    reasons += [
+        f"prompt length orders them better: APGR of tier {each.tier} is lower by {-each.apgr.value:.3f} "
+        f"(95 %: {-each.apgr.high:.3f} to {-each.apgr.low:.3f})"
+        for each in against_length
+        if each.apgr.high < 0.0
+    ]
+    return "; ".join(reasons)
 
 
 def compare(new: Scores, old: Scores, data: RouterData, *, seed: int) -> tuple[Comparison, ...]:
@@ -141,7 +174,7 @@ def _compare(new: Scores, old: Scores, outcomes: Floats, index: int, tier: str, 
     said = [None if judge.probabilities is None else judge.probabilities[known, index] for judge in (new, old)]
 
     def differences(rows: Labels) -> tuple[float, float]:
-        order = [order_figures(need[rows], gain[rows])[0] if gain[rows].sum() else np.nan for need in needs]
+        order = [order_figures(need[rows], gain[rows])[0] if gain[rows].sum() > 0.0 else np.nan for need in needs]
         errors = [np.nan if p is None else binary_calibration_error(p[rows], sufficed[rows]) for p in said]
         return order[0] - order[1], errors[0] - errors[1]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,15 @@ class Prepared:
         """These rows alone."""
         kinds = tuple(kind for kind, wanted in zip(self.kinds, chosen.tolist(), strict=True) if wanted)
         return Prepared(self.data.rows(chosen), kinds, self.costs, self.prints[chosen], self.model_id, self.embedding_s)
+
+    def tiers(self, kept: Sequence[int]) -> Prepared:
+        """These tiers alone, by index; the dearest must be among them."""
+        data = self.data
+        chosen = RouterData(
+            data.texts, data.vectors, tuple(data.tiers[index] for index in kept), data.outcomes[:, kept], data.lexical
+        )
+        costs = None if self.costs is None else self.costs[list(kept)]
+        return Prepared(chosen, self.kinds, costs, self.prints, self.model_id, self.embedding_s)
 
 
 def prepare(inputs: Inputs, rows: RouterRows) -> Prepared:

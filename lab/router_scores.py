@@ -19,7 +19,19 @@ from services.classifier.sufficiency import SufficiencyModel
 from services.classifier.tiers import Tiers
 from spillway.chat import Message, Role
 
-__all__ = ["HeuristicRows", "Scores", "baselines", "by_builtin", "by_heuristics", "by_trained", "read_heuristics"]
+__all__ = [
+    "LENGTH",
+    "HeuristicRows",
+    "Scores",
+    "baselines",
+    "by_builtin",
+    "by_heuristics",
+    "by_trained",
+    "read_heuristics",
+]
+
+LENGTH = "length alone"
+"""The name of the baseline that orders prompts by their length."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -80,7 +92,7 @@ def baselines(data: RouterData, seed: int) -> tuple[Scores, ...]:
     chance = np.random.default_rng(seed).random(len(data))
     best = np.nan_to_num(gains_of(data.outcomes))
     return (
-        Scores("length alone", np.tile(length[:, None], wide)),
+        Scores(LENGTH, np.tile(length[:, None], wide)),
         Scores("random", np.tile(chance[:, None], wide)),
         Scores("oracle", best),
     )

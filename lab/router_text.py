@@ -26,7 +26,7 @@ def with_interval(found: Interval, places: int = 3) -> str:
 
 def files_text(rows: RouterRows) -> str:
     """What was read, and what was not, and why."""
-    lines = []
+    lines: list[str] = []
     for facts in rows.files:
         left = (
             (facts.without_prompt, "kept no prompt"),
@@ -40,14 +40,22 @@ def files_text(rows: RouterRows) -> str:
     shown = f", the first {PROBLEMS_SHOWN_MAX} of {refused}" if refused > PROBLEMS_SHOWN_MAX else ""
     if refused:
         lines.append(f"refused lines{shown}:")
-    return "\n".join([*lines, *(f"  {problem}" for problem in rows.problems), f"{len(rows)} different prompts"])
+    shown_lines = [*lines, *(f"  {problem}" for problem in rows.problems), f"{len(rows)} different prompts"]
+    return "\n".join(_harmless(line) for line in shown_lines)
+
+
+def _harmless(line: str) -> str:
+    """Names of files and what stood in them may hold characters that a terminal obeys, or that cannot be printed."""
+    return "".join(character if character.isprintable() else "?" for character in line)
 
 
 def exam_text(exam: Exam, tiers: Sequence[str], subject: str) -> str:
     """Tables and curves; `subject` is the judge whose curve, kinds and reliability are shown."""
     parts = []
     for tier in tiers[:-1]:
-        found = {judge.name: judge.reports[tier] for judge in exam.judges}
+        found = {judge.name: judge.reports[tier] for judge in exam.judges if tier in judge.reports}
+        if not found:
+            continue
         mine = found[subject]
         parts.append(
             f"{tier} or {tiers[-1]}: {mine.rows} held-out prompts; accuracy {mine.weak_accuracy:.3f} and "
@@ -60,7 +68,7 @@ def exam_text(exam: Exam, tiers: Sequence[str], subject: str) -> str:
             parts.append(f"{subject}, P({tier} suffices)\n{reliability_text(mine.reliability)}")
         if len(mine.kinds) > 1:
             parts.append(_kinds(mine))
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, *exam.left_out])
 
 
 def _assumed(exam: Exam, dearest: str) -> str:
@@ -86,7 +94,7 @@ def _kinds(report: RouterReport) -> str:
     for kind in rows[:KINDS_SHOWN_MAX]:
         ece = "–" if np.isnan(kind.ece) else f"{kind.ece:.3f}"
         lines.append(
-            f"{kind.kind[:31]:<32}{kind.rows:>8}{kind.weak_accuracy:>8.3f}{kind.strong_accuracy:>9.3f}   "
+            f"{_harmless(kind.kind)[:31]:<32}{kind.rows:>8}{kind.weak_accuracy:>8.3f}{kind.strong_accuracy:>9.3f}   "
             f"{with_interval(kind.apgr):<26}{ece}"
         )
     if len(rows) > KINDS_SHOWN_MAX:

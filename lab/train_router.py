@@ -3,9 +3,9 @@
     python -m lab.train_router FILE... [--tiers A=MODEL,B=MODEL] [--heads-dir DIR] [--version NAME] [--seed N]
         [--test-share 0.25] [--held-out FILE...] [--force] [--no-activate] [--plot FILE] [--json]
 
-Near duplicates stay on one side of the split, by content: what was held out once stays held out as the log grows. The
-head in use is compared on held-out prompts that it has not seen. Exit codes: 0 done, 1 failed, 3 worse than the head in
-use and therefore refused (nothing is written).
+Near duplicates stay on one side of the split, by content. The head in use is compared on held-out prompts that it has
+not seen. Refused is a head that is worse than the one in use, not shown to order prompts better than chance, or worse
+at it than their length. Exit codes: 0 done, 1 failed, 3 refused (nothing is written).
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ from lab.fitted_prompts import FittedPrompts
 from lab.near_duplicates import group_near_duplicates
 from lab.router_card import comparisons_values, exam_values, files_values, head_card
 from lab.router_data import RouterRows
-from lab.router_exam import Comparison, Exam, ExamError, compare, examine, held_out
-from lab.router_fit import fit_router
+from lab.router_exam import ROWS_MIN as EXAMINED_MIN
+from lab.router_exam import Comparison, Exam, ExamError, compare, examine, held_out, lacking
+from lab.router_fit import ROWS_MIN, fit_router, gains_of
 from lab.router_inputs import InputError, Inputs, add_options, head_to_use, load_head, open_inputs, remark
 from lab.router_prepare import Prepared, judges_of, prepare, unseen
-from lab.router_scores import Scores, by_trained
+from lab.router_scores import LENGTH, Scores, by_trained
 from lab.router_text import comparison_text, exam_text, files_text
 from services.classifier.head_store import BUILTIN, HeadStoreError
 from services.classifier.sufficiency import SufficiencyModel, parse_sufficiency, serialise_sufficiency
@@ -40,7 +41,7 @@ from services.classifier.sufficiency import SufficiencyModel, parse_sufficiency,
 __all__ = ["WORSE", "main"]
 
 WORSE = 3
-"""Exit code: the new head is worse than the one in use."""
+"""Exit code: the new head is worse than the one in use, or of no use."""
 # A comparison on fewer prompts is said to prove little. Prompts that the old head has seen would favour it.
 COMPARED_MIN = 100
 
@@ -72,11 +73,13 @@ class _Verdict:
     exam: Exam
     in_use: str
     comparisons: tuple[Comparison, ...]
+    lacking: str
 
     @property
-    def worse(self) -> str:
-        """Why it is worse; empty when it is not."""
-        return "; ".join(each.worse for each in self.comparisons if each.worse)
+    def refusal(self) -> str:
+        """Why it should not be used; empty when it may."""
+        worse = "; ".join(each.worse for each in self.comparisons if each.worse)
+        return "; ".join([f"worse than {self.in_use} ({worse})"] * bool(worse) + [self.lacking] * bool(self.lacking))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -85,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", default="", help="of the new head; default: the time")
     parser.add_argument("--test-share", type=float, default=0.25, help="of the prompts, held out for the figures")
     parser.add_argument("--held-out", nargs="+", type=Path, default=[], help="files to examine by, instead of a share")
-    parser.add_argument("--force", action="store_true", help="keep and use it even if it is worse")
+    parser.add_argument("--force", action="store_true", help="keep and use it even if it is refused")
     parser.add_argument("--activate", action=argparse.BooleanOptionalAction, default=True, help="put it to use")
     parser.add_argument("--plot", type=Path, help="the curves as PNG; default: VERSION.png beside the head")
     return parser
@@ -111,6 +114,21 @@ def _split(inputs: Inputs, rows: RouterRows, prepared: Prepared, options: argpar
     return _Split(fit, exam, {"rule": rule, "seed": options.seed, **counts})
 
 
+def _told(prepared: Prepared, split: _Split) -> Prepared:
+    """Without the tiers of which too little is known to fit and to examine. Raises InputError when none is left."""
+    fitted = (~np.isnan(gains_of(prepared.data.outcomes[split.fit]))).sum(axis=0)
+    examined = (~np.isnan(prepared.data.outcomes[split.exam, :-1])).sum(axis=0)
+    kept = np.flatnonzero((fitted >= ROWS_MIN) & (examined >= EXAMINED_MIN)).tolist()
+    for index in sorted(set(range(len(fitted))) - set(kept)):
+        remark(
+            f"tier {prepared.data.tiers[index]}: {fitted[index]} outcomes to fit and {examined[index]} held out, "
+            f"{ROWS_MIN} and {EXAMINED_MIN} are needed; the head leaves it out, and its P is the next cheaper tier's"
+        )
+    if not kept:
+        raise InputError("no tier but the dearest has enough outcomes")
+    return prepared.tiers([*kept, len(prepared.data.tiers) - 1])
+
+
 def _fit(prepared: Prepared, *, version: str, seed: int) -> _Trained:
     started_s = time.monotonic()
     try:
@@ -127,7 +145,9 @@ def _judge(inputs: Inputs, trained: _Trained, test: Prepared, seed: int) -> _Ver
     others = judges_of(inputs, test, head=in_use, seed=seed)
     new = by_trained(trained.model.version, trained.model, test.data, inputs.ladder)
     exam = examine((new, *others), test.data, test.kinds, costs=test.costs, seed=seed)
-    return _Verdict(exam, in_use, _compared(inputs, new, others[0], in_use, test, seed))
+    length = next(judge for judge in others if judge.name == LENGTH)
+    useless = lacking(exam.judges[0], compare(new, length, test.data, seed=seed))
+    return _Verdict(exam, in_use, _compared(inputs, new, others[0], in_use, test, seed), useless)
 
 
 def _in_use(inputs: Inputs, model_id: str) -> str:
@@ -175,7 +195,7 @@ def _keep(
         in_use=verdict.in_use,
         comparisons=verdict.comparisons,
         seed=options.seed,
-        forced=bool(verdict.worse),
+        forced=bool(verdict.refusal),
     )
     fitted = prepared.rows(split.fit).data
     near = FittedPrompts.of(fitted.texts, fitted.vectors).serialise()
@@ -190,10 +210,11 @@ def _keep(
 
 
 def _picture(exam: Exam, tiers: Sequence[str], version: str) -> bytes:
-    found = {judge.name: judge.reports[tiers[0]] for judge in exam.judges}
+    tier = next(iter(exam.judges[0].reports))
+    found = {judge.name: judge.reports[tier] for judge in exam.judges}
     curves = {name: report.curve for name, report in found.items()}
     bars = {name: report.reliability for name, report in found.items() if report.reliability}
-    return curves_png(curves, bars, f"{version}: {tiers[0]} or {tiers[-1]}, {exam.rows} held-out prompts")
+    return curves_png(curves, bars, f"{version}: {tier} or {tiers[-1]}, {exam.rows} held-out prompts")
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -208,10 +229,11 @@ def _train(options: argparse.Namespace) -> int:
     prepared = prepare(inputs, rows)
     remark(f"embedded {len(rows)} prompts in {prepared.embedding_s:.1f} s")
     split = _split(inputs, rows, prepared, options)
+    prepared = _told(prepared, split)
     trained = _fit(prepared.rows(split.fit), version=version, seed=options.seed)
     remark(f"fitted to {split.words['fitted']} prompts in {trained.seconds:.1f} s")
     verdict = _judge(inputs, trained, prepared.rows(split.exam), options.seed)
-    refused = bool(verdict.worse) and not options.force
+    refused = bool(verdict.refusal) and not options.force
     if not refused:
         _keep(options, inputs, rows, prepared, split, trained, verdict, now)
     if options.json:
@@ -221,7 +243,7 @@ def _train(options: argparse.Namespace) -> int:
         print(f"{exam_text(verdict.exam, prepared.data.tiers, version)}\n")
         print(f"{comparison_text(verdict.comparisons, verdict.in_use)}\n")
     if refused:
-        remark(f"refused: {version} is worse than {verdict.in_use} ({verdict.worse}); --force keeps it all the same")
+        remark(f"refused: {version} is {verdict.refusal}; --force keeps it all the same")
         return WORSE
     used = "in use from now on" if options.activate else f"not in use yet: spillway heads use {version}"
     remark(f"{inputs.store.directory / version}.npz and its card are written; {used}")

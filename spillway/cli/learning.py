@@ -52,7 +52,7 @@ def train(  # noqa: PLR0917 - the options of a command are its arguments
     held_out: Annotated[
         list[Path] | None, typer.Option("--held-out", help="Files to examine by instead of a share; repeatable.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Keep and use it even if it is worse.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Keep and use it even if it is refused.")] = False,
     activate: Annotated[bool, typer.Option("--activate/--no-activate", help="Put it to use.")] = True,
     config: Config = None,
     plot: Plot = None,
@@ -60,7 +60,7 @@ def train(  # noqa: PLR0917 - the options of a command are its arguments
 ) -> None:
     """Fit a head that says which tier suffices, and report it on held-out prompts beside the one in use.
 
-    A worse one is refused: exit code 3. Running classifiers put it to use within a second or two.
+    A worse one, or one of no use, is refused: exit code 3. Running classifiers put it to use within a second or two.
     """
     flags = [
         name for name, given in (("--force", force), ("--no-activate", not activate), ("--json", as_json)) if given

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import json
+import random
 import re
 import subprocess
 import sys
@@ -103,6 +104,31 @@ def test_a_worse_head_is_refused_unless_forced_and_a_version_is_not_written_over
     again = here("train", wrong, *options, "--version", "wrong", "--force")
     assert again.returncode == 1
     assert "never written over" in again.stderr
+
+
+def test_a_head_of_outcomes_that_are_chance_is_refused_against_the_built_in_rule_too(tmp_path: Path) -> None:
+    chance = random.Random(7)
+    noise = write_outcomes(
+        tmp_path / "noise.jsonl", [(text, chance.random() < 0.6) for text, _ in made_up(240, seed=7)]
+    )
+    run = here("train", noise, "--heads-dir", tmp_path / "heads", "--tiers", "simple,complex")
+    assert run.returncode == 3, run.stderr
+    assert "not shown to order prompts better than chance" in run.stderr
+    assert HeadStore(tmp_path / "heads").current() == BUILTIN
+
+
+def test_a_thin_middle_tier_is_left_out_of_the_head_and_does_not_keep_the_others_from_being_learned(
+    tmp_path: Path,
+) -> None:
+    data = tmp_path / "thin.jsonl"
+    with data.open("w") as file:
+        for number, (prompt, managed) in enumerate(ROWS):
+            middle = {"medium": managed} if number < 85 else {"medium": None}
+            file.write(json.dumps({"prompt": prompt, "outcomes": {"simple": managed, **middle, "complex": 1}}) + "\n")
+    run = here("train", data, "--heads-dir", tmp_path / "heads", "--version", "thin")
+    assert run.returncode == 0, run.stderr
+    assert "the head leaves it out" in run.stderr
+    assert HeadStore(tmp_path / "heads").load("thin").tiers == ("simple", "complex")
 
 
 def test_evaluate_leaves_out_what_the_head_was_fitted_to(trained: tuple[Path, str]) -> None:

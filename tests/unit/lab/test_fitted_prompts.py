@@ -1,4 +1,4 @@
-"""What a head keeps of its prompts: near copies are found by words and by meaning, others are not, torn bytes are told."""
+"""What a head keeps of its prompts: near copies are found, by words and by meaning, and no others."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from lab.curves import can_draw, curves_png, curves_text, reliability_text
-from lab.router_exam import ExamError, compare, examine, held_out
+from lab.router_exam import ExamError, compare, examine, held_out, lacking
 from lab.router_fit import RouterData
 from lab.router_scores import Scores, baselines
 from lab.router_text import exam_text
@@ -97,6 +97,32 @@ def test_where_the_dearest_tier_is_no_better_there_is_nothing_to_examine() -> No
         examine(baselines(alike, SEED), alike, ["other"] * 100, costs=None, seed=SEED)
     with pytest.raises(ExamError, match="20 held-out prompts"):
         examine(baselines(few, SEED), few, ["other"] * 20, costs=None, seed=SEED)
+
+
+def test_a_tier_of_which_the_rows_tell_nothing_is_left_out_and_said() -> None:
+    generator = np.random.default_rng(SEED)
+    weak = (generator.random(200) < 0.5).astype(np.float64)
+    thin = np.where(np.arange(200) < 20, 0.0, np.nan)
+    outcomes = np.stack([weak, np.ones(200), thin, np.ones(200)], axis=1)
+    data = RouterData.of(["p"] * 200, np.zeros((200, 4), dtype=np.float32), ("a", "b", "c", "d"), outcomes)
+    exam = examine(baselines(data, SEED), data, ["other"] * 200, costs=None, seed=SEED)
+    assert [list(judge.reports) for judge in exam.judges] == [["a"]] * 3
+    assert [sentence for sentence in exam.left_out if "d is no better than b" in sentence]
+    assert [sentence for sentence in exam.left_out if "20 held-out prompts have an outcome of tier c" in sentence]
+    assert all(sentence in exam_text(exam, data.tiers, "random") for sentence in exam.left_out)
+    found = compare(*baselines(data, SEED + 1)[:2], data, seed=SEED)
+    assert (found[0].worse, found[1].worse, np.isnan(found[1].apgr.value)) == ("", "", True)
+
+
+def test_a_judge_that_only_guesses_is_of_no_use_and_one_that_length_beats_neither() -> None:
+    data, good, guess, _ = judges()
+    exam = examine((good, guess), data, ["other"] * 600, costs=None, seed=SEED)
+    assert not lacking(exam.judges[0], compare(good, guess, data, seed=SEED))
+    assert "not shown to order prompts better than chance" in lacking(exam.judges[1], ())
+    blurred = Scores("blurred", good.need + np.random.default_rng(SEED).normal(size=good.need.shape))
+    exam = examine((blurred,), data, ["other"] * 600, costs=None, seed=SEED)
+    assert exam.judges[0].reports["simple"].apgr.low > 0.5
+    assert "prompt length orders them better" in lacking(exam.judges[0], compare(blurred, good, data, seed=SEED))
 
 
 def test_curves_are_drawn_with_plain_characters() -> None:
