@@ -19,6 +19,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from spillway.routing import Verdict, proves
+
 __all__ = ["Line", "RefusedError", "Wanted", "parse_line"]
 
 KIND_CHARACTERS_MAX: Final = 60
@@ -27,9 +29,7 @@ COST_USD_MAX: Final = 1e6
 _COST_NANOUSD_DIGITS_MAX: Final = 15
 OTHER: Final = "other"
 
-# Gates that see nothing of whether an answer is right.
-_BLIND_GATES: Final = frozenset({"hard_failure"})
-_DECIDING_GATE: Final = "composite"
+_VERDICTS: Final = {f"VERDICT_{verdict.name}": verdict for verdict in Verdict}
 _ANSWERS: Final = frozenset({"PURPOSE_ANSWER", "PURPOSE_HEDGE", ""})
 _ANSWERED: Final = frozenset({"OUTCOME_ACCEPTED", "OUTCOME_REJECTED"})
 
@@ -189,11 +189,10 @@ def _said(verdicts: Any) -> float | None:
     """1 for a good answer, 0 for a bad one, None when no gate could tell."""
     if not isinstance(verdicts, list) or not all(isinstance(verdict, dict) for verdict in verdicts):
         raise RefusedError("verdicts: no list of objects")
-    found = [(str(verdict.get("gate")), verdict.get("verdict")) for verdict in verdicts]
-    if ("hard_failure", "VERDICT_FAIL") in found:
-        return 0.0
-    telling = [(gate, said) for gate, said in found if gate not in _BLIND_GATES and said != "VERDICT_ABSTAIN"]
-    deciding = [said for gate, said in telling if gate == _DECIDING_GATE] or [said for _, said in telling]
-    if "VERDICT_FAIL" in deciding:
-        return 0.0
-    return 1.0 if "VERDICT_PASS" in deciding else None
+    found = [
+        (str(verdict.get("gate")), _VERDICTS[str(verdict.get("verdict"))])
+        for verdict in verdicts
+        if str(verdict.get("verdict")) in _VERDICTS
+    ]
+    said = proves(found)
+    return None if said is None else float(said)

@@ -58,8 +58,7 @@ class Aftermath:
             self._decision_log.offer(record)
         if not (run.storable and self._background.spawn("store", lambda: self._store(run), context=context)):
             _leave(run)
-        accepted = run.execution is not None and run.execution.accepted
-        self._outcomes.offer(tier_outcomes(run.cluster, run.execution_done.attempts, accepted=accepted))
+        self._outcomes.offer(tier_outcomes(run.cluster, run.execution_done.attempts))
         if run.audit and run.status_code == 0:
             self._auditor.offer(run, context)
 

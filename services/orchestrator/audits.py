@@ -134,7 +134,7 @@ class Auditor:
             return AuditOutcome.FAILED, error.failed.cost_nanousd
         except SpillwayError:
             return AuditOutcome.FAILED, 0
-        self._outcomes.offer(tier_outcomes(run.cluster, execution.attempts, accepted=execution.accepted))
+        self._outcomes.offer(tier_outcomes(run.cluster, execution.attempts))
         answer = fresh_answer(execution)
         if not is_proven(execution):
             return AuditOutcome.UNPROVEN, answer.cost_nanousd

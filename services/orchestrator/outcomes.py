@@ -1,7 +1,8 @@
 """How answers turned out, told to the classifier: prompts near ones that did well on a cheap tier go there again.
 
-Promises: only what gates have said counts: an answer that was accepted sufficed, one that they rejected did not; calls
-that failed, were cancelled or came too late say nothing of a tier. Telling is done in batches, off every caller's path,
+Promises: only what gates have said counts, and only what they can tell (`spillway.routing.proves`): an answer that was
+accepted because nothing looked at it is no evidence; calls that failed, were cancelled or came too late say nothing of
+a tier either. Telling is done in batches, off every caller's path,
 within `FLUSH_S`; what finds the queue full or the classifier away is lost and counted. For one event loop.
 """
 
@@ -14,7 +15,7 @@ from contextvars import Context
 
 from services.orchestrator.hops import ClassifierHop
 from services.runtime.clock import Clock
-from spillway.routing import Attempt, AttemptOutcome, AttemptPurpose, OutcomeSource, TierOutcome
+from spillway.routing import Attempt, AttemptOutcome, AttemptPurpose, OutcomeSource, TierOutcome, proves
 
 __all__ = ["OutcomeReporter", "tier_outcomes"]
 
@@ -28,19 +29,21 @@ TIMEOUT_S = 2.0
 _ANSWERS = frozenset({AttemptPurpose.ANSWER, AttemptPurpose.HEDGE})
 
 
-def tier_outcomes(cluster: str, attempts: Iterable[Attempt], *, accepted: bool) -> tuple[TierOutcome, ...]:
-    """What the attempts of one execution say, one outcome for each tier that the gates have judged.
+def tier_outcomes(cluster: str, attempts: Iterable[Attempt]) -> tuple[TierOutcome, ...]:
+    """What the attempts of one execution say, one outcome for each tier of which the gates could tell.
 
-    `accepted`: whether the answer that was returned was proved; without one nothing is.
+    A tier that was asked twice sufficed if one of its answers did.
     """
     if not cluster:
         return ()
     sufficed: dict[str, bool] = {}
     for attempt in attempts:
-        if attempt.outcome is AttemptOutcome.ACCEPTED:
-            sufficed[attempt.tier] = accepted or sufficed.get(attempt.tier, False)
-        elif attempt.outcome is AttemptOutcome.REJECTED and attempt.purpose in _ANSWERS:
-            sufficed.setdefault(attempt.tier, False)
+        accepted = attempt.outcome is AttemptOutcome.ACCEPTED
+        if not accepted and not (attempt.outcome is AttemptOutcome.REJECTED and attempt.purpose in _ANSWERS):
+            continue
+        proof = proves((verdict.gate, verdict.verdict) for verdict in attempt.verdicts)
+        if proof is not None:
+            sufficed[attempt.tier] = proof or sufficed.get(attempt.tier, False)
     return tuple(TierOutcome(cluster, tier, well, OutcomeSource.GATES) for tier, well in sufficed.items())
 
 

@@ -19,6 +19,7 @@ from spillway.routing.completion import (
     RoutingOptions,
     RuleTrial,
 )
+from spillway.routing.evidence import proves
 from spillway.routing.execution import (
     AnswerDelta,
     Attempt,
@@ -96,4 +97,5 @@ __all__ = [
     "TierOutcome",
     "TierSufficiency",
     "Verdict",
+    "proves",
 ]

@@ -30,9 +30,11 @@ from spillway.routing import (
     CacheKind,
     CacheOutcome,
     Execution,
+    GateVerdict,
     Plan,
     TaskType,
     TierOutcome,
+    Verdict,
 )
 from spillway.settings import Settings
 from tests.unit.orchestrator.ladder import judged, settings_of
@@ -58,10 +60,12 @@ def cached(kind: CacheKind, *, tier: str = "simple", target: str = "simple-1") -
 
 
 def executed(*, accepted: bool = True, finish_reason: FinishReason = FinishReason.STOP) -> Execution:
+    failed, passed = ((GateVerdict("composite", verdict, "P(right)"),) for verdict in (Verdict.FAIL, Verdict.PASS))
+    rejected, said = AttemptOutcome.REJECTED, passed if accepted else failed
     attempts = (
-        Attempt("simple", "simple-1", "model-of-simple-1", "lab", AttemptOutcome.REJECTED, cost_nanousd=300),
+        Attempt("simple", "simple-1", "model-of-simple-1", "lab", rejected, failed, cost_nanousd=300),
         Attempt("simple", "simple-2", "model-of-simple-2", "lab", AttemptOutcome.EVIDENCE, cost_nanousd=50),
-        Attempt("medium", "medium-1", "model-of-medium-1", "lab", AttemptOutcome.ACCEPTED, cost_nanousd=4_000),
+        Attempt("medium", "medium-1", "model-of-medium-1", "lab", AttemptOutcome.ACCEPTED, said, cost_nanousd=4_000),
     )
     return Execution(
         message=Message.of(Role.ASSISTANT, "Paris."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,8 +20,10 @@ from spillway.routing import (
     CacheKind,
     CacheMode,
     FailedExecution,
+    GateVerdict,
     OutcomeSource,
     TierOutcome,
+    Verdict,
 )
 from tests.unit.orchestrator.fakes import Bench, FakeClassifier, cached, executed
 from tests.unit.orchestrator.ladder import judged, request_of
@@ -29,35 +32,66 @@ ACCEPTED, REJECTED = AttemptOutcome.ACCEPTED, AttemptOutcome.REJECTED
 SPOKE_OF_NOTHING = [each for each in AttemptOutcome if each not in {ACCEPTED, REJECTED}]
 
 
-def attempt(tier: str, outcome: AttemptOutcome, purpose: AttemptPurpose = AttemptPurpose.ANSWER) -> Attempt:
-    return Attempt(tier, f"{tier}-1", "m", "lab", outcome, purpose=purpose)
+PASS, FAIL, ABSTAIN = Verdict.PASS, Verdict.FAIL, Verdict.ABSTAIN
+
+
+def attempt(
+    tier: str,
+    outcome: AttemptOutcome,
+    purpose: AttemptPurpose = AttemptPurpose.ANSWER,
+    *,
+    gates: Mapping[str, Verdict] | None = None,
+) -> Attempt:
+    said = {"composite": PASS if outcome is ACCEPTED else FAIL} if gates is None else gates
+    verdicts = tuple(GateVerdict(gate, verdict, "") for gate, verdict in said.items())
+    return Attempt(tier, f"{tier}-1", "m", "lab", outcome, verdicts, purpose=purpose)
 
 
 @pytest.mark.parametrize(
-    ("attempts", "accepted", "said"),
+    ("attempts", "said"),
     [
-        ([attempt("simple", ACCEPTED)], True, {"simple": True}),
-        ([attempt("simple", REJECTED), attempt("medium", ACCEPTED)], True, {"simple": False, "medium": True}),
-        ([attempt("simple", REJECTED), attempt("medium", ACCEPTED)], False, {"simple": False, "medium": False}),
-        ([attempt("simple", REJECTED), attempt("simple", ACCEPTED)], True, {"simple": True}),
-        ([attempt("simple", REJECTED, AttemptPurpose.HEDGE)], True, {"simple": False}),
-        ([attempt("simple", ACCEPTED, AttemptPurpose.SECOND_OPINION)], True, {"simple": True}),
-        ([attempt("simple", REJECTED, AttemptPurpose.SECOND_OPINION)], True, {}),
-        ([attempt("simple", REJECTED, AttemptPurpose.JUDGE)], True, {}),
-        *[([attempt("simple", outcome)], True, {}) for outcome in SPOKE_OF_NOTHING],
-        ([], True, {}),
+        ([attempt("simple", ACCEPTED)], {"simple": True}),
+        ([attempt("simple", REJECTED), attempt("medium", ACCEPTED)], {"simple": False, "medium": True}),
+        ([attempt("simple", REJECTED), attempt("simple", ACCEPTED)], {"simple": True}),
+        ([attempt("simple", ACCEPTED), attempt("simple", REJECTED, AttemptPurpose.HEDGE)], {"simple": True}),
+        ([attempt("simple", REJECTED, AttemptPurpose.HEDGE)], {"simple": False}),
+        ([attempt("simple", ACCEPTED, AttemptPurpose.SECOND_OPINION)], {"simple": True}),
+        ([attempt("simple", REJECTED, AttemptPurpose.SECOND_OPINION)], {}),
+        ([attempt("simple", REJECTED, AttemptPurpose.JUDGE)], {}),
+        *[([attempt("simple", outcome)], {}) for outcome in SPOKE_OF_NOTHING],
+        ([], {}),
     ],
 )
-def test_only_what_the_gates_said_of_answers_counts(
-    attempts: list[Attempt], accepted: bool, said: dict[str, bool]
-) -> None:
-    outcomes = tier_outcomes("c", attempts, accepted=accepted)
+def test_only_what_the_gates_said_of_answers_counts(attempts: list[Attempt], said: dict[str, bool]) -> None:
+    outcomes = tier_outcomes("c", attempts)
     assert {each.tier: each.sufficed for each in outcomes} == said
     assert all((each.cluster, each.source) == ("c", OutcomeSource.GATES) for each in outcomes)
 
 
+@pytest.mark.parametrize(
+    ("gates", "outcome", "said"),
+    [
+        ({}, ACCEPTED, {}),
+        ({"hard_failure": PASS}, ACCEPTED, {}),
+        ({"hard_failure": PASS, "composite": ABSTAIN}, ACCEPTED, {}),
+        ({"hard_failure": PASS, "composite": ABSTAIN}, REJECTED, {}),
+        ({"hard_failure": FAIL}, REJECTED, {"t": False}),
+        ({"hard_failure": PASS, "rules": PASS}, ACCEPTED, {"t": True}),
+        ({"hard_failure": PASS, "rules": FAIL}, ACCEPTED, {"t": False}),
+        ({"rules": PASS, "agreement": FAIL}, REJECTED, {"t": False}),
+        ({"agreement": FAIL, "composite": PASS}, ACCEPTED, {"t": True}),
+        ({"rules": PASS, "composite": FAIL}, ACCEPTED, {"t": False}),
+    ],
+)
+def test_an_answer_that_no_gate_could_tell_from_a_wrong_one_proves_nothing(
+    gates: dict[str, Verdict], outcome: AttemptOutcome, said: dict[str, bool]
+) -> None:
+    outcomes = tier_outcomes("c", [attempt("t", outcome, gates=gates)])
+    assert {each.tier: each.sufficed for each in outcomes} == said
+
+
 def test_a_prompt_of_no_cluster_tells_nothing() -> None:
-    assert tier_outcomes("", [attempt("simple", ACCEPTED)], accepted=True) == ()
+    assert tier_outcomes("", [attempt("simple", ACCEPTED)]) == ()
 
 
 def outcomes(count: int) -> list[TierOutcome]:
