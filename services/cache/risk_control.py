@@ -6,7 +6,7 @@ right unless that was audited, compared or told: every answer that it serves is 
 bounded from above, and nothing is served when the upper bound of all that was booked would exceed the limit's share of
 all lookups. When audits find more wrong answers than were booked, all of it is booked dearer, at once.
 
-    booked + z sqrt(booked) + z² / 3 <= max_wrong_rate * lookups
+    booked + z sqrt(booked) + START <= max_wrong_rate * lookups
 
 Older lookups fade (half of their weight is gone after HALF_LIFE_LOOKUPS), so that a long good past buys no bad day.
 """
@@ -44,17 +44,27 @@ HALF_LIFE_LOOKUPS: Final = 50_000
 BAR_EVERY_LOOKUPS: Final = 25
 """So often the bar is set anew."""
 
-BOOKED_DEVIATIONS: Final = 2.0
+BOOKED_DEVIATIONS: Final = 1.5
 """z of the formula above."""
 
-MODEL_DEVIATIONS: Final = 0.7
+BOOKED_START: Final = 2.5
+"""START of the formula above: while few wrong answers are allowed, one or two by chance must not break the limit."""
+
+MODEL_DEVIATIONS: Final = 1.0
 """How far towards wrong the model's own uncertainty moves what is booked."""
 
 RECENT_AUDITS_MAX: Final = 50
 """Audits that tell of a change that has just happened; all of them together tell of slow ones."""
 
-AUDIT_SPREAD_MAX: Final = 5.0
-"""An answer that is likelier wrong than most is audited more often, at most so many times the rate."""
+AUDIT_SPREAD_MAX: Final = 3.0
+"""An answer that is likelier wrong than most is audited more often, by the root of how much likelier (which tells most
+of the sum, for so many audits), at most so many times the rate; a likelier right one so many times less often."""
+
+AUDIT_START: Final = 10.0
+AUDIT_START_HITS: Final = 50.0
+AUDIT_START_MOST: Final = 0.5
+"""The first hits are audited at so many times the rate, half as often after so many hits, and at the rate from nine
+times so many on: the evidence of misses says least of what is served. About 35 audits more at a rate of 5 %."""
 
 AUDIT_BURST: Final = 5.0
 """Audits that may run ahead of the rate."""
@@ -106,11 +116,15 @@ class RiskPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What was decided on, to be given back with its outcome. `booked` is 0 for a miss."""
+    """What was decided on, to be given back with its outcome. `booked` is 0 for a miss.
+
+    `refused`: a guard refuses the proposal: its outcome says what looks wrong, but not how often what may be served is.
+    """
 
     features: Floats
     booked: float
     chance: float
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +170,7 @@ class RiskController:
         self._random = random
         self._model: RiskModel | None = None
         self._features = np.zeros((OBSERVATIONS_MAX, len(NAMES)))
-        self._outcomes = np.zeros((OBSERVATIONS_MAX, 2))  # same, weight
+        self._outcomes = np.zeros((OBSERVATIONS_MAX, 3))  # same, weight, refused
         self._observed = 0
         self._next_fit = EVIDENCE_MIN
         self._recent: deque[float] = deque(maxlen=HORIZON_LOOKUPS)
@@ -172,22 +186,16 @@ class RiskController:
     def decide(self, features: Floats | None, *, refusal: Callable[[], str] = str) -> Decision:
         """Counts a lookup and decides it. `features` come from `neighbourhood.evidence`; None: nothing is proposed.
 
-        `refusal` is asked last, only for what would be served: why a guard refuses the proposal, empty when none does.
-        What was refused is a miss, and still evidence when observed.
+        `refusal`: why a guard refuses the proposal, empty when none does. What was refused is a miss. It is evidence of
+        what looks wrong; what the others are worth is not read off it: it would book them too dear.
         """
         self._count_lookup()
         if features is None:
             self._recent.append(1.0)
             return Decision(False, False, 1.0, self._bar, "nothing comparable is stored")
-        refused = ""
-
-        def ask() -> str:
-            nonlocal refused
-            refused = refusal()
-            return refused
-
-        found = self.consider(features, refusal=ask)
+        found = self.consider(features, refusal=refusal)
         if self._model is not None:
+            refused = found.judged is not None and found.judged.refused
             self._recent.append(1.0 if refused else found.wrong)
         if not found.serve:
             return found
@@ -199,7 +207,8 @@ class RiskController:
 
     def consider(self, features: Floats, *, refusal: Callable[[], str] = str) -> Decision:
         """What `decide` would say of these now, but for an audit; nothing is counted."""
-        judged = Judged(features, 0.0, 1.0)
+        refused = refusal()
+        judged = Judged(features, 0.0, 1.0, bool(refused))
         if self._model is None:
             return Decision(False, False, 1.0, 0.0, "too little is known of such questions yet", judged)
         log_odds = self._model.log_odds(features)
@@ -208,7 +217,7 @@ class RiskController:
             return Decision(False, False, wrong, self._bar, "the stored answer is too likely wrong", judged)
         if _upper(self._spent + wrong) > self._policy.max_wrong_rate * self._lookups:
             return Decision(False, False, wrong, self._bar, "the budget of wrong answers is spent", judged)
-        if refused := refusal():
+        if refused:
             return Decision(False, False, wrong, self._bar, refused, judged)
         return Decision(True, False, wrong, self._bar, "likely enough the same answer", judged)
 
@@ -217,7 +226,7 @@ class RiskController:
         at = self._observed % OBSERVATIONS_MAX
         weight = 1.0 / judged.chance if source is Source.AUDIT else 1.0
         self._features[at] = judged.features
-        self._outcomes[at] = (float(same), weight)
+        self._outcomes[at] = (float(same), weight, float(judged.refused))
         self._observed += 1
         if source is Source.MISS or not judged.booked:
             return
@@ -244,11 +253,12 @@ class RiskController:
         return self._observed >= self._next_fit
 
     def observations(self) -> Observations:
-        """A copy of what was observed, to fit a model to, here or in a thread."""
+        """A copy of what was observed, the oldest first, to fit a model to, here or in a thread."""
         kept = min(self._observed, OBSERVATIONS_MAX)
-        same, weight = self._outcomes[:kept].copy().T
+        order = (self._observed - kept + np.arange(kept)) % OBSERVATIONS_MAX
+        same, weight, refused = self._outcomes[order].T
         self._next_fit = self._observed + int(min(REFIT_MOST, max(REFIT_LEAST, self._observed * REFIT_SHARE)))
-        return Observations(self._features[:kept].copy(), same, weight)
+        return Observations(self._features[order], same, weight, refused)
 
     def adopt(self, model: RiskModel | None) -> None:
         """Decides by this model from now on; by none, nothing is served."""
@@ -303,7 +313,7 @@ class RiskController:
         except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
             raise RiskStateError(f"the state is unreadable ({type(error).__name__})") from error
         kept = len(features)
-        fits = features.shape == (kept, len(NAMES)) and outcomes.shape == (kept, 2)
+        fits = features.shape == (kept, len(NAMES)) and outcomes.shape == (kept, 3)
         fits = fits and kept == min(max(observed, 0), OBSERVATIONS_MAX) and counters.shape == (len(_COUNTERS),)
         fits = fits and recent.ndim == 1 and audits.ndim == 2 and audits.shape[1:] == (2,)
         if not fits or not all(np.isfinite(part).all() for part in (features, outcomes, counters, recent, audits)):
@@ -350,9 +360,11 @@ class RiskController:
     def _draw_audit(self, wrong: float) -> tuple[bool, float]:
         """Whether to audit, and the chance that it had: the likelier wrong, the more is learned."""
         rate = self._policy.audit_rate
+        early = AUDIT_START / (1.0 + self._hits / AUDIT_START_HITS)
+        rate = max(rate, min(AUDIT_START_MOST, rate * early))
         self._audit_credit = min(self._audit_credit + rate, AUDIT_BURST)
         mean = self._spent / self._hits if self._hits >= 1.0 else wrong
-        likelier = min(max(wrong / max(mean, 1e-6), 1.0 / AUDIT_SPREAD_MAX), AUDIT_SPREAD_MAX)
+        likelier = min(max(math.sqrt(wrong / max(mean, 1e-6)), 1.0 / AUDIT_SPREAD_MAX), AUDIT_SPREAD_MAX)
         chance = min(1.0, rate * likelier)
         audit = chance > 0.0 and self._random.random() < chance and self._audit_credit > 1.0 - AUDIT_BURST
         if audit:
@@ -362,7 +374,7 @@ class RiskController:
 
 def _upper(booked: float) -> float:
     z = BOOKED_DEVIATIONS
-    return booked + z * math.sqrt(booked) + z * z / 3.0
+    return booked + z * math.sqrt(booked) + BOOKED_START
 
 
 def _poisson_low(count: float) -> float:

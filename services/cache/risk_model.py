@@ -1,16 +1,18 @@
 """P(the proposed answer is wrong) from evidence, learned while serving: a logistic regression and its recalibration.
 
-Promises: pure and deterministic; a fit reads a bounded number of observations; a wrong probability is finite, and grows
-with what the fit is unsure of. With too little evidence there is no model.
+Promises: pure and deterministic; a fit reads a bounded number of observations; a wrong probability is finite, never
+below FLOOR, and grows with what the fit is unsure of. With too little evidence there is no model.
 
-The regression ranks. Its tail, where hits are, is what it has least evidence of, and the shape there is not logistic;
-so its log odds are mapped by a second fit, linear between knots, to predictions by fits that had not seen the outcome
-(cross-fitting). The variance of that second fit (sandwich estimate) widens the bound.
+The regression ranks. What its log odds are worth is read off predictions by fits that had not seen the outcome
+(cross-fitting): around each value, the wrong answers that were seen over those that were foretold. A prior of PRIOR
+wrong answers, as many as foretold, keeps the ratio near one where little was seen, and FLOOR stands for wrong answers
+that no evidence foretells. What guards refuse is ranked with the rest, but is not among what is counted. Newer
+observations count for more: while a cache fills, what a proposal of a given look is worth rises (at first the right
+answer is often not stored at all), and old evidence would book it too dear for ever.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,7 +21,7 @@ import numpy.typing as npt
 
 from services.cache.neighbourhood import NAMES
 
-__all__ = ["EVIDENCE_MIN", "Observations", "RiskModel", "fit_risk_model"]
+__all__ = ["EVIDENCE_MIN", "LOG_ODDS", "Observations", "RiskModel", "fit_risk_model"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -32,16 +34,21 @@ OUTCOMES_MIN: Final = 8
 FOLDS: Final = 4
 """The recalibration reads predictions of fits that had not seen the outcome."""
 
-KNOTS: Final = (2.0, 3.5, 5.0)
-"""Log odds between which the recalibration is linear: 88, 97 and 99.3 %."""
+LOG_ODDS: Final = np.arange(-4.0, 7.51, 0.25)
+"""Where the recalibration is computed; linear between, constant beyond."""
 
-LOG_ODDS_LEAST: Final = -4.0
-LOG_ODDS_MOST: Final = 9.0
+FLOOR: Final = 0.001
+PRIOR: Final = 2.0
+WIDTH: Final = 0.75
+"""Standard deviation, in log odds, of the neighbourhood whose outcomes count."""
+
+REGRESSION_RECENCY: Final = 1.0
+RECALIBRATION_RECENCY: Final = 2.0
+"""Powers of an observation's place among the kept ones, 0 the oldest to 1 the newest: its weight. No time scale."""
+
 RIDGE: Final = 3.0
-CALIBRATION_RIDGE: Final = 3.0
-CALIBRATION_OFFSET_RIDGE: Final = 0.1
 OFFSET_RIDGE: Final = 0.01
-AUDIT_WEIGHT_MAX: Final = 5.0
+AUDIT_WEIGHT_MAX: Final = 3.0
 """An audited hit stands for the hits that were not audited, but no more than so many: beyond, variance costs more."""
 
 _STEPS_MAX: Final = 25
@@ -52,43 +59,34 @@ _TINY: Final = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Observations:
-    """Evidence with its outcome: features [n, len(NAMES)], same [n] (0 or 1), weight [n] (inverse of the chance to be
-    observed)."""
+    """Evidence with its outcome, the oldest first: features [n, len(NAMES)], same [n] (0 or 1), weight [n] (inverse of
+    the chance to be observed), refused [n] (0 or 1: a guard would not have let it be served)."""
 
     features: Floats
     same: Floats
     weight: Floats
+    refused: Floats
 
 
 @dataclass(frozen=True, slots=True)
 class RiskModel:
-    """A fitted model: the regression over standardised features, and the recalibration with its covariance."""
+    """A fitted model: the regression over standardised features; P(wrong) at LOG_ODDS and its relative deviation."""
 
     mean: Floats
     scale: Floats
     weights: Floats
-    calibration: Floats
-    covariance: Floats
+    recalibrated: Floats
+    deviation: Floats
 
     def log_odds(self, features: Floats) -> float:
         """The regression's log odds that the proposed answer is right: ranks, and is recalibrated by `wrong`."""
         return float(self.weights[:-1] @ ((features - self.mean) / self.scale) + self.weights[-1])
 
     def wrong(self, log_odds: float, *, deviations: float = 0.0) -> float:
-        """P(wrong), so many standard deviations of the recalibration towards wrong. 0 to 1."""
-        row = _row(log_odds)
-        deviation = math.sqrt(max(0.0, float(row @ self.covariance @ row)))
-        return 1.0 / (1.0 + math.exp(min(50.0, max(-50.0, float(self.calibration @ row) - deviations * deviation))))
-
-
-def _row(log_odds: float) -> Floats:
-    at = min(max(log_odds, LOG_ODDS_LEAST), LOG_ODDS_MOST)
-    return np.asarray((1.0, at, *(max(0.0, at - knot) for knot in KNOTS)))
-
-
-def _rows(log_odds: Floats) -> Floats:
-    at = np.clip(log_odds, LOG_ODDS_LEAST, LOG_ODDS_MOST)
-    return np.stack([np.ones_like(at), at, *(np.maximum(0.0, at - knot) for knot in KNOTS)], axis=1)
+        """P(wrong), so many standard deviations of the recalibration towards wrong: 0 to 1, falling in log odds."""
+        bound = self.recalibrated * (1.0 + deviations * self.deviation)
+        falling = np.maximum.accumulate(bound[::-1])[::-1]
+        return min(1.0, float(np.interp(log_odds, LOG_ODDS, falling)))
 
 
 def fit_risk_model(found: Observations) -> RiskModel | None:
@@ -98,40 +96,51 @@ def fit_risk_model(found: Observations) -> RiskModel | None:
         return None
     mean, scale = found.features.mean(axis=0), found.features.std(axis=0) + 1e-6
     rows = np.concatenate([(found.features - mean) / scale, np.ones((count, 1))], axis=1)
-    weight = np.minimum(found.weight, AUDIT_WEIGHT_MAX)
+    chance = np.minimum(found.weight, AUDIT_WEIGHT_MAX)
+    weight = chance * _recency(count, REGRESSION_RECENCY)
     ridge = np.full(len(NAMES) + 1, RIDGE)
     ridge[-1] = OFFSET_RIDGE
-    start = np.zeros(len(ridge))
-    weights, _ = _logistic(rows, found.same, weight, ridge, start)
+    weights = _logistic(rows, found.same, weight, ridge)
     predicted = np.zeros(count)
     fold = np.arange(count) % FOLDS
     for index in range(FOLDS):
         held = fold == index
-        predicted[held] = rows[held] @ _logistic(rows[~held], found.same[~held], weight[~held], ridge, start)[0]
-    identity = np.asarray((0.0, 1.0, *(0.0 for _ in KNOTS)))
-    ridge = np.full(len(identity), CALIBRATION_RIDGE)
-    ridge[0] = CALIBRATION_OFFSET_RIDGE
-    rows = _rows(predicted)
-    calibration, hessian = _logistic(rows, found.same, weight, ridge, identity)
-    residual = weight * (_sigmoid(rows @ calibration) - found.same)
-    inverse = np.linalg.inv(hessian)
-    covariance = inverse @ ((rows * (residual**2)[:, None]).T @ rows + np.diag(ridge)) @ inverse
-    return RiskModel(mean, scale, weights, calibration, covariance)
+        predicted[held] = rows[held] @ _logistic(rows[~held], found.same[~held], weight[~held], ridge)
+    weight = chance * _recency(count, RECALIBRATION_RECENCY) * (1.0 - found.refused)
+    return RiskModel(mean, scale, weights, *_recalibration(predicted, 1.0 - found.same, weight))
+
+
+def _recency(count: int, power: float) -> Floats:
+    """Of mean about 1."""
+    return np.asarray((1.0 + power) * ((np.arange(count) + 1.0) / count) ** power)
+
+
+def _recalibration(predicted: Floats, wrong: Floats, weight: Floats) -> tuple[Floats, Floats]:
+    at = np.clip(predicted, LOG_ODDS[0], LOG_ODDS[-1])
+    near = np.exp(-0.5 * ((LOG_ODDS[:, None] - at[None, :]) / WIDTH) ** 2) * weight[None, :]
+    seen, foretold = near @ wrong, near @ _foretold(at)
+    recalibrated = np.minimum(1.0, _foretold(LOG_ODDS) * (PRIOR + seen) / (PRIOR + foretold))
+    # Poisson noise of a weighted count, the prior's included; none is left where everything is wrong.
+    deviation = np.sqrt(PRIOR + near**2 @ wrong) / (PRIOR + seen) * (1.0 - recalibrated)
+    return recalibrated, np.asarray(deviation)
+
+
+def _foretold(log_odds: Floats) -> Floats:
+    return np.asarray(FLOOR + (1.0 - FLOOR) * _sigmoid(-log_odds))
 
 
 def _sigmoid(log_odds: Floats) -> Floats:
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(log_odds, -50.0, 50.0))))
 
 
-def _logistic(rows: Floats, same: Floats, weight: Floats, ridge: Floats, prior: Floats) -> tuple[Floats, Floats]:
-    """Penalised maximum likelihood by Newton's method, and the Hessian there. `ridge` draws towards `prior`."""
-    found = prior.copy()
-    hessian = np.diag(ridge)
+def _logistic(rows: Floats, same: Floats, weight: Floats, ridge: Floats) -> Floats:
+    """Penalised maximum likelihood by Newton's method."""
+    found = np.zeros(len(ridge))
     for _ in range(_STEPS_MAX):
         p = _sigmoid(rows @ found)
         hessian = (rows * (weight * p * (1.0 - p) + _TINY)[:, None]).T @ rows + np.diag(ridge)
-        step = np.linalg.solve(hessian, rows.T @ (weight * (p - same)) + ridge * (found - prior))
+        step = np.linalg.solve(hessian, rows.T @ (weight * (p - same)) + ridge * found)
         found -= np.clip(step, -_STEP_MAX, _STEP_MAX)
         if float(np.abs(step).max()) < _TOLERANCE:
             break
-    return found, hessian
+    return found

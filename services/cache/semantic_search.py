@@ -209,7 +209,8 @@ class SemanticSearch:
         deciding = self.classes.of(meaning.task_type, scope.tenant)
         deciding.compared(verdict)
         if verdict is not Comparison.UNKNOWN:
-            judged = Judged(self._features(meaning, asked, nearby), 0.0, 1.0)
+            refused = bool(self._refusal(asked, nearby))
+            judged = Judged(self._features(meaning, asked, nearby), 0.0, 1.0, refused)
             self.classes.observe(deciding, judged, same=verdict is Comparison.SAME, source=Source.MISS)
         sizes = {near.group: near.aliases for near in nearby.near}
         for candidate in nearby.candidates:  # the nearest of those that say the same

@@ -7,8 +7,9 @@ from random import Random
 import numpy as np
 import pytest
 
+from services.cache import risk_control
 from services.cache.neighbourhood import NAMES
-from services.cache.risk_control import Decision, RiskController, RiskPolicy, RiskStateError, Source
+from services.cache.risk_control import Decision, Judged, RiskController, RiskPolicy, RiskStateError, Source
 from services.cache.risk_model import EVIDENCE_MIN, Observations, fit_risk_model
 
 LIMIT = 0.01
@@ -69,7 +70,7 @@ def test_the_limit_holds_at_every_point_in_nearly_every_world_and_hits_are_many(
     assert sum(world.hits for world in worlds) > 0.2 * sum(world.lookups for world in worlds)
 
 
-def test_a_guard_is_asked_only_of_what_would_be_served_and_has_the_last_word() -> None:
+def test_a_guard_has_the_last_word() -> None:
     world = World(5)
     world.ask(1_500)
     assert world.hits
@@ -97,7 +98,7 @@ def test_a_world_that_turns_is_noticed_and_closes_the_door() -> None:
 def test_audits_keep_to_their_rate() -> None:
     world = World(7)
     world.ask(4_000)
-    assert 0.01 * world.hits < world.audits <= 0.08 * world.hits
+    assert 0.03 * world.hits < world.audits <= 0.08 * world.hits + 40  # some 35 more of the first hits
 
 
 def test_the_measured_rate_comes_with_an_interval_that_holds_the_truth() -> None:
@@ -131,14 +132,78 @@ def test_an_impossible_policy_is_refused(limit: float, audits: float) -> None:
 
 def test_one_outcome_alone_is_no_evidence() -> None:
     rows = np.random.default_rng(1).normal(size=(500, len(NAMES)))
-    assert fit_risk_model(Observations(rows, np.ones(500), np.ones(500))) is None
+    assert fit_risk_model(Observations(rows, np.ones(500), np.ones(500), np.zeros(500))) is None
+
+
+def observations(clarity: np.ndarray, same: np.ndarray, refused: np.ndarray | None = None) -> Observations:
+    rows = np.repeat(clarity[:, None], len(NAMES), axis=1)
+    return Observations(rows, same, np.ones(len(same)), np.zeros(len(same)) if refused is None else refused)
+
+
+def test_what_guards_refuse_does_not_make_dearer_what_they_let_pass() -> None:
+    rng = np.random.default_rng(3)
+    clarity = rng.normal(2.0, 2.0, 2_000)
+    refused = (rng.random(2_000) < 0.3).astype(float)
+    same = (rng.random(2_000) < 1 / (1 + np.exp(-clarity))).astype(float) * (1.0 - refused)
+    told = fit_risk_model(observations(clarity, same, refused))
+    untold = fit_risk_model(observations(clarity, same))
+    assert told is not None
+    assert untold is not None
+    at = np.full(len(NAMES), 2.0)
+    assert untold.wrong(untold.log_odds(at)) > 0.3
+    assert told.wrong(told.log_odds(at)) < 0.25  # the truth is 0.12
+
+
+def test_while_a_cache_fills_newer_evidence_counts_for_more() -> None:
+    rng = np.random.default_rng(4)
+    clarity = rng.normal(2.0, 2.0, 3_000)
+    missing = rng.random(3_000) < np.linspace(0.8, 0.0, 3_000)  # the right answer is not stored yet
+    same = (rng.random(3_000) < 1 / (1 + np.exp(-clarity))).astype(float) * (1.0 - missing)
+    model = fit_risk_model(observations(clarity, same))
+    assert model is not None
+    at = np.full(len(NAMES), 4.0)
+    assert model.wrong(model.log_odds(at)) < 0.7 * float(1.0 - same[np.abs(clarity - 4.0) < 0.5].mean())
+
+
+def test_wrong_answers_that_nothing_foretells_are_booked_all_the_same() -> None:
+    rng = np.random.default_rng(5)
+    clarity = np.concatenate([rng.normal(-3.0, 1.0, 1_000), rng.normal(9.0, 1.0, 1_000)])
+    same = (clarity > 3.0).astype(float)
+    model = fit_risk_model(observations(clarity, same))
+    assert model is not None
+    assert model.wrong(model.log_odds(np.full(len(NAMES), 12.0))) > 1e-4
+
+
+def test_evidence_is_given_oldest_first_when_the_oldest_is_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(risk_control, "OBSERVATIONS_MAX", 10)
+    controller = RiskController(RiskPolicy(), Random(1))
+    for number in range(14):
+        controller.observe(Judged(np.full(len(NAMES), float(number)), 0.0, 1.0), same=True, source=Source.MISS)
+    assert controller.observations().features[:, 0].tolist() == [float(n) for n in range(4, 14)]
+
+
+def test_the_first_hits_are_audited_more_often_than_the_later_ones() -> None:
+    first = later = first_hits = later_hits = 0
+    for seed in range(4):
+        world = World(20 + seed)
+        while world.hits < 60:
+            world.ask(10)
+        first, first_hits = first + world.audits, first_hits + world.hits
+        world.ask(2_500)
+        audits, hits = world.audits, world.hits
+        world.ask(1_000)
+        later, later_hits = later + world.audits - audits, later_hits + world.hits - hits
+    assert first / first_hits > 0.15
+    assert later / later_hits < 0.1
 
 
 def test_what_is_likelier_right_is_booked_cheaper() -> None:
     rng = np.random.default_rng(2)
     clarity = rng.normal(2.0, 2.0, 2_000)
     same = (rng.random(2_000) < 1 / (1 + np.exp(-clarity))).astype(float)
-    model = fit_risk_model(Observations(np.repeat(clarity[:, None], len(NAMES), axis=1), same, np.ones(2_000)))
+    model = fit_risk_model(
+        Observations(np.repeat(clarity[:, None], len(NAMES), axis=1), same, np.ones(2_000), np.zeros(2_000))
+    )
     assert model is not None
     wrong = [model.wrong(model.log_odds(np.full(len(NAMES), c))) for c in (-2.0, 0.0, 2.0, 4.0)]
     assert wrong == sorted(wrong, reverse=True)
