@@ -3,8 +3,9 @@
     python -m lab.calibrate_classifier FILE... (--target-strong-share 0.2 | --probability 0.9) [--head VERSION|builtin]
         [--tiers A,B] [--heads-dir DIR] [--seed N] [--json]
 
-Only prompts are needed, what became of them is not. Those that the head was fitted to are left out: it is surer of them
-than of others. The share is of prompts that the ladder alone decides: rules, pins, floors and escalations come on top.
+Only prompts are needed, what became of them is not. A prompt counts as often as it stands in the files, as it does in
+traffic, and so do prompts that the head was fitted to. The share is of requests that the ladder alone decides: rules,
+pins, floors and escalations come on top.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="spillway calibrate classifier")
     add_options(parser)
     wanted = parser.add_mutually_exclusive_group(required=True)
-    wanted.add_argument("--target-strong-share", type=float, help="share of prompts that start at the dearest tier")
+    wanted.add_argument("--target-strong-share", type=float, help="share of requests that start at the dearest tier")
     wanted.add_argument("--probability", type=float, help="the P(suffices) that is asked for")
     parser.add_argument("--head", default="", help="a version, or builtin; default: the one in use")
     return parser
@@ -82,35 +83,37 @@ def _calibrate(options: argparse.Namespace) -> None:
     if not options.json:
         print(files_text(rows), flush=True)
     seen = set() if head == BUILTIN else set(inputs.store.seen(head).tolist())
-    prompts = [prompt for prompt in rows.prompts if fingerprint(prompt) not in seen]
-    if len(prompts) < len(rows):
-        remark(f"{len(rows) - len(prompts)} prompts are left out, as head {head} was fitted to them")
-    if len(prompts) < PROMPTS_MIN:
-        raise InputError(f"{len(prompts)} different prompts say nothing of traffic; {PROMPTS_MIN} are needed")
-    vectors = embed(inputs.settings, prompts)
-    said = _probabilities(inputs, head, prompts, vectors)
+    if len(rows) < PROMPTS_MIN:
+        raise InputError(f"{len(rows)} different prompts say nothing of traffic; {PROMPTS_MIN} are needed")
+    fitted = sum(fingerprint(prompt) in seen for prompt in rows.prompts)
+    if fitted:
+        remark(f"head {head} was fitted to {fitted} of these prompts: of traffic without them the share may differ")
+    vectors = embed(inputs, rows.prompts)
+    # Each request is one draw from traffic, which holds some prompts often.
+    said = np.repeat(_probabilities(inputs, head, rows.prompts, vectors), rows.counts, axis=0)
     if options.target_strong_share is None:
         found = share_at(said, given, seed=options.seed)
     else:
         found = threshold_for(said, given, seed=options.seed)
-        if abs(found.share.value - given) > 0.5 / np.sqrt(len(prompts)):
-            remark(f"many prompts have the same P: the nearest share that can be had is {found.share.value:.3f}")
+        if abs(found.share.value - given) > 0.5 / np.sqrt(len(said)):
+            remark(f"many requests have the same P: the nearest share that can be had is {found.share.value:.3f}")
     if options.json:
-        print(json.dumps(_values(found, inputs.ladder.names, head, len(prompts)) | {"files": files_values(rows.files)}))
+        counts = {"prompts": len(rows), "requests": len(said), "prompts_fitted": fitted}
+        print(json.dumps(_values(found, inputs.ladder.names, head) | counts | {"files": files_values(rows.files)}))
     else:
-        _show(found, inputs.ladder.names, head, len(prompts))
+        _show(found, inputs.ladder.names, f"head {head}, {len(said)} requests, {len(rows)} different prompts")
 
 
-def _values(found: Threshold, tiers: Sequence[str], head: str, prompts: int) -> dict[str, object]:
+def _values(found: Threshold, tiers: Sequence[str], head: str) -> dict[str, object]:
     share = {"value": found.share.value, "low": found.share.low, "high": found.share.high}
     mix = dict(zip(tiers, found.mix, strict=True))
-    return {"head": head, "prompts": prompts, "sufficiency_min": found.threshold, "strong_share": share, "starts": mix}
+    return {"head": head, "sufficiency_min": found.threshold, "strong_share": share, "starts": mix}
 
 
-def _show(found: Threshold, tiers: Sequence[str], head: str, prompts: int) -> None:
+def _show(found: Threshold, tiers: Sequence[str], sample: str) -> None:
     mix = ", ".join(f"{tier} {share:.1%}" for tier, share in zip(tiers, found.mix, strict=True))
-    print(f"head {head}, {prompts} prompts")
-    print(f"share that starts at {tiers[-1]}: {with_interval(found.share)}, 95 %, if these prompts are like the rest")
+    print(sample)
+    print(f"share that starts at {tiers[-1]}: {with_interval(found.share)}, 95 %, if these requests are like the rest")
     print(f"starts: {mix}")
     print(f"\npolicy:\n  sufficiency_min: {found.threshold!r}")
 

@@ -18,7 +18,7 @@ from lab.curves import can_draw, curves_png
 from lab.router_card import exam_values, files_values
 from lab.router_exam import ExamError, examine
 from lab.router_inputs import InputError, add_options, head_to_use, open_inputs, remark
-from lab.router_prepare import judges_of, prepare, unseen
+from lab.router_prepare import judges_of, prepare, sampled, unseen
 from lab.router_text import exam_text, files_text
 from services.classifier.head_store import HeadStoreError
 
@@ -41,6 +41,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     rows = inputs.read(options.files)
     if not options.json:
         print(files_text(rows), flush=True)
+    rows = sampled(rows, seed=options.seed)
     prepared = prepare(inputs, rows)
     fresh = unseen(inputs.store, head, prepared)
     left_out = int((~fresh).sum())

@@ -11,7 +11,7 @@ import hashlib
 import re
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
@@ -58,7 +58,8 @@ class FileFacts:
 
 @dataclass(frozen=True, slots=True)
 class RouterRows:
-    """One row a prompt. `outcomes` [n, tiers], 0 to 1, nan where unknown; `costs` [tiers], a call's mean, nan unknown.
+    """One row a prompt. `outcomes` [n, tiers], 0 to 1, nan where unknown; `costs` [tiers], a call's mean, nan unknown;
+    `counts` [n], how many lines have the prompt.
 
     `problems`: the first refused lines, as "file:line: reason".
     """
@@ -68,11 +69,23 @@ class RouterRows:
     tiers: tuple[str, ...]
     outcomes: Floats
     costs: Floats
+    counts: npt.NDArray[np.int64]
     files: tuple[FileFacts, ...]
     problems: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.prompts)
+
+    def rows(self, chosen: npt.NDArray[np.bool_]) -> RouterRows:
+        """These rows alone; what is said of files and costs stays."""
+        picked = np.flatnonzero(chosen).tolist()
+        return replace(
+            self,
+            prompts=tuple(self.prompts[row] for row in picked),
+            kinds=tuple(self.kinds[row] for row in picked),
+            outcomes=self.outcomes[chosen],
+            counts=self.counts[chosen],
+        )
 
 
 def fingerprint(prompt: str) -> int:
@@ -131,6 +144,7 @@ class _Rows:
         self._tiers = tiers
         self.prompts: dict[str, int] = {}
         self._kinds: list[str] = []
+        self._counts: list[int] = []
         self._places: list[tuple[int, int, float]] = []
         self._costs: dict[str, list[float]] = {tier: [] for tier in tiers}
 
@@ -138,6 +152,8 @@ class _Rows:
         row = self.prompts.setdefault(prompt, len(self.prompts))
         if row == len(self._kinds):
             self._kinds.append(line.kind)
+            self._counts.append(0)
+        self._counts[row] += 1
         self._places.extend((row, self._tiers.index(tier), value) for tier, value in line.outcomes.items())
         for tier, cost in line.costs.items():
             self._costs[tier].append(cost)
@@ -153,6 +169,7 @@ class _Rows:
             tiers=self._tiers,
             outcomes=np.where(count > 0.0, total / np.maximum(count, 1.0), np.nan),
             costs=np.asarray([np.mean(found) if found else np.nan for found in self._costs.values()]),
+            counts=np.asarray(self._counts, dtype=np.int64),
             files=files,
             problems=problems,
         )

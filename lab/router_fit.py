@@ -152,15 +152,14 @@ def _vocabulary(frequency: Floats) -> Labels:
     return np.asarray(np.sort(order[frequency[order] >= GRAM_ROWS_MIN]), dtype=np.int64)
 
 
-def _grams(data: RouterData, idf: Singles, vocabulary: Labels) -> Singles:
+def _grams(data: RouterData, idf: Singles, vocabulary: Labels, *, out: Singles) -> None:
+    """Writes the values of the vocabulary's n-grams into `out` [n, vocabulary], which is all zeros."""
     column = np.full(BUCKETS, -1, dtype=np.int64)
     column[vocabulary] = np.arange(len(vocabulary))
-    dense = np.zeros((len(data), len(vocabulary)), dtype=np.float32)
     for row, text in enumerate(data.lexical):
         place = column[text.buckets]
         known = place >= 0
-        dense[row, place[known]] = gram_values(text, idf)[known]
-    return dense
+        out[row, place[known]] = gram_values(text, idf)[known]
 
 
 def _views(data: RouterData, seed: int) -> _Views:
@@ -191,15 +190,17 @@ def _views(data: RouterData, seed: int) -> _Views:
     near = np.exp((inner - 1.0) * np.float32(1.0 / VECTOR_WIDTH**2))
     alike = kernel(surface, surfaces, width)
     # Each view has about length 1, so that the sum of their kernels gives each the same say.
-    blocks = (
-        near @ vector_root,
-        alike @ surface_root,
-        _grams(data, idf, words),
-        _grams(data, idf, characters),
-    )
+    sizes = (len(chosen), len(chosen), len(words), len(characters))
+    # Filled in place: each further copy of it would be another gigabyte of 20,000 rows.
+    features = np.zeros((len(data), sum(sizes)), dtype=np.float32)
+    blocks = np.split(features, np.cumsum(sizes)[:-1], axis=1)
+    np.matmul(near, vector_root, out=blocks[0])
+    np.matmul(alike, surface_root, out=blocks[1])
+    _grams(data, idf, words, out=blocks[2])
+    _grams(data, idf, characters, out=blocks[3])
     return _Views(
-        features=np.concatenate(blocks, axis=1),
-        sizes=tuple(block.shape[1] for block in blocks),
+        features=features,
+        sizes=sizes,
         landmarks=chosen,
         vectors=vectors,
         vector_root=vector_root,

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from lab.embeddings import KeptVectors
 from lab.router_data import RouterDataError, RouterRows, read_router_files
 from lab.router_fit import ROWS_MIN, gains_of
 from lab.router_line import Wanted
@@ -47,6 +48,7 @@ Singles = npt.NDArray[np.float32]
 CALL_TEXTS = 128
 CALLS = 4
 TIERS_MAX = 16
+VECTORS_DIRECTORY = ".vectors"
 
 
 class InputError(Exception):
@@ -158,30 +160,43 @@ def usable(rows: RouterRows) -> tuple[tuple[str, ...], npt.NDArray[np.float64], 
     return tuple(rows.tiers[index] for index in kept), rows.outcomes[:, kept], rows.costs[kept]
 
 
-def embed(settings: Settings, texts: Sequence[str]) -> Vectors:
-    """Unit vectors of all texts by the embedding model of the configuration, in their order. Raises InputError."""
+def embed(inputs: Inputs, texts: Sequence[str]) -> Vectors:
+    """Unit vectors of all texts by the embedding model of the configuration, in their order. Raises InputError.
+
+    They are kept beside the heads, so that a log that has grown costs what is new in it.
+    """
     started_s = time.monotonic()
     try:
-        values, model_id = asyncio.run(_embed(settings, texts))
+        values, model_id = asyncio.run(_embed(inputs.settings, texts, inputs.store.directory / VECTORS_DIRECTORY))
     except (EmbeddingSourceError, EmbedderError) as error:
         raise InputError(f"the prompts cannot be embedded: {error}") from error
     return Vectors(values, model_id, time.monotonic() - started_s)
 
 
-async def _embed(settings: Settings, texts: Sequence[str]) -> tuple[Singles, str]:
+async def _embed(settings: Settings, texts: Sequence[str], directory: Path) -> tuple[Singles, str]:
     embedder = await open_embedder(settings.classifier)
     try:
-        result = np.zeros((len(texts), embedder.dimensions), dtype=np.float32)
-        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+        kept = KeptVectors(directory, embedder.model_id)
+        result, known = kept.find(texts, embedder.dimensions)
+        order = sorted(np.flatnonzero(~known).tolist(), key=lambda index: len(texts[index]))
         calls = iter([order[at : at + CALL_TEXTS] for at in range(0, len(order), CALL_TEXTS)])
         async with asyncio.TaskGroup() as group:
             for _ in range(CALLS):
                 group.create_task(_fill(embedder, calls, texts, result))
+        if order:
+            _keep(kept, texts, result)
         return result, embedder.model_id
     except* EmbedderError as errors:
         raise EmbedderError(str(errors.exceptions[0])) from None
     finally:
         await embedder.close()
+
+
+def _keep(kept: KeptVectors, texts: Sequence[str], vectors: Singles) -> None:
+    try:
+        kept.keep(texts, vectors)
+    except OSError as error:
+        remark(f"the prompts' vectors are not kept: {error.filename}: {error.strerror}")
 
 
 async def _fill(embedder: Embedder, calls: Iterator[list[int]], texts: Sequence[str], result: Singles) -> None:

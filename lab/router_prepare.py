@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,10 @@ from lab.router_inputs import InputError, Inputs, builtin_head, embed, load_head
 from lab.router_scores import Scores, baselines, by_builtin, by_heuristics, by_trained, read_heuristics
 from services.classifier.head_store import BUILTIN, HeadStore, HeadStoreError
 
-__all__ = ["Prepared", "judges_of", "prepare", "unseen"]
+__all__ = ["Prepared", "judges_of", "prepare", "sampled", "unseen"]
+
+# A fit of so many holds some 2 GB; embedding them takes minutes.
+ROWS_MAX = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +48,25 @@ class Prepared:
         return Prepared(chosen, self.kinds, costs, self.prints, self.model_id, self.embedding_s)
 
 
+def sampled(rows: RouterRows, *, seed: int) -> RouterRows:
+    """At most ROWS_MAX of the rows, at random by content and seed, so that memory and time stay bounded."""
+    if len(rows) <= ROWS_MAX:
+        return rows
+    remark(f"of {len(rows)} prompts a random sample of {ROWS_MAX} is used")
+    order = np.argsort(fingerprints(rows.prompts) ^ np.uint64(_mixed(seed)), kind="stable")
+    chosen = np.zeros(len(rows), dtype=np.bool_)
+    chosen[order[:ROWS_MAX]] = True
+    return rows.rows(chosen)
+
+
+def _mixed(seed: int) -> int:
+    return int.from_bytes(hashlib.blake2b(seed.to_bytes(8, "little"), digest_size=8).digest(), "little")
+
+
 def prepare(inputs: Inputs, rows: RouterRows) -> Prepared:
     """Embeds the rows. Raises InputError."""
     tiers, outcomes, costs = usable(rows)
-    vectors = embed(inputs.settings, rows.prompts)
+    vectors = embed(inputs, rows.prompts)
     data = RouterData.of(rows.prompts, vectors.values, tiers, outcomes)
     known = costs if bool(np.isfinite(costs).all()) else None
     return Prepared(data, rows.kinds, known, fingerprints(rows.prompts), vectors.model_id, vectors.seconds)

@@ -1,5 +1,7 @@
 """Which threshold sends which share of traffic to the dearest tier, and how sure a sample makes us of it. Pure.
 
+A row is a request: a prompt that was asked ten times is ten rows.
+
 A prompt starts at the cheapest tier whose P(suffices) is at least the threshold, else at the dearest. So it goes to the
 dearest where the P of the tier before it is below the threshold; as P never falls, that one tier decides.
 """

@@ -32,7 +32,7 @@ from lab.router_exam import ROWS_MIN as EXAMINED_MIN
 from lab.router_exam import Comparison, Exam, ExamError, compare, examine, held_out, lacking
 from lab.router_fit import ROWS_MIN, fit_router, gains_of
 from lab.router_inputs import InputError, Inputs, add_options, head_to_use, load_head, open_inputs, remark
-from lab.router_prepare import Prepared, judges_of, prepare, unseen
+from lab.router_prepare import Prepared, judges_of, prepare, sampled, unseen
 from lab.router_scores import LENGTH, Scores, by_trained
 from lab.router_text import comparison_text, exam_text, files_text
 from services.classifier.head_store import BUILTIN, HeadStoreError
@@ -226,6 +226,7 @@ def _train(options: argparse.Namespace) -> int:
     rows = inputs.read([*options.files, *options.held_out])
     if not options.json:
         print(files_text(rows), flush=True)
+    rows = sampled(rows, seed=options.seed)
     prepared = prepare(inputs, rows)
     remark(f"embedded {len(rows)} prompts in {prepared.embedding_s:.1f} s")
     split = _split(inputs, rows, prepared, options)

@@ -173,13 +173,24 @@ def test_calibrate_finds_the_threshold_of_a_share_and_the_share_of_a_threshold(t
     found = json.loads(spillway("calibrate", "classifier", *common, "--target-strong-share", "0.2").stdout)
     assert found["head"] == "first"
     share = found["strong_share"]
-    # What the head was fitted to is left out.
-    assert found["prompts"] == HeadStore(folder / "heads").card("first")["split"]["held_out"]
+    assert (found["prompts"], found["requests"]) == (240, 240)
+    assert found["prompts_fitted"] == HeadStore(folder / "heads").card("first")["split"]["fitted"]
     assert share["value"] == pytest.approx(0.2, abs=0.02)
     assert share["low"] < 0.2 < share["high"]
     back = json.loads(here("calibrate", *common, "--probability", found["sufficiency_min"]).stdout)
     assert back["strong_share"] == share
     assert spillway("calibrate", "classifier", *common).returncode == 2
+
+
+def test_a_prompt_counts_as_often_as_traffic_has_it(trained: tuple[Path, str]) -> None:
+    folder, _ = trained
+    common = ["--heads-dir", folder / "heads", "--json", "--probability", "0.5"]
+    once = write_outcomes(folder / "once.jsonl", ROWS[:100])
+    often = write_outcomes(folder / "often.jsonl", [*ROWS[:100], *[(PROOF, False)] * 900])
+    few, many = (json.loads(here("calibrate", path, *common).stdout) for path in (once, often))
+    assert (many["prompts"], many["requests"]) == (100, 1_000)
+    sent = round(few["strong_share"]["value"] * 100)
+    assert many["strong_share"]["value"] == pytest.approx((sent + 900) / 1_000)
 
 
 def test_what_cannot_be_used_is_a_sentence_and_a_failure(trained: tuple[Path, str]) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
-from lab.embeddings import BATCH_TEXTS, embed_all, embed_cached
+from lab import embeddings
+from lab.embeddings import BATCH_TEXTS, KeptVectors, embed_all, embed_cached
 
 
 class _Lengths:
@@ -59,3 +61,37 @@ def test_a_broken_file_is_made_again(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:40])
     assert embed_cached(["a"], _Lengths(), tmp_path).tolist() == [[1.0, 1.0]]
     assert [found.name for found in tmp_path.iterdir()] == [path.name]
+
+
+def rows(*values: float) -> npt.NDArray[np.float32]:
+    return np.asarray([[value, 1.0] for value in values], dtype=np.float32)
+
+
+def test_of_a_log_that_has_grown_only_the_new_texts_have_no_vector_yet(tmp_path: Path) -> None:
+    KeptVectors(tmp_path, "m").keep(["a", "b"], rows(1, 2))
+    vectors, known = KeptVectors(tmp_path, "m").find(["new", "b", "a"], 2)
+    assert known.tolist() == [False, True, True]
+    np.testing.assert_array_equal(vectors[known], rows(2, 1))
+    KeptVectors(tmp_path, "m").keep(["new", "b"], rows(3, 2))
+    assert KeptVectors(tmp_path, "m").find(["a", "b", "new"], 2)[0][:, 0].tolist() == [1, 2, 3]
+    for other in (KeptVectors(tmp_path, "other model").find(["a"], 2), KeptVectors(tmp_path, "m").find(["a"], 3)):
+        assert not other[1].any()
+
+
+def test_no_more_texts_are_kept_than_there_is_room_for_and_the_last_used_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embeddings, "KEPT_ROWS_MAX", 3)
+    kept = KeptVectors(tmp_path, "m")
+    kept.keep(["a", "b"], rows(1, 2))
+    kept.keep(["c", "d"], rows(3, 4))
+    assert kept.find(["a", "b", "c", "d"], 2)[1].tolist() == [True, False, True, True]
+
+
+@pytest.mark.parametrize("bytes_kept", [0, 10, 150, 250])
+def test_a_torn_file_of_vectors_is_empty(tmp_path: Path, bytes_kept: int) -> None:
+    kept = KeptVectors(tmp_path, "m")
+    kept.keep(["a", "b"], rows(1, 2))
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:bytes_kept])
+    assert not kept.find(["a", "b"], 2)[1].any()

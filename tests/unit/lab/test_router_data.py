@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lab import router_prepare
 from lab.router_data import PROBLEMS_SHOWN_MAX, RouterDataError, RouterRows, fingerprint, read_router_files
 from lab.router_line import Wanted
 from lab.router_text import files_text
@@ -254,3 +255,24 @@ def test_names_of_files_are_shown_without_what_a_terminal_obeys(tmp_path: Path) 
     text = files_text(rows)
     assert "a?[2J.jsonl:2: no JSON" in text
     assert all(character.isprintable() for character in text.replace("\n", ""))
+
+
+def test_a_sample_of_too_many_rows_is_the_same_for_the_same_prompts_and_keeps_what_is_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(router_prepare, "ROWS_MAX", 40)
+    lines = [{"prompt": f"{chr(97 + n % 26)} {chr(97 + n // 26)}", "outcomes": {"simple": n / 100}} for n in range(100)]
+    rows = read(tmp_path / "a.jsonl", lines)
+    found = router_prepare.sampled(rows, seed=1)
+    assert (len(found), found.outcomes.shape, len(found.kinds)) == (40, (40, 3), 40)
+    of = dict(zip(rows.prompts, rows.outcomes[:, 0].tolist(), strict=True))
+    assert [of[prompt] for prompt in found.prompts] == found.outcomes[:, 0].tolist()
+    turned = router_prepare.sampled(read(tmp_path / "b.jsonl", lines[::-1]), seed=1)
+    assert set(turned.prompts) == set(found.prompts) != set(router_prepare.sampled(rows, seed=2).prompts)
+    assert router_prepare.sampled(found, seed=1) is found
+
+
+def test_lines_of_a_prompt_are_counted(tmp_path: Path) -> None:
+    lines = [{"prompt": prompt} for prompt in "pqp"]
+    rows = read(tmp_path / "a.jsonl", lines, Wanted(("simple", "complex"), outcomes=False))
+    assert rows.counts.tolist() == [2, 1]
