@@ -25,7 +25,7 @@ from services.classifier.clusters import Clusters, builtin_clusters, cluster_nam
 from services.classifier.embedder import Embedder, EmbedderError, EmbedderOverloadedError
 from services.classifier.head import Head, HeadError
 from services.classifier.heuristics import HeuristicJudgement, judge
-from services.classifier.memory import ClusterMemory
+from services.classifier.memory import ClusterMemory, nearness
 from services.classifier.small_llm_layer import Asked, Asking, SmallLlmLayer
 from services.classifier.sufficiency import SufficiencyError, SufficiencyModel
 from services.classifier.tiers import DEFAULT_TIERS, Tiers
@@ -257,9 +257,11 @@ class Classifier:
 
     def _remembered(self, found: Classification) -> Classification:
         """With what became of answers to prompts of the same cluster."""
-        if self._memory is None or not found.cluster:
-            return found
-        sufficiency, signal = self._memory.adjust(found.cluster, found.sufficiency, self._clock.unix())
+        near = nearness(found.out_of_domain)
+        if near <= 0.0 or self._memory is None or not found.cluster:
+            # Far from all clusters it is of none: neither does it learn from one, nor is what becomes of it told there.
+            return replace(found, cluster=found.cluster if near > 0.0 else "")
+        sufficiency, signal = self._memory.adjust(found.cluster, found.sufficiency, self._clock.unix(), nearness=near)
         if signal is None:
             return found
         return replace(

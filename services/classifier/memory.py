@@ -11,6 +11,9 @@ made monotone over the tiers by isotonic regression with the weights w + s + f. 
 sufficed on every dearer one, so it counts there too. A failure counts for its own tier alone: that a dear tier failed
 where a cheap one was never asked, nobody has seen. An outcome counts half after `half_life_s`.
 
+A prompt far from what the clusters were made of has a nearest one all the same, whose outcomes are of other prompts:
+they count less for it the farther it is, and nothing once it is out of the domain (`nearness`).
+
 Who says it matters: a gate's pass is a guess (weight 1), a canary's grade has seen the flagship's answer (2), whoever
 asked knows what was wanted (3). The floor counts outcomes, not weights, so a few loud callers do not pass it.
 """
@@ -29,7 +32,15 @@ import numpy.typing as npt
 from services.classifier.clusters import split_name
 from spillway.routing import OutcomeSource, Signal, TierOutcome, TierSufficiency
 
-__all__ = ["CLUSTERS_MAX", "MEMORY_FORMAT", "SOURCE_WEIGHTS", "VERSIONS_MAX", "ClusterMemory", "MemoryCorruptError"]
+__all__ = [
+    "CLUSTERS_MAX",
+    "MEMORY_FORMAT",
+    "SOURCE_WEIGHTS",
+    "VERSIONS_MAX",
+    "ClusterMemory",
+    "MemoryCorruptError",
+    "nearness",
+]
 
 SOURCE_WEIGHTS: Final[Mapping[OutcomeSource, float]] = {
     OutcomeSource.GATES: 1.0,
@@ -44,6 +55,9 @@ MEMORY_FORMAT: Final = "cluster-memory-1"
 # Decayed to less than this a cluster is forgotten, which keeps what is written small.
 COUNT_MIN: Final = 0.01
 COUNT_MAX: Final = 1e12
+
+# Of the out-of-domain score; 0.5 is the 95th percentile of what the head was made of.
+NEAR: Final = 0.5
 
 _SOURCES: Final = tuple(SOURCE_WEIGHTS)
 _WEIGHTS: Final = np.asarray(list(SOURCE_WEIGHTS.values()))
@@ -87,6 +101,15 @@ def _monotone(values: Counts, weights: Counts) -> list[float]:
             block = ((mean * mass + block[0] * block[1]) / total, total, size + block[2])
         blocks.append(block)
     return [mean for mean, _, size in blocks for _ in range(size)]
+
+
+def nearness(out_of_domain: float | None) -> float:
+    """What outcomes of the nearest cluster count for a prompt: 1 up to NEAR, then less, 0 at out-of-domain 1.
+
+    0 where nobody said how far it is. P is drawn down along the same line (`sufficiency.pull_down`), so that the memory
+    does not undo it.
+    """
+    return 0.0 if out_of_domain is None else min(1.0, max(0.0, (1.0 - out_of_domain) / (1.0 - NEAR)))
 
 
 def _logit(probability: float) -> float:
@@ -147,19 +170,20 @@ class ClusterMemory:
         return counted
 
     def adjust(
-        self, cluster: str, sufficiency: tuple[TierSufficiency, ...], now_s: float
+        self, cluster: str, sufficiency: tuple[TierSufficiency, ...], now_s: float, *, nearness: float = 1.0
     ) -> tuple[tuple[TierSufficiency, ...], Signal | None]:
         """P(a tier suffices) with what is remembered, and the signal that says so; unchanged without evidence.
 
+        `nearness`, 0 to 1: what an outcome of this cluster counts for this prompt; see `nearness`.
         The signal's value is the new P of the tier that was moved most, its contribution by how much its log-odds
         fell (positive: towards a dearer tier).
         """
         found = self._find(cluster)
         cell = found[0].cells.get(found[1]) if found is not None else None
         rows = [self._index[entry.tier] for entry in sufficiency if entry.tier in self._index]
-        if cell is None or not rows or len(rows) < len(sufficiency):
+        if cell is None or nearness <= 0.0 or not rows or len(rows) < len(sufficiency):
             return sufficiency, None
-        counts = cell.at(now_s, self._half_life_s)[rows].copy()
+        counts = nearness * cell.at(now_s, self._half_life_s)[rows]
         counts[:, :, 1] = np.cumsum(counts[:, :, 1], axis=0)
         outcomes = counts.sum(axis=(1, 2))
         # The dearest is what "suffices" is measured by.
@@ -177,12 +201,13 @@ class ClusterMemory:
         shifts = [_logit(old) - _logit(new) for old, new in zip(before.tolist(), after, strict=True)]
         told = max(np.flatnonzero(speaks).tolist(), key=lambda tier: abs(shifts[tier]))
         tier = sufficiency[told].tier
-        of = outcomes[told]
+        seen = counts[told] / nearness
+        said = f"{seen[:, 1].sum():.0f} of {seen.sum():.0f} answers of {tier} sufficed in cluster {cluster}"
         signal = Signal(
             name="memory",
             value=after[told],
             contribution=shifts[told],
-            evidence=f"{counts[told, :, 1].sum():.0f} of {of:.0f} answers of {tier} sufficed in cluster {cluster}",
+            evidence=said if nearness == 1.0 else f"{said}, each counted {nearness:.2f} so far from it",
         )
         adjusted = tuple(TierSufficiency(entry.tier, value) for entry, value in zip(sufficiency, after, strict=True))
         return adjusted, signal

@@ -80,7 +80,8 @@ async def expected_of(store: HeadStore, versions: list[str]) -> dict[tuple[str, 
         for prompt, vector in zip(PROMPTS, vectors, strict=True):
             judged = model.judge(vector, prompt)
             assert judged.cluster is not None
-            cluster = cluster_name(model.version, judged.cluster)
+            # Out of the domain it is of no cluster.
+            cluster = cluster_name(model.version, judged.cluster) if judged.out_of_domain < 1.0 else ""
             found[version, prompt] = round(judged.probabilities[0], 9), cluster, round(judged.out_of_domain, 9)
     return found
 

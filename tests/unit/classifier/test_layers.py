@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import pytest
 
 from services.classifier.complexity import Classifier, Judgement
@@ -144,7 +145,8 @@ async def test_what_became_of_a_clusters_answers_moves_its_sufficiency_and_nothi
     head: Head, sufficed: bool, moves: Callable[[float, float], bool]
 ) -> None:
     memory = remembering()
-    classifier = built(head, memory=memory)
+    # HashEmbedder's space is another one: everything is far in it, unless "far" begins further off.
+    classifier = built(replace(head, distance_quantiles=np.asarray([1.5, 1.8, 2.0])), memory=memory)
     before = await found(classifier)
     assert memory.record([outcome(before.cluster, sufficed=sufficed)] * 30, FakeClock().unix()) == 30
     after = await found(classifier)
@@ -155,6 +157,16 @@ async def test_what_became_of_a_clusters_answers_moves_its_sufficiency_and_nothi
     said = f"{30 if sufficed else 0} of 30 answers of simple sufficed in cluster {before.cluster}"
     assert said in after.reason
     assert said in [signal.evidence for signal in after.signals if signal.name == "memory"]
+
+
+async def test_far_from_all_clusters_a_prompt_neither_learns_from_one_nor_tells_it(head: Head) -> None:
+    memory = remembering()
+    classifier = built(replace(head, distance_quantiles=np.asarray([0.1, 0.2, 0.3])), memory=memory)
+    before = await found(classifier)
+    assert (before.out_of_domain, before.cluster) == (1.0, "")
+    every = [outcome(f"builtin-1/{index}", sufficed=True) for index in range(32)] * 150
+    assert memory.record(every, FakeClock().unix()) == len(every)
+    assert await found(classifier) == before
 
 
 async def test_without_evidence_the_memory_is_not_mentioned(head: Head) -> None:

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.classifier.memory import CLUSTERS_MAX, SOURCE_WEIGHTS, VERSIONS_MAX, ClusterMemory, MemoryCorruptError
+from services.classifier.memory import (
+    CLUSTERS_MAX,
+    SOURCE_WEIGHTS,
+    VERSIONS_MAX,
+    ClusterMemory,
+    MemoryCorruptError,
+    nearness,
+)
 from spillway.routing import OutcomeSource, TierOutcome, TierSufficiency
 
 TIERS = ("simple", "medium", "complex")
@@ -64,6 +71,23 @@ def test_less_evidence_than_the_floor_says_nothing() -> None:
     assert learnt.adjust(HERE, PRIOR, 0.0) == (PRIOR, None)
     learnt.record(outcomes(1, sufficed=False), 0.0)
     assert served(learnt)[0] < 0.5
+
+
+def test_the_farther_a_prompt_is_the_less_its_nearest_cluster_says_of_it() -> None:
+    assert [nearness(far) for far in (None, 0.0, 0.5, 0.75, 1.0, 7.0)] == [0.0, 1.0, 1.0, 0.5, 0.0, 0.0]
+    learnt = memory()
+    learnt.record(outcomes(100, sufficed=True), 0.0)
+    said = [learnt.adjust(HERE, PRIOR, 0.0, nearness=near) for near in (1.0, 0.5, 0.2, 0.19, 0.0)]
+    assert said[0][0][0].probability == pytest.approx((20 * 0.5 + 100) / 120)
+    assert said[1][0][0].probability == pytest.approx((20 * 0.5 + 50) / 70)
+    assert said[2][0][0].probability == pytest.approx((20 * 0.5 + 20) / 40)
+    assert said[1][1] is not None
+    assert (
+        said[1][1].evidence
+        == "100 of 100 answers of simple sufficed in cluster head-1/3, each counted 0.50 so far from it"
+    )
+    # Less than the floor, so weighed.
+    assert said[3:] == [(PRIOR, None)] * 2
 
 
 def test_a_few_loud_callers_do_not_pass_the_floor_but_weigh_more_above_it() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -10,12 +11,13 @@ import pytest
 from services.classifier.complexity import Classifier
 from services.classifier.embedder import EmbedderError, HashEmbedder
 from services.classifier.head import Head
+from services.classifier.memory import ClusterMemory
 from services.classifier.startup import BUILTIN_HEAD, open_head
-from services.classifier.sufficiency import SufficiencyError, SufficiencyModel
+from services.classifier.sufficiency import FLOOR, SufficiencyError, SufficiencyModel
 from services.classifier.tiers import Tiers
 from spillway.chat import Message, Role
-from spillway.routing import Classification, Layer
-from tests.support.router_rows import fitted
+from spillway.routing import Classification, Layer, OutcomeSource, TierOutcome
+from tests.support.router_rows import fitted, made_up
 
 UNSURE = "Explain how a heat pump warms a house in winter"
 
@@ -63,7 +65,7 @@ async def test_with_one_it_says_which_tier_suffices_and_leaves_the_complexity_al
     # It does not know the middle tier.
     assert after.sufficiency[1].probability == after.sufficiency[0].probability
     assert after.version == "trained"
-    assert after.cluster == f"trained/{expected.cluster}"
+    assert after.cluster == (f"trained/{expected.cluster}" if expected.out_of_domain < 1.0 else "")
     assert after.out_of_domain == pytest.approx(expected.out_of_domain)
     assert (after.complexity, after.probabilities, after.task_type) == (
         before.complexity, before.probabilities, before.task_type,
@@ -139,3 +141,21 @@ async def test_an_embedder_that_breaks_its_word_costs_the_trained_head_alone(
     found = await judged(classifier, UNSURE)
     assert "does not fit the embedding" in found.reason
     assert found.version == "heuristics-2"
+
+
+async def test_what_sufficed_near_home_does_not_undo_the_pull_far_from_it(head: Head, model: SufficiencyModel) -> None:
+    memory = ClusterMemory(("simple", "medium", "complex"), half_life_s=1e9, evidence_min=20, prior_weight=20)
+    classifier = Classifier(heuristics_confidence_min=0.9, memory=memory)
+    classifier.attach(HashEmbedder(), head)
+    classifier.use(model)
+    home, far = made_up(160, 1)[0][0], "Напиши доказательство теоремы Ферма для n=4, подробно"
+    before = {text: await judged(classifier, text) for text in (home, far)}
+    assert before[home].cluster.startswith("trained/")
+    assert (before[far].out_of_domain, before[far].cluster) == (1.0, "")
+    passes = [
+        TierOutcome(f"trained/{index}", "simple", True, OutcomeSource.GATES) for index in range(len(model.centroids))
+    ]
+    memory.record(passes * 150, time.time())
+    assert (await judged(classifier, home)).sufficiency[0].probability > before[home].sufficiency[0].probability
+    assert (await judged(classifier, far)).sufficiency == before[far].sufficiency
+    assert before[far].sufficiency[0].probability <= FLOOR
