@@ -44,5 +44,5 @@ async def test_an_answer_comes_back_from_the_cache_as_it_was_stored(tmp_path: Pa
     async with channel:
         hop = GrpcCache(channel)
         assert (await hop.store(query, answer, ttl_s=None, tags=(), timeout_s=10)).outcome == "stored"
-        assert (await hop.lookup(query, skip_exact=False, timeout_s=10)).answer == answer
+        assert (await hop.lookup(query, skip_exact=False, peek=False, timeout_s=10)).answer == answer
     await running.stop()
