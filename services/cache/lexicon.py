@@ -107,7 +107,8 @@ SYNONYMS = _groups("""
     raise/increase combine/merge house/home enable/activate disable/deactivate clever/smart sick/ill happy/glad
     beautiful/pretty choose/select/pick allow/permit assist/help attempt/try author/writer bike/bicycle client/customer
     company/firm complete/finish conserve/preserve couch/sofa drug/medication/medicine garbage/trash/rubbish
-    gift/present holiday/vacation laptop/notebook lawyer/attorney link/url machine/computer nation/country plane/airplane/aircraft
+    gift/present holiday/vacation laptop/notebook lawyer/attorney link/url machine/computer nation/country
+    plane/airplane/aircraft
     postcode/zipcode salary/wage/pay shop/store symptom/sign tv/television wealthy/rich infant/baby autumn/fall
     inexpensive/cheap costly/expensive mandatory/compulsory/obligatory prior/previous annual/yearly eat/consume
     legal/lawful safe/secure famous/known hard/difficult easy/simple build/construct answer/reply/respond
