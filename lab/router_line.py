@@ -19,6 +19,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from services.classifier.conversation import judged_text
+from spillway.chat import Message, Role
 from spillway.routing import Verdict, proves
 
 __all__ = ["Line", "RefusedError", "Wanted", "parse_line"]
@@ -29,6 +31,7 @@ COST_USD_MAX: Final = 1e6
 _COST_NANOUSD_DIGITS_MAX: Final = 15
 OTHER: Final = "other"
 
+_ROLES: Final = {str(role): role for role in Role}
 _VERDICTS: Final = {f"VERDICT_{verdict.name}": verdict for verdict in Verdict}
 _ANSWERS: Final = frozenset({"PURPOSE_ANSWER", "PURPOSE_HEDGE", ""})
 _ANSWERED: Final = frozenset({"OUTCOME_ACCEPTED", "OUTCOME_REJECTED"})
@@ -89,11 +92,17 @@ def parse_line(line: bytes, wanted: Wanted) -> Line:
 
 
 def _prompt(value: Mapping[str, Any]) -> str:
-    """The prompt, or the last user turn of the messages."""
+    """The prompt, or of messages what a head judges when it serves: the last user turn, with what it goes on with."""
     prompt = value.get("prompt")
     if prompt is None and isinstance(value.get("messages"), list):
-        turns = [turn for turn in value["messages"] if isinstance(turn, dict) and turn.get("role") == "user"]
-        prompt = _content(turns[-1].get("content")) if turns else None
+        turns = [turn for turn in value["messages"] if isinstance(turn, dict) and isinstance(turn.get("role"), str)]
+        prompt = judged_text(
+            [
+                Message.of(_ROLES[turn["role"]], _content(turn.get("content")) or "")
+                for turn in turns
+                if turn["role"] in _ROLES
+            ]
+        )
     if not isinstance(prompt, str) or not prompt.strip():
         raise RefusedError("there is no prompt, and no messages with a last user turn of text")
     return _text(prompt, "prompt")

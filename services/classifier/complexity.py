@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.classifier.clusters import Clusters, builtin_clusters, cluster_name
+from services.classifier.conversation import judged_text
 from services.classifier.embedder import Embedder, EmbedderError, EmbedderOverloadedError
 from services.classifier.head import Head, HeadError
 from services.classifier.heuristics import HeuristicJudgement, judge
@@ -67,9 +68,10 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class _Embedded:
-    """The vector, or why there is none."""
+    """The vectors of the last turn and of what a trained head judges, or why there are none."""
 
     vector: npt.NDArray[np.float32] | None
+    whole: npt.NDArray[np.float32] | None = None
     trouble: str = ""
 
 
@@ -93,10 +95,12 @@ class _Parts:
 
 @dataclass(frozen=True, slots=True)
 class _Layered:
-    """What the layers up to the embedding came to."""
+    """What the layers up to the embedding came to; `whole`: what a trained head judges, and its vector."""
 
     verdict: Verdict
     vector: npt.NDArray[np.float32] | None = None
+    whole: str = ""
+    whole_vector: npt.NDArray[np.float32] | None = None
 
 
 class Classifier:
@@ -187,13 +191,14 @@ class Classifier:
             why = "sure enough to decide alone" if parts.embedder is not None else "as no embedding model is loaded"
             layered, embedding_s = _Layered(by_heuristics(words, why)), None
         else:
-            layered = await self._by_embedding(parts, parts.embedder, words, text, time_s)
+            whole = judged_text(messages) if parts.trained is not None else text
+            layered = await self._by_embedding(parts, parts.embedder, words, (text, whole), time_s)
             embedding_s = self._clock.monotonic() - started_s - heuristics_s
         verdict, asked = layered.verdict, None
         if self._small_llm is not None:
             left_s = None if time_s is None else time_s - (self._clock.monotonic() - started_s)
             verdict, asked = await _second_opinion(self._small_llm, messages, verdict, left_s)
-        found = self._remembered(self._with_sufficiency(parts, verdict.classification, layered.vector, text))
+        found = self._remembered(self._with_sufficiency(parts, verdict.classification, layered, text))
         return Judgement(
             found,
             layered.vector,
@@ -203,10 +208,14 @@ class Classifier:
         )
 
     async def _by_embedding(
-        self, parts: _Parts, embedder: Embedder, words: HeuristicJudgement, text: str, time_s: float | None
+        self, parts: _Parts, embedder: Embedder, words: HeuristicJudgement, texts: tuple[str, str], time_s: float | None
     ) -> _Layered:
-        """The embedding layer's verdict, or that of the heuristics where there can be none."""
-        embedded = await self._embed(embedder, text, time_s)
+        """The embedding layer's verdict, or that of the heuristics where there can be none.
+
+        `texts`: the last turn's, and what a trained head judges.
+        """
+        text, whole = texts
+        embedded = await self._embed(embedder, texts, time_s)
         if embedded.vector is None:
             return _Layered(by_heuristics(words, embedded.trouble))
         if parts.head is None:
@@ -216,22 +225,20 @@ class Classifier:
         else:
             learned = parts.head.judge(embedded.vector, words.probabilities, words.task_probabilities)
             verdict = by_embedding(words, learned, parts.head.version)
-        return _Layered(verdict, embedded.vector)
+        return _Layered(verdict, embedded.vector, whole, embedded.whole)
 
-    def _with_sufficiency(
-        self, parts: _Parts, found: Classification, vector: npt.NDArray[np.float32] | None, text: str
-    ) -> Classification:
+    def _with_sufficiency(self, parts: _Parts, found: Classification, layered: _Layered, text: str) -> Classification:
         """The classification with P(tier suffices), from the trained head or, if none is in use, from P(complexity)."""
-        trained = parts.trained
+        trained, vector = parts.trained, layered.vector
         if trained is None:
             sufficiency = self._tiers.named(self._tiers.by_complexity(_row(found.probabilities))[0])
             clusters = parts.clusters if text.strip() else None
             cluster = clusters.name(vector) if clusters is not None and vector is not None else ""
             return replace(found, sufficiency=sufficiency, cluster=cluster)
-        if vector is None or not text.strip():
+        if layered.whole_vector is None or not text.strip():
             return replace(found, reason=f"{found.reason}; nothing for head {trained.version} to judge")
         try:
-            judged = trained.judge(vector, text)
+            judged = trained.judge(layered.whole_vector, layered.whole)
         except SufficiencyError:
             # An embedder that breaks its word about its own dimensions.
             return replace(found, reason=f"{found.reason}; head {trained.version} does not fit the embedding")
@@ -272,21 +279,21 @@ class Classifier:
         )
 
     @staticmethod
-    async def _embed(embedder: Embedder, text: str, time_s: float | None) -> _Embedded:
+    async def _embed(embedder: Embedder, texts: tuple[str, str], time_s: float | None) -> _Embedded:
         limit_s = None if time_s is None else time_s * EMBEDDING_TIME_SHARE
         try:
             async with asyncio.timeout(limit_s):
-                vectors = await embedder.embed([text], within_s=limit_s)
+                # Mostly one text; of a turn that goes on, two.
+                vectors = await embedder.embed(list(dict.fromkeys(texts)), within_s=limit_s)
         except TimeoutError:
-            return _Embedded(None, "as the embedding took too long")
+            return _Embedded(None, trouble="as the embedding took too long")
         except EmbedderOverloadedError:
-            return _Embedded(None, "as too many texts wait to be embedded")
+            return _Embedded(None, trouble="as too many texts wait to be embedded")
         except EmbedderError:
-            return _Embedded(None, "as the embedding failed")
-        vector = vectors[0]
-        if not np.isfinite(vector).all():
-            return _Embedded(None, "as the embedding was not finite")
-        return _Embedded(vector)
+            return _Embedded(None, trouble="as the embedding failed")
+        if not np.isfinite(vectors).all():
+            return _Embedded(None, trouble="as the embedding was not finite")
+        return _Embedded(vectors[0], vectors[-1])
 
 
 async def _second_opinion(

@@ -17,7 +17,7 @@ from services.classifier.turn import Turn, split_turn
 from spillway.chat import ImagePart, Message, Role
 from spillway.routing import TaskType
 
-__all__ = ["Conversation", "read_conversation", "word_count"]
+__all__ = ["Conversation", "judged_text", "read_conversation", "word_count"]
 
 TURNS_BACK_MAX = 20
 # A turn of so few words after a longer one means little by itself.
@@ -146,3 +146,14 @@ def read_conversation(messages: Sequence[Message]) -> Conversation:
         has_pictures=pictures,
         answered_with_code="```" in answer,
     )
+
+
+def judged_text(messages: Sequence[Message]) -> str:
+    """What a trained head judges, and is trained on: the last user turn, whole; one that goes on with an earlier turn
+    after the question of that, for "and why?" alone says nothing of what an answer takes. Empty without a user turn.
+    """
+    text = next((message.text for message in reversed(messages) if message.role is Role.USER), "")
+    if not text.strip():
+        return ""
+    found = read_conversation(messages)
+    return f"{found.earlier.question}\n{text}" if found.continues and found.earlier is not None else text

@@ -12,7 +12,8 @@ sufficed on every dearer one, so it counts there too. A failure counts for its o
 where a cheap one was never asked, nobody has seen. An outcome counts half after `half_life_s`.
 
 A prompt far from what the clusters were made of has a nearest one all the same, whose outcomes are of other prompts:
-they count less for it the farther it is, and nothing once it is out of the domain (`nearness`).
+they count less for it the farther it is, and nothing once it is out of the domain (`nearness`); nor do they raise P
+above a bound that comes down with it.
 
 Who says it matters: a gate's pass is a guess (weight 1), a canary's grade has seen the flagship's answer (2), whoever
 asked knows what was wanted (3). The floor counts outcomes, not weights, so a few loud callers do not pass it.
@@ -58,6 +59,8 @@ COUNT_MAX: Final = 1e12
 
 # Of the out-of-domain score; 0.5 is the 95th percentile of what the head was made of.
 NEAR: Final = 0.5
+# What the memory raises P to at most far away, in proportion between: a trained head's own P comes down to it there.
+FAR_MOST: Final = 0.25
 
 _SOURCES: Final = tuple(SOURCE_WEIGHTS)
 _WEIGHTS: Final = np.asarray(list(SOURCE_WEIGHTS.values()))
@@ -196,7 +199,11 @@ class ClusterMemory:
         weights = self._prior_weight + weighted.sum(axis=1)
         means = (self._prior_weight * before + weighted[:, 1]) / weights
         means[-1], weights[-1] = 1.0, COUNT_MAX
-        after = [min(1.0, max(0.0, value)) for value in _monotone(means, weights)]
+        most = nearness + (1.0 - nearness) * FAR_MOST
+        after = [
+            min(max(0.0, value), max(old, most))
+            for value, old in zip(_monotone(means, weights), before.tolist(), strict=True)
+        ]
         after[-1] = 1.0
         shifts = [_logit(old) - _logit(new) for old, new in zip(before.tolist(), after, strict=True)]
         told = max(np.flatnonzero(speaks).tolist(), key=lambda tier: abs(shifts[tier]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.classifier.conversation import TURNS_BACK_MAX, read_conversation, word_count
+from services.classifier.conversation import TURNS_BACK_MAX, judged_text, read_conversation, word_count
 from services.classifier.heuristics import TASK_TYPES, HeuristicJudgement, judge
 from spillway.chat import Message, Role
 from spillway.routing import TaskType
@@ -174,3 +174,22 @@ def test_words_are_counted_alike_in_scripts_with_and_without_spaces(text: str, w
 def test_what_was_said_before_is_in_no_evidence() -> None:
     judgement = of(system("Extract zanzibar-1 as JSON."), user("zanzibar-2 " + CODE), ANSWER, user("zanzibar-3"))
     assert not any("zanzibar" in signal.evidence for signal in judgement.signals)
+
+
+@pytest.mark.parametrize(
+    ("messages", "text"),
+    [
+        ([user(PROOF)], PROOF),
+        ([user(PROOF), ANSWER, user("And why?")], f"{PROOF}\nAnd why?"),
+        ([user(PROOF), ANSWER, user("why?"), ANSWER, user("and in short?")], f"{PROOF}\nand in short?"),
+        ([user(PROOF), ANSWER, user("Thanks!")], "Thanks!"),
+        ([user(PROOF), ANSWER, user(INVOICE)], INVOICE),
+        ([user(PROOF), ANSWER, user("  ")], ""),
+        ([ANSWER], ""),
+        ([], ""),
+    ],
+)
+def test_a_trained_head_reads_a_turn_that_goes_on_after_what_it_goes_on_with(
+    messages: list[Message], text: str
+) -> None:
+    assert judged_text(messages) == text

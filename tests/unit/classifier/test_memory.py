@@ -79,8 +79,13 @@ def test_the_farther_a_prompt_is_the_less_its_nearest_cluster_says_of_it() -> No
     learnt.record(outcomes(100, sufficed=True), 0.0)
     said = [learnt.adjust(HERE, PRIOR, 0.0, nearness=near) for near in (1.0, 0.5, 0.2, 0.19, 0.0)]
     assert said[0][0][0].probability == pytest.approx((20 * 0.5 + 100) / 120)
-    assert said[1][0][0].probability == pytest.approx((20 * 0.5 + 50) / 70)
-    assert said[2][0][0].probability == pytest.approx((20 * 0.5 + 20) / 40)
+    # At half the way at most half of what is between 0.25 and 1; what was more before stays.
+    assert said[1][0][0].probability == pytest.approx(0.625)
+    assert said[2][0][0].probability == 0.5
+    assert learnt.adjust(HERE, PRIOR, 0.0, nearness=0.9)[0][0].probability == pytest.approx((20 * 0.5 + 90) / 110)
+    unlearnt = memory()
+    unlearnt.record(outcomes(100, sufficed=False), 0.0)
+    assert unlearnt.adjust(HERE, PRIOR, 0.0, nearness=0.5)[0][0].probability == pytest.approx(20 * 0.5 / 70)
     assert said[1][1] is not None
     assert (
         said[1][1].evidence

@@ -159,3 +159,22 @@ async def test_what_sufficed_near_home_does_not_undo_the_pull_far_from_it(head: 
     assert (await judged(classifier, home)).sufficiency[0].probability > before[home].sufficiency[0].probability
     assert (await judged(classifier, far)).sufficiency == before[far].sufficiency
     assert before[far].sufficiency[0].probability <= FLOOR
+
+
+async def test_a_turn_that_goes_on_is_judged_with_what_it_goes_on_with(head: Head, model: SufficiencyModel) -> None:
+    classifier = opened(head)
+    classifier.use(model)
+    chore, proof = made_up(160, 1)[0][0], made_up(160, 1)[1][0]
+    found = {}
+    for first in (chore, proof):
+        talk = (Message.of(Role.USER, first), Message.of(Role.ASSISTANT, "Done."), Message.of(Role.USER, "And why?"))
+        judgement = await classifier.classify(talk, has_tools=False, want_embedding=True)
+        found[first] = judgement.classification.sufficiency[0].probability
+        # What the cache compares is the last turn all the same.
+        assert judgement.vector is not None
+        assert judgement.vector.tolist() == (await HashEmbedder().embed(["And why?"]))[0].tolist()
+        whole = f"{first}\nAnd why?"
+        assert found[first] == pytest.approx(
+            model.judge((await HashEmbedder().embed([whole]))[0], whole).probabilities[0], abs=1e-6
+        )
+    assert found[chore] > found[proof]
