@@ -11,9 +11,10 @@ from importlib.util import find_spec
 
 import numpy as np
 
+from lab.router_exam import Exam
 from lab.router_report import BinRow, CurvePoint
 
-__all__ = ["can_draw", "curves_png", "curves_text", "reliability_text"]
+__all__ = ["can_draw", "curves_png", "curves_text", "exam_png", "reliability_text"]
 
 COLUMNS = 61
 LINES = 15
@@ -64,6 +65,15 @@ def reliability_text(rows: Sequence[BinRow]) -> str:
         said = f"{row.low:.1f} to {row.high:.1f}"
         lines.append(f"{said:<16} {row.rows:9d}   {''.join(bar).rstrip():<{BAR_COLUMNS + 1}} {row.was:.2f}")
     return "\n".join(lines)
+
+
+def exam_png(exam: Exam, dearest: str, subject: str) -> bytes:
+    """Both diagrams of the cheapest tier that was examined, all judges in one. Needs matplotlib (`can_draw`)."""
+    tier = next(iter(exam.judges[0].reports))
+    found = {judge.name: judge.reports[tier] for judge in exam.judges}
+    curves = {name: report.curve for name, report in found.items()}
+    bars = {name: report.reliability for name, report in found.items() if report.reliability}
+    return curves_png(curves, bars, f"{subject}: {tier} or {dearest}, {exam.rows} held-out prompts")
 
 
 def curves_png(curves: Curves, reliability: Mapping[str, Sequence[BinRow]], title: str) -> bytes:

@@ -14,12 +14,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab.curves import can_draw, curves_png
+from lab.curves import can_draw, exam_png
 from lab.router_card import exam_values, files_values
 from lab.router_exam import ExamError, examine
 from lab.router_inputs import InputError, add_options, head_to_use, open_inputs, remark
 from lab.router_prepare import judges_of, prepare, sampled, unseen
-from lab.router_text import exam_text, files_text
+from lab.router_text import cut_text, exam_text, files_text
 from services.classifier.head_store import HeadStoreError
 
 __all__ = ["main"]
@@ -41,6 +41,8 @@ def _evaluate(options: argparse.Namespace) -> None:
     rows = inputs.read(options.files)
     if not options.json:
         print(files_text(rows), flush=True)
+    if warning := cut_text(rows):
+        remark(warning)
     rows = sampled(rows, seed=options.seed)
     prepared = prepare(inputs, rows)
     fresh = unseen(inputs.store, head, prepared)
@@ -60,11 +62,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         print(f"head {head}; {left_out} prompts are left out, as it was fitted to them or to near copies\n")
         print(exam_text(exam, tiers, head))
     if options.plot:
-        tier = next(iter(exam.judges[0].reports))
-        found_by = {judge.name: judge.reports[tier] for judge in exam.judges}
-        curves = {name: report.curve for name, report in found_by.items()}
-        bars = {name: report.reliability for name, report in found_by.items() if report.reliability}
-        options.plot.write_bytes(curves_png(curves, bars, f"{head}: {tier} or {tiers[-1]}, {exam.rows} prompts"))
+        options.plot.write_bytes(exam_png(exam, tiers[-1], head))
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -1,8 +1,8 @@
 """Examines judges on prompts that none of them was fitted to, side by side, and says whether a new one is worse. Pure.
 
-Promises: a prompt's side of the split depends on its own near duplicates, the seed and the share alone, so that what
-was held out once is held out again when the log has grown; near duplicates are on one side. Where the dearest tier was
-not asked it is taken to be good, and counted.
+Promises: a prompt's side of the split depends on its own near duplicates, the seed and the share alone: it stays while
+no new near duplicate joins them, and may change when one does. Near duplicates are on one side. Where the dearest tier
+was not asked it is taken to be good, and counted.
 """
 
 from __future__ import annotations

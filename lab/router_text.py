@@ -12,9 +12,11 @@ from lab.router_data import PROBLEMS_SHOWN_MAX, RouterRows
 from lab.router_exam import Comparison, Exam
 from lab.router_report import RouterReport
 
-__all__ = ["comparison_text", "exam_text", "files_text", "with_interval"]
+__all__ = ["comparison_text", "cut_text", "exam_text", "files_text", "with_interval"]
 
 KINDS_SHOWN_MAX = 12
+# With more of the prompts cut, figures are of another kind of prompt than the service sees.
+CUT_SHARE_MAX = 0.1
 
 
 def with_interval(found: Interval, places: int = 3) -> str:
@@ -42,6 +44,18 @@ def files_text(rows: RouterRows) -> str:
         lines.append(f"refused lines{shown}:")
     shown_lines = [*lines, *(f"  {problem}" for problem in rows.problems), f"{len(rows)} different prompts"]
     return "\n".join(_harmless(line) for line in shown_lines)
+
+
+def cut_text(rows: RouterRows) -> str:
+    """A warning where many prompts are only their heads; empty where few are."""
+    used, cut = sum(facts.used for facts in rows.files), sum(facts.cut for facts in rows.files)
+    if cut <= CUT_SHARE_MAX * used:
+        return ""
+    return (
+        f"of {cut / used:.0%} of the prompts the log kept only the head. The service judges whole prompts: "
+        "these figures are not of what it will say of those. To learn from whole prompts, write lines of "
+        '{"prompt", "outcomes"} of your own (docs/training.md)'
+    )
 
 
 def _harmless(line: str) -> str:

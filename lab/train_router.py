@@ -16,25 +16,21 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from lab.curves import can_draw, curves_png
+from lab.curves import can_draw, exam_png
 from lab.fitted_prompts import FittedPrompts
-from lab.near_duplicates import group_near_duplicates
 from lab.router_card import comparisons_values, exam_values, files_values, head_card
 from lab.router_data import RouterRows
-from lab.router_exam import ROWS_MIN as EXAMINED_MIN
-from lab.router_exam import Comparison, Exam, ExamError, compare, examine, held_out, lacking
-from lab.router_fit import ROWS_MIN, fit_router, gains_of
+from lab.router_exam import Comparison, Exam, ExamError, compare, examine, lacking
+from lab.router_fit import fit_router
 from lab.router_inputs import InputError, Inputs, add_options, head_to_use, load_head, open_inputs, remark
 from lab.router_prepare import Prepared, judges_of, prepare, sampled, unseen
 from lab.router_scores import LENGTH, Scores, by_trained
-from lab.router_text import comparison_text, exam_text, files_text
+from lab.router_split import Split, split_of, without_thin_tiers
+from lab.router_text import comparison_text, cut_text, exam_text, files_text
 from services.classifier.head_store import BUILTIN, HeadStoreError
 from services.classifier.sufficiency import SufficiencyModel, parse_sufficiency, serialise_sufficiency
 
@@ -44,17 +40,6 @@ WORSE = 3
 """Exit code: the new head is worse than the one in use, or of no use."""
 # A comparison on fewer prompts is said to prove little. Prompts that the old head has seen would favour it.
 COMPARED_MIN = 100
-
-Mask = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class _Split:
-    """Which rows are fitted, which are examined, and the card's words on it."""
-
-    fit: Mask
-    exam: Mask
-    words: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +53,11 @@ class _Trained:
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
-    """How it did, beside the head that was in use."""
+    """How it did, beside the head that was in use; `current` is what the store named as that, readable or not."""
 
     exam: Exam
     in_use: str
+    current: str
     comparisons: tuple[Comparison, ...]
     lacking: str
 
@@ -101,34 +87,6 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError("--plot needs matplotlib; pip install 'spillway[lab]'")
 
 
-def _split(inputs: Inputs, rows: RouterRows, prepared: Prepared, options: argparse.Namespace) -> _Split:
-    group = group_near_duplicates(prepared.data.texts, prepared.data.vectors)
-    if options.held_out:
-        own = set(inputs.read(options.held_out).prompts)
-        exam = np.asarray([prompt in own for prompt in rows.prompts])
-        fit, rule = ~np.isin(group, group[exam]), "files of their own; what is near them was not fitted"
-    else:
-        exam = held_out(group, prepared.prints, options.test_share, seed=options.seed)
-        fit, rule = ~exam, f"{options.test_share:g} of the groups of near duplicates, chosen by content and seed"
-    counts = {"groups": len(np.unique(group)), "fitted": int(fit.sum()), "held_out": int(exam.sum())}
-    return _Split(fit, exam, {"rule": rule, "seed": options.seed, **counts})
-
-
-def _told(prepared: Prepared, split: _Split) -> Prepared:
-    """Without the tiers of which too little is known to fit and to examine. Raises InputError when none is left."""
-    fitted = (~np.isnan(gains_of(prepared.data.outcomes[split.fit]))).sum(axis=0)
-    examined = (~np.isnan(prepared.data.outcomes[split.exam, :-1])).sum(axis=0)
-    kept = np.flatnonzero((fitted >= ROWS_MIN) & (examined >= EXAMINED_MIN)).tolist()
-    for index in sorted(set(range(len(fitted))) - set(kept)):
-        remark(
-            f"tier {prepared.data.tiers[index]}: {fitted[index]} outcomes to fit and {examined[index]} held out, "
-            f"{ROWS_MIN} and {EXAMINED_MIN} are needed; the head leaves it out, and its P is the next cheaper tier's"
-        )
-    if not kept:
-        raise InputError("no tier but the dearest has enough outcomes")
-    return prepared.tiers([*kept, len(prepared.data.tiers) - 1])
-
-
 def _fit(prepared: Prepared, *, version: str, seed: int) -> _Trained:
     started_s = time.monotonic()
     try:
@@ -140,14 +98,22 @@ def _fit(prepared: Prepared, *, version: str, seed: int) -> _Trained:
     return _Trained(parse_sufficiency(artifact), artifact, time.monotonic() - started_s)
 
 
+def _renamed(trained: _Trained, version: str) -> _Trained:
+    if version == trained.model.version:
+        return trained
+    artifact = serialise_sufficiency(replace(trained.model, version=version))
+    return _Trained(parse_sufficiency(artifact), artifact, trained.seconds)
+
+
 def _judge(inputs: Inputs, trained: _Trained, test: Prepared, seed: int) -> _Verdict:
+    current = inputs.store.stamp().version or BUILTIN
     in_use = _in_use(inputs, test.model_id)
     others = judges_of(inputs, test, head=in_use, seed=seed)
     new = by_trained(trained.model.version, trained.model, test.data, inputs.ladder)
     exam = examine((new, *others), test.data, test.kinds, costs=test.costs, seed=seed)
     length = next(judge for judge in others if judge.name == LENGTH)
     useless = lacking(exam.judges[0], compare(new, length, test.data, seed=seed))
-    return _Verdict(exam, in_use, _compared(inputs, new, others[0], in_use, test, seed), useless)
+    return _Verdict(exam, in_use, current, _compared(inputs, new, others[0], in_use, test, seed), useless)
 
 
 def _in_use(inputs: Inputs, model_id: str) -> str:
@@ -175,10 +141,10 @@ def _compared(
 
 
 def _keep(
-    options: argparse.Namespace, inputs: Inputs, rows: RouterRows, prepared: Prepared, split: _Split,
+    options: argparse.Namespace, inputs: Inputs, rows: RouterRows, prepared: Prepared, split: Split,
     trained: _Trained, verdict: _Verdict, now: dt.datetime,
 ) -> None:  # fmt: skip
-    """Writes the head and its card, puts it to use, draws."""
+    """Writes the head and its card, puts it to use."""
     version = trained.model.version
     card = head_card(
         trained.model,
@@ -201,59 +167,83 @@ def _keep(
     near = FittedPrompts.of(fitted.texts, fitted.vectors).serialise()
     inputs.store.add(version, trained.artifact, card, prepared.prints[split.fit], near)
     if options.activate:
-        inputs.store.use(version)
-    if can_draw():
-        path = options.plot or inputs.store.directory / f"{version}.png"
-        path.write_bytes(_picture(verdict.exam, prepared.data.tiers, version))
-    else:
+        inputs.store.use(version, instead_of=verdict.current)
+
+
+def _draw(options: argparse.Namespace, inputs: Inputs, verdict: _Verdict, tiers: Sequence[str], version: str) -> None:
+    """A picture that cannot be drawn is a remark: the head and the report are there by now."""
+    if not can_draw():
         remark("no PNG was drawn: matplotlib is not installed (pip install 'spillway[lab]')")
+        return
+    path = options.plot or inputs.store.directory / f"{version}.png"
+    try:
+        path.write_bytes(exam_png(verdict.exam, tiers[-1], version))
+    except OSError as error:
+        remark(f"no PNG was drawn: {error.filename}: {error.strerror}")
 
 
-def _picture(exam: Exam, tiers: Sequence[str], version: str) -> bytes:
-    tier = next(iter(exam.judges[0].reports))
-    found = {judge.name: judge.reports[tier] for judge in exam.judges}
-    curves = {name: report.curve for name, report in found.items()}
-    bars = {name: report.reliability for name, report in found.items() if report.reliability}
-    return curves_png(curves, bars, f"{version}: {tier} or {tiers[-1]}, {exam.rows} held-out prompts")
+def _now() -> dt.datetime:
+    return dt.datetime.now(tz=dt.UTC)
 
 
 def _train(options: argparse.Namespace) -> int:
     _check(options)
     inputs = open_inputs(options)
-    now = dt.datetime.now(tz=dt.UTC)
+    now = _now()
     version = options.version or now.strftime("%Y-%m-%d-%H%M%S")
-    inputs.store.check_free(version)
+    if options.version:
+        inputs.store.check_free(version)
     rows = inputs.read([*options.files, *options.held_out])
     if not options.json:
         print(files_text(rows), flush=True)
+    if warning := cut_text(rows):
+        remark(warning)
     rows = sampled(rows, seed=options.seed)
     prepared = prepare(inputs, rows)
     remark(f"embedded {len(rows)} prompts in {prepared.embedding_s:.1f} s")
-    split = _split(inputs, rows, prepared, options)
-    prepared = _told(prepared, split)
+    split = split_of(inputs, rows, prepared, options)
+    prepared = without_thin_tiers(prepared, split)
     trained = _fit(prepared.rows(split.fit), version=version, seed=options.seed)
     remark(f"fitted to {split.words['fitted']} prompts in {trained.seconds:.1f} s")
-    verdict = _judge(inputs, trained, prepared.rows(split.exam), options.seed)
-    refused = bool(verdict.refusal) and not options.force
-    if not refused:
+    # What it is compared with must still be in use when it takes its place.
+    with inputs.store.deciding():
+        if not options.version:
+            trained = _renamed(trained, inputs.store.free_name(version))
+        version = trained.model.version
+        verdict = _judge(inputs, trained, prepared.rows(split.exam), options.seed)
+        refused = bool(verdict.refusal) and not options.force
+        _show(options, rows, prepared, split, verdict, version)
+        if refused:
+            remark(f"refused: {version} is {verdict.refusal}; --force keeps it all the same")
+            return WORSE
         _keep(options, inputs, rows, prepared, split, trained, verdict, now)
-    if options.json:
-        print(json.dumps(_values(version, rows, split, verdict, refused=refused), indent=2))
-    else:
-        print("{fitted} fitted, {held_out} held out, in {groups} groups of near duplicates\n".format(**split.words))
-        print(f"{exam_text(verdict.exam, prepared.data.tiers, version)}\n")
-        print(f"{comparison_text(verdict.comparisons, verdict.in_use)}\n")
-    if refused:
-        remark(f"refused: {version} is {verdict.refusal}; --force keeps it all the same")
-        return WORSE
     used = "in use from now on" if options.activate else f"not in use yet: spillway heads use {version}"
     remark(f"{inputs.store.directory / version}.npz and its card are written; {used}")
     if options.activate and not inputs.followed:
         remark("no service of this configuration follows that directory: name it in classifier.heads_dir")
+    if options.activate and inputs.settings.policy.sufficiency_min is None:
+        remark(
+            "policy.sufficiency_min is not set: which tier a prompt starts at does not change; "
+            "spillway calibrate classifier finds a value"
+        )
+    _draw(options, inputs, verdict, prepared.data.tiers, version)
     return 0
 
 
-def _values(version: str, rows: RouterRows, split: _Split, verdict: _Verdict, *, refused: bool) -> dict[str, Any]:
+def _show(
+    options: argparse.Namespace, rows: RouterRows, prepared: Prepared, split: Split, verdict: _Verdict, version: str
+) -> None:
+    """The report, before anything is written: whatever fails after it, it is there."""
+    if options.json:
+        refused = bool(verdict.refusal) and not options.force
+        print(json.dumps(_values(version, rows, split, verdict, refused=refused), indent=2), flush=True)
+        return
+    print("{fitted} fitted, {held_out} held out, in {groups} groups of near duplicates\n".format(**split.words))
+    print(f"{exam_text(verdict.exam, prepared.data.tiers, version)}\n")
+    print(f"{comparison_text(verdict.comparisons, verdict.in_use)}\n", flush=True)
+
+
+def _values(version: str, rows: RouterRows, split: Split, verdict: _Verdict, *, refused: bool) -> dict[str, Any]:
     return {
         "version": version,
         "refused": refused,

@@ -40,6 +40,7 @@ DEFAULT_DIRECTORY: Final = Path(".spillway") / "heads"
 CARD_BYTES_MAX: Final = 1 << 20
 POINTER_BYTES_MAX: Final = 256
 SEEN_MAX: Final = 1_000_000
+SAME_NAMES_MAX: Final = 100
 NEAR_BYTES_MAX: Final = 256 << 20
 VERSIONS_LISTED_MAX: Final = 10_000
 # A path, an option and a label of metrics at once. "builtin-1" and "heuristics-1" are names of what is packaged.
@@ -171,12 +172,36 @@ class HeadStore:
         if any(os.path.lexists(self._path(version, kind)) for kind in ("npz", "json")):
             raise HeadStoreError(f"head {version} is there already; a version is never written over")
 
-    def use(self, version: str) -> None:
-        """Puts a version (or BUILTIN) to use, and remembers what was in use before. Raises HeadStoreError."""
+    def free_name(self, wanted: str) -> str:
+        """`wanted`, or where that is taken the first of wanted-2, wanted-3, … that is not. Raises HeadStoreError."""
+        for name in (wanted, *(f"{wanted}-{number}" for number in range(2, SAME_NAMES_MAX + 1))):
+            try:
+                self.check_free(name)
+            except HeadStoreError:
+                self._check_name(name)
+                continue
+            return name
+        raise HeadStoreError(f"{SAME_NAMES_MAX} heads are called {wanted}")
+
+    @contextmanager
+    def deciding(self) -> Iterator[None]:
+        """Excludes everybody else who decides by a comparison what is put to use; waits for them. Raises OSError."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with (self.directory / ".deciding").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def use(self, version: str, *, instead_of: str | None = None) -> None:
+        """Puts a version (or BUILTIN) to use, and remembers what was in use before. Raises HeadStoreError.
+
+        `instead_of`: only if that is in use.
+        """
         if version != BUILTIN:
             self.load(version)
         with self._locked():
             before = self._read_pointer("current") or BUILTIN
+            if instead_of is not None and before != instead_of:
+                raise HeadStoreError(f"{before} was put to use meanwhile, not {instead_of}; {version} is not in use")
             if before == version:
                 return
             self._replace(self.directory / "previous", f"{before}\n".encode())

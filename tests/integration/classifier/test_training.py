@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import io
 import json
 import random
@@ -129,6 +130,23 @@ def test_a_thin_middle_tier_is_left_out_of_the_head_and_does_not_keep_the_others
     assert run.returncode == 0, run.stderr
     assert "the head leaves it out" in run.stderr
     assert HeadStore(tmp_path / "heads").load("thin").tiers == ("simple", "complex")
+
+
+def test_two_trainings_in_one_second_make_two_versions_and_a_picture_that_fails_takes_nothing_away(
+    trained: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = dt.datetime(2026, 11, 22, 5, 19, 9, tzinfo=dt.UTC)
+    monkeypatch.setattr(train_router, "_now", lambda: now)
+    options = ["--heads-dir", tmp_path / "heads", "--tiers", "simple,complex", "--plot", tmp_path / "none" / "x.png"]
+    for version in ("2026-11-22-051909", "2026-11-22-051909-2"):
+        run = here("train", trained[0] / "outcomes.jsonl", *options)
+        assert run.returncode == 0, run.stderr
+        assert re.search(rf"^{version[:23]} ", run.stdout, re.MULTILINE)
+        assert "no PNG was drawn" in run.stderr
+        assert "policy.sufficiency_min is not set" in run.stderr
+        store = HeadStore(tmp_path / "heads")
+        assert store.current() == version == store.load(version).version
+    assert store.previous() == "2026-11-22-051909"
 
 
 def test_evaluate_leaves_out_what_the_head_was_fitted_to(trained: tuple[Path, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 from pathlib import Path
 
@@ -77,6 +78,33 @@ def test_using_what_is_in_use_does_not_lose_what_was_before(tmp_path: Path) -> N
     store.use("two")
     store.use("two")
     assert store.previous() == "one"
+
+
+def test_a_head_takes_the_place_of_the_one_that_it_was_compared_with_and_of_no_other(tmp_path: Path) -> None:
+    store = stored(tmp_path, "one", "two")
+    store.use("one", instead_of=BUILTIN)
+    with pytest.raises(HeadStoreError, match="one was put to use meanwhile"):
+        store.use("two", instead_of=BUILTIN)
+    assert store.current() == "one"
+    store.use("two", instead_of="one")
+    assert store.current() == "two"
+
+
+def test_who_decides_by_a_comparison_excludes_others_but_not_a_hand_that_rolls_back(tmp_path: Path) -> None:
+    store = stored(tmp_path, "one")
+    with store.deciding():
+        with (store.directory / ".deciding").open("w") as other, pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        store.use("one")
+    with (store.directory / ".deciding").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_name_that_is_taken_gets_a_number(tmp_path: Path) -> None:
+    store = stored(tmp_path, "one", "one-2")
+    assert (store.free_name("one"), store.free_name("two")) == ("one-3", "two")
+    with pytest.raises(HeadStoreError, match="no name for a head"):
+        store.free_name("../x")
 
 
 def test_a_head_that_its_card_does_not_vouch_for_is_neither_loaded_nor_used(tmp_path: Path) -> None:

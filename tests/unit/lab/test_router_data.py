@@ -16,7 +16,7 @@ import pytest
 from lab import router_prepare
 from lab.router_data import PROBLEMS_SHOWN_MAX, RouterDataError, RouterRows, fingerprint, read_router_files
 from lab.router_line import Wanted
-from lab.router_text import files_text
+from lab.router_text import cut_text, files_text
 from services.orchestrator.record import DecisionRecord, json_line, prompt_sha256
 from spillway.routing import (
     Attempt,
@@ -164,6 +164,8 @@ def test_records_that_kept_no_prompt_are_counted_and_so_are_cut_ones(tmp_path: P
     facts = rows.files[0]
     assert (facts.lines, facts.used, facts.without_prompt, facts.cut) == (3, 2, 1, 1)
     assert rows.prompts == ("x" * 200, "whole")
+    assert "of 50% of the prompts the log kept only the head" in cut_text(rows)
+    assert not cut_text(read(tmp_path / "whole.jsonl", [logged("whole", good)]))
 
 
 def test_the_same_prompt_is_one_row_with_the_mean_of_its_outcomes(tmp_path: Path) -> None:
