@@ -20,7 +20,6 @@ import numpy.typing as npt
 
 from lab.router_card import files_values
 from lab.router_data import fingerprint
-from lab.router_fit import RouterData
 from lab.router_inputs import (
     InputError,
     Inputs,
@@ -33,6 +32,7 @@ from lab.router_inputs import (
     open_inputs,
     remark,
 )
+from lab.router_outcomes import RouterData
 from lab.router_scores import by_builtin, by_heuristics, by_trained, read_heuristics
 from lab.router_text import files_text, with_interval
 from lab.share_of_traffic import Threshold, share_at, threshold_for

@@ -28,7 +28,8 @@ from lab.metrics import Interval, bootstrap_rows
 from lab.near_duplicates import group_near_duplicates, grouped_folds
 from lab.recorded import RecordError, read_lines, recorded
 from lab.routellm import heuristic_need
-from lab.router_fit import RouterData, fit_router, gains_of
+from lab.router_fit import fit_router
+from lab.router_outcomes import RouterData, gains_of
 from lab.router_report import RouterReport, evaluate_router
 from services.classifier.encoder import Encoder
 from services.classifier.model import load_verified, model_directory

@@ -27,7 +27,8 @@ import numpy.typing as npt
 from lab.embeddings import embed_cached
 from lab.near_duplicates import group_near_duplicates, grouped_folds, grouped_split
 from lab.recorded import read_lines
-from lab.router_fit import RouterData, fit_router, gains_of
+from lab.router_fit import fit_router
+from lab.router_outcomes import RouterData, gains_of
 from lab.router_report import RouterReport, evaluate_router
 from services.classifier.encoder import Encoder
 from services.classifier.heuristics import judge

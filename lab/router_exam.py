@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lab.metrics import Interval, binary_calibration_error
-from lab.router_fit import RouterData, gains_of, sufficed_of
+from lab.router_outcomes import RouterData, gains_of, sufficed_of
 from lab.router_report import RouterReport, evaluate_router, order_figures
 from lab.router_scores import Scores
 

@@ -6,24 +6,16 @@ into folds, near duplicates together. Nothing of a test row is seen here; give o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
 from lab.near_duplicates import group_near_duplicates, grouped_folds
-from services.classifier.lexical import BUCKETS, SURFACE_NAMES, Lexical, read
-from services.classifier.sufficiency import (
-    SURFACE_BOUND,
-    WORD_BUCKETS,
-    SufficiencyModel,
-    distances,
-    gram_values,
-    kernel,
-)
+from lab.router_outcomes import RouterData, gains_of, sufficed_of
+from lab.router_views import VECTOR_WIDTH, Views, views_of
+from services.classifier.lexical import BUCKETS
+from services.classifier.sufficiency import WORD_BUCKETS, SufficiencyModel, distances
 
-__all__ = ["ROWS_MIN", "RouterData", "fit_router", "gains_of", "sufficed_of"]
+__all__ = ["ROWS_MIN", "fit_router"]
 
 Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
@@ -31,16 +23,9 @@ Labels = npt.NDArray[np.int64]
 
 ROWS_MIN = 40
 FOLDS = 5
-LANDMARKS = 1_024
 CENTROIDS = 64
 CENTROID_ROWS_MIN = 8
 CENTROID_ROUNDS = 25
-# The most frequent n-grams take part, of words and of characters each; rarer ones tell little and cost memory.
-GRAMS_MAX = 8_192
-GRAM_ROWS_MIN = 2
-VECTOR_WIDTH = 0.7
-# In root mean square standard deviations of a count.
-SURFACE_WIDTH = 0.6
 SMOOTHINGS = (8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 SELECTION_ROWS = 4_000
 CONJUGATE_STEPS = 80
@@ -48,173 +33,6 @@ CONJUGATE_TOLERANCE = 1e-3
 PLATT_ROUNDS = 50
 # Pseudo-observations of the base rate that keep a calibration of few rows finite and modest.
 PLATT_RIDGE = 1e-3
-KERNEL_JITTER = 1e-4
-
-
-@dataclass(frozen=True, slots=True)
-class RouterData:
-    """Prompts and how each tier did. n rows, t tiers, cheapest first.
-
-    `vectors`: unit length, float32 [n, d], of the embedding model that will serve. `outcomes`: [n, t], 1 where the
-    tier's answer was good, 0 where not, anything between for a grade, nan where the tier was not asked.
-    """
-
-    texts: tuple[str, ...]
-    vectors: Singles
-    tiers: tuple[str, ...]
-    outcomes: Floats
-    lexical: tuple[Lexical, ...]
-
-    @classmethod
-    def of(
-        cls, texts: Sequence[str], vectors: npt.NDArray[np.float32], tiers: Sequence[str], outcomes: Floats
-    ) -> RouterData:
-        """Checks the shapes and reads the texts (0.3 ms each). Raises ValueError."""
-        vectors = np.asarray(vectors, dtype=np.float32)
-        outcomes = np.asarray(outcomes, dtype=np.float64)
-        if vectors.ndim != 2 or len(vectors) != len(texts) or outcomes.shape != (len(texts), len(tiers)):
-            message = "texts, vectors and outcomes must have the same rows, and outcomes a column for each tier"
-            raise ValueError(message)
-        known = outcomes[~np.isnan(outcomes)]
-        if len(tiers) < 2 or not np.isfinite(vectors).all() or bool(((known < 0.0) | (known > 1.0)).any()):
-            message = "there must be two tiers or more, finite vectors, and outcomes from 0 to 1"
-            raise ValueError(message)
-        return cls(tuple(texts), vectors, tuple(tiers), outcomes, tuple(read(text) for text in texts))
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    def rows(self, chosen: npt.NDArray[np.bool_] | Labels) -> RouterData:
-        """The chosen rows, by mask or by index."""
-        index = np.flatnonzero(chosen) if chosen.dtype == np.bool_ else chosen
-        picked = index.tolist()
-        return RouterData(
-            tuple(self.texts[row] for row in picked),
-            self.vectors[index],
-            self.tiers,
-            self.outcomes[index],
-            tuple(self.lexical[row] for row in picked),
-        )
-
-
-def gains_of(outcomes: Floats) -> Floats:
-    """What the dearest tier adds to each tier but itself, [n, t - 1] from -1 to 1; nan where nothing is known.
-
-    Where the dearest tier was not asked, it is taken to be good; where a tier was not asked but a cheaper one's answer
-    was good, the tier is taken to suffice.
-    """
-    last = np.where(np.isnan(outcomes[:, -1]), 1.0, outcomes[:, -1])
-    gains = last[:, None] - outcomes[:, :-1]
-    sufficed = np.zeros(len(outcomes), dtype=bool)
-    for tier in range(gains.shape[1]):
-        unknown = np.isnan(gains[:, tier])
-        gains[unknown & sufficed, tier] = 0.0
-        sufficed |= ~unknown & (outcomes[:, tier] >= 1.0)
-    return gains
-
-
-def sufficed_of(outcomes: Floats) -> Floats:
-    """How far each tier but the dearest sufficed: 1 where the dearest adds nothing, [n, t - 1]; nan where unknown."""
-    return np.asarray(1.0 - np.maximum(gains_of(outcomes), 0.0), dtype=np.float64)
-
-
-@dataclass(frozen=True, slots=True)
-class _Views:
-    """The explicit features of the training rows, and what is needed to say their weights in the model's terms."""
-
-    features: Singles
-    sizes: tuple[int, ...]
-    landmarks: Labels
-    vectors: Singles
-    vector_root: Singles
-    surface_mean: Singles
-    surface_scale: Singles
-    surfaces: Singles
-    surface_root: Singles
-    surface_width: float
-    idf: Singles
-    words: Labels
-    characters: Labels
-    inner: Singles
-    alike: Singles
-
-
-def _inverse_root(gram: Singles) -> Singles:
-    """K^(-1/2) of a kernel matrix, small eigenvalues cut off."""
-    values, basis = np.linalg.eigh(gram.astype(np.float64))
-    kept = np.where(values > KERNEL_JITTER * values[-1], values, np.inf)
-    return np.asarray((basis / np.sqrt(kept)) @ basis.T, dtype=np.float32)
-
-
-def _vocabulary(frequency: Floats) -> Labels:
-    """The buckets that take part: known by several rows, the most frequent first, at most GRAMS_MAX; ascending."""
-    order = np.argsort(-frequency, kind="stable")[:GRAMS_MAX]
-    return np.asarray(np.sort(order[frequency[order] >= GRAM_ROWS_MIN]), dtype=np.int64)
-
-
-def _grams(data: RouterData, idf: Singles, vocabulary: Labels, *, out: Singles) -> None:
-    """Writes the values of the vocabulary's n-grams into `out` [n, vocabulary], which is all zeros."""
-    column = np.full(BUCKETS, -1, dtype=np.int64)
-    column[vocabulary] = np.arange(len(vocabulary))
-    for row, text in enumerate(data.lexical):
-        place = column[text.buckets]
-        known = place >= 0
-        out[row, place[known]] = gram_values(text, idf)[known]
-
-
-def _views(data: RouterData, seed: int) -> _Views:
-    generator = np.random.default_rng(seed)
-    chosen = np.sort(generator.permutation(len(data))[:LANDMARKS])
-    raw = np.stack([text.surface for text in data.lexical])
-    mean, deviation = raw.mean(axis=0).astype(np.float32), raw.std(axis=0).astype(np.float32)
-    # A count that never varies says nothing; scaled like this it stays at 0 here and modest elsewhere.
-    scale = np.where(deviation > 1e-3, deviation, 1.0).astype(np.float32)
-    surface = np.clip((raw.astype(np.float32) - mean) / scale, -SURFACE_BOUND, SURFACE_BOUND)
-    width = SURFACE_WIDTH * float(np.sqrt(len(SURFACE_NAMES)))
-    # Rounded first, as the artifact keeps them, so that what is fitted is what is served.
-    vectors = data.vectors[chosen].astype(np.float16).astype(np.float32)
-    surfaces = surface[chosen].astype(np.float16).astype(np.float32)
-    vector_root = _inverse_root(kernel(vectors, vectors, VECTOR_WIDTH))
-    surface_root = _inverse_root(kernel(surfaces, surfaces, width))
-
-    frequency = np.zeros(BUCKETS)
-    for text in data.lexical:
-        frequency[text.buckets] += 1.0
-    words = _vocabulary(np.where(np.arange(BUCKETS) < WORD_BUCKETS, frequency, 0.0))
-    characters = _vocabulary(np.where(np.arange(BUCKETS) >= WORD_BUCKETS, frequency, 0.0))
-    idf = np.zeros(BUCKETS, dtype=np.float32)
-    for vocabulary in (words, characters):
-        idf[vocabulary] = np.log((1.0 + len(data)) / (1.0 + frequency[vocabulary])) + 1.0
-
-    inner = data.vectors @ vectors.T
-    near = np.exp((inner - 1.0) * np.float32(1.0 / VECTOR_WIDTH**2))
-    alike = kernel(surface, surfaces, width)
-    # Each view has about length 1, so that the sum of their kernels gives each the same say.
-    sizes = (len(chosen), len(chosen), len(words), len(characters))
-    # Filled in place: each further copy of it would be another gigabyte of 20,000 rows.
-    features = np.zeros((len(data), sum(sizes)), dtype=np.float32)
-    blocks = np.split(features, np.cumsum(sizes)[:-1], axis=1)
-    np.matmul(near, vector_root, out=blocks[0])
-    np.matmul(alike, surface_root, out=blocks[1])
-    _grams(data, idf, words, out=blocks[2])
-    _grams(data, idf, characters, out=blocks[3])
-    return _Views(
-        features=features,
-        sizes=sizes,
-        landmarks=chosen,
-        vectors=vectors,
-        vector_root=vector_root,
-        surface_mean=mean,
-        surface_scale=scale,
-        surfaces=surfaces,
-        surface_root=surface_root,
-        surface_width=width,
-        idf=idf,
-        words=words,
-        characters=characters,
-        inner=inner,
-        alike=alike,
-    )
 
 
 def _ridge(features: Singles, targets: Singles, use: Singles, smoothing: Singles) -> Singles:
@@ -280,7 +98,7 @@ def _held_out(features: Singles, gains: Floats, fold: Labels, grid: Floats) -> F
     return scores
 
 
-def _cross_fitted(views: _Views, gains: Floats, fold: Labels, seed: int) -> tuple[Floats, Floats]:
+def _cross_fitted(views: Views, gains: Floats, fold: Labels, seed: int) -> tuple[Floats, Floats]:
     """Scores [n, k] of rows by a fit that had not seen their fold, and the smoothing [k] that served them best.
 
     The smoothing is chosen on SELECTION_ROWS of each tier: it is noise against signal, which more rows do not change.
@@ -315,7 +133,7 @@ def _quantiles(values: Floats) -> Floats:
     return np.asarray([middle, max(high, middle + 0.02)])
 
 
-def _distance_quantiles(similarities: Singles, views: _Views) -> Floats:
+def _distance_quantiles(similarities: Singles, views: Views) -> Floats:
     """Of the training rows' distances to the landmarks but themselves."""
     others = similarities.copy()
     others[views.landmarks, np.arange(len(views.landmarks))] = -1.0
@@ -354,7 +172,7 @@ def fit_router(data: RouterData, *, version: str, embedding_model: str, seed: in
     if int(known.sum(axis=0).min()) < ROWS_MIN:
         message = f"each tier but the dearest needs {ROWS_MIN} outcomes or more"
         raise ValueError(message)
-    views = _views(data, seed)
+    views = views_of(data, seed)
     fold = grouped_folds(group_near_duplicates(data.texts, data.vectors), FOLDS, seed=seed)
     scores, smoothing = _cross_fitted(views, gains, fold, seed)
     sufficed = sufficed_of(data.outcomes)

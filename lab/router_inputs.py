@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from lab.embeddings import KeptVectors
 from lab.router_data import RouterDataError, RouterRows, read_router_files
-from lab.router_fit import ROWS_MIN, gains_of
+from lab.router_fit import ROWS_MIN
 from lab.router_line import Wanted
+from lab.router_outcomes import gains_of
 from services.classifier.embedder import Embedder, EmbedderError
 from services.classifier.embedding_source import EmbeddingSourceError, open_embedder
 from services.classifier.head import Head, HeadError

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from lab.fitted_prompts import FittedPrompts, FittedPromptsError
 from lab.router_data import RouterRows, fingerprints
-from lab.router_fit import RouterData
 from lab.router_inputs import InputError, Inputs, builtin_head, embed, load_head, remark, usable
+from lab.router_outcomes import RouterData
 from lab.router_scores import Scores, baselines, by_builtin, by_heuristics, by_trained, read_heuristics
 from services.classifier.head_store import BUILTIN, HeadStore, HeadStoreError
 

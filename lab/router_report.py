@@ -16,7 +16,7 @@ from lab.metrics import (
     bootstrap_rows,
     recovered_gap,
 )
-from lab.router_fit import gains_of, sufficed_of
+from lab.router_outcomes import gains_of, sufficed_of
 
 __all__ = ["BinRow", "CurvePoint", "KindRow", "RouterReport", "evaluate_router", "order_figures", "reliability"]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lab.router_fit import RouterData, gains_of
+from lab.router_outcomes import RouterData, gains_of
 from services.classifier.head import Head
 from services.classifier.heuristics import judge
 from services.classifier.sufficiency import SufficiencyModel

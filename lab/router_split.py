@@ -17,8 +17,9 @@ from lab.near_duplicates import group_near_duplicates
 from lab.router_data import RouterRows
 from lab.router_exam import ROWS_MIN as EXAMINED_MIN
 from lab.router_exam import held_out
-from lab.router_fit import ROWS_MIN, gains_of
+from lab.router_fit import ROWS_MIN
 from lab.router_inputs import InputError, Inputs, remark
+from lab.router_outcomes import gains_of
 from lab.router_prepare import Prepared
 
 __all__ = ["Split", "split_of", "without_thin_tiers"]

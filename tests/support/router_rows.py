@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lab.router_fit import RouterData, fit_router
+from lab.router_fit import fit_router
+from lab.router_outcomes import RouterData
 from services.classifier.embedder import HashEmbedder
 from services.classifier.sufficiency import SufficiencyModel
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from lab.router_fit import RouterData
+from lab.router_outcomes import RouterData
 
 __all__ = ["DIMENSIONS", "TIERS", "easy_and_hard", "unit"]
 

@@ -8,7 +8,7 @@ import pytest
 
 from lab.curves import can_draw, curves_png, curves_text, reliability_text
 from lab.router_exam import ExamError, compare, examine, held_out, lacking
-from lab.router_fit import RouterData
+from lab.router_outcomes import RouterData
 from lab.router_scores import Scores, baselines
 from lab.router_text import exam_text
 from lab.share_of_traffic import share_at, threshold_for

@@ -10,7 +10,8 @@ from lab.metrics import apgr, cpt
 from lab.near_duplicates import group_near_duplicates, grouped_folds, grouped_split
 from lab.recorded_router import decide
 from lab.routellm import corrected
-from lab.router_fit import RouterData, fit_router, gains_of, sufficed_of
+from lab.router_fit import fit_router
+from lab.router_outcomes import RouterData, gains_of, sufficed_of
 from lab.router_report import evaluate_router, order_figures, reliability
 from services.classifier.sufficiency import serialise_sufficiency
 from tests.support.sufficiency_rows import easy_and_hard
