@@ -24,10 +24,12 @@ from services.runtime.clock import Clock, SystemClock
 from services.runtime.config import SecretError, read_api_key
 from spillway.settings.classifier import Classifier, EmbeddingEndpoint
 
-__all__ = ["EmbeddingSourceError", "open_embedder"]
+__all__ = ["EmbeddingSourceError", "endpoint_limits", "open_embedder"]
 
 # A server pads as it likes and has its own cores: only the number of texts is bounded, and what is sent at once.
 ENDPOINT_BATCH_TOKENS_MAX = 65_536
+# In one answer: texts times dimensions. While it is read as JSON, some 30 ms for so many, nothing else goes on.
+ENDPOINT_NUMBERS_MAX = 131_072
 # About 100 tokens: of a short text a token costs more than of most.
 PACE_TEXT = "how long does one text take " * 16
 
@@ -84,5 +86,11 @@ def _endpoint(settings: EmbeddingEndpoint | None, clock: Clock) -> Embedder:
         open_s=settings.open_s,
     )
     key = read_api_key(settings.api_key_env, settings.api_key_file)
-    limits = BatchLimits(items_max=settings.texts_max, tokens_max=ENDPOINT_BATCH_TOKENS_MAX)
-    return BatchedEmbedder(EndpointBackend(endpoint, api_key=key, clock=clock), workers=CALLS_MAX, limits=limits)
+    backend = EndpointBackend(endpoint, api_key=key, clock=clock)
+    return BatchedEmbedder(backend, workers=CALLS_MAX, limits=endpoint_limits(settings))
+
+
+def endpoint_limits(settings: EmbeddingEndpoint) -> BatchLimits:
+    """Of one call of a server."""
+    texts_max = max(1, min(settings.texts_max, ENDPOINT_NUMBERS_MAX // settings.dimensions))
+    return BatchLimits(items_max=texts_max, tokens_max=ENDPOINT_BATCH_TOKENS_MAX)

@@ -1,7 +1,8 @@
 """Vectors from a server that speaks OpenAI's embeddings: a Backend over HTTP, behind a breaker of its own.
 
 Promises: one deadline around each call, whatever drips; a bounded answer, believed only when every text has exactly
-one finite vector of the agreed size, which is then made unit length; after several failures in a row the server is left
+one finite vector of the agreed size, which is then made unit length, and as long as the server names the model that it
+named first; after several failures in a row the server is left
 alone for a while, at no cost in time; whatever goes wrong is an EmbedderError that names neither text nor key. The
 address is the operator's: no redirects, no proxies and no credentials from the environment, no cookies.
 """
@@ -25,8 +26,9 @@ from services.classifier.embedder import EmbedderUnavailableError, Vectors
 from services.classifier.encoder import TOKENS_MAX, cut_text
 from services.runtime.clock import Clock
 from services.runtime.cooldown import Cooldown
+from services.runtime.logs import get_logger
 
-__all__ = ["CALLS_MAX", "Endpoint", "EndpointBackend", "parse_vectors"]
+__all__ = ["CALLS_MAX", "Endpoint", "EndpointBackend", "parse_answer"]
 
 CALLS_MAX: Final = 4
 """Calls under way at once."""
@@ -38,6 +40,10 @@ _ERRORS: Final = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSErro
 _REFUSALS: Final = frozenset({400, 413, 422})
 _HASH_DIGITS: Final = 12
 _LENGTH_MIN: Final = 1e-12
+_INLINE_BYTES_MAX: Final = 65_536  # a few milliseconds
+_NAME_CHARACTERS_MAX: Final = 200
+
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,8 @@ class EndpointBackend:
         except httpx.InvalidURL:
             raise ValueError("the base URL is none") from None
         self._endpoint = endpoint
+        self._served_model = ""
+        self._refused_model = ""
         self._clock = clock
         self._cooldown = Cooldown(pause_s=endpoint.open_s, failures_max=endpoint.failures_max)
         self.model_id = endpoint.model_id
@@ -114,7 +122,11 @@ class EndpointBackend:
             async with asyncio.timeout(self._endpoint.timeout_s):
                 status, body = await self._post(texts)
             if status == httpx.codes.OK:
-                vectors = parse_vectors(body, len(texts), self.dimensions)
+                # Long lists of numbers in a thread: every judgement waits for the event loop.
+                parse = (body, len(texts), self.dimensions)
+                inline = len(body) <= _INLINE_BYTES_MAX
+                vectors, model = parse_answer(*parse) if inline else await asyncio.to_thread(parse_answer, *parse)
+                self._check_model(model)
                 self._cooldown.succeeded(ticket)
                 return vectors
             trouble = f"answered HTTP {status}"
@@ -133,6 +145,22 @@ class EndpointBackend:
         else:
             self._cooldown.failed(ticket, self._clock.monotonic())
         raise EmbedderUnavailableError(f"the embedding endpoint {trouble}")
+
+    def _check_model(self, model: str) -> None:
+        """Vectors of two models are not comparable, and memory, cache and heads hold those of the first.
+
+        The name is the server's own, which need not be the configured one (an alias, a path); so it is held against
+        what the server said first. Raises _UnreadableError.
+        """
+        self._served_model = self._served_model or model
+        if model in {"", self._served_model}:
+            return
+        if model != self._refused_model:
+            self._refused_model = model  # once for each change
+            _log.warning(
+                "embedding_model_changed", before=self._served_model, now=model, remedy="restart when intended"
+            )
+        raise _UnreadableError("vectors of another model than before")
 
     async def close(self) -> None:
         """See Backend."""
@@ -159,8 +187,11 @@ class EndpointBackend:
             await response.aclose()
 
 
-def parse_vectors(body: bytes, count: int, dimensions: int) -> Vectors:
-    """The unit vectors in an answer, in the order of the texts. Raises ValueError, which quotes nothing of it."""
+def parse_answer(body: bytes, count: int, dimensions: int) -> tuple[Vectors, str]:
+    """The unit vectors in an answer, in the order of the texts, and the model that it names (empty when it names none).
+
+    Raises ValueError, which quotes nothing of it.
+    """
     try:
         answer = json.loads(body, parse_constant=_refuse)
     except (ValueError, RecursionError):
@@ -176,7 +207,12 @@ def parse_vectors(body: bytes, count: int, dimensions: int) -> Vectors:
             raise _UnreadableError("indices that are not those of the texts")
         seen.add(index)
         result[index] = _unit(item.get("embedding"), dimensions)
-    return result
+    model = answer.get("model")
+    return result, _printable(model) if isinstance(model, str) else ""
+
+
+def _printable(name: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in name[:_NAME_CHARACTERS_MAX])
 
 
 def _unit(values: Any, dimensions: int) -> npt.NDArray[np.float64]:

@@ -20,7 +20,7 @@ class EmbeddingEndpoint(Section):
     api_key_env: str = Field("", description="The environment variable that holds the key; empty means no key.")
     api_key_file: str = Field("", description="The file that holds the key; wins over api_key_env.")
     timeout_s: Seconds = Field(0.5, description="For one call; what takes longer is judged by heuristics.")
-    texts_max: int = Field(64, ge=1, le=2_048, description="Texts in one call.")
+    texts_max: int = Field(64, ge=1, le=2_048, description="Texts in one call, fewer where 131,072 numbers are less.")
     failures_max: int = Field(5, ge=1, le=1_000, description="After so many failures in a row it is left alone.")
     open_s: Seconds = Field(5.0, description="For so long; then one call tries it again.")
 

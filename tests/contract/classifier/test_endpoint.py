@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.classifier.batched_embedder import BatchedEmbedder
 from services.classifier.batching import BatchLimits
 from services.classifier.embedder import EmbedderError
-from services.classifier.embedding_source import EmbeddingSourceError, open_embedder
-from services.classifier.endpoint_embedder import Endpoint, EndpointBackend, parse_vectors
+from services.classifier.embedding_source import EmbeddingSourceError, endpoint_limits, open_embedder
+from services.classifier.endpoint_embedder import Endpoint, EndpointBackend, parse_answer
 from services.runtime.clock import FakeClock
 from services.sandbox.app import build_app
 from services.sandbox.server import serving_in_thread
@@ -184,10 +185,10 @@ def test_servers_do_not_share_a_space_for_calling_their_models_alike() -> None:
 def test_numbers_that_are_none_or_too_large_for_a_float_do_no_harm(values: list[Any]) -> None:
     body = json.dumps({"data": [{"index": 0, "embedding": values}]}).encode()
     if values[0] == 1e308:
-        assert np.allclose(parse_vectors(body, 1, 4), 0.5)
+        assert np.allclose(parse_answer(body, 1, 4)[0], 0.5)
     else:
         with pytest.raises(ValueError, match="vectors"):
-            parse_vectors(body, 1, 4)
+            parse_answer(body, 1, 4)
 
 
 JSON = st.recursive(
@@ -200,7 +201,7 @@ JSON = st.recursive(
 @given(JSON | st.fixed_dictionaries({"data": st.lists(st.fixed_dictionaries({"index": JSON, "embedding": JSON}))}))
 def test_whatever_json_a_server_sends_is_unit_vectors_or_refused(value: Any) -> None:
     try:
-        vectors = parse_vectors(json.dumps(value).encode(), 1, 2)
+        vectors, _ = parse_answer(json.dumps(value).encode(), 1, 2)
     except ValueError:
         return
     assert vectors.shape == (1, 2)
@@ -227,3 +228,46 @@ async def test_the_configuration_opens_an_endpoint_and_says_what_it_lacks(
     ):
         with pytest.raises(EmbeddingSourceError):
             await open_embedder(settings)
+
+
+class Naming(EndpointBackend):
+    """A server that names its model, or none; `padding` makes the answer longer."""
+
+    names = ""
+    padding = 0
+
+    async def _post(self, texts: Sequence[str]) -> tuple[int, bytes]:
+        data = [{"index": index, "embedding": [1.0] * 64} for index in range(len(texts))]
+        body = {"data": data, **({"model": self.names} if self.names else {}), "padding": "x" * self.padding}
+        return 200, json.dumps(body).encode()
+
+
+@pytest.mark.parametrize("padding", [0, 100_000])
+async def test_vectors_of_a_model_that_changed_at_the_server_are_refused_and_said_once(
+    clock: FakeClock, padding: int
+) -> None:
+    backend = Naming(agreed("http://127.0.0.1:1", failures_max=1_000), api_key="", clock=clock)
+    backend.padding = padding
+    with structlog.testing.capture_logs() as logs:
+        # Whatever it calls the configured model is its own affair.
+        for name in ("", "org/served-as-m", "", "org/served-as-m"):
+            backend.names = name
+            assert (await backend.encode(["text"])).shape == (1, 64)
+        backend.names = "org/another\x1b[31m"
+        for _ in range(3):
+            with pytest.raises(EmbedderError, match="another model than before"):
+                await backend.encode(["text"])
+        backend.names = "org/served-as-m"
+        assert (await backend.encode(["text"])).shape == (1, 64)
+    assert [(entry["event"], entry["now"]) for entry in logs] == [("embedding_model_changed", "org/another?[31m")]
+    await backend.close()
+
+
+def test_one_answer_of_a_server_holds_a_bounded_number_of_numbers() -> None:
+    for dimensions, texts in ((64, 64), (2_048, 64), (8_192, 16)):
+        settings = Classifier(
+            embedding_provider="endpoint",
+            embedding_endpoint=EmbeddingEndpoint(base_url="http://127.0.0.1:1/v1", model="m", dimensions=dimensions),
+        )
+        assert settings.embedding_endpoint is not None
+        assert endpoint_limits(settings.embedding_endpoint).items_max == texts
