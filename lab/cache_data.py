@@ -71,7 +71,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         if text.lstrip().startswith("["):
             rows = json.loads(text)
         else:
-            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+            rows = [json.loads(line) for line in text.split("\n") if line.strip()]
     except (ValueError, EOFError, gzip.BadGzipFile, RecursionError) as error:
         raise CacheDataError(f"{path.name} is no JSON lines ({type(error).__name__})") from error
     if not isinstance(rows, list) or not rows or len(rows) > ROWS_MAX or not all(isinstance(row, dict) for row in rows):

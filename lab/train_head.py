@@ -43,7 +43,7 @@ DATA_NOTE = (
 
 def load_examples(path: Path, encoder: Encoder) -> Dataset:
     """Reads JSON lines of text, task_type and complexity, embeds them and asks the heuristics."""
-    rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+    rows = [json.loads(line) for line in path.read_text().split("\n") if line.strip()]
     judgements = [judge((Message.of(Role.USER, row["text"]),), has_tools=False) for row in rows]
     # One by one: no row's vector depends on which rows it was padded with.
     vectors = np.concatenate([encoder.encode([row["text"]]) for row in rows]).astype(np.float64)

@@ -42,7 +42,6 @@ calibrate_app = typer.Typer(help="Fit thresholds to what was right and wrong.", 
 app.add_typer(config_app, name="config")
 app.add_typer(calibrate_app, name="calibrate")
 app.add_typer(model_app, name="model")
-learning.register(app, calibrate_app)
 
 
 class Ports(StrEnum):
@@ -264,6 +263,9 @@ def calibrate_gates(
     options = [text for name, value in given.items() if value not in {None, ""} for text in (name, str(value))]
     report = ["--report", "json"] if as_json else []
     run_module("lab.calibrate_gates", *options, *report, "--", *map(str, files))
+
+
+learning.register(app, calibrate_app)
 
 
 @app.command()
