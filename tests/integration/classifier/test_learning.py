@@ -14,6 +14,8 @@ import pytest
 import yaml
 
 from services.classifier.__main__ import build
+from services.classifier.head_follower import HeadFollower
+from services.classifier.memory_keeper import MemoryKeeper
 from services.runtime.config import Loaded, load
 from services.runtime.server import RunningServer, start
 from spillway.v1 import chat_pb2, classifier_pb2_grpc
@@ -128,6 +130,27 @@ async def test_what_was_learnt_survives_a_restart(tmp_path: Path) -> None:
         await server.stop()
         said.append(found.sufficiency[0].probability)
     assert said[0] == pytest.approx(said[1], rel=1e-3)
+
+
+async def test_closing_goes_on_to_the_last_save_whatever_fails_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = []
+
+    async def broken(_: HeadFollower) -> None:
+        raise RuntimeError("no")
+
+    async def noted(_: MemoryKeeper) -> None:
+        closed.append("memory")
+
+    monkeypatch.setattr(HeadFollower, "close", broken)
+    monkeypatch.setattr(MemoryKeeper, "close", noted)
+    options = {"memory": {"file": str(tmp_path / "memory.json")}, "heads_dir": str(tmp_path / "heads")}
+    service = await build(load(configured(tmp_path, **options)))
+    assert service.close is not None
+    with pytest.raises(RuntimeError, match="no"):
+        await service.close()
+    assert closed == ["memory"]
 
 
 @pytest.fixture
