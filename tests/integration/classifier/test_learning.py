@@ -145,7 +145,7 @@ async def test_closing_goes_on_to_the_last_save_whatever_fails_before(
 
     monkeypatch.setattr(HeadFollower, "close", broken)
     monkeypatch.setattr(MemoryKeeper, "close", noted)
-    options = {"memory": {"file": str(tmp_path / "memory.json")}, "heads_dir": str(tmp_path / "heads")}
+    options: dict[str, Any] = {"memory": {"file": str(tmp_path / "memory.json")}, "heads_dir": str(tmp_path / "heads")}
     service = await build(load(configured(tmp_path, **options)))
     assert service.close is not None
     with pytest.raises(RuntimeError, match="no"):
