@@ -3,9 +3,10 @@
 Promises: a put or deletion that returned survives the death of the process and, as far as the disk tells the truth, of
 the machine (write-ahead log, `synchronous=FULL`); one that did not return happened wholly or not at all; lookups never
 touch the disk, nor does a hit; changes that arrive together share one commit. A file that is no cache, is damaged, of
-another version, or used by another process is a FileStoreError that names it, before anything is served; a single row
-that cannot be read is left out and counted. The file is readable by its owner alone: it holds prompts and answers, each
-entry sealed when there is a cipher.
+another version, or used by another process is a FileStoreError that names it, before anything is served; rows that
+cannot be read, or that no key opens, are deleted before anything is served, and counted: no invalidation could find
+them, and an older key would bring them back. The file is readable by its owner alone: it holds prompts and answers.
+With a cipher each entry is sealed, and nothing that was written in the clear before stays in the file.
 
 The writes go through one thread, in the order of the calls. Belongs to one event loop.
 """
@@ -93,6 +94,7 @@ class FileStore:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="cache-file")
         self._connection: sqlite3.Connection | None = None
         self._pending: list[_Pending] = []
+        self._writing: list[_Pending] = []  # on their way to the disk, and not wholly in memory
         self._gone: set[str] = set()  # keys that left the memory for lack of room, and not yet the file
         self._wake = asyncio.Event()
         self._writer: asyncio.Task[None] | None = None
@@ -145,7 +147,12 @@ class FileStore:
         return await self._write(_Delete(tuple(keys)))
 
     async def invalidate(self, selector: Selector) -> int:
-        return await self.delete(await self.find(selector))
+        found = dict.fromkeys(await self.find(selector))
+        for pending in (*self._writing, *self._pending):  # stored before, and not yet in memory
+            change = pending.change
+            if isinstance(change, _Put) and selector.takes(change.key, change.head.scope, change.head.tags):
+                found[change.key] = None
+        return await self.delete(list(found))
 
     def served(self, key: str) -> None:
         self._memory.served(key)
@@ -165,18 +172,19 @@ class FileStore:
     async def _load(self) -> None:
         loop = asyncio.get_running_loop()
         rows: list[tuple[str, bytes]] = await loop.run_in_executor(self._thread, self._open_and_read)
-        unreadable = 0
+        unreadable: list[str] = []
         for count, (key, packed) in enumerate(rows, 1):
             opened = packed if self._cipher is None else self._cipher.open(packed, _place(key))
             head = None if opened is None else unpack_head(opened)
             if opened is None or head is None:
-                unreadable += 1
+                unreadable.append(key)
             else:
                 self._gone.update(self._memory.take_in(key, head, opened))
             if count % ROWS_PER_TURN_MAX == 0:
                 await asyncio.sleep(0)
+        await loop.run_in_executor(self._thread, self._clean, unreadable)
         if unreadable:
-            self._log.warning("cache_file_rows_unreadable", file=str(self._path), rows=unreadable)
+            self._log.warning("cache_file_rows_unreadable_deleted", file=str(self._path), rows=len(unreadable))
         self._log.info("cache_file_loaded", file=str(self._path), entries=len(self._memory))
 
     async def _release(self) -> None:
@@ -211,12 +219,14 @@ class FileStore:
         """Takes what waits, in its order, to the disk and then into memory; whether that worked."""
         batch, self._pending = self._pending[:BATCH_MAX], self._pending[BATCH_MAX:]
         gone, self._gone = self._gone, set()
+        self._writing = batch
         changes = [pending.change for pending in batch]
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._commit, changes, gone)
         except sqlite3.Error as error:
             self._log.error("cache_file_not_written", file=str(self._path), error=type(error).__name__)
             self._gone |= gone
+            self._writing = []
             for pending in batch:
                 _fail(pending, "the file cannot be written")
             return False
@@ -224,6 +234,7 @@ class FileStore:
             result = await self._take_in(pending.change)
             if not pending.done.done():
                 pending.done.set_result(result)
+        self._writing = []
         return True
 
     async def _take_in(self, change: _Put | _Delete) -> int:
@@ -253,6 +264,28 @@ class FileStore:
             ) from error
         return rows
 
+    def _clean(self, unreadable: Sequence[str]) -> None:
+        """Deletes the rows and, with a cipher, every trace of what lay there in the clear."""
+        connection = self._connection
+        if connection is None:
+            raise sqlite3.ProgrammingError("closed")
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany("DELETE FROM entries WHERE key = ?", ((key,) for key in unreadable))
+            clear = 0
+            if self._cipher is not None:  # those that have expired were not read
+                clear = connection.execute("DELETE FROM entries WHERE substr(packed, 1, 1) != x'ff'").rowcount
+            (left,) = connection.execute("SELECT EXISTS (SELECT 1 FROM entries)").fetchone()
+            connection.execute("COMMIT")
+            if self._cipher is not None:
+                # Pages in use may hold what was deleted without secure_delete: only writing the file anew removes it.
+                rewritten = bool(unreadable or clear or not left)
+                connection.executescript("VACUUM" if rewritten else "PRAGMA incremental_vacuum")
+            if unreadable or self._cipher is not None:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error as error:
+            raise FileStoreError(f"{self._path}: what cannot be read could not be deleted ({error})") from error
+
     def _check_version(self, connection: sqlite3.Connection) -> None:
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         (application,) = connection.execute("PRAGMA application_id").fetchone()
@@ -269,6 +302,7 @@ class FileStore:
             raise sqlite3.DatabaseError(str(damage[0]))
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA secure_delete=ON")
         connection.execute("PRAGMA journal_size_limit=67108864")
         if empty:
             connection.executescript(

@@ -9,6 +9,7 @@ written is logged and costs nothing but a slower start. Belongs to one event loo
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from concurrent.futures import Executor
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ __all__ = ["Follower", "Snapshots"]
 
 CHANGES_PER_TURN_MAX = 64
 """Changes taken in before other tasks get a turn, about a millisecond of work."""
+
+REMOVED_PER_TURN_MAX = 256
+"""Entries taken out of the index before other tasks get a turn."""
 
 WARM_S_MAX = 10.0
 """How long a start waits for the index: some 100,000 entries. After it the replica serves, and catches up meanwhile."""
@@ -99,10 +103,11 @@ class Follower:
         taken = 0
         async with aclosing(self._store.changes(position)) as changes:
             async for change in changes:
-                self._take_in(change)
-                taken += 1
-                if taken % CHANGES_PER_TURN_MAX == 0:
-                    await asyncio.sleep(0)
+                for part in _parts(change):
+                    self._take_in(part)
+                    taken += 1
+                    if taken % CHANGES_PER_TURN_MAX == 0 or part is not change:
+                        await asyncio.sleep(0)
 
     def _take_in(self, change: Change) -> None:
         match change:
@@ -156,3 +161,11 @@ class Follower:
             )
         except (InvalidVectorError, DimensionMismatchError) as error:
             self._log.warning("cache_entry_not_indexed", entry_key=change.key, error=type(error).__name__)
+
+
+def _parts(change: Change) -> Iterable[Change]:
+    """The change, or, of a large removal, one after another."""
+    if not isinstance(change, Removed) or len(change.keys) <= REMOVED_PER_TURN_MAX:
+        return (change,)
+    starts = range(0, len(change.keys), REMOVED_PER_TURN_MAX)
+    return (Removed(change.keys[start : start + REMOVED_PER_TURN_MAX]) for start in starts)

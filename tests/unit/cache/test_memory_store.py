@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
+from itertools import pairwise
 
 from services.cache.answer_store import CaughtUp, Change, Forget, Indexed, MemoryStore, Removed
 from services.cache.entry import Scope, Selector
@@ -80,3 +82,18 @@ async def test_one_tenant_does_not_push_out_another() -> None:
         await store.put(entry(f"loud {number}", now_unix_s=clock.unix(), scope=Scope("loud")))
     assert await store.get_many([each.key for each in quiet]) == quiet
     assert len(store) == 10
+
+
+async def test_a_large_deletion_gives_others_their_turns_and_tells_followers_in_parts() -> None:
+    clock = FakeClock()
+    store = MemoryStore(entries_max=2_000, clock=clock)
+    for number in range(1_000):
+        await store.put(entry(f"q{number}", now_unix_s=clock.unix()))
+    deleting = asyncio.create_task(store.invalidate(Selector(tenant="acme")))
+    sizes = [len(store)]
+    while not deleting.done():
+        await asyncio.sleep(0)
+        sizes.append(len(store))
+    assert deleting.result() == 1_000
+    assert sizes[-1] == 0
+    assert max(before - after for before, after in pairwise(sizes)) <= MemoryStore.DELETED_PER_TURN_MAX
