@@ -121,7 +121,7 @@ def _said(same: bool) -> Comparison:
 
 
 def _folded(text: str) -> str:
-    cleaned = _MARKUP.sub(" ", unicodedata.normalize("NFKC", text[-CHARS_MAX:])).casefold()
+    cleaned = _MARKUP.sub(" ", unicodedata.normalize("NFKC", text[-CHARS_MAX:])[-CHARS_MAX:]).casefold()
     return " ".join(cleaned.split()).strip(".,;:!?\"'“”‘’ ")
 
 

@@ -1,10 +1,11 @@
 """What certainly makes two questions different, whatever a model says: the guards that stay hard.
 
 Promises: pure, symmetric, total, linear; a difference is a constant sentence or empty, and quotes no question.
-`certain_difference` holds always: another number, identifier, unit, quotation, piece of code or symbol, a negation
-more, an opposite, a direction turned round, the same words with other parts to play. `exchanged_content` holds where
-nothing but the texts is known: a content word of each that the other does not have ("track order 7", "cancel order
-7"). Where stored questions were shown to share an answer although such words differ, that evidence counts for more.
+`certain_difference` holds always: another number, identifier, unit, quotation, piece of code or symbol, other capitals
+where they say something, a negation more, an opposite, a direction turned round, the same words in another order or
+with other parts to play. `exchanged_content` holds where nothing but the texts is known: a content word of each that
+the other does not have ("track order 7", "cancel order 7"). Only that stored questions of one answer exchange the very
+same words counts for more.
 
 English; in other languages certain_difference demands the same words (but their case and punctuation).
 """
@@ -12,11 +13,20 @@ English; in other languages certain_difference demands the same words (but their
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Final
 
 from services.cache.frame import frame_difference
 from services.cache.inflection import OPPOSITES, same_word
-from services.cache.lexicon import DIRECTIONAL_WORDS, FUNCTION_WORDS, NEGATING_PREFIXES, NEGATIONS, UNITS, word_set
+from services.cache.lexicon import (
+    ACRONYMS,
+    DIRECTIONAL_WORDS,
+    FUNCTION_WORDS,
+    NEGATING_PREFIXES,
+    NEGATIONS,
+    UNITS,
+    word_set,
+)
 from services.cache.reading import Reading
 
 __all__ = ["certain_difference", "exchanged_content"]
@@ -51,13 +61,24 @@ _PERMUTED_SHARE: Final = 0.6
 
 def certain_difference(a: Reading, b: Reading) -> str:
     """Why no answer to the one may be served for the other; empty when there is no certain reason."""
-    if a.plain == b.plain:
+    if a.exact == b.exact:
         return ""
-    if not (a.latin and b.latin and a.english and b.english):
+    if a.plain != b.plain and not (a.latin and b.latin and a.english and b.english):
         return "language: other than English must be the same word for word"
-    for found in (_figures(a, b), _negation(a, b), _opposites(a, b), _question_kind(a, b), _direction(a, b)):
+    for found in (
+        _figures(a, b),
+        _case(a, b),
+        _negation(a, b),
+        _opposites(a, b),
+        _question_kind(a, b),
+        _direction(a, b),
+    ):
         if found:
             return found
+    if a.content != b.content and sorted(a.content) == sorted(b.content):
+        return "order: the same words stand in another order"
+    if a.words != b.words and sorted(a.words) == sorted(b.words):
+        return "order: the same words stand in another order"
     only_a, only_b = _unmatched(a, b)
     if only_a or only_b:
         return ""
@@ -67,17 +88,23 @@ def certain_difference(a: Reading, b: Reading) -> str:
     return f"roles: {difference}" if difference else ""
 
 
-def exchanged_content(a: Reading, b: Reading) -> str:
-    """Whether each question has a word of matter that the other does not have; empty when at most one has."""
-    if a.plain == b.plain:
+def exchanged_content(a: Reading, b: Reading, proven: Sequence[Reading] = ()) -> str:
+    """Whether each question has a word of matter that the other does not have; empty when at most one has.
+
+    `proven`: questions that have the answer of `b`. A word of `a` that one of them has in the place of one of `b`'s was
+    shown to make no difference.
+    """
+    if a.exact == b.exact:
         return ""
     only_a, only_b = _unmatched(a, b)
     if max(len(only_a), len(only_b)) > WORDS_MAX:
         return "words: too many differ"
     matter_a, matter_b = only_a - GENERIC_WORDS, only_b - GENERIC_WORDS
+    if matter_a and matter_b and proven:
+        matter_a = {word for word in matter_a if not _is_proven(word, matter_b, a, proven)}
     if matter_a and matter_b:
         return "words: some stand in each other's place"
-    if not _covers(a.names, b) and not _covers(b.names, a):
+    if not _covers(a.names, b, *proven) and not _covers(b.names, a):
         return "names: each has one that the other does not have"
     return ""
 
@@ -91,7 +118,20 @@ def _figures(a: Reading, b: Reading) -> str:
         return "literals: quoted texts differ"
     if ORDINALS.intersection(a.words) != ORDINALS.intersection(b.words):
         return "numbers: one picks out another of several"
-    return "" if a.code == b.code else "code: code, names with symbols or symbols differ"
+    if a.code != b.code:
+        return "code: code, names with symbols or symbols differ"
+    if "\n" in a.exact + b.exact and a.exact.split() == b.exact.split():
+        return "code: lines are indented or broken otherwise"
+    return ""
+
+
+def _case(a: Reading, b: Reading) -> str:
+    """A word that is written otherwise in each: MW and mW, Turkey and turkey; but not ATM and atm."""
+    for bare, ways in a.spellings.items():
+        others = b.spellings.get(bare)
+        if others and ways.isdisjoint(others) and bare not in ACRONYMS:
+            return "case: a word is written with other capitals"
+    return ""
 
 
 def _negation(a: Reading, b: Reading) -> str:
@@ -192,5 +232,13 @@ def _root(word: str) -> str:
     return word.removesuffix("al").removesuffix("s")
 
 
-def _covers(names: frozenset[str], other: Reading) -> bool:
-    return all(any(same_word(name, word) for word in other.words) for name in names)
+def _is_proven(word: str, instead_of: set[str], a: Reading, proven: Sequence[Reading]) -> bool:
+    """Whether one of the questions has the word, and not all of those that it stands in the place of."""
+    return any(
+        not instead_of.issubset(other.content) and any(_alike(word, known, a, other) for known in other.content)
+        for other in proven
+    )
+
+
+def _covers(names: frozenset[str], *others: Reading) -> bool:
+    return all(any(same_word(name, word) for other in others for word in other.words) for name in names)

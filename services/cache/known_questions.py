@@ -6,27 +6,56 @@ is a hash of it); which group it belongs to may, on another replica: so nothing 
 
 from __future__ import annotations
 
+import re
+import sys
 import unicodedata
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
 from services.cache.entry import Entry
+from services.cache.lexicon import AUXILIARIES, CASED_WORDS, FUNCTION_WORDS, word_set
 from services.cache.pair_features import Idf, Sketch, sketch
-from services.cache.reading import Reading
 
-__all__ = ["KnownQuestion", "KnownQuestions", "have_same_words"]
+__all__ = ["KnownQuestion", "KnownQuestions", "same_words"]
 
-SKETCHES_MAX: Final = 2_048
-"""Questions kept as they were read, some 10 KB each; reading one again costs about 0.15 ms."""
+SKETCHES_BYTES_MAX: Final = 24 * 1024 * 1024
+"""Of questions kept as they were read, some 10 KB each; reading one again costs about 0.15 ms."""
 
-_OUTER: Final = ".,;:!?\"'()`«»“”‘’…¿¡"
+SKETCH_BYTES: Final = 8_000
+SKETCH_CHAR_BYTES: Final = 64
+"""What a sketch takes, and more for each character (measured: 122 KB of 2,000)."""
+
+QUESTION_BYTES: Final = 500
+KNOWN_BYTES_EACH: Final = 1_000
+"""What a question takes beside its text, and how much memory the question of an entry may take on average."""
+
+_PROSE: Final = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*,?(?: +(?:[^\W\d_]+(?:['’-][^\W\d_]+)*,?|\d{1,20}))*[.?]?")
+"""Words of letters and whole numbers between spaces, of which nothing but a comma touches another sign."""
+
+_OPENINGS: Final = (
+    (
+        FUNCTION_WORDS
+        | AUXILIARIES.keys()
+        | word_set("""
+    explain describe tell give show list write define compare summarize summarise translate name find help please
+""")
+    )
+    - CASED_WORDS
+    - word_set("may will us it who")
+)
+"""Words that mean the same with and without a capital where a text begins with them."""
+
+_ASKING: Final = AUXILIARIES.keys() | word_set("what which who whom whose when where why how")
+"""Behind these a question mark at the end says nothing more."""
+
+_LONE_LETTERS: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
 class KnownQuestion:
-    """`group` and `aliases` as in Entry; an entry that shares nobody's answer is a group of its own. `plain` is the
-    text without case, spaces and outer punctuation."""
+    """`group` and `aliases` as in Entry; an entry that shares nobody's answer is a group of its own. `plain` is
+    its `same_words`."""
 
     text: str
     plain: str
@@ -35,13 +64,15 @@ class KnownQuestion:
 
 
 class KnownQuestions:
-    """At most `entries_max` questions."""
+    """At most `entries_max` questions, of KNOWN_BYTES_EACH on average."""
 
     def __init__(self, idf: Idf, *, entries_max: int) -> None:
         self._idf = idf
         self._entries_max = entries_max
+        self._bytes_max = entries_max * KNOWN_BYTES_EACH
         self._known: OrderedDict[str, KnownQuestion] = OrderedDict()
-        self._sketches: OrderedDict[str, Sketch] = OrderedDict()
+        self._sketches: OrderedDict[tuple[bool, str], tuple[Sketch, int]] = OrderedDict()
+        self._bytes = self._sketch_bytes = 0
 
     def __len__(self) -> int:
         return len(self._known)
@@ -52,45 +83,60 @@ class KnownQuestions:
 
     def learn(self, entry: Entry) -> None:
         """Keeps what the entry says."""
-        self._known[entry.key] = KnownQuestion(
-            entry.question, plain_words(entry.question), entry.group or entry.key, entry.aliases
-        )
-        self._known.move_to_end(entry.key)
-        while len(self._known) > self._entries_max:
+        self.forget(entry.key)
+        known = KnownQuestion(entry.question, same_words(entry.question), entry.group or entry.key, entry.aliases)
+        self._known[entry.key] = known
+        self._bytes += _size(known)
+        while len(self._known) > self._entries_max or self._bytes > self._bytes_max:
             self.forget(next(iter(self._known)))
 
     def forget(self, key: str) -> None:
         """The entry is gone."""
-        self._known.pop(key, None)
+        known = self._known.pop(key, None)
+        if known is not None:
+            self._bytes -= _size(known)
 
     def sketch_of(self, key: str, text: str) -> Sketch:
         """The question of that entry, read. It stays true when the entry leaves: the key stands for the text."""
-        found = self._sketches.get(key)
-        if found is None:
-            found = self._sketches[key] = sketch(text, self._idf)
-            while len(self._sketches) > SKETCHES_MAX:
-                self._sketches.popitem(last=False)
-        self._sketches.move_to_end(key)
-        return found
+        return self._sketch((True, key), text)
 
     def read(self, text: str) -> Sketch:
         """A question that was asked, read. After a miss it comes again, with its answer."""
-        return self.sketch_of(text, text)
+        return self._sketch((False, text), text)
+
+    def _sketch(self, key: tuple[bool, str], text: str) -> Sketch:
+        """`key`: whether it is an entry's key, and it or the text; what somebody asks may look like a key."""
+        found = self._sketches.pop(key, None)
+        if found is None:
+            found = (sketch(text, self._idf), SKETCH_BYTES + SKETCH_CHAR_BYTES * len(text))
+            self._sketch_bytes += found[1]
+        self._sketches[key] = found
+        while len(self._sketches) > 1 and self._sketch_bytes > SKETCHES_BYTES_MAX:
+            _, (_, size) = self._sketches.popitem(last=False)
+            self._sketch_bytes -= size
+        return found[0]
 
 
-def plain_words(text: str) -> str:
-    """The text without case, spaces and the punctuation around its words."""
-    tokens = (token.strip(_OUTER) for token in unicodedata.normalize("NFKC", text).casefold().split())
-    return " ".join(token for token in tokens if token)
+def _size(known: KnownQuestion) -> int:
+    """About what it takes with its key: a text, and once more what is not the same object."""
+    plain = 0 if known.plain is known.text else sys.getsizeof(known.plain)
+    return QUESTION_BYTES + sys.getsizeof(known.text) + plain
 
 
-def have_same_words(a: Reading, b: Reading) -> bool:
-    """Whether two questions are the same but for case, spaces and outer punctuation, where case says nothing."""
-    return (
-        a.plain == b.plain
-        and a.literals == b.literals
-        and a.code == b.code
-        and a.shouted == b.shouted
-        and a.capitalised.isdisjoint(b.lowered)
-        and b.capitalised.isdisjoint(a.lowered)
-    )
+def same_words(text: str) -> str:
+    """Texts for which this is equal ask the same, whatever they mean: it forgives nothing else than spaces, the capital
+    of a first word that is no name, and one mark at the end, and of prose alone."""
+    normal = unicodedata.normalize("NFC", text)
+    prose = normal.strip(" ")
+    if not _PROSE.fullmatch(prose):
+        return text if normal == text else normal
+    first, *others = prose.split()
+    opening = first[0].lower() + first[1:]
+    bare = opening.rstrip(",.?")
+    if len(bare) > _LONE_LETTERS and bare in _OPENINGS:
+        first = opening
+    joined = " ".join((first, *others))
+    mark = joined[-1]
+    if mark == "." or (mark == "?" and bare in _ASKING):
+        joined = joined[:-1] if joined[-2:-1].isalpha() else joined
+    return joined

@@ -7,6 +7,7 @@ not ask the same. A missing pair costs little, because the guard on exchanged wo
 from __future__ import annotations
 
 __all__ = [
+    "ACRONYMS",
     "ANTONYMS",
     "AUXILIARIES",
     "CASED_WORDS",
@@ -93,6 +94,12 @@ ANTONYMS = _pairs("""
 
 COMMON_WORDS = word_set("to in is are do has")
 """Words of ANTONYMS that are in every other sentence, and so say something only where they replace their partner."""
+
+ACRONYMS = word_set("""
+    atm usa uk eu faq url html css json xml sql api pdf gps tv dvd usb cpu gpu gbp eur usd iban nasa fbi cia hiv dna rna
+    vpn dns http https ssl tls ssh ftp seo kyc ssn ceo cfo nfc qr sms php jpg png csv yaml
+""")
+"""Names that are no words in lower case, so that capitals or none are a matter of care."""
 
 CONFUSABLES = _pairs("""
     desert/dessert casual/causal martial/marital prescribe/proscribe principal/principle stationary/stationery

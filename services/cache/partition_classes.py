@@ -1,7 +1,8 @@
 """The classes of partitions whose errors are controlled together, and what they learned.
 
-A class is a tenant's work of one kind. The `OWN_MAX` that came first have a controller of their own; one that never
-learned enough to serve anything makes room for a new one; whoever finds none shares the controller of its kind of work.
+A class is a tenant's work of one kind. `OWN_MAX` have a controller of their own; whoever finds none shares the
+controller of its kind of work, at once. One that never learned enough to serve anything and was idle for `IDLE_CALLS`
+makes room for a new one.
 The limit then holds for all who share it together.
 
 Promises: memory is bounded (some 0.8 MB a class); fitting happens in a thread, one fit at a time for each class; what
@@ -48,6 +49,9 @@ __all__ = ["ClassReport", "PartitionClass", "PartitionClasses"]
 Floats = npt.NDArray[np.float64]
 
 OWN_MAX: Final = 64
+IDLE_CALLS: Final = 20_000
+"""Lookups and answers of all classes since the last one of a class: it is idle from then on."""
+
 NOTHING_SERVED: Final = 2.0
 """A threshold that no probability reaches."""
 
@@ -88,6 +92,13 @@ class PartitionClass:
         self._comparisons = dict.fromkeys(Comparison, 0)
         self.fitting: asyncio.Task[None] | None = None
         self.unsaved = 0
+        self.told_elsewhere = 0
+        self.used_at = 0
+
+    @property
+    def hits(self) -> int:
+        """Hits served here."""
+        return self._counts["hits"]
 
     @property
     def evidence(self) -> int:
@@ -142,13 +153,15 @@ class PartitionClasses:
         self._directory = directory
         self._own: OrderedDict[tuple[TaskType, str], PartitionClass] = OrderedDict()
         self._shared: dict[TaskType, PartitionClass] = {}
+        self._calls = 0
         self._log = get_logger(__name__)
 
     def of(self, task_type: TaskType, tenant: str) -> PartitionClass:
         """The class that decides for that tenant's work of that kind."""
+        self._calls += 1
         found = self._own.get((task_type, tenant))
         if found is None and len(self._own) >= OWN_MAX:
-            leaving = self._first_unlearned()
+            leaving = self._first_idle()
             if leaving is None:
                 if task_type not in self._shared:
                     self._shared[task_type] = self._new(task_type, None)
@@ -157,12 +170,13 @@ class PartitionClasses:
         if found is None:
             found = self._own[task_type, tenant] = self._new(task_type, tenant)
         self._own.move_to_end((task_type, tenant))
+        found.used_at = self._calls
         return found
 
     def seen(self, task_type: TaskType, tenant: str) -> PartitionClass:
         """The class that `of` would give now; one that there is not yet is new, and not kept."""
         found = self._own.get((task_type, tenant))
-        if found is None and len(self._own) >= OWN_MAX and self._first_unlearned() is None:
+        if found is None and len(self._own) >= OWN_MAX and self._first_idle() is None:
             found = self._shared.get(task_type)
         return found or PartitionClass(task_type, tenant, self._policy, Random(0))
 
@@ -210,8 +224,14 @@ class PartitionClasses:
             if each.unsaved:
                 await self._save(each)
 
-    def _first_unlearned(self) -> tuple[TaskType, str] | None:
-        return next((key for key, each in self._own.items() if each.evidence < EVIDENCE_MIN), None)
+    def _first_idle(self) -> tuple[TaskType, str] | None:
+        """The class of longest ago that never learned enough, if that is long enough ago."""
+        for key, each in self._own.items():  # in the order of their last use
+            if self._calls - each.used_at < IDLE_CALLS:
+                return None
+            if each.evidence < EVIDENCE_MIN:
+                return key
+        return None
 
     def _new(self, task_type: TaskType, tenant: str | None) -> PartitionClass:
         return PartitionClass(task_type, tenant, self._policy, Random(self._random.getrandbits(64)))

@@ -14,11 +14,14 @@ from services.cache.reading import Reading
 
 __all__ = ["ALIASES_PROVEN", "ROWS_READ", "proposal_refusal"]
 
-ROWS_READ: Final = 4
+ROWS_COMPARED: Final = 4
 """Of a proposal's near questions, so many are held against the asked one; one without a difference is enough."""
 
+ROWS_READ: Final = 16
+"""So many of them say which words were shown to stand in each other's place."""
+
 ALIASES_PROVEN: Final = 3
-"""Stored questions that were shown to share an answer: from so many on, that content words differ is no refusal."""
+"""Stored questions that were shown to share an answer: from so many on, words that were exchanged among them may be."""
 
 
 def proposal_refusal(asked: Reading, stored: Sequence[Reading], *, aliases: int) -> str:
@@ -27,10 +30,9 @@ def proposal_refusal(asked: Reading, stored: Sequence[Reading], *, aliases: int)
     `aliases` is how many stored questions the entry has in all.
     """
     refusal = "nothing comparable is stored"
-    for index, reading in enumerate(stored[:ROWS_READ]):
-        found = certain_difference(asked, reading)
-        if not found and aliases < ALIASES_PROVEN:
-            found = exchanged_content(asked, reading)
+    others = stored[:ROWS_READ] if aliases >= ALIASES_PROVEN else ()
+    for index, reading in enumerate(stored[:ROWS_COMPARED]):
+        found = certain_difference(asked, reading) or exchanged_content(asked, reading, others)
         if not found:
             return ""
         if index == 0:

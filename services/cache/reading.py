@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -33,8 +33,13 @@ _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
 _QUOTED = re.compile(r'"([^"]*)"|«([^»]*)»|`([^`]*)`|(?<!\w)\'([^\']*)\'(?!\w)')
 _CODE = re.compile(
     r"[_\\<>=+*&|^~#@{}\[\]]"  # operators, sigils, paths with backslashes
-    r"|\w\(|\)\w|[a-z][A-Z]|\w[./:]\w|^--?[^\W\d]|^/\w|^[-/%]$|->|^\.\w"  # calls, camelCase, dotted names, flags, paths
+    r"|\w\(|\)\w|[a-z][A-Z]|\w[./:]\w|^--?[^\W\d]|^/\w|^[-/%]$|->|^[.!:?]+\w|^\w+[!']+$|^[^\w—–…]+$"
+    # calls, camelCase, dotted names, flags, paths
 )
+_AROUND = ".,;:!?\"'()`«»"
+_LEADING = re.compile(r"[.!:?]+\w")
+_BRACKETED = re.compile(r"\([\d.,]+\)[.,;:!?]*")  # an accountant's negative figure, and years
+_TRAILING = re.compile(r"(?:\d+|[^\W\d_])(?:!+|'+)")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _MEASURE = re.compile(r"^([+-]?\d+(?:\.\d+)?)([^\W\d_]+)$")
 _MONEY = re.compile(r"^([$€£¥₹])?([+-]?\d[\d.]*)(%)?$")
@@ -69,6 +74,8 @@ class Reading:
 
     `shouted` are the words in capitals. `capitalised` and `lowered` are words by how they begin, those alone of which
     it says whether they are names. All three are empty for a title.
+
+    `exact` is the text as it is. `spellings` are the ways in which each word is written, where case can tell something.
     """
 
     words: tuple[str, ...]
@@ -88,16 +95,18 @@ class Reading:
     latin: bool
     english: bool
     plain: str
+    exact: str
+    spellings: Mapping[str, frozenset[str]]
 
 
 def read(text: str) -> Reading:
     """Reads a text of any kind."""
-    normal = unicodedata.normalize("NFKC", text.translate(_QUOTE_MARKS)).translate(_QUOTE_MARKS)
+    normal = unicodedata.normalize("NFC", text.translate(_QUOTE_MARKS)).translate(_QUOTE_MARKS)
     found = tuple(_WORD.finditer(normal))
     spelled = tuple(match[0] for match in found)
     titled = _is_title(spelled)
     words = tuple(_bare(word, titled) for word in spelled)
-    tokens = [token for token in (raw.strip(".,;:!?\"'()`«»") or raw for raw in normal.split()) if token]
+    tokens = [token for token in (_stripped(raw) for raw in normal.split()) if token]
     content = tuple(
         word for word in words if word not in FUNCTION_WORDS and word not in NUMBER_WORDS and word not in UNITS
     )
@@ -128,7 +137,21 @@ def read(text: str) -> Reading:
         latin=all(_is_latin(letter) for letter in normal if letter.isalpha()),
         english=_is_english(words),
         plain=" ".join(tokens).casefold(),
+        exact=normal.strip(" "),
+        spellings=_spellings(normal, found, spelled),
     )
+
+
+def _stripped(raw: str) -> str:
+    """A token without the punctuation around it, but with what makes another thing of it: ".NET", "5!", "f'"."""
+    if _BRACKETED.fullmatch(raw):
+        return raw.rstrip(".,;:!?")
+    token = raw.strip(',;"()`«»')
+    if _LEADING.match(token):
+        return token.rstrip(".,;:!?\"'()`«»")
+    if _TRAILING.fullmatch(token.rstrip(".?:")):
+        return token.rstrip(".?:")
+    return raw.strip(_AROUND) or raw
 
 
 def _bare(word: str, titled: bool) -> str:
@@ -209,6 +232,27 @@ def _written(
         known, lone = bare in CASED_WORDS, len(content) == 1 and bare in content
         if (known and lone) or ((known or (cased and lone)) and not _begins_sentence(normal, match)):
             yield bare
+
+
+def _spellings(normal: str, found: Sequence[re.Match[str]], spelled: Sequence[str]) -> Mapping[str, frozenset[str]]:
+    """Capitals tell nothing of a word that begins a sentence (if it is none of CASED_WORDS), those of words with one
+    capital nothing in a title, and none where everything is in capitals."""
+    if len(spelled) > 1 and all(word.isupper() for word in spelled):
+        return {}
+    titled = _is_title(spelled)
+    ways: dict[str, set[str]] = {}
+    for match in found:
+        word = match[0].removesuffix("'s")
+        if "'" in word or word in ("i", "I"):
+            continue
+        bare = word.casefold()
+        if word[1:].islower() and word[0].isupper():
+            if titled or (_begins_sentence(normal, match) and (bare not in CASED_WORDS or bare in AUXILIARIES)):
+                continue
+        elif word == "A" and _begins_sentence(normal, match):
+            continue
+        ways.setdefault(bare, set()).add(word)
+    return {bare: frozenset(words) for bare, words in ways.items()}
 
 
 def _begins_sentence(normal: str, match: re.Match[str]) -> bool:

@@ -47,6 +47,9 @@ BAR_EVERY_LOOKUPS: Final = 25
 BOOKED_DEVIATIONS: Final = 1.5
 """z of the formula above."""
 
+SAME_WORDS_WRONG: Final = 1e-3
+"""What an answer to the same words is booked at: it is served without evidence, the least that any answer counts."""
+
 BOOKED_START: Final = 2.5
 """START of the formula above: while few wrong answers are allowed, one or two by chance must not break the limit."""
 
@@ -205,6 +208,15 @@ class RiskController:
         self._booked += booked
         return replace(found, audit=audit, judged=Judged(features, booked, chance))
 
+    def serve_same_words(self, features: Floats) -> tuple[bool, Judged]:
+        """Counts a lookup that the answer to the same words is served for, books it, and whether to audit it."""
+        self._count_lookup()
+        self._recent.append(SAME_WORDS_WRONG)
+        audit, chance = self._draw_audit(SAME_WORDS_WRONG)
+        self._hits += 1.0
+        self._booked += SAME_WORDS_WRONG
+        return audit, Judged(features, SAME_WORDS_WRONG, chance)
+
     def consider(self, features: Floats, *, refusal: Callable[[], str] = str) -> Decision:
         """What `decide` would say of these now, but for an audit; nothing is counted."""
         refused = refusal()
@@ -275,10 +287,10 @@ class RiskController:
             hits=self._hits,
             audits=self._audits,
             audited_wrong=self._audited_wrong,
-            wrong_rate=measured / lookups,
-            wrong_rate_low=max(0.0, measured - 1.96 * deviation) / lookups,
-            wrong_rate_high=(measured + 1.96 * deviation) / lookups,
-            booked_rate=self._spent / lookups,
+            wrong_rate=min(1.0, measured / lookups),
+            wrong_rate_low=min(1.0, max(0.0, measured - 1.96 * deviation) / lookups),
+            wrong_rate_high=min(1.0, (measured + 1.96 * deviation) / lookups),
+            booked_rate=min(1.0, self._spent / lookups),
             tightening=self._tightening,
             bar=self._bar,
             observations=self._observed,

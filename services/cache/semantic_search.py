@@ -23,7 +23,7 @@ from services.cache.answer_judge import AnswerJudge
 from services.cache.answer_store import AnswerStore
 from services.cache.differences import certain_difference, exchanged_content
 from services.cache.entry import Answer, Entry, Scope
-from services.cache.known_questions import KnownQuestions, have_same_words, plain_words
+from services.cache.known_questions import KnownQuestions, same_words
 from services.cache.neighbourhood import NEAR_MAX, Near, Proposal, evidence, propose
 from services.cache.pair_features import Sketch, pair_features
 from services.cache.pair_model import PairModel
@@ -48,7 +48,7 @@ ATTEMPTS_MAX: Final = 3
 """How often a proposal may turn out to be gone before that is a miss."""
 
 JUDGED_MAX: Final = 4_096
-"""Hits under audit that are remembered; the oldest is then taken for one that another replica served."""
+"""Hits that are remembered until it is told whether they were right; the oldest is then taken for another replica's."""
 
 NOTHING_NEAR: Final = "no comparable question is stored"
 
@@ -144,6 +144,7 @@ class SemanticSearch:
         self._similarity_min = similarity_min
         self._known = KnownQuestions(pair_model.idf, entries_max=known_max)
         self._judged: OrderedDict[tuple[str, str], Judged] = OrderedDict()
+        self._told: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     async def find(self, scope: Scope, meaning: Meaning, *, request_key: str, peek: bool = False) -> SemanticFinding:
         """The answer to a question with that meaning. `request_key` is the exact key of the request.
@@ -159,20 +160,18 @@ class SemanticSearch:
             deciding.controller.decide(None)
             return SemanticFinding(NOTHING_NEAR)
         asked = self._known.read(meaning.question)
-        if (twin := await self._same_words(scope, meaning, asked, nearby)) is not None:
-            deciding.controller.decide(None)
-            deciding.count(hits=1)
-            return SemanticFinding("the same words", twin, nearby.candidates[0].similarity)
         features = self._features(meaning, asked, nearby)
+        if (twin := await self._same_words(scope, meaning, nearby)) is not None:
+            audit, judged = deciding.controller.serve_same_words(features)
+            deciding.count(hits=1)
+            self._remember(request_key, twin.key, judged)
+            return SemanticFinding("the same words", twin, nearby.candidates[0].similarity, audit)
         decision = deciding.controller.decide(features, refusal=lambda: self._refusal(asked, nearby))
         explanation = self._explain(deciding, nearby, 1.0 - decision.wrong, decision.bar)
         if not decision.serve or decision.judged is None:
             return SemanticFinding(decision.reason, None, nearby.similarity, explanation=explanation)
         deciding.count(hits=1)
-        if decision.audit:
-            self._judged[request_key, nearby.entry.key] = decision.judged
-            while len(self._judged) > JUDGED_MAX:
-                self._judged.popitem(last=False)
+        self._remember(request_key, nearby.entry.key, decision.judged)
         return SemanticFinding(decision.reason, nearby.entry, nearby.similarity, decision.audit, explanation)
 
     async def _peek(self, scope: Scope, meaning: Meaning) -> SemanticFinding:
@@ -182,7 +181,7 @@ class SemanticSearch:
         if nearby is None:
             return SemanticFinding(NOTHING_NEAR)
         asked = self._known.read(meaning.question)
-        if (twin := await self._same_words(scope, meaning, asked, nearby)) is not None:
+        if (twin := await self._same_words(scope, meaning, nearby)) is not None:
             return SemanticFinding("the same words", twin, nearby.candidates[0].similarity)
         decision = deciding.controller.consider(
             self._features(meaning, asked, nearby), refusal=lambda: self._refusal(asked, nearby)
@@ -236,14 +235,30 @@ class SemanticSearch:
     ) -> None:
         """Tells whether a hit was right."""
         deciding = self.classes.of(meaning.task_type, scope.tenant)
-        deciding.count(audited=1, wrong=int(not same))
         judged = self._judged.pop((request_key, entry.key), None)
-        if judged is None:  # served by another replica, or not chosen for an audit
+        if judged is None:  # served by another replica, long ago, or never
+            if not self._may_be_elsewhere(deciding, request_key, entry.key):
+                return
             nearby = await self._nearby(scope, meaning, own_key=request_key)
             if nearby is None or nearby.proposal.group != (entry.group or entry.key):
                 return
+            deciding.told_elsewhere += 1
             judged = deciding.judged_elsewhere(self._features(meaning, self._known.read(meaning.question), nearby))
+        self._told[request_key, entry.key] = None
+        while len(self._told) > JUDGED_MAX:
+            self._told.popitem(last=False)
+        deciding.count(audited=1, wrong=int(not same))
         self.classes.observe(deciding, judged, same=same, source=source)
+
+    def _remember(self, request_key: str, entry_key: str, judged: Judged) -> None:
+        self._told.pop((request_key, entry_key), None)
+        self._judged[request_key, entry_key] = judged
+        while len(self._judged) > JUDGED_MAX:
+            self._judged.popitem(last=False)
+
+    def _may_be_elsewhere(self, deciding: PartitionClass, request_key: str, entry_key: str) -> bool:
+        """Once of each, and of no more than were served here: each replica gets as many of others as others of its."""
+        return (request_key, entry_key) not in self._told and deciding.told_elsewhere < deciding.hits
 
     def stored(self, entry: Entry) -> None:
         """What this process has just stored, it need not read."""
@@ -289,19 +304,17 @@ class SemanticSearch:
             for candidate, each in zip(candidates, known, strict=True)
         ]
 
-    async def _same_words(self, scope: Scope, meaning: Meaning, asked: Sketch, nearby: _Nearby) -> Entry | None:
+    async def _same_words(self, scope: Scope, meaning: Meaning, nearby: _Nearby) -> Entry | None:
         """The stored question that has the words of this one."""
-        plain = plain_words(meaning.question)
+        plain = same_words(meaning.question)
         for candidate in nearby.candidates[:SAME_WORDS_LOOKS]:
             known = self._known.get(candidate.key)
             if known is None or known.plain != plain:
                 continue
-            reading = self._known.sketch_of(candidate.key, known.text).reading
-            if have_same_words(asked.reading, reading):
-                if candidate.key == nearby.entry.key:
-                    return nearby.entry
-                (entry,) = await self._read(scope, meaning, [candidate.key])
-                return entry
+            if candidate.key == nearby.entry.key:
+                return nearby.entry
+            (entry,) = await self._read(scope, meaning, [candidate.key])
+            return entry
         return None
 
     async def _without_gone(

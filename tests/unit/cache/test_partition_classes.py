@@ -6,7 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
 import numpy as np
+import pytest
 
+from services.cache import partition_classes
 from services.cache.neighbourhood import NAMES
 from services.cache.partition_classes import NOTHING_SERVED, OWN_MAX, PartitionClass, PartitionClasses
 from services.cache.risk_control import Judged, RiskPolicy, Source
@@ -36,14 +38,34 @@ def test_a_tenants_kind_of_work_has_a_class_of_its_own() -> None:
     assert mine.report().threshold == NOTHING_SERVED
 
 
-def test_classes_that_never_learned_make_room() -> None:
+def test_newcomers_beyond_the_limit_share_a_class_and_learn_together() -> None:
+    classes = PartitionClasses(RiskPolicy(), random=Random(1))
+    for turn in range(EVIDENCE_MIN):
+        for index in range(3 * OWN_MAX):
+            each = classes.of(QA, f"tenant {index}")
+            if index >= OWN_MAX and each.evidence < 2 * EVIDENCE_MIN:
+                teach(classes, each, count=3)
+        assert turn or len(classes.all()) == OWN_MAX + 1
+    assert classes.of(QA, f"tenant {OWN_MAX}").report().risk.opened
+    assert len({each.name for each in classes.all()}) == OWN_MAX + 1
+
+
+def test_only_an_idle_class_that_never_learned_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partition_classes, "IDLE_CALLS", 4 * OWN_MAX)
     classes = PartitionClasses(RiskPolicy(), random=Random(1))
     learned = classes.of(QA, "acme")
     teach(classes, learned)
-    for index in range(3 * OWN_MAX):
+    for index in range(OWN_MAX - 1):
         classes.of(QA, f"passer-by {index}")
-    assert len(classes.all()) == OWN_MAX
+    busy = classes.of(QA, "passer-by 0")
+    for _ in range(3 * OWN_MAX):
+        assert classes.of(QA, "new").tenant is None
+    for _ in range(OWN_MAX):
+        classes.of(QA, "passer-by 0")
+    assert classes.of(QA, "new").tenant == "new"
     assert classes.of(QA, "acme") is learned
+    assert classes.of(QA, "passer-by 0") is busy
+    assert len(classes.all()) == OWN_MAX + 1
 
 
 def test_when_all_have_learned_newcomers_share_one_for_their_kind_of_work() -> None:
