@@ -17,6 +17,7 @@ from services.cache.answer_store import AnswerStore, MemoryStore
 from services.cache.answer_store_file import FileStore, FileStoreError
 from services.cache.answer_store_redis import RedisStore
 from services.cache.follower import Snapshots
+from services.cache.index_snapshot import remove_snapshot
 from services.cache.metrics import export_metrics
 from services.cache.pair_model import PairModel, PairModelError, parse_pair_model
 from services.cache.partition_classes import PartitionClasses
@@ -79,7 +80,7 @@ async def build(loaded: Loaded) -> Service:
             threads=threads,
             directory=_risk_directory(loaded),
         ),
-        judge=AnswerJudge(ClassifierEmbedder(classifier, clock=clock)),
+        judge=AnswerJudge(ClassifierEmbedder(classifier, clock=clock), threads=threads),
         clock=clock,
         similarity_min=settings.similarity_min,
         known_max=min(settings.entries_max, KNOWN_MAX),
@@ -193,10 +194,19 @@ def _cipher(loaded: Loaded) -> PromptCipher | None:
 
 def _snapshots(loaded: Loaded, threads: ThreadPoolExecutor) -> Snapshots | None:
     """Only a shared store outlives this process with more than its own index; and what it seals must not lie in the
-    clear here."""
+    clear here, nor stay from an earlier run."""
     settings = loaded.settings.cache
-    kept = settings.store == "redis" and settings.snapshot_dir and not settings.prompt_key_file
-    return Snapshots(Path(settings.snapshot_dir).expanduser(), threads) if kept else None
+    if settings.store != "redis" or not settings.snapshot_dir:
+        return None
+    directory = Path(settings.snapshot_dir).expanduser()
+    if not settings.prompt_key_file:
+        return Snapshots(directory, threads)
+    try:
+        remove_snapshot(directory)
+    except OSError as error:
+        problem = f"{directory}: what an earlier run left there in the clear cannot be removed ({error.strerror})"
+        raise ConfigError(loaded.path, [Problem(0, "cache.snapshot_dir", problem)]) from error
+    return None
 
 
 if __name__ == "__main__":

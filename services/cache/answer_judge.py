@@ -8,7 +8,9 @@ the classifier of the same installation, and nowhere else.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from functools import partial
 from typing import Final, Protocol
 
 import grpc
@@ -44,14 +46,15 @@ class TextEmbedder(Protocol):
 
 
 class AnswerJudge:
-    """With no embedder, by texts alone."""
+    """With no embedder, by texts alone. `threads` compare the texts; without any that is done at once."""
 
-    def __init__(self, embedder: TextEmbedder | None = None) -> None:
+    def __init__(self, embedder: TextEmbedder | None = None, *, threads: Executor | None = None) -> None:
         self._embedder = embedder
+        self._threads = threads
 
     async def compare(self, fresh: str, stored: Sequence[str]) -> list[Comparison]:
         """The fresh answer against each of the stored ones, the most important first."""
-        found = [compare(fresh, text) for text in stored]
+        found = [await self._run(partial(compare, fresh, text)) for text in stored]
         still_open = [at for at, each in enumerate(found) if each is Comparison.UNKNOWN][: EMBEDDED_MAX - 1]
         if self._embedder is None or not still_open or not fresh.strip():
             return found
@@ -59,8 +62,13 @@ class AnswerJudge:
         if vectors is None:
             return found
         for at, vector in zip(still_open, vectors[1:], strict=True):
-            found[at] = compare_prose(fresh, stored[at], float(vectors[0] @ vector))
+            found[at] = await self._run(partial(compare_prose, fresh, stored[at], float(vectors[0] @ vector)))
         return found
+
+    async def _run(self, comparing: Callable[[], Comparison]) -> Comparison:
+        if self._threads is None:
+            return comparing()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, comparing)
 
 
 class ClassifierEmbedder:

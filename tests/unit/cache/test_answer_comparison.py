@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.cache.answer_comparison import SAME_COSINE_MIN, Comparison, compare, compare_prose, is_common_word
+from services.cache import answer_comparison
+from services.cache.answer_comparison import (
+    CHARS_MAX,
+    SAME_COSINE_MIN,
+    Comparison,
+    compare,
+    compare_prose,
+    is_common_word,
+)
+from services.cache.answer_judge import AnswerJudge
 
 SAME, DIFFERENT, UNKNOWN = Comparison.SAME, Comparison.DIFFERENT, Comparison.UNKNOWN
 PROSE = (
@@ -100,3 +112,21 @@ def test_any_texts_are_compared_without_a_fault_and_the_same_both_ways(one: str,
 )
 def test_long_and_nested_texts_are_compared(text: str) -> None:
     assert compare(text, text + "x") is not None
+
+
+async def test_texts_are_compared_in_the_threads_that_are_given() -> None:
+    used: list[str] = []
+
+    class Threads(ThreadPoolExecutor):
+        def submit(self, fn: Callable[..., object], /, *args: object, **kwargs: object) -> Future[object]:  # type: ignore[override]
+            used.append("")
+            return super().submit(fn, *args, **kwargs)
+
+    with Threads(1) as threads:
+        judge = AnswerJudge(threads=threads)
+        assert await judge.compare("42", ["42", "43"]) == [Comparison.SAME, Comparison.DIFFERENT]
+    assert len(used) == 2
+
+
+def test_what_grows_when_it_is_normalised_is_bounded_all_the_same() -> None:
+    assert len(answer_comparison._folded("\ufdfa" * 20_000)) <= CHARS_MAX

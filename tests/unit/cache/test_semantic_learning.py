@@ -273,3 +273,43 @@ async def test_a_limit_of_nothing_finds_exactly_alone() -> None:
         ACME, chat("how do I  reset my router"), embedding=near("r", 0.1), task_type=TaskType.OTHER
     )
     assert found.outcome.kind is CacheKind.MISS
+
+
+async def test_evidence_on_a_question_that_is_never_cached_stores_nothing() -> None:
+    bench = Bench()
+    key = await put(bench.cache, "How do I reset my router?", "hold_the_button", near("r", 0.1))
+    personal = "how can my order 123 be reset, write to me@example.com"
+    assert await evidence(bench, key, "hold_the_button", text=personal) is Comparison.UNKNOWN
+    assert len(bench.store) == 1
+
+
+async def test_hits_by_the_same_words_are_counted_booked_and_audited() -> None:
+    bench = Bench()
+    await put(bench.cache, "How do I reset my router?", "hold_the_button", near("r", 0.1))
+    audits = 0
+    for _ in range(100):
+        found = await bench.cache.lookup(
+            ACME, chat("how do I  reset my router"), embedding=near("r", 0.2), task_type=TaskType.OTHER
+        )
+        assert found.outcome.reason == "the same words"
+        audits += found.audit
+    assert audits > 10
+    (report,) = bench.cache.wrong_rates()
+    assert report.hits == 100
+    assert report.risk.hits == pytest.approx(100, rel=0.01)
+    assert report.risk.booked_rate > 0.0
+
+
+async def test_what_was_never_served_tells_nothing_and_what_was_tells_it_once() -> None:
+    bench = Bench()
+    key = await put(bench.cache, "How do I reset my router?", "hold_the_button", near("r", 0.1))
+    for index in range(50):
+        await evidence(bench, key, True, text=f"how can router {index} be reset")
+        await evidence(bench, key, True)
+    assert sum(report.audited + report.risk.observations for report in bench.cache.wrong_rates()) == 0
+    assert await kind(bench, "how do I  reset my router") is CacheKind.SEMANTIC_HIT
+    for _ in range(50):
+        await evidence(bench, key, True, text="how do I  reset my router")
+    (report,) = bench.cache.wrong_rates()
+    assert (report.audited, report.wrong, report.risk.observations) == (1, 0, 1)
+    assert report.risk.wrong_rate_high <= 1.0
