@@ -33,7 +33,7 @@ from services.cache.vector_index import DIMENSIONS_MAX, FrozenPartition, Vector,
 from services.cache.vector_rows import Matrix
 from services.runtime.logs import get_logger
 
-__all__ = ["FILE_NAME", "POSITION_BYTES_MAX", "load_snapshot", "save_snapshot"]
+__all__ = ["FILE_NAME", "POSITION_BYTES_MAX", "load_snapshot", "remove_snapshot", "save_snapshot"]
 
 FILE_NAME = "index.snapshot"
 POSITION_BYTES_MAX = 4_096
@@ -56,6 +56,12 @@ class _Snapshot:
     position: str
     dimensions: dict[str, int]
     partitions: list[FrozenPartition]
+
+
+def remove_snapshot(directory: Path) -> None:
+    """Deletes the snapshot, and what an unfinished writing left. Raises OSError."""
+    for path in (directory / FILE_NAME, *directory.glob(f"{FILE_NAME}.*.part")):
+        path.unlink(missing_ok=True)
 
 
 async def save_snapshot(index: VectorIndex, directory: Path, *, position: str, executor: Executor) -> int:

@@ -23,6 +23,7 @@ from services.runtime import telemetry
 from services.runtime.errors import FailedPrecondition, InvalidRequest, Unavailable
 from spillway import wire
 from spillway.chat import Embedding
+from spillway.routing import CacheKind, CacheOutcome
 from spillway.v1 import cache_pb2 as pb
 from spillway.v1 import cache_pb2_grpc, chat_pb2
 from spillway.validation import LABEL_CHARS_MAX, TENANT_CHARS_MAX, check_tags
@@ -30,6 +31,10 @@ from spillway.validation import LABEL_CHARS_MAX, TENANT_CHARS_MAX, check_tags
 __all__ = ["CacheServicer"]
 
 Context = grpc.aio.ServicerContext[object, object]
+
+CHAT_BYTES_MAX = 2_097_152
+"""A larger request is never cached, which is known before it is translated: that and its digest would take the event
+loop for long."""
 
 RETRY_AFTER_S = 1.0
 """When an invalidation may be tried again: the store is asked anew after that time."""
@@ -55,6 +60,9 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
 
     async def Lookup(self, request: pb.LookupRequest, context: Context) -> pb.LookupResponse:
         _check_chat(request.chat)
+        if _is_large(request.chat):
+            never = CacheOutcome(CacheKind.NEVER_CACHED, "the request is large")
+            return pb.LookupResponse(outcome=wire.cache_finding_to_proto(never))
         with _embedding_errors():
             found = await self._cache.lookup(
                 _scope(request.scope),
@@ -84,6 +92,8 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         check_tags(request.tags)
         if not request.HasField("answer"):
             raise InvalidRequest([("answer", "must be set")])
+        if _is_large(request.chat):
+            return pb.StoreResponse(outcome=pb.StoreResponse.OUTCOME_NOT_ADMITTED, reason="request_too_large")
         with _embedding_errors():
             stored = await self._cache.store(
                 _scope(request.scope),
@@ -128,6 +138,8 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         kind = request.WhichOneof("evidence")
         if kind is None:
             raise InvalidRequest([("evidence", "must be set")])
+        if _is_large(request.chat):
+            return pb.RecordEvidenceResponse(verdict=pb.RecordEvidenceResponse.VERDICT_UNKNOWN)
         with _embedding_errors():
             verdict = await self._cache.record_evidence(
                 _scope(request.scope),
@@ -188,6 +200,10 @@ def _explanation(found: Explanation | None) -> dict[str, str | float]:
 def _check_chat(chat: chat_pb2.ChatRequest) -> None:
     if not chat.messages:
         raise InvalidRequest([("chat.messages", "must not be empty")])
+
+
+def _is_large(chat: chat_pb2.ChatRequest) -> bool:
+    return chat.ByteSize() > CHAT_BYTES_MAX
 
 
 def _scope(scope: pb.CacheScope) -> Scope:

@@ -19,7 +19,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from services.cache.__main__ import build
 from services.cache.answer_codec import answer_to_proto
 from services.cache.answer_store import MemoryStore
-from services.cache.servicer import CacheServicer
+from services.cache.index_snapshot import FILE_NAME
+from services.cache.servicer import CHAT_BYTES_MAX, CacheServicer
 from services.runtime.channel import open_channel
 from services.runtime.clock import FakeClock
 from services.runtime.config import ConfigError, SecretError, load
@@ -300,6 +301,37 @@ async def test_evidence_is_a_verdict_or_a_fresh_answer_and_nothing_else(stub: Ca
     (rate,) = [rate for rate in rates if rate.partition_class == "other/acme"]
     assert (rate.lookups, rate.hits, rate.audited, rate.wrong) == (0, 0, 2, 1)
     assert rate.threshold > 1.0
+
+
+async def test_a_large_request_is_never_cached_and_not_even_translated() -> None:
+    clock = FakeClock()
+    servicer = CacheServicer(cache_over(MemoryStore(entries_max=10, clock=clock), clock))
+    context = cast("Any", None)
+    large = wire.chat_request_to_proto(chat("short", system="x" * CHAT_BYTES_MAX))
+    large.messages[0].role = cast("Any", 99)  # what cannot be translated would be an error
+    found = await servicer.Lookup(lookup_request("", chat=large), context)
+    assert found.outcome.kind == chat_pb2.CacheOutcome.KIND_NEVER_CACHED
+    stored = await servicer.Store(store_request("", chat=large), context)
+    assert (NAMES(stored.outcome), stored.reason) == ("OUTCOME_NOT_ADMITTED", "request_too_large")
+    evidence = pb.RecordEvidenceRequest(
+        scope=ACME, chat=large, embedding=lookup_request("").embedding, entry_key="k", right=True
+    )
+    verdict = (await servicer.RecordEvidence(evidence, context)).verdict
+    assert verdict == pb.RecordEvidenceResponse.VERDICT_UNKNOWN
+
+
+async def test_with_a_key_an_older_snapshot_in_the_clear_does_not_stay(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("00" * 32)
+    (tmp_path / "keys").chmod(0o600)
+    (tmp_path / FILE_NAME).write_bytes(b"vectors")
+    cache = {
+        "store": "redis",
+        "redis_url": "redis://127.0.0.1:1/0",
+        "snapshot_dir": str(tmp_path),
+        "prompt_key_file": str(tmp_path / "keys"),
+    }
+    await build(load(config_file(tmp_path, cache)))
+    assert not (tmp_path / FILE_NAME).exists()
 
 
 async def test_a_verifier_that_is_none_is_named_at_the_start(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.cache.index_snapshot import FILE_NAME, load_snapshot, save_snapshot
+from services.cache.index_snapshot import FILE_NAME, load_snapshot, remove_snapshot, save_snapshot
 from services.cache.vector_index import EXACT_ROWS_MAX, VectorIndex
 from tests.support.cache_parts import MODEL, vector
 
@@ -107,3 +107,12 @@ async def test_a_smaller_index_takes_what_fits(tmp_path: Path, executor: ThreadP
     index = VectorIndex(entries_max=7)
     assert await load_snapshot(index, tmp_path, now_unix_s=2.0, executor=executor) == "p"
     assert len(index) == 7
+
+
+def test_a_snapshot_is_removed_with_what_was_left_of_others_and_nothing_else(tmp_path: Path) -> None:
+    for name in (FILE_NAME, f"{FILE_NAME}.17.part", "other"):
+        (tmp_path / name).write_bytes(b"x")
+    remove_snapshot(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+    remove_snapshot(tmp_path)
+    remove_snapshot(tmp_path / "not there")

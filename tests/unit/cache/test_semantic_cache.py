@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -9,7 +10,8 @@ import pytest
 
 from services.cache.answer_store import CaughtUp, Change, Interrupted, MemoryStore, StoreUnavailableError
 from services.cache.entry import Entry, Scope, Selector
-from services.cache.semantic_cache import SemanticCache, Stored, StoreResult
+from services.cache.semantic_cache import UNFIT_CHARS_MAX, SemanticCache, Stored, StoreResult
+from services.cache.semantic_search import Link
 from services.cache.vector_index import DimensionMismatchError, InvalidVectorError
 from services.runtime.clock import FakeClock
 from spillway.chat import Embedding
@@ -282,6 +284,61 @@ async def test_a_store_that_is_away_drops_answers_and_says_so() -> None:
     stored = await cache.store(ACME, chat(ON), answer())
     assert stored.result is StoreResult.UNAVAILABLE
     assert cache.stats().dropped == 1
+
+
+class SlowStore(MemoryStore):
+    """Lets a put wait, before or after it happened."""
+
+    def __init__(self, clock: FakeClock, *, happens_first: bool) -> None:
+        super().__init__(entries_max=10, clock=clock)
+        self._happens_first = happens_first
+        self.waits, self.goes_on = asyncio.Event(), asyncio.Event()
+
+    async def put(self, entry: Entry) -> None:
+        if self._happens_first:
+            await super().put(entry)
+        self.waits.set()
+        await self.goes_on.wait()
+        if not self._happens_first:
+            await super().put(entry)
+
+
+@pytest.mark.parametrize("happens_first", [False, True])
+@pytest.mark.parametrize(("selector", "is_kept"), [(Selector(tenant="acme"), False), (Selector(tenant="other"), True)])
+async def test_an_answer_that_an_invalidation_overtakes_is_not_kept(
+    happens_first: bool, selector: Selector, is_kept: bool
+) -> None:
+    clock = FakeClock()
+    store = SlowStore(clock, happens_first=happens_first)
+    cache = cache_over(store, clock)
+    await cache.start()
+    storing = asyncio.create_task(cache.store(ACME, chat(ON), answer()))
+    await store.waits.wait()
+    await cache.invalidate(selector, dry_run=False)
+    store.goes_on.set()
+    assert (await storing).result is (StoreResult.STORED if is_kept else StoreResult.NOT_ADMITTED)
+    found = await cache.lookup(ACME, chat(ON))
+    assert found.outcome.kind is (CacheKind.EXACT_HIT if is_kept else CacheKind.MISS)
+    await cache.close()
+
+
+async def test_an_invalidation_while_an_answer_is_judged_keeps_it_out(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def learn(*_: object) -> Link:
+        await bench.cache.invalidate(Selector(tenant="acme"), dry_run=False)
+        return Link()
+
+    monkeypatch.setattr(bench.cache, "_learn", learn)
+    assert (await bench.put()).reason == "invalidated"
+    assert await bench.kind(ON) is CacheKind.MISS
+
+
+async def test_a_turn_too_long_to_be_looked_through_is_never_cached(bench: Bench) -> None:
+    text = "a" * (UNFIT_CHARS_MAX + 1)
+    assert (await bench.put(text)).reason == "too_long"
+    assert await bench.kind(text) is CacheKind.NEVER_CACHED
+    assert (await bench.put(text[1:])).result is StoreResult.STORED
 
 
 async def test_an_invalidation_that_could_not_happen_is_an_error() -> None:
