@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ QUESTION, ANSWER = "where is the treasure", "under the old oak"
 def config_file(directory: Path, url: str, key_file: Path | None) -> Path:
     target = {"name": "t", "provider": "p", "model": "m", "price": {"input_usd_per_mtok": 1, "output_usd_per_mtok": 1}}
     cache = {"store": "redis", "redis_url": url, "redis_timeout_s": 10, "snapshot_dir": str(directory / "snapshots")}
-    settings = {
+    settings: dict[str, Any] = {
         "providers": {"p": {"base_url": "http://127.0.0.1:1/v1"}},
         "tiers": [{"name": "simple", "targets": [target]}],
         "cache": cache | ({} if key_file is None else {"prompt_key_file": str(key_file)}),
@@ -60,7 +61,7 @@ async def test_with_a_key_nothing_lies_in_the_clear_and_no_index_on_disk(
     key_file.write_text(KEY + "\n")
     loaded = load(config_file(tmp_path, redis_server.url, key_file if is_sealed else None))
     running = await start(await build(loaded), loaded, "127.0.0.1:0")
-    fields = {
+    fields: dict[str, Any] = {
         "scope": pb.CacheScope(tenant="acme"),
         "chat": wire.chat_request_to_proto(chat(QUESTION)),
         "embedding": wire.embedding_to_proto(embedding("treasure")),
