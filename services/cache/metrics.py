@@ -1,8 +1,8 @@
 """What the cache counts, and what it knows of its errors, as metrics.
 
-Promises: labels come from bounded sets: kinds of outcome, verdicts, and the classes that have a controller of their own
-(at most `partition_classes.OWN_MAX` and the shared ones at a time). Values are read when they are exported, by the
-exporter's thread; without a meter provider that never happens.
+Promises: labels come from bounded sets: kinds of outcome, verdicts, and classes, of which the first `CLASSES_MAX` that
+there were are exported, also after others took their places. Values are read when they are exported, by the exporter's
+thread; without a meter provider that never happens.
 """
 
 from __future__ import annotations
@@ -12,16 +12,28 @@ from collections.abc import Callable, Iterable
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from services.cache.answer_comparison import Comparison
-from services.cache.partition_classes import ClassReport
+from services.cache.partition_classes import OWN_MAX, ClassReport
 from services.cache.semantic_cache import SemanticCache, Stats
 
 __all__ = ["export_metrics"]
+
+CLASSES_MAX = 2 * OWN_MAX
+"""Classes with metrics of their own in the life of a process."""
 
 Observe = Callable[[CallbackOptions], Iterable[Observation]]
 
 
 def export_metrics(meter: Meter, cache: SemanticCache) -> None:
     """Makes the instruments. Once per cache."""
+
+    labelled: set[str] = set()
+
+    def reports() -> list[ClassReport]:
+        found = cache.wrong_rates()
+        for report in found:
+            if len(labelled) < CLASSES_MAX:
+                labelled.add(report.name)
+        return [report for report in found if report.name in labelled]
 
     def of_stats(read: Callable[[Stats], dict[str, int]], label: str) -> list[Observe]:
         return [lambda options: [Observation(value, {label: name}) for name, value in read(cache.stats()).items()]]
@@ -30,7 +42,7 @@ def export_metrics(meter: Meter, cache: SemanticCache) -> None:
         return [
             lambda options: [
                 Observation(value, {"class": report.name, label: name})
-                for report in cache.wrong_rates()
+                for report in reports()
                 for name, value in read(report).items()
             ]
         ]

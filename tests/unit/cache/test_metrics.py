@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoint
 
+from services.cache import metrics
 from services.cache.answer_store import MemoryStore
 from services.cache.metrics import export_metrics
 from services.cache.risk_control import RiskPolicy
 from services.runtime.clock import FakeClock
+from spillway.routing import TaskType
 from tests.support.cache_parts import cache_over
 from tests.support.cache_world import World
 
@@ -42,4 +45,17 @@ async def test_what_is_known_of_the_errors_is_exported_by_class() -> None:
     assert 0.0 <= rate["low"] <= rate["estimate"] <= rate["high"]
     assert found["spillway.cache.comparisons", "other/acme", "same"] > 0
     assert found["spillway.cache.threshold", "other/acme", "p_same"] <= 1.0
+    provider.shutdown()
+
+
+async def test_classes_beyond_the_bound_have_no_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "CLASSES_MAX", 2)
+    clock, reader = FakeClock(), InMemoryMetricReader()
+    provider = MeterProvider(metric_readers=[reader], shutdown_on_exit=False)
+    cache = cache_over(MemoryStore(entries_max=100, clock=clock), clock)
+    export_metrics(provider.get_meter("test"), cache)
+    for index in range(5):
+        cache._search.classes.of(TaskType.OTHER, f"tenant {index}")
+    labels = {key[1] for key in points(reader) if key[0] == "spillway.cache.semantic"}
+    assert labels == {"other/tenant 0", "other/tenant 1"}
     provider.shutdown()
