@@ -371,8 +371,12 @@ class SemanticCache:
 
     async def _find_similar(self, scope: Scope, chat: ChatRequest, meaning: Meaning, *, peek: bool) -> Found:
         compared = self._index.entries_in(meaning.partition)
+        key = entry_key(scope, chat)
+        # Stored since the exact lookup, e.g. by a caller who asked the same at the same time.
+        if key in self._index and (same := await self._find_exact(scope, chat)) is not None:
+            return same
         try:
-            finding = await self._search.find(scope, meaning, request_key=entry_key(scope, chat), peek=peek)
+            finding = await self._search.find(scope, meaning, request_key=key, peek=peek)
         except DimensionMismatchError:
             return _miss("the stored questions' embeddings have another dimension")
         if finding.entry is None:

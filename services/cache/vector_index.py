@@ -159,6 +159,9 @@ class VectorIndex:
     def __len__(self) -> int:
         return len(self._places)
 
+    def __contains__(self, key: str) -> bool:
+        return key in self._places
+
     @property
     def partitions(self) -> int:
         """How many partitions hold at least one entry."""

@@ -40,7 +40,7 @@ PROMPTS = (
     DemoPrompt("Hi there! How are you today?"),
     DemoPrompt('Translate to Spanish: "Where is the train station?"'),
     DemoPrompt("What is the capital of France?", "an exact repeat"),
-    DemoPrompt("What's the capital of France?", "a paraphrase"),
+    DemoPrompt("what is the capital of France?", "the same words"),
     DemoPrompt("A shirt costs 40 dollars and is reduced by 25 %. What does it cost now?"),
     DemoPrompt("How many different arrangements are there of the letters of LEVEL?", "the small model doubts"),
     DemoPrompt(

@@ -144,7 +144,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         running.popen.wait()
 
 
-def test_the_demo_shows_a_repeat_a_paraphrase_and_an_escalation(tmp_path: Path) -> None:
+def test_the_demo_shows_a_repeat_the_same_words_and_an_escalation(tmp_path: Path) -> None:
     up = start(tmp_path, "--config", patient(tmp_path, "default.yaml"), "--sandbox", "--demo", "--exit")
     assert up.popen.wait(100) == 0, (tmp_path / "up.txt").read_text()
     text = (tmp_path / "up.txt").read_text()

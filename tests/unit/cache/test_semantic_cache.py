@@ -113,7 +113,14 @@ async def test_some_kinds_of_work_are_only_found_exactly(bench: Bench, task_type
 async def test_skip_exact_does_not_repeat_the_exact_lookup(bench: Bench) -> None:
     await bench.put()
     assert (await bench.cache.lookup(ACME, chat(ON), skip_exact=True)).outcome.kind is CacheKind.MISS
-    assert await bench.kind(ON, skip_exact=True) is CacheKind.SEMANTIC_HIT
+    assert await bench.kind(ON_TOO, skip_exact=True) is CacheKind.SEMANTIC_HIT
+
+
+async def test_the_same_request_is_an_exact_hit_even_if_it_was_stored_between_the_two_lookups(bench: Bench) -> None:
+    assert await bench.kind(ON) is CacheKind.MISS
+    await bench.put(ON)
+    assert await bench.kind(ON, skip_exact=True) is CacheKind.EXACT_HIT
+    assert bench.cache.stats().semantic_hits == 0
 
 
 @pytest.mark.parametrize("other", [Scope("evil"), Scope("acme", "shop"), Scope("acme", "", "2"), Scope("")])
