@@ -110,7 +110,8 @@ def test_a_tier_of_which_the_rows_tell_nothing_is_left_out_and_said() -> None:
     assert [sentence for sentence in exam.left_out if "d is no better than b" in sentence]
     assert [sentence for sentence in exam.left_out if "20 held-out prompts have an outcome of tier c" in sentence]
     assert all(sentence in exam_text(exam, data.tiers, "random") for sentence in exam.left_out)
-    found = compare(*baselines(data, SEED + 1)[:2], data, seed=SEED)
+    first, second = baselines(data, SEED + 1)[:2]
+    found = compare(first, second, data, seed=SEED)
     assert (found[0].worse, found[1].worse, np.isnan(found[1].apgr.value)) == ("", "", True)
 
 
