@@ -20,6 +20,7 @@ from services.cache.index_snapshot import load_snapshot, save_snapshot
 from services.cache.vector_index import DimensionMismatchError, InvalidVectorError, VectorIndex, unit_vector
 from services.runtime.clock import Clock
 from services.runtime.logs import describe_exception, get_logger
+from services.runtime.tasks import end_tasks
 
 __all__ = ["Follower", "Snapshots"]
 
@@ -85,8 +86,7 @@ class Follower:
     async def close(self) -> None:
         """Stops following, and keeps what is known."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end_tasks([self._task])
         if self._saving is not None:
             await asyncio.wait({self._saving}, timeout=SNAPSHOT_S_MAX)
         if self._snapshots is not None and self._position not in ("", self._saved_position):

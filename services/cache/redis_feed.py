@@ -25,6 +25,7 @@ from services.cache.prompt_cipher import PromptCipher
 from services.cache.redis_servers import RedisServers
 from services.runtime.clock import Clock
 from services.runtime.logs import get_logger
+from services.runtime.tasks import end_tasks
 
 __all__ = ["RedisFeed"]
 
@@ -124,9 +125,7 @@ class _Follower:
                             yield CaughtUp()
                 yield Reached(layout.text_of_position(positions))
         finally:
-            for task in reads:
-                task.cancel()
-            await asyncio.gather(*reads, return_exceptions=True)
+            await end_tasks(reads)
 
     async def _read(self, shard: int, position: bytes, *, block_ms: int | None) -> _News:
         redis = await self._servers.client(shard)

@@ -28,6 +28,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from services.runtime.clock import Clock
+from services.runtime.tasks import end_tasks
 
 __all__ = ["CLUSTER_SHARDS", "RedisServers", "RedisUrl", "Topology", "parse_redis_url", "shard_tag"]
 
@@ -154,8 +155,7 @@ class RedisServers:
     async def close(self) -> None:
         """Lets go of all connections."""
         if self._lookup is not None:
-            self._lookup.cancel()
-            await asyncio.gather(self._lookup, return_exceptions=True)
+            await end_tasks([self._lookup])
         await self._drop(tuple(self._clients))
 
     def _since_lookup_s(self) -> float:

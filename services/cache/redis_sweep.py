@@ -20,6 +20,7 @@ from services.cache.answer_store import StoreUnavailableError
 from services.cache.entry import Selector
 from services.cache.redis_listing import JudgedEntry, RedisListing
 from services.runtime.logs import get_logger
+from services.runtime.tasks import end_tasks
 
 __all__ = ["RedisSweeps"]
 
@@ -70,9 +71,7 @@ class RedisSweeps:
 
     async def close(self) -> None:
         """Ends all sweeps."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(self._tasks)
 
     async def _sweep(self, selector: Selector, removed: list[int]) -> None:
         try:

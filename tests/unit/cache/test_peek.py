@@ -42,11 +42,12 @@ async def test_looks_find_what_lookups_find_and_a_cache_with_them_goes_on_as_one
     known, unknown = World(cache, 2), World(cache, 5)
     for number in range(60):
         text, at, _ = (known if number % 2 else unknown).question()
-        found = await cache.lookup(ACME, chat(text), embedding=at, task_type=TaskType.OTHER, skip_exact=True, peek=True)
+        again = chat(f"{text}.")  # else it would be the same request
+        found = await cache.lookup(ACME, again, embedding=at, task_type=TaskType.OTHER, skip_exact=True, peek=True)
         assert not found.audit
-        assert (found.answer is not None) == (found.outcome.kind is CacheKind.SEMANTIC_HIT)
+        assert (found.answer is None) == (found.outcome.kind is CacheKind.MISS)
         kinds.append(found.outcome.kind)
-    assert {CacheKind.SEMANTIC_HIT, CacheKind.MISS} == set(kinds)
+    assert {CacheKind.SEMANTIC_HIT, CacheKind.MISS} <= set(kinds)
     assert (cache.stats(), cache.wrong_rates(), len(store.said_served)) == before
     assert await looked_at.ask(120) == await left_alone.ask(120)
     assert looked_at.told.audits
