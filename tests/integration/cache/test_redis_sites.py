@@ -114,11 +114,21 @@ async def test_a_cluster_node_that_is_replaced_by_its_replica_is_found_again(nod
         assert {await put(cache, tenant) for tenant in TENANTS} == {StoreResult.STORED}
 
 
+async def replicated(site: SentinelSite) -> None:
+    """Waits until the replica has all that the primary has. WAIT would only wait for its own connection's writes."""
+
+    async def even() -> bool:
+        with site.primary.client() as primary:
+            told = primary.info("replication")
+        return bool(told["connected_slaves"] and told["slave0"]["offset"] >= told["master_repl_offset"])
+
+    await eventually(even, what="the replica has what the primary has")
+
+
 async def test_a_primary_that_fails_is_replaced_by_the_one_that_the_sentinels_name(site: SentinelSite) -> None:
     async with replica(site.url) as cache:
         assert await put(cache, "acme") is StoreResult.STORED
-        with site.primary.client() as primary:
-            command(primary, "WAIT", 1, 10_000)
+        await replicated(site)
         site.primary.kill()
         assert await kind(cache, "acme") is CacheKind.UNAVAILABLE
 
@@ -139,8 +149,7 @@ async def test_a_primary_that_became_a_replica_is_not_asked_any_more(site: Senti
     """It would go on to serve what is invalidated at its successor."""
     async with replica(site.url) as cache:
         assert await put(cache, "acme") is StoreResult.STORED
-        with site.primary.client() as primary:
-            command(primary, "WAIT", 1, 10_000)
+        await replicated(site)
         site.fail_over()
 
         async def switched() -> bool:
