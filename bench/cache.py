@@ -39,11 +39,11 @@ import uvloop
 import yaml
 
 from services.cache.admission import TtlByFreshness
-from services.cache.answer_store_file import FileStore
 from services.cache.entry import Answer, Entry, Scope
-from services.cache.index_snapshot import load_snapshot, save_snapshot
+from services.cache.index.index_snapshot import load_snapshot, save_snapshot
+from services.cache.index.vector_index import VectorIndex
 from services.cache.partition import entry_key, partition_id
-from services.cache.vector_index import VectorIndex
+from services.cache.store.answer_store_file import FileStore
 from services.runtime.clock import SystemClock
 from spillway import wire
 from spillway.chat import ChatRequest, FinishReason, Message, Role, Usage

@@ -20,7 +20,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from services.cache.eviction import Evictor
+from services.cache.store.eviction import Evictor
 
 QUESTIONS: Final = 50_000
 SHARES: Final = (0.02, 0.05, 0.10, 0.20)

@@ -22,7 +22,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from services.cache.vector_index import VectorIndex
+from services.cache.index.vector_index import VectorIndex
 
 COUNT: Final = 8
 LOOKS: Final = 50

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from services.cache.answer_store import CaughtUp, Indexed
-from services.cache.answer_store_redis import RedisStore
 from services.cache.entry import Entry, Scope
+from services.cache.store.answer_store import CaughtUp, Indexed
+from services.cache.store.answer_store_redis import RedisStore
 from services.runtime.clock import SystemClock
 from tests.support.cache_parts import entry
 from tests.support.redis_server import RedisServer

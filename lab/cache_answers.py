@@ -25,7 +25,7 @@ from random import Random
 from typing import Final
 
 from lab.cache_data import embed
-from services.cache.answer_comparison import Comparison, compare, compare_prose
+from services.cache.matching.answer_comparison import Comparison, compare, compare_prose
 
 __all__ = ["main"]
 

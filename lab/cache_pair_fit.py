@@ -14,9 +14,18 @@ import numpy as np
 import numpy.typing as npt
 
 from lab.cache_data import Pairs
-from services.cache.pair_features import IDF_BUCKETS, NAMES, Idf, Sketch, bucket_of, pair_features, sketch, tokens_of
-from services.cache.pair_model import FEATURE_BOUND, Calibration, Network, PairModel, vector_features
-from services.cache.reading import read
+from services.cache.matching.pair_features import (
+    IDF_BUCKETS,
+    NAMES,
+    Idf,
+    Sketch,
+    bucket_of,
+    pair_features,
+    sketch,
+    tokens_of,
+)
+from services.cache.matching.pair_model import FEATURE_BOUND, Calibration, Network, PairModel, vector_features
+from services.cache.matching.reading import read
 
 __all__ = ["Fitted", "PairRows", "fit_pair_model", "idf_of", "pair_groups", "pair_rows", "recall_at"]
 

@@ -25,9 +25,9 @@ import numpy.typing as npt
 from lab.cache_data import CacheDataError, Pairs, embed, read_cache_file, read_rows
 from lab.cache_pair_fit import Fitted, PairRows, fit_pair_model, idf_of, pair_groups, pair_rows, recall_at
 from lab.metrics import bootstrap_rows
-from services.cache.differences import certain_difference, exchanged_content
-from services.cache.pair_model import PairModel, serialise_pair_model
-from services.cache.reading import read
+from services.cache.matching.differences import certain_difference, exchanged_content
+from services.cache.matching.pair_model import PairModel, serialise_pair_model
+from services.cache.matching.reading import read
 
 __all__ = ["EMBEDDING_MODEL", "guarded", "main", "near_miss_report", "scores", "test_report", "train"]
 

@@ -29,19 +29,19 @@ import numpy.typing as npt
 from lab.cache_baselines import exact_run, per_entry_run, threshold_run, verifier_run
 from lab.cache_data import CacheDataError, Stream, embed, read_cache_file
 from lab.cache_runs import Run, Summary, Tally, summary
-from services.cache.neighbourhood import NEAR_MAX, Near, evidence, propose
-from services.cache.pair_features import Sketch, pair_features, sketch
-from services.cache.pair_model import PairModel, PairModelError, parse_pair_model
-from services.cache.proposal_guard import ROWS_READ, proposal_refusal
-from services.cache.risk_control import RiskController, RiskPolicy, Source
-from services.cache.risk_model import fit_risk_model
+from services.cache.matching.neighbourhood import NEAR_MAX, Near, evidence, propose
+from services.cache.matching.pair_features import Sketch, pair_features, sketch
+from services.cache.matching.pair_model import PairModel, PairModelError, parse_pair_model
+from services.cache.matching.proposal_guard import ROWS_READ, proposal_refusal
+from services.cache.matching.risk_control import RiskController, RiskPolicy, Source
+from services.cache.matching.risk_model import fit_risk_model
 
 __all__ = ["PACKAGED_MODEL", "PairJudge", "compare", "main", "online_run", "table"]
 
 Floats = npt.NDArray[np.float64]
 Vectors = npt.NDArray[np.float32]
 
-PACKAGED_MODEL: Final = Path(__file__).parent.parent / "services" / "cache" / "data" / "pair_model.npz"
+PACKAGED_MODEL: Final = Path(__file__).parent.parent / "services" / "cache" / "matching" / "data" / "pair_model.npz"
 THRESHOLDS: Final = tuple(round(0.70 + 0.02 * step, 3) for step in range(10)) + tuple(
     round(0.90 + 0.0025 * step, 4) for step in range(40)
 )

@@ -31,7 +31,7 @@ from lab.cache_pair_fit import pair_groups
 from lab.cache_pairs import guarded, scores, train
 from lab.cache_stream import PACKAGED_MODEL, STREAM_MAX, Way, compare, table
 from lab.metrics import bootstrap_rows
-from services.cache.pair_model import PairModelError, parse_pair_model, serialise_pair_model
+from services.cache.matching.pair_model import PairModelError, parse_pair_model, serialise_pair_model
 
 __all__ = ["Point", "main", "pair_points"]
 

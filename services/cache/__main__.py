@@ -12,21 +12,21 @@ from opentelemetry import metrics
 from opentelemetry.metrics import Observation
 
 from services.cache.admission import Allowances, TtlByFreshness
-from services.cache.answer_judge import AnswerJudge, ClassifierEmbedder
-from services.cache.answer_store import AnswerStore, MemoryStore
-from services.cache.answer_store_file import FileStore, FileStoreError
-from services.cache.answer_store_redis import RedisStore
-from services.cache.follower import Snapshots
-from services.cache.index_snapshot import remove_snapshot
+from services.cache.index.follower import Snapshots
+from services.cache.index.index_snapshot import remove_snapshot
+from services.cache.index.vector_index import VectorIndex
+from services.cache.matching.answer_judge import AnswerJudge, ClassifierEmbedder
+from services.cache.matching.pair_model import PairModel, PairModelError, parse_pair_model
+from services.cache.matching.partition_classes import PartitionClasses
+from services.cache.matching.risk_control import RiskPolicy
+from services.cache.matching.semantic_search import SemanticSearch
 from services.cache.metrics import export_metrics
-from services.cache.pair_model import PairModel, PairModelError, parse_pair_model
-from services.cache.partition_classes import PartitionClasses
-from services.cache.prompt_cipher import PromptCipher, PromptKeyError, parse_prompt_keys
-from services.cache.risk_control import RiskPolicy
 from services.cache.semantic_cache import CachePolicy, SemanticCache
-from services.cache.semantic_search import SemanticSearch
 from services.cache.servicer import CacheServicer
-from services.cache.vector_index import VectorIndex
+from services.cache.store.answer_store import AnswerStore, MemoryStore
+from services.cache.store.answer_store_file import FileStore, FileStoreError
+from services.cache.store.answer_store_redis import RedisStore
+from services.cache.store.prompt_cipher import PromptCipher, PromptKeyError, parse_prompt_keys
 from services.runtime import telemetry
 from services.runtime.channel import open_channel
 from services.runtime.clock import Clock, SystemClock
@@ -44,7 +44,7 @@ FILE_DEFAULT = "cache.sqlite"
 KNOWN_MAX = 200_000
 """Questions remembered beside the store, some 400 bytes each."""
 
-PAIR_MODEL = Path(__file__).parent / "data" / "pair_model.npz"
+PAIR_MODEL = Path(__file__).parent / "matching" / "data" / "pair_model.npz"
 
 LOOKUP_MARGIN_S = 0.005
 """What a lookup may take beyond the store's time limit, so that the store's own verdict comes first."""

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
-from services.cache.answer_comparison import Comparison
-from services.cache.partition_classes import OWN_MAX, ClassReport
+from services.cache.matching.answer_comparison import Comparison
+from services.cache.matching.partition_classes import OWN_MAX, ClassReport
 from services.cache.semantic_cache import SemanticCache, Stats
 
 __all__ = ["export_metrics"]

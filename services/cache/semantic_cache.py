@@ -27,16 +27,16 @@ from services.cache.admission import (
     refusal_reason,
     unfit_question,
 )
-from services.cache.answer_comparison import Comparison
-from services.cache.answer_judge import EMBED_S_MAX
-from services.cache.answer_store import AnswerStore, StoreUnavailableError
 from services.cache.entry import Answer, Entry, Scope, Selector
-from services.cache.follower import Follower, Snapshots
+from services.cache.index.follower import Follower, Snapshots
+from services.cache.index.vector_index import DimensionMismatchError, Vector, VectorIndex, unit_vector
+from services.cache.matching.answer_comparison import Comparison
+from services.cache.matching.answer_judge import EMBED_S_MAX
+from services.cache.matching.partition_classes import ClassReport
+from services.cache.matching.risk_control import Source
+from services.cache.matching.semantic_search import Explanation, Link, Meaning, SemanticSearch
 from services.cache.partition import entry_key, partition_id, semantic_question
-from services.cache.partition_classes import ClassReport
-from services.cache.risk_control import Source
-from services.cache.semantic_search import Explanation, Link, Meaning, SemanticSearch
-from services.cache.vector_index import DimensionMismatchError, Vector, VectorIndex, unit_vector
+from services.cache.store.answer_store import AnswerStore, StoreUnavailableError
 from services.runtime.clock import Clock
 from spillway.chat import ChatRequest, Embedding
 from spillway.routing import CacheKind, CacheOutcome, TaskType

@@ -11,14 +11,14 @@ from contextlib import contextmanager
 
 import grpc
 
-from services.cache.answer_codec import answer_from_proto, answer_to_proto
-from services.cache.answer_comparison import Comparison
-from services.cache.answer_store import StoreUnavailableError
 from services.cache.entry import Scope, Selector
-from services.cache.partition_classes import ClassReport
+from services.cache.index.vector_index import DimensionMismatchError, InvalidVectorError
+from services.cache.matching.answer_comparison import Comparison
+from services.cache.matching.partition_classes import ClassReport
+from services.cache.matching.semantic_search import Explanation
 from services.cache.semantic_cache import SemanticCache, StoreResult
-from services.cache.semantic_search import Explanation
-from services.cache.vector_index import DimensionMismatchError, InvalidVectorError
+from services.cache.store.answer_codec import answer_from_proto, answer_to_proto
+from services.cache.store.answer_store import StoreUnavailableError
 from services.runtime import telemetry
 from services.runtime.errors import FailedPrecondition, InvalidRequest, Unavailable
 from spillway import wire

@@ -8,12 +8,12 @@ import numpy as np
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from services.cache.differences import certain_difference, exchanged_content
-from services.cache.lexicon import ANTONYMS
-from services.cache.neighbourhood import Near, evidence, propose
-from services.cache.pair_features import IDF_BUCKETS, pair_features, sketch
-from services.cache.proposal_guard import proposal_refusal
-from services.cache.reading import read
+from services.cache.matching.differences import certain_difference, exchanged_content
+from services.cache.matching.lexicon import ANTONYMS
+from services.cache.matching.neighbourhood import Near, evidence, propose
+from services.cache.matching.pair_features import IDF_BUCKETS, pair_features, sketch
+from services.cache.matching.proposal_guard import proposal_refusal
+from services.cache.matching.reading import read
 
 IDF = np.full(IDF_BUCKETS, 3.0, np.float32)
 SENTENCE = (

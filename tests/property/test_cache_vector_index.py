@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.cache.vector_index import ALIASES_MAX, FAISS_ROWS_MIN, VectorIndex
+from services.cache.index.vector_index import ALIASES_MAX, FAISS_ROWS_MIN, VectorIndex
 from tests.support.cache_parts import MODEL, vector
 
 ENTRIES_MAX = 5

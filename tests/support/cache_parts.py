@@ -12,18 +12,18 @@ from random import Random
 
 import numpy as np
 
-from services.cache import pair_model as pair_model_module
 from services.cache.admission import TtlByFreshness
-from services.cache.answer_judge import AnswerJudge, TextEmbedder
-from services.cache.answer_store import AnswerStore
 from services.cache.entry import Answer, Entry, Scope
-from services.cache.pair_model import PairModel, parse_pair_model
+from services.cache.index.vector_index import Vector, VectorIndex
+from services.cache.matching import pair_model as pair_model_module
+from services.cache.matching.answer_judge import AnswerJudge, TextEmbedder
+from services.cache.matching.pair_model import PairModel, parse_pair_model
+from services.cache.matching.partition_classes import PartitionClasses
+from services.cache.matching.risk_control import RiskPolicy
+from services.cache.matching.semantic_search import SemanticSearch
 from services.cache.partition import entry_key
-from services.cache.partition_classes import PartitionClasses
-from services.cache.risk_control import RiskPolicy
 from services.cache.semantic_cache import CachePolicy, SemanticCache
-from services.cache.semantic_search import SemanticSearch
-from services.cache.vector_index import Vector, VectorIndex
+from services.cache.store.answer_store import AnswerStore
 from services.runtime.clock import Clock
 from spillway.chat import ChatRequest, Embedding, FinishReason, Message, Role, Usage
 from spillway.routing import TaskType

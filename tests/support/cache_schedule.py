@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
-from services.cache.answer_store import StoreUnavailableError
-from services.cache.answer_store_redis import RedisStore
 from services.cache.entry import Scope, Selector
 from services.cache.semantic_cache import Found, SemanticCache, StoreResult
+from services.cache.store.answer_store import StoreUnavailableError
+from services.cache.store.answer_store_redis import RedisStore
 from services.runtime.clock import SystemClock
 from spillway.routing import CacheKind, TaskType
 from tests.support.cache_parts import answer, cache_over, chat, embedding, eventually, policy

@@ -14,9 +14,9 @@ import grpc
 import pytest
 import yaml
 
-from services.cache.answer_store_file import FileStore
 from services.cache.entry import Scope
 from services.cache.partition import entry_key
+from services.cache.store.answer_store_file import FileStore
 from services.runtime.clock import SystemClock
 from spillway import wire
 from spillway.v1 import cache_pb2 as pb

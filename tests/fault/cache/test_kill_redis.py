@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from services.cache.answer_store import StoreUnavailableError
-from services.cache.answer_store_redis import RedisStore
 from services.cache.entry import Entry, Scope, Selector
+from services.cache.store.answer_store import StoreUnavailableError
+from services.cache.store.answer_store_redis import RedisStore
 from services.runtime.clock import SystemClock
 from tests.fault.cache.test_kill_file_store import Writer
 from tests.integration.cache.test_service import config_file

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from services.cache.answer_store import StoreUnavailableError
-from services.cache.answer_store_redis import PAUSE_S, RedisStore
 from services.cache.entry import Scope, Selector
 from services.cache.semantic_cache import SemanticCache, StoreResult
+from services.cache.store.answer_store import StoreUnavailableError
+from services.cache.store.answer_store_redis import PAUSE_S, RedisStore
 from services.runtime.clock import FakeClock, SystemClock
 from spillway.routing import CacheKind, TaskType
 from tests.support.cache_parts import answer, cache_over, chat, embedding, eventually, policy

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from services.cache.answer_store_redis import RedisStore
 from services.cache.entry import Scope
 from services.cache.semantic_cache import SemanticCache, StoreResult
+from services.cache.store.answer_store_redis import RedisStore
 from services.runtime.clock import SystemClock
 from spillway.routing import CacheKind, TaskType
 from tests.support.cache_parts import answer, cache_over, chat, embedding, eventually, policy

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 
-from services.cache.answer_judge import FAILURES_MAX, PAUSE_S, ClassifierEmbedder
+from services.cache.matching.answer_judge import FAILURES_MAX, PAUSE_S, ClassifierEmbedder
 from services.runtime.clock import FakeClock
 from spillway.v1 import chat_pb2, classifier_pb2
 from spillway.v1.classifier_pb2_grpc import ClassifierServiceServicer, add_ClassifierServiceServicer_to_server

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from services.cache import answer_store_redis, redis_sweep
-from services.cache.answer_store import StoreUnavailableError
-from services.cache.answer_store_redis import RedisStore
 from services.cache.entry import Scope, Selector
-from services.cache.follower import Follower, Snapshots
+from services.cache.index.follower import Follower, Snapshots
+from services.cache.index.vector_index import VectorIndex
 from services.cache.partition import tenant_bucket
-from services.cache.redis_layout import Names
-from services.cache.vector_index import VectorIndex
+from services.cache.store import answer_store_redis, redis_sweep
+from services.cache.store.answer_store import StoreUnavailableError
+from services.cache.store.answer_store_redis import RedisStore
+from services.cache.store.redis_layout import Names
 from services.runtime.clock import SystemClock
 from tests.support.cache_parts import entry, eventually
 from tests.support.redis_server import RedisServer

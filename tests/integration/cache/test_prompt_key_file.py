@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from services.cache.__main__ import build
-from services.cache.answer_codec import answer_to_proto
+from services.cache.store.answer_codec import answer_to_proto
 from services.runtime.channel import open_channel
 from services.runtime.config import load
 from services.runtime.server import start

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from services.cache.answer_store import CaughtUp, Indexed
-from services.cache.answer_store_redis import RedisStore
 from services.cache.entry import Scope, Selector
 from services.cache.semantic_cache import SemanticCache, StoreResult
+from services.cache.store.answer_store import CaughtUp, Indexed
+from services.cache.store.answer_store_redis import RedisStore
 from services.runtime.clock import SystemClock
 from spillway.routing import CacheKind, TaskType
 from tests.support.cache_parts import answer, cache_over, chat, embedding, entry, eventually

@@ -7,12 +7,12 @@ from contextlib import aclosing
 
 import pytest
 
-from services.cache.answer_store_redis import RedisStore
 from services.cache.entry import Selector
-from services.cache.redis_layout import Names
-from services.cache.redis_listing import JudgedEntry, RedisListing
-from services.cache.redis_servers import RedisServers, parse_redis_url
-from services.cache.redis_sweep import RedisSweeps
+from services.cache.store.answer_store_redis import RedisStore
+from services.cache.store.redis_layout import Names
+from services.cache.store.redis_listing import JudgedEntry, RedisListing
+from services.cache.store.redis_servers import RedisServers, parse_redis_url
+from services.cache.store.redis_sweep import RedisSweeps
 from services.runtime.clock import SystemClock
 from tests.support.cache_parts import entry
 from tests.support.redis_server import RedisServer
@@ -52,7 +52,7 @@ async def store(redis_server: RedisServer) -> AsyncIterator[RedisStore]:
 async def test_what_is_put_anew_between_look_and_deletion_stays(
     redis_server: RedisServer, servers: RedisServers, store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.cache.redis_sweep.SWEEPS_MAX", 0)  # the store's own sweep leaves the bodies
+    monkeypatch.setattr("services.cache.store.redis_sweep.SWEEPS_MAX", 0)  # the store's own sweep leaves the bodies
     now = SystemClock().unix()
     renewed, left = entry("renewed", now_unix_s=now), entry("left", now_unix_s=now)
     await store.put(renewed)
@@ -66,7 +66,7 @@ async def test_what_is_put_anew_between_look_and_deletion_stays(
         looks += 1
         await store.put(fresh)
 
-    monkeypatch.setattr("services.cache.redis_sweep.SWEEPS_MAX", 1)
+    monkeypatch.setattr("services.cache.store.redis_sweep.SWEEPS_MAX", 1)
     sweeps = RedisSweeps(_Overtaken(servers, meanwhile), NAMES, changes_max=100)
     assert await sweeps.swept(ACME) == 1
     await sweeps.close()

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from services.cache.answer_store import CaughtUp, Indexed
-from services.cache.answer_store_file import FileStore
-from services.cache.answer_store_redis import RedisStore
 from services.cache.entry import Selector
-from services.cache.prompt_cipher import PromptCipher
-from services.cache.redis_layout import Names
+from services.cache.store.answer_store import CaughtUp, Indexed
+from services.cache.store.answer_store_file import FileStore
+from services.cache.store.answer_store_redis import RedisStore
+from services.cache.store.prompt_cipher import PromptCipher
+from services.cache.store.redis_layout import Names
 from services.runtime.clock import SystemClock
 from tests.support.cache_parts import entry
 from tests.support.redis_server import RedisServer

@@ -17,10 +17,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from services.cache.__main__ import build
-from services.cache.answer_codec import answer_to_proto
-from services.cache.answer_store import MemoryStore
-from services.cache.index_snapshot import FILE_NAME
+from services.cache.index.index_snapshot import FILE_NAME
 from services.cache.servicer import CHAT_BYTES_MAX, CacheServicer
+from services.cache.store.answer_codec import answer_to_proto
+from services.cache.store.answer_store import MemoryStore
 from services.runtime.channel import open_channel
 from services.runtime.clock import FakeClock
 from services.runtime.config import ConfigError, SecretError, load

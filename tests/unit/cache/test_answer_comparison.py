@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.cache import answer_comparison
-from services.cache.answer_comparison import (
+from services.cache.matching import answer_comparison
+from services.cache.matching.answer_comparison import (
     CHARS_MAX,
     SAME_COSINE_MIN,
     Comparison,
@@ -18,7 +18,7 @@ from services.cache.answer_comparison import (
     compare_prose,
     is_common_word,
 )
-from services.cache.answer_judge import AnswerJudge
+from services.cache.matching.answer_judge import AnswerJudge
 
 SAME, DIFFERENT, UNKNOWN = Comparison.SAME, Comparison.DIFFERENT, Comparison.UNKNOWN
 PROSE = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from services.cache.differences import certain_difference, exchanged_content
-from services.cache.reading import read
+from services.cache.matching.differences import certain_difference, exchanged_content
+from services.cache.matching.reading import read
 
 
 def refused(a: str, b: str) -> bool:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.cache.entry import Scope
-from services.cache.entry_codec import pack_entry, unpack_entry
+from services.cache.store.entry_codec import pack_entry, unpack_entry
 from tests.support.cache_parts import entry
 
 texts = st.text(max_size=20)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.cache.eviction import Evictor
+from services.cache.store.eviction import Evictor
 
 
 def evictor(entries: int = 4, tenant_entries: int = 100, size_bytes: int = 1_000_000) -> Evictor:

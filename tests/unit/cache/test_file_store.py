@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from services.cache.answer_store import StoreUnavailableError
-from services.cache.answer_store_file import FREE_PAGES_MAX, PENDING_MAX, FileStore, FileStoreError
 from services.cache.entry import Scope, Selector
-from services.cache.prompt_cipher import PromptCipher
+from services.cache.store.answer_store import StoreUnavailableError
+from services.cache.store.answer_store_file import FREE_PAGES_MAX, PENDING_MAX, FileStore, FileStoreError
+from services.cache.store.prompt_cipher import PromptCipher
 from services.runtime.clock import FakeClock
 from tests.support.cache_parts import entry
 

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncGenerator
 from itertools import pairwise
 
-from services.cache.answer_store import CaughtUp, Change, MemoryStore, Removed
-from services.cache.follower import REMOVED_PER_TURN_MAX, Follower
-from services.cache.vector_index import VectorIndex
+from services.cache.index.follower import REMOVED_PER_TURN_MAX, Follower
+from services.cache.index.vector_index import VectorIndex
+from services.cache.store.answer_store import CaughtUp, Change, MemoryStore, Removed
 from services.runtime.clock import FakeClock
 from tests.support.cache_parts import MODEL, vector
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.cache.index_snapshot import FILE_NAME, load_snapshot, remove_snapshot, save_snapshot
-from services.cache.vector_index import EXACT_ROWS_MAX, VectorIndex
+from services.cache.index.index_snapshot import FILE_NAME, load_snapshot, remove_snapshot, save_snapshot
+from services.cache.index.vector_index import EXACT_ROWS_MAX, VectorIndex
 from tests.support.cache_parts import MODEL, vector
 
 ROWS = EXACT_ROWS_MAX + 300

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from services.cache import known_questions
 from services.cache.entry import Entry, Scope
-from services.cache.known_questions import KNOWN_BYTES_EACH, KnownQuestions, same_words
-from services.cache.pair_features import IDF_BUCKETS
+from services.cache.matching import known_questions
+from services.cache.matching.known_questions import KNOWN_BYTES_EACH, KnownQuestions, same_words
+from services.cache.matching.pair_features import IDF_BUCKETS
 from tests.support.cache_parts import answer
 
 IDF = np.full(IDF_BUCKETS, 3.0, np.float32)

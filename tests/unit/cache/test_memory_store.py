@@ -6,8 +6,8 @@ import asyncio
 from contextlib import aclosing
 from itertools import pairwise
 
-from services.cache.answer_store import CaughtUp, Change, Forget, Indexed, MemoryStore, Removed
 from services.cache.entry import Scope, Selector
+from services.cache.store.answer_store import CaughtUp, Change, Forget, Indexed, MemoryStore, Removed
 from services.runtime.clock import FakeClock
 from tests.support.cache_parts import entry
 

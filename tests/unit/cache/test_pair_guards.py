@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.cache.differences import certain_difference, exchanged_content
-from services.cache.neighbourhood import NAMES as EVIDENCE_NAMES
-from services.cache.neighbourhood import NEAR_MAX, Near, evidence, propose
-from services.cache.pair_features import IDF_BUCKETS, NAMES, pair_features, sketch
-from services.cache.pair_model import (
+from services.cache.matching.differences import certain_difference, exchanged_content
+from services.cache.matching.neighbourhood import NAMES as EVIDENCE_NAMES
+from services.cache.matching.neighbourhood import NEAR_MAX, Near, evidence, propose
+from services.cache.matching.pair_features import IDF_BUCKETS, NAMES, pair_features, sketch
+from services.cache.matching.pair_model import (
     ARTIFACT_BYTES_MAX,
     Calibration,
     Network,
@@ -22,10 +22,10 @@ from services.cache.pair_model import (
     parse_pair_model,
     serialise_pair_model,
 )
-from services.cache.proposal_guard import ALIASES_PROVEN, proposal_refusal
-from services.cache.reading import read
+from services.cache.matching.proposal_guard import ALIASES_PROVEN, proposal_refusal
+from services.cache.matching.reading import read
 
-PACKAGED = Path(__file__).parents[3] / "services" / "cache" / "data" / "pair_model.npz"
+PACKAGED = Path(__file__).parents[3] / "services" / "cache" / "matching" / "data" / "pair_model.npz"
 IDF = np.full(IDF_BUCKETS, 3.0, np.float32)
 
 

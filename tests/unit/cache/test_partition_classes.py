@@ -8,11 +8,11 @@ from random import Random
 import numpy as np
 import pytest
 
-from services.cache import partition_classes
-from services.cache.neighbourhood import NAMES
-from services.cache.partition_classes import NOTHING_SERVED, OWN_MAX, PartitionClass, PartitionClasses
-from services.cache.risk_control import Judged, RiskPolicy, Source
-from services.cache.risk_model import EVIDENCE_MIN
+from services.cache.matching import partition_classes
+from services.cache.matching.neighbourhood import NAMES
+from services.cache.matching.partition_classes import NOTHING_SERVED, OWN_MAX, PartitionClass, PartitionClasses
+from services.cache.matching.risk_control import Judged, RiskPolicy, Source
+from services.cache.matching.risk_model import EVIDENCE_MIN
 from spillway.routing import TaskType
 
 QA, OTHER = TaskType.FACTUAL_QA, TaskType.OTHER

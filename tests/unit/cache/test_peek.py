@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from services.cache.answer_store import MemoryStore
 from services.cache.entry import Scope
-from services.cache.risk_control import RiskPolicy
+from services.cache.matching.risk_control import RiskPolicy
 from services.cache.semantic_cache import SemanticCache
+from services.cache.store.answer_store import MemoryStore
 from services.runtime.clock import FakeClock
 from spillway.routing import CacheKind, TaskType
 from tests.support.cache_parts import answer, cache_over, chat, embedding

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.cache.prompt_cipher import KEYS_MAX, PromptCipher, PromptKeyError, parse_prompt_keys
+from services.cache.store.prompt_cipher import KEYS_MAX, PromptCipher, PromptKeyError, parse_prompt_keys
 
 OLD, NEW = bytes(range(32)), bytes(range(32, 64))
 

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
-from services.cache import redis_layout as layout
-from services.cache.answer_store import Removed
 from services.cache.entry import Scope
 from services.cache.partition import entry_key, tenant_bucket
+from services.cache.store import redis_layout as layout
+from services.cache.store.answer_store import Removed
 from tests.support.cache_parts import chat, entry
 
 WHOLE = replace(entry("q", now_unix_s=1_700_000_000.125, tags=("a", "b")), group="k1", aliases=3)

@@ -7,10 +7,10 @@ from random import Random
 import numpy as np
 import pytest
 
-from services.cache import risk_control
-from services.cache.neighbourhood import NAMES
-from services.cache.risk_control import Decision, Judged, RiskController, RiskPolicy, RiskStateError, Source
-from services.cache.risk_model import EVIDENCE_MIN, Observations, fit_risk_model
+from services.cache.matching import risk_control
+from services.cache.matching.neighbourhood import NAMES
+from services.cache.matching.risk_control import Decision, Judged, RiskController, RiskPolicy, RiskStateError, Source
+from services.cache.matching.risk_model import EVIDENCE_MIN, Observations, fit_risk_model
 
 LIMIT = 0.01
 

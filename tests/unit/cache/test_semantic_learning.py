@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.cache.answer_comparison import Comparison
-from services.cache.answer_store import MemoryStore
 from services.cache.entry import Scope
-from services.cache.neighbourhood import NAMES
-from services.cache.risk_control import RiskPolicy
-from services.cache.risk_model import LOG_ODDS, RiskModel
+from services.cache.index.vector_index import Vector
+from services.cache.matching.answer_comparison import Comparison
+from services.cache.matching.neighbourhood import NAMES
+from services.cache.matching.risk_control import RiskPolicy
+from services.cache.matching.risk_model import LOG_ODDS, RiskModel
 from services.cache.semantic_cache import SemanticCache
-from services.cache.vector_index import Vector
+from services.cache.store.answer_store import MemoryStore
 from services.runtime.clock import FakeClock
 from spillway.chat import Embedding
 from spillway.routing import CacheKind, TaskType

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.cache.vector_index import (
+from services.cache.index.vector_index import (
     ALIASES_MAX,
     CODED_ROWS_MIN,
     DIMENSIONS_MAX,

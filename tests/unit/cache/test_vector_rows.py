@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.cache.vector_rows import ChunkedRows
+from services.cache.index.vector_rows import ChunkedRows
 
 
 def row(number: int) -> np.ndarray:

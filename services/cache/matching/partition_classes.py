@@ -29,8 +29,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from services.cache.answer_comparison import Comparison
-from services.cache.risk_control import (
+from services.cache.matching.answer_comparison import Comparison
+from services.cache.matching.risk_control import (
     MODEL_DEVIATIONS,
     STATE_BYTES_MAX,
     Judged,
@@ -40,7 +40,7 @@ from services.cache.risk_control import (
     RiskStateError,
     Source,
 )
-from services.cache.risk_model import EVIDENCE_MIN, RiskModel, fit_risk_model
+from services.cache.matching.risk_model import EVIDENCE_MIN, RiskModel, fit_risk_model
 from services.runtime.logs import describe_exception, get_logger
 from spillway.routing import TaskType
 

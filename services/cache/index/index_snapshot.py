@@ -28,9 +28,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from services.cache.sign_codes import SignCoder
-from services.cache.vector_index import DIMENSIONS_MAX, FrozenPartition, Vector, VectorIndex
-from services.cache.vector_rows import Matrix
+from services.cache.index.sign_codes import SignCoder
+from services.cache.index.vector_index import DIMENSIONS_MAX, FrozenPartition, Vector, VectorIndex
+from services.cache.index.vector_rows import Matrix
 from services.runtime.logs import get_logger
 
 __all__ = ["FILE_NAME", "POSITION_BYTES_MAX", "load_snapshot", "remove_snapshot", "save_snapshot"]

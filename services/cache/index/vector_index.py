@@ -33,8 +33,8 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from services.cache.sign_codes import SignCoder, nearest_codes, prepare
-from services.cache.vector_rows import ChunkedRows, Matrix
+from services.cache.index.sign_codes import SignCoder, nearest_codes, prepare
+from services.cache.index.vector_rows import ChunkedRows, Matrix
 
 __all__ = [
     "ALIASES_MAX",

@@ -24,9 +24,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from services.cache import redis_layout as layout
 from services.cache.admission import TTL_S_MAX
-from services.cache.answer_store import Change, StoreUnavailableError
 from services.cache.entry import Entry, Selector
 from services.cache.invalidation import (
     BUCKET_RULES_MAX,
@@ -34,11 +32,13 @@ from services.cache.invalidation import (
     rule_text,
 )
 from services.cache.partition import tenant_bucket
-from services.cache.prompt_cipher import PromptCipher
-from services.cache.redis_feed import RedisFeed
-from services.cache.redis_listing import BATCH_KEYS_MAX, RedisListing, bucket_of
-from services.cache.redis_servers import RedisServers, parse_redis_url
-from services.cache.redis_sweep import RedisSweeps
+from services.cache.store import redis_layout as layout
+from services.cache.store.answer_store import Change, StoreUnavailableError
+from services.cache.store.prompt_cipher import PromptCipher
+from services.cache.store.redis_feed import RedisFeed
+from services.cache.store.redis_listing import BATCH_KEYS_MAX, RedisListing, bucket_of
+from services.cache.store.redis_servers import RedisServers, parse_redis_url
+from services.cache.store.redis_sweep import RedisSweeps
 from services.runtime.clock import Clock
 from services.runtime.cooldown import Cooldown
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from services.cache.entry import Entry
-from services.cache.lexicon import AUXILIARIES, CASED_WORDS, FUNCTION_WORDS, word_set
-from services.cache.pair_features import Idf, Sketch, sketch
+from services.cache.matching.lexicon import AUXILIARIES, CASED_WORDS, FUNCTION_WORDS, word_set
+from services.cache.matching.pair_features import Idf, Sketch, sketch
 
 __all__ = ["KnownQuestion", "KnownQuestions", "same_words"]
 

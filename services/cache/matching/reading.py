@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from services.cache.frame import Frame, read_frame
-from services.cache.lexicon import (
+from services.cache.matching.frame import Frame, read_frame
+from services.cache.matching.lexicon import (
     AUXILIARIES,
     CASED_WORDS,
     DIRECTIONAL_WORDS,

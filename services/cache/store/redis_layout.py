@@ -23,12 +23,12 @@ from dataclasses import dataclass
 from google.protobuf.message import DecodeError
 from redis.typing import EncodableT, FieldT
 
-from services.cache.answer_codec import answer_from_proto, answer_to_proto
-from services.cache.answer_store import Indexed, Removed
 from services.cache.entry import Entry, Scope
 from services.cache.partition import BUCKET_DIGITS
-from services.cache.prompt_cipher import PromptCipher
-from services.cache.redis_servers import shard_tag
+from services.cache.store.answer_codec import answer_from_proto, answer_to_proto
+from services.cache.store.answer_store import Indexed, Removed
+from services.cache.store.prompt_cipher import PromptCipher
+from services.cache.store.redis_servers import shard_tag
 from spillway.v1 import cache_pb2
 from spillway.wire import WireError
 

@@ -21,10 +21,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.cache.answer_store import Change, MemoryStore, StoreUnavailableError
 from services.cache.entry import Entry, Selector
-from services.cache.entry_codec import EntryHead, head_of, pack_entry, unpack_head
-from services.cache.prompt_cipher import PromptCipher
+from services.cache.store.answer_store import Change, MemoryStore, StoreUnavailableError
+from services.cache.store.entry_codec import EntryHead, head_of, pack_entry, unpack_head
+from services.cache.store.prompt_cipher import PromptCipher
 from services.runtime.clock import Clock
 from services.runtime.logs import get_logger
 

@@ -21,7 +21,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from services.cache.pair_features import IDF_BUCKETS, NAMES, Idf
+from services.cache.matching.pair_features import IDF_BUCKETS, NAMES, Idf
 
 __all__ = [
     "ARTIFACT_BYTES_MAX",

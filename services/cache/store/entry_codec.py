@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
-from services.cache.answer_codec import answer_from_proto, answer_to_proto
 from services.cache.entry import Entry, Scope
+from services.cache.store.answer_codec import answer_from_proto, answer_to_proto
 from spillway.v1 import cache_pb2
 from spillway.wire import WireError
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from services.cache.differences import certain_difference, exchanged_content
-from services.cache.reading import Reading
+from services.cache.matching.differences import certain_difference, exchanged_content
+from services.cache.matching.reading import Reading
 
 __all__ = ["ALIASES_PROVEN", "ROWS_READ", "proposal_refusal"]
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from services.cache.lexicon import AUXILIARIES, COURTESIES, OBJECTS, PART_WORDS, STRANDED_WORDS
+from services.cache.matching.lexicon import AUXILIARIES, COURTESIES, OBJECTS, PART_WORDS, STRANDED_WORDS
 
 __all__ = ["Frame", "frame_difference", "read_frame"]
 

@@ -15,9 +15,18 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.cache.answer_store import AnswerStore, CaughtUp, Change, Forget, Indexed, Interrupted, Reached, Removed
-from services.cache.index_snapshot import load_snapshot, save_snapshot
-from services.cache.vector_index import DimensionMismatchError, InvalidVectorError, VectorIndex, unit_vector
+from services.cache.index.index_snapshot import load_snapshot, save_snapshot
+from services.cache.index.vector_index import DimensionMismatchError, InvalidVectorError, VectorIndex, unit_vector
+from services.cache.store.answer_store import (
+    AnswerStore,
+    CaughtUp,
+    Change,
+    Forget,
+    Indexed,
+    Interrupted,
+    Reached,
+    Removed,
+)
 from services.runtime.clock import Clock
 from services.runtime.logs import describe_exception, get_logger
 from services.runtime.tasks import end_tasks

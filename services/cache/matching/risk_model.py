@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from services.cache.neighbourhood import NAMES
+from services.cache.matching.neighbourhood import NAMES
 
 __all__ = ["EVIDENCE_MIN", "LOG_ODDS", "Observations", "RiskModel", "fit_risk_model"]
 

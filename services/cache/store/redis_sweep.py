@@ -15,10 +15,10 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from services.cache import redis_layout as layout
-from services.cache.answer_store import StoreUnavailableError
 from services.cache.entry import Selector
-from services.cache.redis_listing import JudgedEntry, RedisListing
+from services.cache.store import redis_layout as layout
+from services.cache.store.answer_store import StoreUnavailableError
+from services.cache.store.redis_listing import JudgedEntry, RedisListing
 from services.runtime.logs import get_logger
 from services.runtime.tasks import end_tasks
 

@@ -15,8 +15,8 @@ from typing import Final, Protocol
 
 import grpc
 
-from services.cache.answer_comparison import Comparison, compare, compare_prose
-from services.cache.vector_index import InvalidVectorError, Vector, unit_vector
+from services.cache.index.vector_index import InvalidVectorError, Vector, unit_vector
+from services.cache.matching.answer_comparison import Comparison, compare, compare_prose
 from services.runtime.clock import Clock
 from services.runtime.cooldown import Cooldown
 from spillway.v1 import classifier_pb2

@@ -18,19 +18,19 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from services.cache.answer_comparison import Comparison, is_common_word
-from services.cache.answer_judge import AnswerJudge
-from services.cache.answer_store import AnswerStore
-from services.cache.differences import certain_difference, exchanged_content
 from services.cache.entry import Answer, Entry, Scope
-from services.cache.known_questions import KnownQuestions, same_words
-from services.cache.neighbourhood import NEAR_MAX, Near, Proposal, evidence, propose
-from services.cache.pair_features import Sketch, pair_features
-from services.cache.pair_model import PairModel
-from services.cache.partition_classes import PartitionClass, PartitionClasses
-from services.cache.proposal_guard import ROWS_READ, proposal_refusal
-from services.cache.risk_control import Judged, Source
-from services.cache.vector_index import Candidate, Vector, VectorIndex
+from services.cache.index.vector_index import Candidate, Vector, VectorIndex
+from services.cache.matching.answer_comparison import Comparison, is_common_word
+from services.cache.matching.answer_judge import AnswerJudge
+from services.cache.matching.differences import certain_difference, exchanged_content
+from services.cache.matching.known_questions import KnownQuestions, same_words
+from services.cache.matching.neighbourhood import NEAR_MAX, Near, Proposal, evidence, propose
+from services.cache.matching.pair_features import Sketch, pair_features
+from services.cache.matching.pair_model import PairModel
+from services.cache.matching.partition_classes import PartitionClass, PartitionClasses
+from services.cache.matching.proposal_guard import ROWS_READ, proposal_refusal
+from services.cache.matching.risk_control import Judged, Source
+from services.cache.store.answer_store import AnswerStore
 from services.runtime.clock import Clock
 from spillway.routing import TaskType
 

@@ -17,9 +17,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from services.cache.inflection import stems_of
-from services.cache.lexicon import AUXILIARIES, FUNCTION_WORDS, NEGATIONS, SYNONYMS, word_set
-from services.cache.reading import Reading, read
+from services.cache.matching.inflection import stems_of
+from services.cache.matching.lexicon import AUXILIARIES, FUNCTION_WORDS, NEGATIONS, SYNONYMS, word_set
+from services.cache.matching.reading import Reading, read
 
 __all__ = ["IDF_BUCKETS", "NAMES", "WORDS_MAX", "Idf", "Sketch", "bucket_of", "pair_features", "sketch", "tokens_of"]
 

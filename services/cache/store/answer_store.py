@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from services.cache.entry import Entry, Scope, Selector
-from services.cache.entry_codec import EntryHead, head_of, pack_entry, unpack_entry, unpack_vector
-from services.cache.eviction import Evictor
+from services.cache.store.entry_codec import EntryHead, head_of, pack_entry, unpack_entry, unpack_vector
+from services.cache.store.eviction import Evictor
 from services.runtime.clock import Clock
 
 __all__ = [

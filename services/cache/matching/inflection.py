@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from services.cache.lexicon import ANTONYMS, CONFUSABLES, SYNONYMS
+from services.cache.matching.lexicon import ANTONYMS, CONFUSABLES, SYNONYMS
 
 __all__ = ["OPPOSITES", "same_word", "stems_of"]
 

@@ -19,10 +19,10 @@ from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.exceptions import RedisError, ResponseError
 
-from services.cache import redis_layout as layout
-from services.cache.answer_store import CaughtUp, Change, Forget, Indexed, Interrupted, Reached, Removed
-from services.cache.prompt_cipher import PromptCipher
-from services.cache.redis_servers import RedisServers
+from services.cache.store import redis_layout as layout
+from services.cache.store.answer_store import CaughtUp, Change, Forget, Indexed, Interrupted, Reached, Removed
+from services.cache.store.prompt_cipher import PromptCipher
+from services.cache.store.redis_servers import RedisServers
 from services.runtime.clock import Clock
 from services.runtime.logs import get_logger
 from services.runtime.tasks import end_tasks

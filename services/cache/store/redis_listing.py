@@ -18,12 +18,12 @@ from typing import Any, TypeVar
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from services.cache import redis_layout as layout
-from services.cache.answer_store import StoreUnavailableError
 from services.cache.entry import Selector
 from services.cache.invalidation import NO_HISTORY, History, history_of_fields
 from services.cache.partition import BUCKET_DIGITS, tenant_bucket
-from services.cache.redis_servers import RedisServers
+from services.cache.store import redis_layout as layout
+from services.cache.store.answer_store import StoreUnavailableError
+from services.cache.store.redis_servers import RedisServers
 
 __all__ = ["BATCH_KEYS_MAX", "JudgedEntry", "RedisListing", "bucket_of"]
 

@@ -18,8 +18,8 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import Final
 
-from services.cache.lexicon import FUNCTION_WORDS, NEGATIONS
-from services.cache.reading import Reading, read
+from services.cache.matching.lexicon import FUNCTION_WORDS, NEGATIONS
+from services.cache.matching.reading import Reading, read
 
 __all__ = ["CHARS_MAX", "SAME_COSINE_MIN", "Comparison", "compare", "compare_prose", "is_common_word"]
 

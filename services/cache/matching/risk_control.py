@@ -26,8 +26,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from services.cache.neighbourhood import NAMES
-from services.cache.risk_model import EVIDENCE_MIN, Observations, RiskModel, fit_risk_model
+from services.cache.matching.neighbourhood import NAMES
+from services.cache.matching.risk_model import EVIDENCE_MIN, Observations, RiskModel, fit_risk_model
 
 __all__ = ["Decision", "Judged", "RiskController", "RiskPolicy", "RiskReport", "RiskStateError", "Source"]
 

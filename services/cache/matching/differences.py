@@ -16,9 +16,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from services.cache.frame import frame_difference
-from services.cache.inflection import OPPOSITES, same_word
-from services.cache.lexicon import (
+from services.cache.matching.frame import frame_difference
+from services.cache.matching.inflection import OPPOSITES, same_word
+from services.cache.matching.lexicon import (
     ACRONYMS,
     DIRECTIONAL_WORDS,
     FUNCTION_WORDS,
@@ -27,7 +27,7 @@ from services.cache.lexicon import (
     UNITS,
     word_set,
 )
-from services.cache.reading import Reading
+from services.cache.matching.reading import Reading
 
 __all__ = ["certain_difference", "exchanged_content"]
 
