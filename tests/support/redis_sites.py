@@ -17,6 +17,10 @@ from tests.support.redis_server import RedisServer, free_port
 __all__ = ["Cluster", "SentinelSite", "cluster", "command", "sentinel_site"]
 
 MASTER = "cache-primary"
+WELL_MS = 600_000
+"""After this silence the sentinel would promote the replica: never of itself. With a short time a busy machine makes it
+promote while all is well, and what the old primary is given meanwhile is lost, as a failover loses it."""
+
 DOWN_AFTER_MS = 300
 SLOTS = 16_384
 
@@ -36,7 +40,7 @@ class SentinelSite:
         config.write_text(
             f"port {self.port}\nbind 127.0.0.1\ndir {directory}\n"
             f"sentinel monitor {MASTER} 127.0.0.1 {self.primary.port} 1\n"
-            f"sentinel down-after-milliseconds {MASTER} {DOWN_AFTER_MS}\n"
+            f"sentinel down-after-milliseconds {MASTER} {WELL_MS}\n"
             f"sentinel failover-timeout {MASTER} 2000\n"
         )
         program = shutil.which("redis-server")
@@ -52,6 +56,12 @@ class SentinelSite:
 
     def sentinel(self) -> redis.Redis:
         return redis.Redis(port=self.port, socket_timeout=10, protocol=2)
+
+    def lose_primary(self) -> None:
+        """kill -9 of the primary; the sentinel promotes the replica."""
+        self.primary.kill()
+        with self.sentinel() as client:
+            command(client, "SENTINEL", "SET", MASTER, "down-after-milliseconds", DOWN_AFTER_MS)
 
     def fail_over(self) -> None:
         """The sentinel promotes the replica, and demotes the primary when it hears of it."""
