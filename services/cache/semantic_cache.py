@@ -3,7 +3,7 @@
 Promises: what the store cannot tell in time is an outcome, never an error, and no lookup takes longer than
 `CachePolicy.lookup_s`. A hit is always an entry that the store still has: the index only proposes. An answer leaves its
 scope under no circumstances: the key and the partition contain the scope, and the entry found is held against it once
-more. An answer that an invalidation through this replica overtook on its way is not kept.
+more. An answer that an invalidation overtook on its way, through this replica or another, is not kept.
 What this replica stored or removed, its next lookup sees; what others did, it sees for removals at once and for
 new entries as soon as the store's changes arrive.
 
@@ -13,11 +13,10 @@ Belongs to one event loop. `start` before use, `close` after it.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from itertools import islice
 
 from services.cache.admission import (
     Allowances,
@@ -45,9 +44,6 @@ __all__ = ["CachePolicy", "Found", "SemanticCache", "Stats", "StoreResult", "Sto
 
 QUESTION_CHARS_MAX = 2_000
 """Longer questions are not compared: one vector says too little of them, and the guards' time stays bounded."""
-
-INVALIDATIONS_MAX = 1_000
-"""Invalidations remembered for answers on their way into the store; one that is overtaken by more is not stored."""
 
 UNFIT_CHARS_MAX = 50_000
 """A longer last turn is neither looked up nor stored: telling whether it is personal would hold up everyone else."""
@@ -130,8 +126,6 @@ class SemanticCache:
         self._search = search
         self._policy = policy
         self._verdicts: OrderedDict[str, int] = OrderedDict()  # of an entry: right ones less wrong ones
-        self._invalidated: deque[Selector] = deque(maxlen=INVALIDATIONS_MAX)
-        self._invalidations = 0
         self._clock = clock
         self._stats = Stats()
         self._follower = Follower(store, index, clock=clock, snapshots=snapshots)
@@ -193,7 +187,6 @@ class SemanticCache:
         tags: Sequence[str] = (),
     ) -> Stored:
         """Stores the answer, if it may be, and learns from it. Raises InvalidVectorError and DimensionMismatchError."""
-        since = self._invalidations
         vector = None if embedding is None else unit_vector(embedding.values)
         if embedding is not None and vector is not None:
             self._index.check_dimension(embedding.model, vector)
@@ -201,10 +194,15 @@ class SemanticCache:
         if reason := reason or self._unfit(chat):
             self._stats.not_admitted += 1
             return Stored(StoreResult.NOT_ADMITTED, reason=reason)
+        key = entry_key(scope, chat)
+        try:
+            since = await self._store.moment(key)
+        except StoreUnavailableError:
+            return self._dropped()
         meaning = self._meaning(scope, chat, embedding, vector, task_type)
         link = Link()
         if isinstance(meaning, Meaning):
-            link = await self._learn(scope, meaning, entry_key(scope, chat), answer)
+            link = await self._learn(scope, meaning, key, answer)
         return await self._keep(scope, chat, answer, meaning, link, ttl_s=ttl_s, tags=tags, since=since)
 
     async def record_evidence(
@@ -222,13 +220,13 @@ class SemanticCache:
         UNKNOWN: nothing was learned; so for a request that no stored answer may serve. A fresh answer is stored for its
         own request, for as long as the entry it was held against was to live. Raises InvalidVectorError.
         """
-        since = self._invalidations
         meaning = self._meaning(scope, chat, embedding, unit_vector(embedding.values), task_type)
         if not isinstance(meaning, Meaning) or self._unfit(chat):
             return Comparison.UNKNOWN
         request_key = entry_key(scope, chat)
         try:
             async with asyncio.timeout(self._policy.lookup_s + EMBED_S_MAX):
+                since = await self._store.moment(request_key)
                 entry = await self._search.check(scope, meaning, key)
                 if entry is None:
                     return Comparison.UNKNOWN
@@ -253,8 +251,6 @@ class SemanticCache:
         """Removes the entries, or only counts them; how many. Raises StoreUnavailableError: a removal must be known."""
         if dry_run:
             return len(await self._store.find(selector))
-        self._invalidated.append(selector)  # before the store looks, so that no answer slips in between
-        self._invalidations += 1
         return await self._store.invalidate(selector)
 
     def stats(self) -> Stats:
@@ -280,9 +276,9 @@ class SemanticCache:
         *,
         ttl_s: float | None,
         tags: Sequence[str],
-        since: int,
+        since: str,
     ) -> Stored:
-        """Puts an answer that was admitted into store and index, unless an invalidation after `since` takes it."""
+        """Puts an answer that was admitted into store and index, unless an invalidation since that moment takes it."""
         key, now = entry_key(scope, chat), self._clock.unix()
         found_by = meaning if isinstance(meaning, Meaning) else None
         entry = Entry(
@@ -299,19 +295,12 @@ class SemanticCache:
             group=link.group,
             aliases=link.aliases,
         )
-        if self._overtaken(entry, since):
-            self._stats.not_admitted += 1
-            return Stored(StoreResult.NOT_ADMITTED, reason="invalidated")
-        since = self._invalidations
         try:
-            await self._store.put(entry)
-            if self._overtaken(entry, since):  # the store may have taken the two in either order
-                await self._store.delete([key])
+            if not await self._store.put(entry, since=since):
                 self._stats.not_admitted += 1
                 return Stored(StoreResult.NOT_ADMITTED, reason="invalidated")
         except StoreUnavailableError:
-            self._stats.dropped += 1
-            return Stored(StoreResult.UNAVAILABLE, reason="the store did not answer in time")
+            return self._dropped()
         self._stats.stored += 1
         self._verdicts.pop(key, None)
         self._search.removed(key)
@@ -326,13 +315,9 @@ class SemanticCache:
             )
         return Stored(StoreResult.STORED, key)
 
-    def _overtaken(self, entry: Entry, since: int) -> bool:
-        """Whether an invalidation after that number takes the entry, or more came than are remembered."""
-        behind = self._invalidations - since
-        if behind > len(self._invalidated):
-            return True
-        news = islice(self._invalidated, len(self._invalidated) - behind, None)
-        return any(selector.takes(entry.key, entry.scope, entry.tags) for selector in news)
+    def _dropped(self) -> Stored:
+        self._stats.dropped += 1
+        return Stored(StoreResult.UNAVAILABLE, reason="the store did not answer in time")
 
     def _unfit(self, chat: ChatRequest) -> str:
         """Why no stored answer may serve the request, nor its own be stored; empty when it may."""

@@ -16,7 +16,7 @@ from spillway import wire
 from spillway.routing import Attempt, CacheOutcome, CostSummary, HopLatency, RoutingDecision
 from spillway.v1 import ledger_pb2
 
-__all__ = ["DecisionRecord", "end_user_hash", "json_line", "prompt_sha256"]
+__all__ = ["DecisionRecord", "end_user_hash", "json_line", "prompt_sha256", "record_to_proto"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,11 @@ class DecisionRecord:
     escalations: int
     fallbacks: int
     cost_unknown: bool = False
+    user_tier: str = ""
+    key_id: str = ""
+    job_id: str = ""
+    shared: bool = False
+    namespace: str = ""
 
 
 def prompt_sha256(text: str) -> str:
@@ -64,9 +69,9 @@ def end_user_hash(tenant: str, end_user: str) -> str:
     return hashlib.sha256(f"{len(tenant)}:{tenant}{end_user}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def json_line(record: DecisionRecord) -> bytes:
-    """The record as one line of JSON, with its line feed."""
-    pb = ledger_pb2.DecisionRecord(
+def record_to_proto(record: DecisionRecord) -> ledger_pb2.DecisionRecord:
+    """The record as a message."""
+    return ledger_pb2.DecisionRecord(
         request_id=record.request_id,
         trace_id=record.trace_id,
         received_at=wire.timestamp_to_proto(record.received_at_unix_s),
@@ -91,7 +96,17 @@ def json_line(record: DecisionRecord) -> bytes:
         escalations=record.escalations,
         fallbacks=record.fallbacks,
         cost_unknown=record.cost_unknown,
+        user_tier=record.user_tier,
+        key_id=record.key_id,
+        job_id=record.job_id,
+        shared=record.shared,
+        namespace=record.namespace,
     )
+
+
+def json_line(record: DecisionRecord) -> bytes:
+    """The record as one line of JSON, with its line feed."""
+    pb = record_to_proto(record)
     text = json_format.MessageToJson(pb, preserving_proto_field_name=True, indent=None, ensure_ascii=False)
     # JSON leaves these two unescaped; some readers of lines take them for line ends.
     return text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029").encode() + b"\n"

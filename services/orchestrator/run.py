@@ -52,7 +52,8 @@ class Run:
     """A request under way. `deadline_s` and `started_s` are monotonic. `status_code` is the gRPC number.
 
     `cost_unknown`: models may have been called, and nobody says which. `shared`: the answer is that of a request that
-    was under way at the same time. `audit`: the cache wants to hear what a model says.
+    was under way at the same time. `audit`: the cache wants to hear what a model says. `key_id`: of the API key that
+    the request came with. `job_id`: the job that it belongs to.
     """
 
     request: CompletionRequest
@@ -62,6 +63,8 @@ class Run:
     received_at_unix_s: float
     deadline_s: float
     trace_id: str = ""
+    key_id: str = ""
+    job_id: str = ""
     hops: list[HopLatency] = field(default_factory=list)
     degraded: list[str] = field(default_factory=list)
     cache_mode: CacheMode = CacheMode.BYPASS
@@ -281,4 +284,9 @@ class Run:
             escalations=self.execution_done.escalations,
             fallbacks=self.execution_done.fallbacks,
             cost_unknown=self.cost_unknown,
+            user_tier=request.user_tier,
+            key_id=self.key_id,
+            job_id=self.job_id,
+            shared=self.shared,
+            namespace=request.namespace,
         )

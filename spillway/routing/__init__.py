@@ -30,6 +30,8 @@ from spillway.routing.execution import (
     GateVerdict,
     Verdict,
 )
+from spillway.routing.feedback import Feedback, FeedbackKind, Grade, GradeSource, MeasuredQuality
+from spillway.routing.job import Job, JobState, JobSubmission, WebhookDelivery
 from spillway.routing.judgement import (
     Classification,
     Complexity,
@@ -74,12 +76,20 @@ __all__ = [
     "Execution",
     "Explanation",
     "FailedExecution",
+    "Feedback",
+    "FeedbackKind",
     "GateSpec",
     "GateVerdict",
+    "Grade",
+    "GradeSource",
     "HopLatency",
+    "Job",
+    "JobState",
+    "JobSubmission",
     "JudgeSpec",
     "Layer",
     "LogprobSpec",
+    "MeasuredQuality",
     "Normalizer",
     "OutcomeSource",
     "Plan",
@@ -97,5 +107,6 @@ __all__ = [
     "TierOutcome",
     "TierSufficiency",
     "Verdict",
+    "WebhookDelivery",
     "proves",
 ]

@@ -91,7 +91,8 @@ class CompletionRequest:
 class RoutingDecision:
     """How the route was chosen.
 
-    `policy_step` is one of pinned, bypass, rule, sufficiency, complexity, confidence_bump.
+    `policy_step` is one of pinned, bypass, rule, rollout, new_user, specialist, sufficiency, complexity,
+    confidence_bump, cost_aware. `arm` is "routed" or "baseline" where a rollout is configured, else empty.
     """
 
     policy_step: str = ""
@@ -100,6 +101,8 @@ class RoutingDecision:
     classification: Classification | None = None
     plan: Plan | None = None
     degraded: tuple[str, ...] = ()
+    arm: str = ""
+    config_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ class Classification:
     """How hard a prompt was judged to be. `probabilities` are P(simple), P(medium), P(complex); they sum to 1.
 
     `sufficiency` is of every configured tier, cheapest first; it never falls, and is 1 for the last.
-    Empty where a trained head is in use and had nothing to judge by.
+    Empty where a trained head is in use and had nothing to judge by. `language` is ISO 639-1, empty when not known.
     """
 
     task_type: TaskType
@@ -87,6 +87,7 @@ class Classification:
     out_of_domain: float | None = None
     sufficiency: tuple[TierSufficiency, ...] = ()
     cluster: str = ""
+    language: str = ""
 
 
 class OutcomeSource(StrEnum):

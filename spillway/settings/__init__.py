@@ -13,8 +13,10 @@ from pydantic import Field
 
 from spillway.routing import Complexity
 from spillway.settings.cache import Audits, Cache, Freshness
+from spillway.settings.canary import Canary
 from spillway.settings.classifier import Classifier, ClusterMemory, EmbeddingEndpoint, SmallLlm
 from spillway.settings.executor import Breaker, Executor, Hedging, RetryBudget
+from spillway.settings.jobs import Jobs
 from spillway.settings.ladder import (
     AgreementGate,
     CompositeGate,
@@ -30,33 +32,44 @@ from spillway.settings.ladder import (
     Target,
     Tier,
 )
-from spillway.settings.policy import Policy, Rule, RuleAction, RuleCondition
+from spillway.settings.ledger import Ledger
+from spillway.settings.policy import CostAware, NewUsers, Policy, Rollout, Rule, RuleAction, RuleCondition, WeekTime
 from spillway.settings.process import Limits, Log, Orchestrator, ServiceAddress, Services, Telemetry
+from spillway.settings.quotas import Budget, Quotas, Rate
 from spillway.settings.section import Name, Section
 
 __all__ = [
     "AgreementGate",
     "Audits",
     "Breaker",
+    "Budget",
     "Cache",
+    "Canary",
     "Classifier",
     "ClusterMemory",
     "CompositeGate",
+    "CostAware",
     "EmbeddingEndpoint",
     "Executor",
     "Freshness",
     "Gate",
     "Hedging",
+    "Jobs",
     "JudgeGate",
+    "Ledger",
     "Limits",
     "Log",
     "LogprobGate",
+    "NewUsers",
     "Orchestrator",
     "Policy",
     "Prefix",
     "Price",
     "Provider",
+    "Quotas",
+    "Rate",
     "RetryBudget",
+    "Rollout",
     "Rule",
     "RuleAction",
     "RuleCondition",
@@ -70,6 +83,7 @@ __all__ = [
     "Target",
     "Telemetry",
     "Tier",
+    "WeekTime",
 ]
 
 
@@ -83,10 +97,14 @@ class Settings(Section):
         "", description="The target that savings are measured against. Default: the last tier's first."
     )
     policy: Policy = Policy()
+    canary: Canary = Canary()
+    quotas: Quotas = Quotas()
+    jobs: Jobs = Jobs()
     orchestrator: Orchestrator = Orchestrator()
     classifier: Classifier = Classifier()
     cache: Cache = Cache()
     executor: Executor = Executor()
+    ledger: Ledger = Ledger()
     services: Services = Services()
     limits: Limits = Limits()
     telemetry: Telemetry = Telemetry()

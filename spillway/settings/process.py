@@ -20,6 +20,17 @@ class Orchestrator(Section):
     background_tasks_max: int = Field(1024, ge=1, description="Cache stores and records under way; more are dropped.")
     decision_log: str = Field("", description="The file for decision records, JSON lines; empty means none.")
     prompt_head_chars: int = Field(0, ge=0, le=200, description="How much of a prompt a record may keep.")
+    keys_file: str = Field(
+        "", description="API keys, of `spillway keys`. With it every call needs one, and the key names the tenant."
+    )
+    idempotency_window_s: Seconds = Field(
+        3_600.0, description="A request id seen again within it gets its answer again."
+    )
+    redis_url: str = Field(
+        "", description="What replicas share: quotas, idempotency, jobs, users' first messages. Empty: nothing."
+    )
+    redis_password_env: str = ""
+    redis_timeout_s: Seconds = Field(0.1, description="A Redis that takes longer is done without.")
 
 
 class Limits(Section):
@@ -50,6 +61,7 @@ class Services(Section):
     classifier: ServiceAddress = _local(50052)
     cache: ServiceAddress = _local(50053)
     executor: ServiceAddress = _local(50054)
+    ledger: ServiceAddress = _local(50055)
 
 
 class Telemetry(Section):

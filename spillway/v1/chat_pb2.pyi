@@ -770,6 +770,7 @@ class Classification(_message.Message):
     OUT_OF_DOMAIN_FIELD_NUMBER: _builtins.int
     SUFFICIENCY_FIELD_NUMBER: _builtins.int
     CLUSTER_FIELD_NUMBER: _builtins.int
+    LANGUAGE_FIELD_NUMBER: _builtins.int
     task_type: Global___TaskType.ValueType
     """The most probable kind of work."""
     complexity: Global___Complexity.ValueType
@@ -788,6 +789,8 @@ class Classification(_message.Message):
     """The cluster of similar prompts that this one belongs to, e.g. "traffic-3/17"; outcomes are reported under this name.
     Empty without an embedding or a head that has clusters.
     """
+    language: _builtins.str
+    """The language of the last user turn, ISO 639-1, e.g. "de"; empty when it cannot be told."""
     @_builtins.property
     def probabilities(self) -> Global___ComplexityProbabilities:
         """P(simple), P(medium), P(complex): each 0 to 1, together 1."""
@@ -817,10 +820,11 @@ class Classification(_message.Message):
         out_of_domain: _builtins.float | None = ...,
         sufficiency: _abc.Iterable[Global___TierSufficiency] | None = ...,
         cluster: _builtins.str = ...,
+        language: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_out_of_domain", b"_out_of_domain", "out_of_domain", b"out_of_domain", "probabilities", b"probabilities"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_out_of_domain", b"_out_of_domain", "cluster", b"cluster", "complexity", b"complexity", "confidence", b"confidence", "layer", b"layer", "out_of_domain", b"out_of_domain", "probabilities", b"probabilities", "reason", b"reason", "signals", b"signals", "sufficiency", b"sufficiency", "task_type", b"task_type", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_out_of_domain", b"_out_of_domain", "cluster", b"cluster", "complexity", b"complexity", "confidence", b"confidence", "language", b"language", "layer", b"layer", "out_of_domain", b"out_of_domain", "probabilities", b"probabilities", "reason", b"reason", "signals", b"signals", "sufficiency", b"sufficiency", "task_type", b"task_type", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__out_of_domain: _TypeAlias = _typing.Literal["out_of_domain"]  # noqa: Y015
     _WhichOneofArgType__out_of_domain: _TypeAlias = _typing.Literal["_out_of_domain", b"_out_of_domain"]  # noqa: Y015

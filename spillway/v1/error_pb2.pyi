@@ -66,6 +66,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the embedding was made by another model than the cache's entries."""
     ERROR_REASON_EMBEDDING_UNAVAILABLE: _ErrorReason.ValueType  # 17
     """FAILED_PRECONDITION: the classifier runs without an embedding model."""
+    ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 18
+    """UNAUTHENTICATED: keys are required, and there is none, or one that is unknown, expired or revoked."""
+    ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 19
+    """PERMISSION_DENIED: the key's scopes do not allow the method, or the request names another tenant than the key's."""
+    ERROR_REASON_BUDGET_EXHAUSTED: _ErrorReason.ValueType  # 20
+    """RESOURCE_EXHAUSTED: what a budget has left does not pay for the request. Retry after the time given: the window's end."""
+    ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 21
+    """RESOURCE_EXHAUSTED: more requests or tokens than the rate allows. Retry after the time given."""
+    ERROR_REASON_IDEMPOTENCY_CONFLICT: _ErrorReason.ValueType  # 22
+    """FAILED_PRECONDITION: the request id was used for another request. Do not retry."""
+    ERROR_REASON_QUOTA_UNAVAILABLE: _ErrorReason.ValueType  # 23
+    """UNAVAILABLE: budgets cannot be asked, and the configuration says to refuse then. Retry."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The machine-readable reasons."""
@@ -106,4 +118,16 @@ ERROR_REASON_EMBEDDING_MISMATCH: ErrorReason.ValueType  # 16
 """FAILED_PRECONDITION: the embedding was made by another model than the cache's entries."""
 ERROR_REASON_EMBEDDING_UNAVAILABLE: ErrorReason.ValueType  # 17
 """FAILED_PRECONDITION: the classifier runs without an embedding model."""
+ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 18
+"""UNAUTHENTICATED: keys are required, and there is none, or one that is unknown, expired or revoked."""
+ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 19
+"""PERMISSION_DENIED: the key's scopes do not allow the method, or the request names another tenant than the key's."""
+ERROR_REASON_BUDGET_EXHAUSTED: ErrorReason.ValueType  # 20
+"""RESOURCE_EXHAUSTED: what a budget has left does not pay for the request. Retry after the time given: the window's end."""
+ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 21
+"""RESOURCE_EXHAUSTED: more requests or tokens than the rate allows. Retry after the time given."""
+ERROR_REASON_IDEMPOTENCY_CONFLICT: ErrorReason.ValueType  # 22
+"""FAILED_PRECONDITION: the request id was used for another request. Do not retry."""
+ERROR_REASON_QUOTA_UNAVAILABLE: ErrorReason.ValueType  # 23
+"""UNAVAILABLE: budgets cannot be asked, and the configuration says to refuse then. Retry."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

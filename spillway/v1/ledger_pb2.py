@@ -29,7 +29,7 @@ from spillway.v1 import chat_pb2 as spillway_dot_v1_dot_chat__pb2
 from spillway.v1 import orchestrator_pb2 as spillway_dot_v1_dot_orchestrator__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18spillway/v1/ledger.proto\x12\x0bspillway.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17spillway/v1/cache.proto\x1a\x16spillway/v1/chat.proto\x1a\x1espillway/v1/orchestrator.proto\"\x87\x05\n\x0e\x44\x65\x63isionRecord\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08trace_id\x18\x02 \x01(\t\x12/\n\x0breceived_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06tenant\x18\x04 \x01(\t\x12\x15\n\rend_user_hash\x18\x05 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x06 \x01(\t\x12\x0c\n\x04tags\x18\x07 \x03(\t\x12\x15\n\rprompt_sha256\x18\x08 \x01(\t\x12\x13\n\x0bprompt_head\x18\t \x01(\t\x12-\n\x07routing\x18\n \x01(\x0b\x32\x1c.spillway.v1.RoutingDecision\x12(\n\x05\x63\x61\x63he\x18\x0b \x01(\x0b\x32\x19.spillway.v1.CacheFinding\x12&\n\x08\x61ttempts\x18\x0c \x03(\x0b\x32\x14.spillway.v1.Attempt\x12&\n\x04\x63ost\x18\r \x01(\x0b\x32\x18.spillway.v1.CostSummary\x12\x0c\n\x04tier\x18\x0e \x01(\t\x12\x0e\n\x06target\x18\x0f \x01(\t\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x10 \x01(\x08\x12\x13\n\x0bstatus_code\x18\x11 \x01(\x05\x12\x14\n\x0c\x65rror_reason\x18\x12 \x01(\t\x12*\n\x07latency\x18\x13 \x01(\x0b\x32\x19.google.protobuf.Duration\x12%\n\x04hops\x18\x14 \x03(\x0b\x32\x17.spillway.v1.HopLatency\x12\x16\n\x0e\x63onfig_version\x18\x15 \x01(\t\x12\x13\n\x0b\x65scalations\x18\x16 \x01(\x05\x12\x11\n\tfallbacks\x18\x17 \x01(\x05\x12\x14\n\x0c\x63ost_unknown\x18\x18 \x01(\x08\"F\n\x16RecordDecisionsRequest\x12,\n\x07records\x18\x01 \x03(\x0b\x32\x1b.spillway.v1.DecisionRecord\"\x19\n\x17RecordDecisionsResponse\"K\n\x15RecordFeedbackRequest\x12\x32\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x01(\x0b\x32 .spillway.v1.SendFeedbackRequest\"\x18\n\x16RecordFeedbackResponse\"~\n\x14ReserveBudgetRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x18\n\x10\x63ost_nanousd_max\x18\x03 \x01(\x03\x12(\n\x05lease\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"/\n\x15ReserveBudgetResponse\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\"C\n\x13SettleBudgetRequest\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63ost_nanousd\x18\x02 \x01(\x03\"\x16\n\x14SettleBudgetResponse2\xf5\x02\n\rLedgerService\x12\\\n\x0fRecordDecisions\x12#.spillway.v1.RecordDecisionsRequest\x1a$.spillway.v1.RecordDecisionsResponse\x12Y\n\x0eRecordFeedback\x12\".spillway.v1.RecordFeedbackRequest\x1a#.spillway.v1.RecordFeedbackResponse\x12V\n\rReserveBudget\x12!.spillway.v1.ReserveBudgetRequest\x1a\".spillway.v1.ReserveBudgetResponse\x12S\n\x0cSettleBudget\x12 .spillway.v1.SettleBudgetRequest\x1a!.spillway.v1.SettleBudgetResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18spillway/v1/ledger.proto\x12\x0bspillway.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17spillway/v1/cache.proto\x1a\x16spillway/v1/chat.proto\x1a\x1espillway/v1/orchestrator.proto\"\xdd\x05\n\x0e\x44\x65\x63isionRecord\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08trace_id\x18\x02 \x01(\t\x12/\n\x0breceived_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06tenant\x18\x04 \x01(\t\x12\x15\n\rend_user_hash\x18\x05 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x06 \x01(\t\x12\x0c\n\x04tags\x18\x07 \x03(\t\x12\x15\n\rprompt_sha256\x18\x08 \x01(\t\x12\x13\n\x0bprompt_head\x18\t \x01(\t\x12-\n\x07routing\x18\n \x01(\x0b\x32\x1c.spillway.v1.RoutingDecision\x12(\n\x05\x63\x61\x63he\x18\x0b \x01(\x0b\x32\x19.spillway.v1.CacheFinding\x12&\n\x08\x61ttempts\x18\x0c \x03(\x0b\x32\x14.spillway.v1.Attempt\x12&\n\x04\x63ost\x18\r \x01(\x0b\x32\x18.spillway.v1.CostSummary\x12\x0c\n\x04tier\x18\x0e \x01(\t\x12\x0e\n\x06target\x18\x0f \x01(\t\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x10 \x01(\x08\x12\x13\n\x0bstatus_code\x18\x11 \x01(\x05\x12\x14\n\x0c\x65rror_reason\x18\x12 \x01(\t\x12*\n\x07latency\x18\x13 \x01(\x0b\x32\x19.google.protobuf.Duration\x12%\n\x04hops\x18\x14 \x03(\x0b\x32\x17.spillway.v1.HopLatency\x12\x16\n\x0e\x63onfig_version\x18\x15 \x01(\t\x12\x13\n\x0b\x65scalations\x18\x16 \x01(\x05\x12\x11\n\tfallbacks\x18\x17 \x01(\x05\x12\x14\n\x0c\x63ost_unknown\x18\x18 \x01(\x08\x12\x11\n\tuser_tier\x18\x19 \x01(\t\x12\x0e\n\x06key_id\x18\x1a \x01(\t\x12\x0e\n\x06job_id\x18\x1b \x01(\t\x12\x0e\n\x06shared\x18\x1c \x01(\x08\x12\x11\n\tnamespace\x18\x1d \x01(\t\"F\n\x16RecordDecisionsRequest\x12,\n\x07records\x18\x01 \x03(\x0b\x32\x1b.spillway.v1.DecisionRecord\"\x19\n\x17RecordDecisionsResponse\"\x91\x01\n\x15RecordFeedbackRequest\x12\x32\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x01(\x0b\x32 .spillway.v1.SendFeedbackRequest\x12\x13\n\x0b\x66\x65\x65\x64\x62\x61\x63k_id\x18\x02 \x01(\t\x12/\n\x0breceived_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"G\n\x16RecordFeedbackResponse\x12-\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x1b.spillway.v1.DecisionRecord\"\xba\x03\n\x05Grade\x12\x10\n\x08grade_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12)\n\x06source\x18\x04 \x01(\x0e\x32\x19.spillway.v1.Grade.Source\x12(\n\ttask_type\x18\x05 \x01(\x0e\x32\x15.spillway.v1.TaskType\x12\x0c\n\x04tier\x18\x06 \x01(\t\x12\x0e\n\x06target\x18\x07 \x01(\t\x12\x0b\n\x03\x61rm\x18\x08 \x01(\t\x12\x17\n\x0f\x66lagship_target\x18\t \x01(\t\x12\x14\n\x0cjudge_target\x18\n \x01(\t\x12\r\n\x05score\x18\x0b \x01(\x01\x12\x16\n\x0e\x66lagship_score\x18\x0c \x01(\x01\x12\x14\n\x0corders_agree\x18\r \x01(\x08\x12\x14\n\x0c\x63ost_nanousd\x18\x0e \x01(\x03\x12-\n\tgraded_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"J\n\x06Source\x12\x16\n\x12SOURCE_UNSPECIFIED\x10\x00\x12\x11\n\rSOURCE_CANARY\x10\x01\x12\x15\n\x11SOURCE_EVALUATION\x10\x02\"9\n\x13RecordGradesRequest\x12\"\n\x06grades\x18\x01 \x03(\x0b\x32\x12.spillway.v1.Grade\"\x16\n\x14RecordGradesResponse\"8\n\x12GetDecisionRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\"\x9c\x01\n\x13GetDecisionResponse\x12-\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x1b.spillway.v1.DecisionRecord\x12\x32\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x02 \x03(\x0b\x32 .spillway.v1.SendFeedbackRequest\x12\"\n\x06grades\x18\x03 \x03(\x0b\x32\x12.spillway.v1.Grade\"B\n\x15MeasureQualityRequest\x12)\n\x06window\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xb6\x01\n\x0fMeasuredQuality\x12\x0e\n\x06target\x18\x01 \x01(\t\x12(\n\ttask_type\x18\x02 \x01(\x0e\x32\x15.spillway.v1.TaskType\x12\x0e\n\x06grades\x18\x03 \x01(\x03\x12\x0c\n\x04mean\x18\x04 \x01(\x01\x12\x15\n\rflagship_mean\x18\x05 \x01(\x01\x12\x13\n\x0bratio_lower\x18\x06 \x01(\x01\x12\r\n\x05liked\x18\x07 \x01(\x03\x12\x10\n\x08\x64isliked\x18\x08 \x01(\x03\"I\n\x16MeasureQualityResponse\x12/\n\tqualities\x18\x01 \x03(\x0b\x32\x1c.spillway.v1.MeasuredQuality2\xca\x03\n\rLedgerService\x12\\\n\x0fRecordDecisions\x12#.spillway.v1.RecordDecisionsRequest\x1a$.spillway.v1.RecordDecisionsResponse\x12Y\n\x0eRecordFeedback\x12\".spillway.v1.RecordFeedbackRequest\x1a#.spillway.v1.RecordFeedbackResponse\x12S\n\x0cRecordGrades\x12 .spillway.v1.RecordGradesRequest\x1a!.spillway.v1.RecordGradesResponse\x12P\n\x0bGetDecision\x12\x1f.spillway.v1.GetDecisionRequest\x1a .spillway.v1.GetDecisionResponse\x12Y\n\x0eMeasureQuality\x12\".spillway.v1.MeasureQualityRequest\x1a#.spillway.v1.MeasureQualityResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,23 +37,33 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'spillway.v1.ledger_pb2', _g
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DECISIONRECORD']._serialized_start=188
-  _globals['_DECISIONRECORD']._serialized_end=835
-  _globals['_RECORDDECISIONSREQUEST']._serialized_start=837
-  _globals['_RECORDDECISIONSREQUEST']._serialized_end=907
-  _globals['_RECORDDECISIONSRESPONSE']._serialized_start=909
-  _globals['_RECORDDECISIONSRESPONSE']._serialized_end=934
-  _globals['_RECORDFEEDBACKREQUEST']._serialized_start=936
-  _globals['_RECORDFEEDBACKREQUEST']._serialized_end=1011
-  _globals['_RECORDFEEDBACKRESPONSE']._serialized_start=1013
-  _globals['_RECORDFEEDBACKRESPONSE']._serialized_end=1037
-  _globals['_RESERVEBUDGETREQUEST']._serialized_start=1039
-  _globals['_RESERVEBUDGETREQUEST']._serialized_end=1165
-  _globals['_RESERVEBUDGETRESPONSE']._serialized_start=1167
-  _globals['_RESERVEBUDGETRESPONSE']._serialized_end=1214
-  _globals['_SETTLEBUDGETREQUEST']._serialized_start=1216
-  _globals['_SETTLEBUDGETREQUEST']._serialized_end=1283
-  _globals['_SETTLEBUDGETRESPONSE']._serialized_start=1285
-  _globals['_SETTLEBUDGETRESPONSE']._serialized_end=1307
-  _globals['_LEDGERSERVICE']._serialized_start=1310
-  _globals['_LEDGERSERVICE']._serialized_end=1683
+  _globals['_DECISIONRECORD']._serialized_end=921
+  _globals['_RECORDDECISIONSREQUEST']._serialized_start=923
+  _globals['_RECORDDECISIONSREQUEST']._serialized_end=993
+  _globals['_RECORDDECISIONSRESPONSE']._serialized_start=995
+  _globals['_RECORDDECISIONSRESPONSE']._serialized_end=1020
+  _globals['_RECORDFEEDBACKREQUEST']._serialized_start=1023
+  _globals['_RECORDFEEDBACKREQUEST']._serialized_end=1168
+  _globals['_RECORDFEEDBACKRESPONSE']._serialized_start=1170
+  _globals['_RECORDFEEDBACKRESPONSE']._serialized_end=1241
+  _globals['_GRADE']._serialized_start=1244
+  _globals['_GRADE']._serialized_end=1686
+  _globals['_GRADE_SOURCE']._serialized_start=1612
+  _globals['_GRADE_SOURCE']._serialized_end=1686
+  _globals['_RECORDGRADESREQUEST']._serialized_start=1688
+  _globals['_RECORDGRADESREQUEST']._serialized_end=1745
+  _globals['_RECORDGRADESRESPONSE']._serialized_start=1747
+  _globals['_RECORDGRADESRESPONSE']._serialized_end=1769
+  _globals['_GETDECISIONREQUEST']._serialized_start=1771
+  _globals['_GETDECISIONREQUEST']._serialized_end=1827
+  _globals['_GETDECISIONRESPONSE']._serialized_start=1830
+  _globals['_GETDECISIONRESPONSE']._serialized_end=1986
+  _globals['_MEASUREQUALITYREQUEST']._serialized_start=1988
+  _globals['_MEASUREQUALITYREQUEST']._serialized_end=2054
+  _globals['_MEASUREDQUALITY']._serialized_start=2057
+  _globals['_MEASUREDQUALITY']._serialized_end=2239
+  _globals['_MEASUREQUALITYRESPONSE']._serialized_start=2241
+  _globals['_MEASUREQUALITYRESPONSE']._serialized_end=2314
+  _globals['_LEDGERSERVICE']._serialized_start=2317
+  _globals['_LEDGERSERVICE']._serialized_end=2775
 # @@protoc_insertion_point(module_scope)

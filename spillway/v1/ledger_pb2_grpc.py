@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class LedgerServiceStub:
-    """Keeps decision records, feedback and budgets. Internal.
+    """Keeps decision records, feedback and grades. Internal.
     """
 
     def __init__(self, channel):
@@ -45,45 +45,57 @@ class LedgerServiceStub:
                 request_serializer=spillway_dot_v1_dot_ledger__pb2.RecordFeedbackRequest.SerializeToString,
                 response_deserializer=spillway_dot_v1_dot_ledger__pb2.RecordFeedbackResponse.FromString,
                 _registered_method=True)
-        self.ReserveBudget = channel.unary_unary(
-                '/spillway.v1.LedgerService/ReserveBudget',
-                request_serializer=spillway_dot_v1_dot_ledger__pb2.ReserveBudgetRequest.SerializeToString,
-                response_deserializer=spillway_dot_v1_dot_ledger__pb2.ReserveBudgetResponse.FromString,
+        self.RecordGrades = channel.unary_unary(
+                '/spillway.v1.LedgerService/RecordGrades',
+                request_serializer=spillway_dot_v1_dot_ledger__pb2.RecordGradesRequest.SerializeToString,
+                response_deserializer=spillway_dot_v1_dot_ledger__pb2.RecordGradesResponse.FromString,
                 _registered_method=True)
-        self.SettleBudget = channel.unary_unary(
-                '/spillway.v1.LedgerService/SettleBudget',
-                request_serializer=spillway_dot_v1_dot_ledger__pb2.SettleBudgetRequest.SerializeToString,
-                response_deserializer=spillway_dot_v1_dot_ledger__pb2.SettleBudgetResponse.FromString,
+        self.GetDecision = channel.unary_unary(
+                '/spillway.v1.LedgerService/GetDecision',
+                request_serializer=spillway_dot_v1_dot_ledger__pb2.GetDecisionRequest.SerializeToString,
+                response_deserializer=spillway_dot_v1_dot_ledger__pb2.GetDecisionResponse.FromString,
+                _registered_method=True)
+        self.MeasureQuality = channel.unary_unary(
+                '/spillway.v1.LedgerService/MeasureQuality',
+                request_serializer=spillway_dot_v1_dot_ledger__pb2.MeasureQualityRequest.SerializeToString,
+                response_deserializer=spillway_dot_v1_dot_ledger__pb2.MeasureQualityResponse.FromString,
                 _registered_method=True)
 
 
 class LedgerServiceServicer:
-    """Keeps decision records, feedback and budgets. Internal.
+    """Keeps decision records, feedback and grades. Internal.
     """
 
     def RecordDecisions(self, request, context):
-        """Keeps a batch of decision records. Idempotent by request id.
+        """Keeps a batch of decision records. Idempotent: of a tenant's request id the first record stays.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RecordFeedback(self, request, context):
-        """Keeps what a person made of an answer.
+        """Keeps what a person made of an answer, also when its decision has not arrived (yet). Idempotent by feedback id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ReserveBudget(self, request, context):
-        """Sets money aside before a call. RESOURCE_EXHAUSTED when the budget does not allow it.
+    def RecordGrades(self, request, context):
+        """Keeps a batch of grades. Idempotent by grade id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def SettleBudget(self, request, context):
-        """Replaces a reservation by what was really spent. Idempotent by reservation id.
+    def GetDecision(self, request, context):
+        """One decision with all that is known of it. NOT_FOUND for one of another tenant.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MeasureQuality(self, request, context):
+        """How good each target's answers were, by task type: for the cost-aware choice.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -102,15 +114,20 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     request_deserializer=spillway_dot_v1_dot_ledger__pb2.RecordFeedbackRequest.FromString,
                     response_serializer=spillway_dot_v1_dot_ledger__pb2.RecordFeedbackResponse.SerializeToString,
             ),
-            'ReserveBudget': grpc.unary_unary_rpc_method_handler(
-                    servicer.ReserveBudget,
-                    request_deserializer=spillway_dot_v1_dot_ledger__pb2.ReserveBudgetRequest.FromString,
-                    response_serializer=spillway_dot_v1_dot_ledger__pb2.ReserveBudgetResponse.SerializeToString,
+            'RecordGrades': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordGrades,
+                    request_deserializer=spillway_dot_v1_dot_ledger__pb2.RecordGradesRequest.FromString,
+                    response_serializer=spillway_dot_v1_dot_ledger__pb2.RecordGradesResponse.SerializeToString,
             ),
-            'SettleBudget': grpc.unary_unary_rpc_method_handler(
-                    servicer.SettleBudget,
-                    request_deserializer=spillway_dot_v1_dot_ledger__pb2.SettleBudgetRequest.FromString,
-                    response_serializer=spillway_dot_v1_dot_ledger__pb2.SettleBudgetResponse.SerializeToString,
+            'GetDecision': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDecision,
+                    request_deserializer=spillway_dot_v1_dot_ledger__pb2.GetDecisionRequest.FromString,
+                    response_serializer=spillway_dot_v1_dot_ledger__pb2.GetDecisionResponse.SerializeToString,
+            ),
+            'MeasureQuality': grpc.unary_unary_rpc_method_handler(
+                    servicer.MeasureQuality,
+                    request_deserializer=spillway_dot_v1_dot_ledger__pb2.MeasureQualityRequest.FromString,
+                    response_serializer=spillway_dot_v1_dot_ledger__pb2.MeasureQualityResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -121,7 +138,7 @@ def add_LedgerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class LedgerService:
-    """Keeps decision records, feedback and budgets. Internal.
+    """Keeps decision records, feedback and grades. Internal.
     """
 
     @staticmethod
@@ -179,7 +196,7 @@ class LedgerService:
             _registered_method=True)
 
     @staticmethod
-    def ReserveBudget(request,
+    def RecordGrades(request,
             target,
             options=(),
             channel_credentials=None,
@@ -192,9 +209,9 @@ class LedgerService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/spillway.v1.LedgerService/ReserveBudget',
-            spillway_dot_v1_dot_ledger__pb2.ReserveBudgetRequest.SerializeToString,
-            spillway_dot_v1_dot_ledger__pb2.ReserveBudgetResponse.FromString,
+            '/spillway.v1.LedgerService/RecordGrades',
+            spillway_dot_v1_dot_ledger__pb2.RecordGradesRequest.SerializeToString,
+            spillway_dot_v1_dot_ledger__pb2.RecordGradesResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -206,7 +223,7 @@ class LedgerService:
             _registered_method=True)
 
     @staticmethod
-    def SettleBudget(request,
+    def GetDecision(request,
             target,
             options=(),
             channel_credentials=None,
@@ -219,9 +236,36 @@ class LedgerService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/spillway.v1.LedgerService/SettleBudget',
-            spillway_dot_v1_dot_ledger__pb2.SettleBudgetRequest.SerializeToString,
-            spillway_dot_v1_dot_ledger__pb2.SettleBudgetResponse.FromString,
+            '/spillway.v1.LedgerService/GetDecision',
+            spillway_dot_v1_dot_ledger__pb2.GetDecisionRequest.SerializeToString,
+            spillway_dot_v1_dot_ledger__pb2.GetDecisionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MeasureQuality(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/spillway.v1.LedgerService/MeasureQuality',
+            spillway_dot_v1_dot_ledger__pb2.MeasureQualityRequest.SerializeToString,
+            spillway_dot_v1_dot_ledger__pb2.MeasureQualityResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -206,12 +206,20 @@ class RoutingDecision(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     PLAN_FIELD_NUMBER: _builtins.int
     DEGRADED_FIELD_NUMBER: _builtins.int
+    ARM_FIELD_NUMBER: _builtins.int
+    CONFIG_VERSION_FIELD_NUMBER: _builtins.int
     policy_step: _builtins.str
-    """Which step of the policy decided: "pinned", "bypass", "rule", "sufficiency", "complexity", "confidence_bump"."""
+    """Which step of the policy decided: "pinned", "bypass", "rule", "rollout", "new_user", "specialist", "sufficiency",
+    "complexity", "confidence_bump", "cost_aware".
+    """
     rule: _builtins.str
     """The rule that matched, by name; empty when none did."""
     reason: _builtins.str
     """Why this route, in one sentence."""
+    arm: _builtins.str
+    """The arm of the rollout that the request is in: "routed" or "baseline"; empty where none is configured for it."""
+    config_version: _builtins.str
+    """The configuration that decided: SHA-256 of its values, the first 12 hex digits."""
     @_builtins.property
     def classification(self) -> _chat_pb2.Classification:
         """The judgement of the prompt; absent when the route did not need one."""
@@ -233,10 +241,12 @@ class RoutingDecision(_message.Message):
         reason: _builtins.str = ...,
         plan: _executor_pb2.Plan | None = ...,
         degraded: _abc.Iterable[_builtins.str] | None = ...,
+        arm: _builtins.str = ...,
+        config_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["classification", b"classification", "plan", b"plan"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["classification", b"classification", "degraded", b"degraded", "plan", b"plan", "policy_step", b"policy_step", "reason", b"reason", "rule", b"rule"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arm", b"arm", "classification", b"classification", "config_version", b"config_version", "degraded", b"degraded", "plan", b"plan", "policy_step", b"policy_step", "reason", b"reason", "rule", b"rule"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -588,6 +598,8 @@ class Job(_message.Message):
     TRIES_FIELD_NUMBER: _builtins.int
     SUBMITTED_AT_FIELD_NUMBER: _builtins.int
     CHANGED_AT_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    DELIVERIES_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """The id that SubmitJob gave."""
     state: Global___JobState.ValueType
@@ -610,6 +622,14 @@ class Job(_message.Message):
     def changed_at(self) -> _timestamp_pb2.Timestamp:
         """When its state last changed."""
 
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """When the job and its result are forgotten; absent while it has not ended."""
+
+    @_builtins.property
+    def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[Global___WebhookDelivery]:
+        """What became of telling the webhook, oldest first, at most 20."""
+
     def __init__(
         self,
         *,
@@ -621,14 +641,48 @@ class Job(_message.Message):
         tries: _builtins.int = ...,
         submitted_at: _timestamp_pb2.Timestamp | None = ...,
         changed_at: _timestamp_pb2.Timestamp | None = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        deliveries: _abc.Iterable[Global___WebhookDelivery] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at", "completion", b"completion", "submitted_at", b"submitted_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at", "completion", b"completion", "expires_at", b"expires_at", "submitted_at", b"submitted_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at", "completion", b"completion", "error_message", b"error_message", "error_reason", b"error_reason", "job_id", b"job_id", "state", b"state", "submitted_at", b"submitted_at", "tries", b"tries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at", "completion", b"completion", "deliveries", b"deliveries", "error_message", b"error_message", "error_reason", b"error_reason", "expires_at", b"expires_at", "job_id", b"job_id", "state", b"state", "submitted_at", b"submitted_at", "tries", b"tries"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Job: _TypeAlias = Job  # noqa: Y015
+
+@_typing.final
+class WebhookDelivery(_message.Message):
+    """One try to tell a webhook of a job that has ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    status: _builtins.int
+    """The HTTP status that came back; 0 when none did."""
+    error: _builtins.str
+    """Why it failed, a word, e.g. "TIMEOUT", "ADDRESS_NOT_PUBLIC"; empty when it was delivered."""
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp:
+        """When it was made."""
+
+    def __init__(
+        self,
+        *,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        status: _builtins.int = ...,
+        error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "error", b"error", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WebhookDelivery: _TypeAlias = WebhookDelivery  # noqa: Y015
 
 @_typing.final
 class SubmitJobRequest(_message.Message):
@@ -647,7 +701,7 @@ class SubmitJobRequest(_message.Message):
 
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
-        """By when it is to be done; absent means the configured default."""
+        """How long it may take from now on, waiting included, at most 24 hours; absent means the configured default."""
 
     def __init__(
         self,
@@ -695,16 +749,20 @@ class GetJobRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     JOB_ID_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """The id that SubmitJob gave."""
+    tenant: _builtins.str
+    """The tenant that submitted it."""
     def __init__(
         self,
         *,
         job_id: _builtins.str = ...,
+        tenant: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -741,16 +799,20 @@ class CancelJobRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     JOB_ID_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """The id that SubmitJob gave."""
+    tenant: _builtins.str
+    """The tenant that submitted it."""
     def __init__(
         self,
         *,
         job_id: _builtins.str = ...,
+        tenant: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -787,16 +849,20 @@ class WatchJobRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     JOB_ID_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """The id that SubmitJob gave."""
+    tenant: _builtins.str
+    """The tenant that submitted it."""
     def __init__(
         self,
         *,
         job_id: _builtins.str = ...,
+        tenant: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -875,6 +941,7 @@ class SendFeedbackRequest(_message.Message):
     TENANT_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
+    RETRY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The request's id."""
     tenant: _builtins.str
@@ -883,6 +950,12 @@ class SendFeedbackRequest(_message.Message):
     """What was made of it."""
     comment: _builtins.str
     """A remark, at most 2,000 characters."""
+    @_builtins.property
+    def retry(self) -> Global___CompleteRequest:
+        """The same request once more, for the flagship to answer now; absent means no retry. Its `request_id` and options
+        are not looked at, its tenant is the one above.
+        """
+
     def __init__(
         self,
         *,
@@ -890,10 +963,11 @@ class SendFeedbackRequest(_message.Message):
         tenant: _builtins.str = ...,
         kind: Global___SendFeedbackRequest.Kind.ValueType = ...,
         comment: _builtins.str = ...,
+        retry: Global___CompleteRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["retry", b"retry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "kind", b"kind", "request_id", b"request_id", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "kind", b"kind", "request_id", b"request_id", "retry", b"retry", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -901,16 +975,23 @@ Global___SendFeedbackRequest: _TypeAlias = SendFeedbackRequest  # noqa: Y015
 
 @_typing.final
 class SendFeedbackResponse(_message.Message):
-    """An empty receipt."""
+    """What became of the feedback."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    RETRIED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def retried(self) -> Global___Completion:
+        """The flagship's answer, when a retry was asked for."""
+
     def __init__(
         self,
+        *,
+        retried: Global___Completion | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["retried", b"retried"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["retried", b"retried"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

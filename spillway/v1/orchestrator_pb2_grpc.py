@@ -82,8 +82,8 @@ class OrchestratorServiceServicer:
     """
 
     def Complete(self, request, context):
-        """Answers one request. With a `request_id`, a repetition within the idempotency window is meant to return the same
-        answer; this version records the id and does not deduplicate yet.
+        """Answers one request. With a `request_id`, a repetition by the same tenant within the idempotency window gets the same
+        answer and calls no model; with another body it is FAILED_PRECONDITION / IDEMPOTENCY_CONFLICT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -104,35 +104,35 @@ class OrchestratorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SubmitJob(self, request, context):
-        """Queues long work. UNIMPLEMENTED in this version.
+        """Queues long work and returns at once. With a `request_id` the submission is idempotent: the same job comes back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetJob(self, request, context):
-        """A job's state. UNIMPLEMENTED in this version.
+        """A job's state. NOT_FOUND for a job of another tenant, and once its result has expired.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelJob(self, request, context):
-        """Stops a job. UNIMPLEMENTED in this version.
+        """Stops a job. Idempotent; a job that has ended stays as it ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchJob(self, request, context):
-        """A job's state now and at every change until it ends. UNIMPLEMENTED in this version.
+        """A job's state now and at every change until it ends.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SendFeedback(self, request, context):
-        """What a person made of an answer. UNIMPLEMENTED in this version.
+        """What a person made of an answer; when asked, answers the request again by the flagship. UNAVAILABLE without a ledger.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

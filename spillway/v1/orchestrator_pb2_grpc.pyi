@@ -34,23 +34,23 @@ class OrchestratorServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> OrchestratorServiceAsyncStub: ...
     Complete: _grpc.UnaryUnaryMultiCallable[_orchestrator_pb2.CompleteRequest, _orchestrator_pb2.CompleteResponse]
-    """Answers one request. With a `request_id`, a repetition within the idempotency window is meant to return the same
-    answer; this version records the id and does not deduplicate yet.
+    """Answers one request. With a `request_id`, a repetition by the same tenant within the idempotency window gets the same
+    answer and calls no model; with another body it is FAILED_PRECONDITION / IDEMPOTENCY_CONFLICT.
     """
     StreamComplete: _grpc.UnaryStreamMultiCallable[_orchestrator_pb2.StreamCompleteRequest, _orchestrator_pb2.StreamCompleteResponse]
     """As Complete, and sends the answer while it is written as soon as no gate can still reject it."""
     Explain: _grpc.UnaryUnaryMultiCallable[_orchestrator_pb2.ExplainRequest, _orchestrator_pb2.ExplainResponse]
     """The plan for a request and why, with no model called and nothing stored. Idempotent."""
     SubmitJob: _grpc.UnaryUnaryMultiCallable[_orchestrator_pb2.SubmitJobRequest, _orchestrator_pb2.SubmitJobResponse]
-    """Queues long work. UNIMPLEMENTED in this version."""
+    """Queues long work and returns at once. With a `request_id` the submission is idempotent: the same job comes back."""
     GetJob: _grpc.UnaryUnaryMultiCallable[_orchestrator_pb2.GetJobRequest, _orchestrator_pb2.GetJobResponse]
-    """A job's state. UNIMPLEMENTED in this version."""
+    """A job's state. NOT_FOUND for a job of another tenant, and once its result has expired."""
     CancelJob: _grpc.UnaryUnaryMultiCallable[_orchestrator_pb2.CancelJobRequest, _orchestrator_pb2.CancelJobResponse]
-    """Stops a job. UNIMPLEMENTED in this version."""
+    """Stops a job. Idempotent; a job that has ended stays as it ended."""
     WatchJob: _grpc.UnaryStreamMultiCallable[_orchestrator_pb2.WatchJobRequest, _orchestrator_pb2.WatchJobResponse]
-    """A job's state now and at every change until it ends. UNIMPLEMENTED in this version."""
+    """A job's state now and at every change until it ends."""
     SendFeedback: _grpc.UnaryUnaryMultiCallable[_orchestrator_pb2.SendFeedbackRequest, _orchestrator_pb2.SendFeedbackResponse]
-    """What a person made of an answer. UNIMPLEMENTED in this version."""
+    """What a person made of an answer; when asked, answers the request again by the flagship. UNAVAILABLE without a ledger."""
 
 @_typing.type_check_only
 class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
@@ -58,23 +58,23 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Complete: _aio.UnaryUnaryMultiCallable[_orchestrator_pb2.CompleteRequest, _orchestrator_pb2.CompleteResponse]  # type: ignore[assignment]
-    """Answers one request. With a `request_id`, a repetition within the idempotency window is meant to return the same
-    answer; this version records the id and does not deduplicate yet.
+    """Answers one request. With a `request_id`, a repetition by the same tenant within the idempotency window gets the same
+    answer and calls no model; with another body it is FAILED_PRECONDITION / IDEMPOTENCY_CONFLICT.
     """
     StreamComplete: _aio.UnaryStreamMultiCallable[_orchestrator_pb2.StreamCompleteRequest, _orchestrator_pb2.StreamCompleteResponse]  # type: ignore[assignment]
     """As Complete, and sends the answer while it is written as soon as no gate can still reject it."""
     Explain: _aio.UnaryUnaryMultiCallable[_orchestrator_pb2.ExplainRequest, _orchestrator_pb2.ExplainResponse]  # type: ignore[assignment]
     """The plan for a request and why, with no model called and nothing stored. Idempotent."""
     SubmitJob: _aio.UnaryUnaryMultiCallable[_orchestrator_pb2.SubmitJobRequest, _orchestrator_pb2.SubmitJobResponse]  # type: ignore[assignment]
-    """Queues long work. UNIMPLEMENTED in this version."""
+    """Queues long work and returns at once. With a `request_id` the submission is idempotent: the same job comes back."""
     GetJob: _aio.UnaryUnaryMultiCallable[_orchestrator_pb2.GetJobRequest, _orchestrator_pb2.GetJobResponse]  # type: ignore[assignment]
-    """A job's state. UNIMPLEMENTED in this version."""
+    """A job's state. NOT_FOUND for a job of another tenant, and once its result has expired."""
     CancelJob: _aio.UnaryUnaryMultiCallable[_orchestrator_pb2.CancelJobRequest, _orchestrator_pb2.CancelJobResponse]  # type: ignore[assignment]
-    """Stops a job. UNIMPLEMENTED in this version."""
+    """Stops a job. Idempotent; a job that has ended stays as it ended."""
     WatchJob: _aio.UnaryStreamMultiCallable[_orchestrator_pb2.WatchJobRequest, _orchestrator_pb2.WatchJobResponse]  # type: ignore[assignment]
-    """A job's state now and at every change until it ends. UNIMPLEMENTED in this version."""
+    """A job's state now and at every change until it ends."""
     SendFeedback: _aio.UnaryUnaryMultiCallable[_orchestrator_pb2.SendFeedbackRequest, _orchestrator_pb2.SendFeedbackResponse]  # type: ignore[assignment]
-    """What a person made of an answer. UNIMPLEMENTED in this version."""
+    """What a person made of an answer; when asked, answers the request again by the flagship. UNAVAILABLE without a ledger."""
 
 class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
     """Routes requests."""
@@ -85,8 +85,8 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _orchestrator_pb2.CompleteRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_pb2.CompleteResponse, _abc.Awaitable[_orchestrator_pb2.CompleteResponse]]:
-        """Answers one request. With a `request_id`, a repetition within the idempotency window is meant to return the same
-        answer; this version records the id and does not deduplicate yet.
+        """Answers one request. With a `request_id`, a repetition by the same tenant within the idempotency window gets the same
+        answer and calls no model; with another body it is FAILED_PRECONDITION / IDEMPOTENCY_CONFLICT.
         """
 
     @_abc_1.abstractmethod
@@ -111,7 +111,7 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _orchestrator_pb2.SubmitJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_pb2.SubmitJobResponse, _abc.Awaitable[_orchestrator_pb2.SubmitJobResponse]]:
-        """Queues long work. UNIMPLEMENTED in this version."""
+        """Queues long work and returns at once. With a `request_id` the submission is idempotent: the same job comes back."""
 
     @_abc_1.abstractmethod
     def GetJob(
@@ -119,7 +119,7 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _orchestrator_pb2.GetJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_pb2.GetJobResponse, _abc.Awaitable[_orchestrator_pb2.GetJobResponse]]:
-        """A job's state. UNIMPLEMENTED in this version."""
+        """A job's state. NOT_FOUND for a job of another tenant, and once its result has expired."""
 
     @_abc_1.abstractmethod
     def CancelJob(
@@ -127,7 +127,7 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _orchestrator_pb2.CancelJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_pb2.CancelJobResponse, _abc.Awaitable[_orchestrator_pb2.CancelJobResponse]]:
-        """Stops a job. UNIMPLEMENTED in this version."""
+        """Stops a job. Idempotent; a job that has ended stays as it ended."""
 
     @_abc_1.abstractmethod
     def WatchJob(
@@ -135,7 +135,7 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _orchestrator_pb2.WatchJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_orchestrator_pb2.WatchJobResponse], _abc.AsyncIterator[_orchestrator_pb2.WatchJobResponse]]:
-        """A job's state now and at every change until it ends. UNIMPLEMENTED in this version."""
+        """A job's state now and at every change until it ends."""
 
     @_abc_1.abstractmethod
     def SendFeedback(
@@ -143,6 +143,6 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _orchestrator_pb2.SendFeedbackRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_pb2.SendFeedbackResponse, _abc.Awaitable[_orchestrator_pb2.SendFeedbackResponse]]:
-        """What a person made of an answer. UNIMPLEMENTED in this version."""
+        """What a person made of an answer; when asked, answers the request again by the flagship. UNAVAILABLE without a ledger."""
 
 def add_OrchestratorServiceServicer_to_server(servicer: OrchestratorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

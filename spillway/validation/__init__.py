@@ -7,6 +7,12 @@ here, in bounds; whether a schema is a schema is for who has a validator.
 
 from __future__ import annotations
 
+from spillway.validation.aftermath import (
+    check_feedback,
+    check_grades,
+    check_job_key,
+    check_job_submission,
+)
 from spillway.validation.chat import (
     IMAGE_BYTES_MAX,
     SCHEMA_BYTES_MAX,
@@ -50,6 +56,10 @@ __all__ = [
     "Violation",
     "check_chat_request",
     "check_completion_request",
+    "check_feedback",
+    "check_grades",
+    "check_job_key",
+    "check_job_submission",
     "check_messages",
     "check_plan",
     "check_tags",

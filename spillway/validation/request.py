@@ -11,7 +11,16 @@ from spillway.validation.chat import chat_request
 from spillway.validation.plan import ESCALATIONS_MAX
 from spillway.validation.violations import NAME_CHARS_MAX, Violation, between, chars, raise_if_any
 
-__all__ = ["LABEL_CHARS_MAX", "TAGS_MAX", "TAG_CHARS_MAX", "TENANT_CHARS_MAX", "check_completion_request", "check_tags"]
+__all__ = [
+    "LABEL_CHARS_MAX",
+    "REQUEST_ID_CHARS_MAX",
+    "TAGS_MAX",
+    "TAG_CHARS_MAX",
+    "TENANT_CHARS_MAX",
+    "check_completion_request",
+    "check_tags",
+    "completion_request",
+]
 
 REQUEST_ID_CHARS_MAX: Final = 128
 TENANT_CHARS_MAX: Final = 128
@@ -26,7 +35,7 @@ _PRINTABLE_ASCII: Final = re.compile(r"[ -~]*")
 
 def check_completion_request(value: CompletionRequest, path: str = "") -> None:
     """Raises InvalidValue. `path` is "request" where a message wraps the request."""
-    raise_if_any(_completion_request(value, f"{path}." if path else ""))
+    raise_if_any(completion_request(value, f"{path}." if path else ""))
 
 
 def check_tags(values: Sequence[str], path: str = "tags") -> None:
@@ -34,7 +43,8 @@ def check_tags(values: Sequence[str], path: str = "tags") -> None:
     raise_if_any(_tags(values, path))
 
 
-def _completion_request(value: CompletionRequest, prefix: str) -> Iterator[Violation]:
+def completion_request(value: CompletionRequest, prefix: str) -> Iterator[Violation]:
+    """What is wrong with it. `prefix` is "request." where a message wraps the request."""
     yield from chars(value.request_id, REQUEST_ID_CHARS_MAX, f"{prefix}request_id")
     if not _PRINTABLE_ASCII.fullmatch(value.request_id):
         yield Violation(f"{prefix}request_id", "must be printable ASCII")

@@ -8,6 +8,18 @@ are not checked here: see spillway.validation.
 
 from __future__ import annotations
 
+from spillway.wire.aftermath import (
+    feedback_from_proto,
+    feedback_to_proto,
+    grade_from_proto,
+    grade_to_proto,
+    job_from_proto,
+    job_submission_from_proto,
+    job_submission_to_proto,
+    job_to_proto,
+    measured_quality_from_proto,
+    measured_quality_to_proto,
+)
 from spillway.wire.chat import (
     chat_request_from_proto,
     chat_request_to_proto,
@@ -115,14 +127,24 @@ __all__ = [
     "explanation_to_proto",
     "failed_execution_from_proto",
     "failed_execution_to_proto",
+    "feedback_from_proto",
+    "feedback_to_proto",
     "finish_reason_from_proto",
     "finish_reason_to_proto",
     "gate_spec_from_proto",
     "gate_spec_to_proto",
     "gate_verdict_from_proto",
     "gate_verdict_to_proto",
+    "grade_from_proto",
+    "grade_to_proto",
     "hop_latency_from_proto",
     "hop_latency_to_proto",
+    "job_from_proto",
+    "job_submission_from_proto",
+    "job_submission_to_proto",
+    "job_to_proto",
+    "measured_quality_from_proto",
+    "measured_quality_to_proto",
     "message_from_proto",
     "message_to_proto",
     "messages_from_proto",

@@ -89,6 +89,7 @@ def classification_to_proto(value: Classification) -> chat_pb2.Classification:
         out_of_domain=value.out_of_domain,
         sufficiency=[chat_pb2.TierSufficiency(tier=s.tier, probability=s.probability) for s in value.sufficiency],
         cluster=value.cluster,
+        language=value.language,
     )
 
 
@@ -106,6 +107,7 @@ def classification_from_proto(pb: chat_pb2.Classification, path: str = "classifi
         out_of_domain=pb.out_of_domain if pb.HasField("out_of_domain") else None,
         sufficiency=tuple(TierSufficiency(s.tier, s.probability) for s in pb.sufficiency),
         cluster=pb.cluster,
+        language=pb.language,
     )
 
 
@@ -234,6 +236,8 @@ def routing_decision_to_proto(value: RoutingDecision) -> orchestrator_pb2.Routin
         reason=value.reason,
         plan=None if value.plan is None else plan_to_proto(value.plan),
         degraded=value.degraded,
+        arm=value.arm,
+        config_version=value.config_version,
     )
 
 
@@ -250,6 +254,8 @@ def routing_decision_from_proto(pb: orchestrator_pb2.RoutingDecision, path: str 
         reason=pb.reason,
         plan=plan_from_proto(pb.plan, join(path, "plan")) if pb.HasField("plan") else None,
         degraded=tuple(pb.degraded),
+        arm=pb.arm,
+        config_version=pb.config_version,
     )
 
 

@@ -38,6 +38,8 @@ SMALL_INTS = {
     "fallbacks",
     "escalations_max",
     "threshold",
+    "tries",
+    "status",
     "chars_min",
     "chars_max",
     "max_output_tokens",
@@ -109,6 +111,11 @@ KINDS: dict[str, type] = {
     "completion": routing.Completion,
     "explanation": routing.Explanation,
     "tier_outcome": routing.TierOutcome,
+    "feedback": routing.Feedback,
+    "grade": routing.Grade,
+    "measured_quality": routing.MeasuredQuality,
+    "job_submission": routing.JobSubmission,
+    "job": routing.Job,
 }
 
 
@@ -118,6 +125,8 @@ def as_callers_get_it(value: Any) -> Any:
         return dataclasses.replace(value, similarity=None, entry_key="")
     if isinstance(value, routing.Completion | routing.Explanation):
         return dataclasses.replace(value, cache=as_callers_get_it(value.cache))
+    if isinstance(value, routing.Job) and value.completion is not None:
+        return dataclasses.replace(value, completion=as_callers_get_it(value.completion))
     return value
 
 

@@ -29,7 +29,7 @@ from services.cache.matching.lexicon import (
 )
 from services.cache.matching.reading import Reading
 
-__all__ = ["certain_difference", "exchanged_content"]
+__all__ = ["certain_difference", "exchanged_content", "grammar_difference", "hard_difference"]
 
 WORDS_MAX: Final = 16
 """Unmatched words on either side from which on the texts are different questions; bounds the comparison of pairs."""
@@ -60,21 +60,25 @@ _PERMUTED_SHARE: Final = 0.6
 
 
 def certain_difference(a: Reading, b: Reading) -> str:
-    """Why no answer to the one may be served for the other; empty when there is no certain reason."""
+    """Why no answer to the one may be served for the other, as far as single words go; empty when there is no reason."""
+    return hard_difference(a, b) or grammar_difference(a, b)
+
+
+def hard_difference(a: Reading, b: Reading) -> str:
+    """A difference that changes what is asked by its kind: nothing that a class learns outweighs it."""
     if a.exact == b.exact:
         return ""
     if a.plain != b.plain and not (a.latin and b.latin and a.english and b.english):
         return "language: other than English must be the same word for word"
-    for found in (
-        _figures(a, b),
-        _case(a, b),
-        _negation(a, b),
-        _opposites(a, b),
-        _question_kind(a, b),
-        _direction(a, b),
-    ):
-        if found:
-            return found
+    return _figures(a, b) or _negation(a, b) or _opposites(a, b) or _direction(a, b)
+
+
+def grammar_difference(a: Reading, b: Reading) -> str:
+    """A difference of form: it changes some questions, and is only another way to ask others."""
+    if a.exact == b.exact:
+        return ""
+    if found := _question_kind(a, b) or _case(a, b):
+        return found
     if a.content != b.content and sorted(a.content) == sorted(b.content):
         return "order: the same words stand in another order"
     if a.words != b.words and sorted(a.words) == sorted(b.words):
@@ -103,6 +107,8 @@ def exchanged_content(a: Reading, b: Reading, proven: Sequence[Reading] = ()) ->
     if matter_a and matter_b and proven:
         matter_a = {word for word in matter_a if not _is_proven(word, matter_b, a, proven)}
     if matter_a and matter_b:
+        if matter_a & a.names or matter_b & b.names:
+            return "names: one stands in the place of something else"
         return "words: some stand in each other's place"
     if not _covers(a.names, b, *proven) and not _covers(b.names, a):
         return "names: each has one that the other does not have"

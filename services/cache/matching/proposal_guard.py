@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from services.cache.matching.differences import certain_difference, exchanged_content
+from services.cache.matching.differences import exchanged_content, grammar_difference, hard_difference
 from services.cache.matching.reading import Reading
 
-__all__ = ["ALIASES_PROVEN", "ROWS_READ", "proposal_refusal"]
+__all__ = ["ALIASES_PROVEN", "LIFTABLE", "ROWS_READ", "kind_of", "proposal_refusal"]
 
 ROWS_COMPARED: Final = 4
 """Of a proposal's near questions, so many are held against the asked one; one without a difference is enough."""
@@ -23,18 +23,45 @@ ROWS_READ: Final = 16
 ALIASES_PROVEN: Final = 3
 """Stored questions that were shown to share an answer: from so many on, words that were exchanged among them may be."""
 
+_SHOWN: Final = " among aliases"
+_SHOWABLE: Final = ("numbers", "units", "negation")
+"""Differences that an answer's own questions may show to be of no matter to it. Of opposites, directions, quoted texts,
+code and names, one exchange says nothing of another."""
+
+LIFTABLE: Final = ("case", "order", "question", "roles", "words", *(kind + _SHOWN for kind in _SHOWABLE))
+"""Kinds of refusals that a class may learn to overrule (`risk_control`); all others are for ever."""
+
+
+def kind_of(refusal: str) -> str:
+    """The guard that speaks: what stands before the colon."""
+    return refusal.partition(":")[0]
+
 
 def proposal_refusal(asked: Reading, stored: Sequence[Reading], *, aliases: int) -> str:
     """Why the answer to `stored` (questions of one entry, nearest first) is not for `asked`; empty when it may be.
 
-    `aliases` is how many stored questions the entry has in all.
+    `aliases` is how many stored questions the entry has in all. Of several reasons the one that is soonest overruled.
     """
-    refusal = "nothing comparable is stored"
+    found: list[str] = []
     others = stored[:ROWS_READ] if aliases >= ALIASES_PROVEN else ()
-    for index, reading in enumerate(stored[:ROWS_COMPARED]):
-        found = certain_difference(asked, reading) or exchanged_content(asked, reading, others)
-        if not found:
+    for reading in stored[:ROWS_COMPARED]:
+        hard = hard_difference(asked, reading)
+        if hard:
+            found.append(_shown(hard, reading, others))
+            continue
+        refusal = exchanged_content(asked, reading, others) or grammar_difference(asked, reading)
+        if not refusal:
             return ""
-        if index == 0:
-            refusal = found
-    return refusal
+        found.append(refusal)
+    if not found:
+        return "nothing comparable is stored"
+    return next((refusal for refusal in found if kind_of(refusal) in LIFTABLE), found[0])
+
+
+def _shown(hard: str, stored: Reading, others: Sequence[Reading]) -> str:
+    """Whether at least ALIASES_PROVEN of the answer's own questions differ from this one in the same way."""
+    kind = kind_of(hard)
+    if kind not in _SHOWABLE:
+        return hard
+    same_kind = sum(hard_difference(stored, other) == hard for other in others)
+    return f"{kind}{_SHOWN}: such differences are of no matter to this answer" if same_kind >= ALIASES_PROVEN else hard

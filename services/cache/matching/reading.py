@@ -31,6 +31,7 @@ __all__ = ["Reading", "read"]
 
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
 _QUOTED = re.compile(r'"([^"]*)"|«([^»]*)»|`([^`]*)`|(?<!\w)\'([^\']*)\'(?!\w)')
+_PROSE_WORD = re.compile(r"[^\W\d_]{3,}")
 _CODE = re.compile(
     r"[_\\<>=+*&|^~#@{}\[\]]"  # operators, sigils, paths with backslashes
     r"|\w\(|\)\w|[a-z][A-Z]|\w[./:]\w|^--?[^\W\d]|^/\w|^[-/%]$|->|^[.!:?]+\w|^\w+[!']+$|^[^\w—–…]+$"
@@ -199,9 +200,20 @@ def _measures(tokens: list[str], words: tuple[str, ...]) -> tuple[tuple[str, ...
 
 
 def _code(tokens: list[str], normal: str) -> tuple[str, ...]:
-    marks = [token for token in tokens if _CODE.search(token)]
+    marks = [
+        token
+        for before, token, after in zip(("", *tokens), tokens, (*tokens[1:], ""), strict=False)
+        if _CODE.search(token) and not _is_punctuation(before, token, after)
+    ]
     symbols = [char for char in normal if not char.isascii() and unicodedata.category(char)[0] == "S"]
     return tuple(sorted(marks + symbols))
+
+
+def _is_punctuation(before: str, token: str, after: str) -> bool:
+    """A mark that stands apart at the end, a dash or an "&" between words: what prose has for want of care."""
+    if token == "?":
+        return not after
+    return token in {"-", "&"} and all(_PROSE_WORD.match(word) for word in (before, after))
 
 
 def _names(normal: str, found: Sequence[re.Match[str]]) -> Iterator[str]:

@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.cache.matching.neighbourhood import NAMES
+from services.cache.matching.proposal_guard import LIFTABLE, kind_of
 from services.cache.matching.risk_model import EVIDENCE_MIN, Observations, RiskModel, fit_risk_model
 
 __all__ = ["Decision", "Judged", "RiskController", "RiskPolicy", "RiskReport", "RiskStateError", "Source"]
@@ -71,6 +72,11 @@ times so many on: the evidence of misses says least of what is served. About 35 
 
 AUDIT_BURST: Final = 5.0
 """Audits that may run ahead of the rate."""
+
+GUARDED_WRONG_MAX: Final = 0.05
+"""What a guard refuses is evidence of whether it may be lifted where nothing else speaks against it, up to this P(wrong).
+A guard that may be lifted is where both P(wrong) and the 95 % upper bound of the share of that evidence that was wrong
+are below the bar and this."""
 
 REFIT_SHARE: Final = 0.15
 REFIT_LEAST: Final = 50
@@ -121,13 +127,14 @@ class RiskPolicy:
 class Judged:
     """What was decided on, to be given back with its outcome. `booked` is 0 for a miss.
 
-    `refused`: a guard refuses the proposal: its outcome says what looks wrong, but not how often what may be served is.
+    `guard`: the kind of the guard that refuses the proposal, if one does: its outcome says what looks wrong, but not how
+    often what may be served is.
     """
 
     features: Floats
     booked: float
     chance: float
-    refused: bool = False
+    guard: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +180,8 @@ class RiskController:
         self._random = random
         self._model: RiskModel | None = None
         self._features = np.zeros((OBSERVATIONS_MAX, len(NAMES)))
-        self._outcomes = np.zeros((OBSERVATIONS_MAX, 3))  # same, weight, refused
+        self._outcomes = np.zeros((OBSERVATIONS_MAX, 3))  # same, weight, guard (0 none, 1 hard, 2 + of LIFTABLE)
+        self._guarded = np.zeros((len(LIFTABLE), 2))  # refused without another reason: all of them, the wrong ones
         self._observed = 0
         self._next_fit = EVIDENCE_MIN
         self._recent: deque[float] = deque(maxlen=HORIZON_LOOKUPS)
@@ -198,7 +206,7 @@ class RiskController:
             return Decision(False, False, 1.0, self._bar, "nothing comparable is stored")
         found = self.consider(features, refusal=refusal)
         if self._model is not None:
-            refused = found.judged is not None and found.judged.refused
+            refused = found.judged is not None and self._is_refused(found.judged.guard, found.wrong)
             self._recent.append(1.0 if refused else found.wrong)
         if not found.serve:
             return found
@@ -206,7 +214,9 @@ class RiskController:
         self._hits += 1.0
         booked = found.wrong / self._tightening
         self._booked += booked
-        return replace(found, audit=audit, judged=Judged(features, booked, chance))
+        return replace(
+            found, audit=audit, judged=Judged(features, booked, chance, found.judged.guard if found.judged else "")
+        )
 
     def serve_same_words(self, features: Floats) -> tuple[bool, Judged]:
         """Counts a lookup that the answer to the same words is served for, books it, and whether to audit it."""
@@ -220,7 +230,7 @@ class RiskController:
     def consider(self, features: Floats, *, refusal: Callable[[], str] = str) -> Decision:
         """What `decide` would say of these now, but for an audit; nothing is counted."""
         refused = refusal()
-        judged = Judged(features, 0.0, 1.0, bool(refused))
+        judged = Judged(features, 0.0, 1.0, kind_of(refused))
         if self._model is None:
             return Decision(False, False, 1.0, 0.0, "too little is known of such questions yet", judged)
         log_odds = self._model.log_odds(features)
@@ -229,7 +239,7 @@ class RiskController:
             return Decision(False, False, wrong, self._bar, "the stored answer is too likely wrong", judged)
         if _upper(self._spent + wrong) > self._policy.max_wrong_rate * self._lookups:
             return Decision(False, False, wrong, self._bar, "the budget of wrong answers is spent", judged)
-        if refused:
+        if self._is_refused(judged.guard, wrong):
             return Decision(False, False, wrong, self._bar, refused, judged)
         return Decision(True, False, wrong, self._bar, "likely enough the same answer", judged)
 
@@ -238,8 +248,12 @@ class RiskController:
         at = self._observed % OBSERVATIONS_MAX
         weight = 1.0 / judged.chance if source is Source.AUDIT else 1.0
         self._features[at] = judged.features
-        self._outcomes[at] = (float(same), weight, float(judged.refused))
+        self._outcomes[at] = (float(same), weight, float(_guard_code(judged.guard)))
         self._observed += 1
+        if judged.guard in LIFTABLE and self._model is not None:
+            wrong = self._model.wrong(self._model.log_odds(judged.features), deviations=MODEL_DEVIATIONS)
+            if wrong * self._tightening <= GUARDED_WRONG_MAX:
+                self._guarded[LIFTABLE.index(judged.guard)] += (1.0, float(not same))
         if source is Source.MISS or not judged.booked:
             return
         wrong = not same
@@ -268,7 +282,10 @@ class RiskController:
         """A copy of what was observed, the oldest first, to fit a model to, here or in a thread."""
         kept = min(self._observed, OBSERVATIONS_MAX)
         order = (self._observed - kept + np.arange(kept)) % OBSERVATIONS_MAX
-        same, weight, refused = self._outcomes[order].T
+        same, weight, guard = self._outcomes[order].T
+        refused = np.asarray([0.0, 1.0, *(not self._is_lifted(kind) for kind in LIFTABLE)], dtype=np.float64)[
+            guard.astype(np.int64)
+        ]
         self._next_fit = self._observed + int(min(REFIT_MOST, max(REFIT_LEAST, self._observed * REFIT_SHARE)))
         return Observations(self._features[order], same, weight, refused)
 
@@ -310,6 +327,7 @@ class RiskController:
             counters=np.asarray([getattr(self, name) for name in _COUNTERS]),
             recent=np.asarray(self._recent),
             recent_audits=recent_audits,
+            guarded=self._guarded,
         )
         return stream.getvalue()
 
@@ -322,22 +340,36 @@ class RiskController:
                 read = {name: archive[name].astype(np.float64) for name in archive.files}
             features, outcomes, counters = read["features"], read["outcomes"], read["counters"]
             observed, recent, audits = int(read["observed"]), read["recent"], read["recent_audits"]
+            guarded = read["guarded"]
         except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
             raise RiskStateError(f"the state is unreadable ({type(error).__name__})") from error
         kept = len(features)
         fits = features.shape == (kept, len(NAMES)) and outcomes.shape == (kept, 3)
         fits = fits and kept == min(max(observed, 0), OBSERVATIONS_MAX) and counters.shape == (len(_COUNTERS),)
         fits = fits and recent.ndim == 1 and audits.ndim == 2 and audits.shape[1:] == (2,)
-        if not fits or not all(np.isfinite(part).all() for part in (features, outcomes, counters, recent, audits)):
+        fits = fits and guarded.shape == self._guarded.shape
+        if not fits or not all(
+            np.isfinite(part).all() for part in (features, outcomes, counters, recent, audits, guarded)
+        ):
             raise RiskStateError("the state has wrong shapes or values")
         self._features[:kept], self._outcomes[:kept] = features, outcomes
         self._observed = self._next_fit = observed
+        self._guarded = guarded
         for name, value in zip(_COUNTERS, counters.tolist(), strict=True):
             setattr(self, name, value)
         self._recent = deque(recent.tolist(), maxlen=HORIZON_LOOKUPS)
         self._recent_audits = deque(((bool(wrong), booked) for wrong, booked in audits.tolist()), RECENT_AUDITS_MAX)
         self._until_bar = 0
         self._model = fit_risk_model(self.observations())
+
+    def _is_refused(self, guard: str, wrong: float) -> bool:
+        return guard != "" and (wrong > GUARDED_WRONG_MAX or not self._is_lifted(guard))
+
+    def _is_lifted(self, guard: str) -> bool:
+        if guard not in LIFTABLE:
+            return False
+        seen, wrong = self._guarded[LIFTABLE.index(guard)]
+        return _poisson_high(wrong) <= min(self._bar, GUARDED_WRONG_MAX) * seen
 
     @property
     def _spent(self) -> float:
@@ -353,6 +385,7 @@ class RiskController:
         self._audited_booked *= fade
         self._correction *= fade
         self._correction_variance *= fade
+        self._guarded *= fade
         if self._until_bar <= 0:
             self._until_bar = BAR_EVERY_LOOKUPS
             self._bar = self._bar_now()
@@ -394,3 +427,15 @@ def _poisson_low(count: float) -> float:
     if count < 0.5:
         return 0.0
     return float(count * max(0.0, 1.0 - 1.0 / (9.0 * count) - 1.96 / (3.0 * math.sqrt(count))) ** 3)
+
+
+def _poisson_high(count: float) -> float:
+    """The one-sided 95 % upper bound of it."""
+    more = count + 1.0
+    return float(more * (1.0 - 1.0 / (9.0 * more) + 1.645 / (3.0 * math.sqrt(more))) ** 3)
+
+
+def _guard_code(guard: str) -> int:
+    if not guard:
+        return 0
+    return 2 + LIFTABLE.index(guard) if guard in LIFTABLE else 1

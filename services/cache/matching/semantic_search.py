@@ -28,7 +28,7 @@ from services.cache.matching.neighbourhood import NEAR_MAX, Near, Proposal, evid
 from services.cache.matching.pair_features import Sketch, pair_features
 from services.cache.matching.pair_model import PairModel
 from services.cache.matching.partition_classes import PartitionClass, PartitionClasses
-from services.cache.matching.proposal_guard import ROWS_READ, proposal_refusal
+from services.cache.matching.proposal_guard import ROWS_READ, kind_of, proposal_refusal
 from services.cache.matching.risk_control import Judged, Source
 from services.cache.store.answer_store import AnswerStore
 from services.runtime.clock import Clock
@@ -208,8 +208,8 @@ class SemanticSearch:
         deciding = self.classes.of(meaning.task_type, scope.tenant)
         deciding.compared(verdict)
         if verdict is not Comparison.UNKNOWN:
-            refused = bool(self._refusal(asked, nearby))
-            judged = Judged(self._features(meaning, asked, nearby), 0.0, 1.0, refused)
+            guard = kind_of(self._refusal(asked, nearby))
+            judged = Judged(self._features(meaning, asked, nearby), 0.0, 1.0, guard)
             self.classes.observe(deciding, judged, same=verdict is Comparison.SAME, source=Source.MISS)
         sizes = {near.group: near.aliases for near in nearby.near}
         for candidate in nearby.candidates:  # the nearest of those that say the same

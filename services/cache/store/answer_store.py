@@ -12,7 +12,8 @@ import heapq
 import itertools
 import sys
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -98,8 +99,13 @@ class AnswerStore(Protocol):
         """The living entries of these keys, in this order. An entry that cannot be read is None."""
         ...
 
-    async def put(self, entry: Entry) -> None:
-        """Stores the entry in place of the one with its key."""
+    async def moment(self, key: str) -> str:
+        """Now, in the history of invalidations that the entry with this key belongs to; for `put`."""
+        ...
+
+    async def put(self, entry: Entry, *, since: str | None = None) -> bool:
+        """Stores the entry in place of the one with its key. False, and nothing is stored, when an invalidation takes
+        it that began after the moment `since`; None: now."""
         ...
 
     async def find(self, selector: Selector) -> list[str]:
@@ -142,10 +148,17 @@ class _Kept:
     expires_at_unix_s: float
     partition: str
     model: str
+    moment: int
 
 
 class MemoryStore:
-    """Entries in this process's memory: for one machine and for tests. Belongs to one event loop."""
+    """Entries in this process's memory: for one machine and for tests. Belongs to one event loop.
+
+    An invalidation holds as soon as it begins, while its entries are still looked for and deleted.
+    """
+
+    INVALIDATIONS_MAX = 1_000
+    """Invalidations remembered for entries on their way here; one that is overtaken by more is not stored."""
 
     CHANGES_MAX = 10_000
     """Changes kept for followers; one that is further behind begins anew."""
@@ -181,6 +194,9 @@ class MemoryStore:
         self._logged = 0  # changes ever logged
         self._news = asyncio.Event()
         self._evicted = 0
+        self._moment = 0  # counts invalidations
+        self._invalidated: deque[Selector] = deque(maxlen=self.INVALIDATIONS_MAX)
+        self._sweeping: dict[int, Selector] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -192,11 +208,26 @@ class MemoryStore:
     async def get_many(self, keys: Sequence[str]) -> list[Entry | None]:
         return [None if (kept := self._living(key)) is None else unpack_entry(key, kept.packed) for key in keys]
 
-    async def put(self, entry: Entry) -> None:
-        self.take_in(entry.key, head_of(entry), pack_entry(entry))
+    async def moment(self, key: str) -> str:
+        return str(self._moment)
 
-    def take_in(self, key: str, head: EntryHead, packed: bytes) -> tuple[str, ...]:
-        """A put of an entry that was packed before; the keys of those that had to leave."""
+    async def put(self, entry: Entry, *, since: str | None = None) -> bool:
+        moment = self.admits(entry, since)
+        if moment is None:
+            return False
+        self.take_in(entry.key, head_of(entry), pack_entry(entry), moment=moment)
+        return True
+
+    def admits(self, entry: Entry, since: str | None) -> int | None:
+        """The present moment, unless an invalidation that began after `since` takes the entry."""
+        behind = 0 if since is None else self._moment - int(since)
+        if behind > len(self._invalidated):
+            return None
+        news = itertools.islice(self._invalidated, len(self._invalidated) - behind, None)
+        return None if any(each.takes(entry.key, entry.scope, entry.tags) for each in news) else self._moment
+
+    def take_in(self, key: str, head: EntryHead, packed: bytes, *, moment: int = 0) -> tuple[str, ...]:
+        """A put of an entry that was packed and admitted before; the keys of those that had to leave."""
         self._drop(key)
         self._expire()
         evicted = tuple(
@@ -219,6 +250,7 @@ class MemoryStore:
             head.expires_at_unix_s,
             sys.intern(head.partition),
             sys.intern(head.embedding_model),
+            moment,
         )
         heapq.heappush(self._expiries, (head.expires_at_unix_s, key))
         if len(self._expiries) > 2 * len(self._entries) + self.EXPIRED_PER_PUT_MAX:
@@ -229,14 +261,17 @@ class MemoryStore:
         return evicted
 
     async def find(self, selector: Selector) -> list[str]:
+        return await self._matching(selector, lambda key: self._living(key) is not None)
+
+    async def _matching(self, selector: Selector, is_meant: Callable[[str], bool]) -> list[str]:
         if selector.entry_key is not None:
             keys: Iterable[str] = (selector.entry_key,)
         else:
             keys = tuple(self._entries) if selector.tenant is None else self._evictor.keys_of(selector.tenant)
         found = []
         for count, key in enumerate(keys, 1):
-            kept = self._living(key)
-            if kept is not None and selector.takes(key, kept.scope, kept.tags):
+            kept = self._entries.get(key)
+            if kept is not None and selector.takes(key, kept.scope, kept.tags) and is_meant(key):
                 found.append(key)
             if count % self.ENTRIES_PER_TURN_MAX == 0:
                 await asyncio.sleep(0)
@@ -249,13 +284,30 @@ class MemoryStore:
             if start:
                 await asyncio.sleep(0)
             for key in some:
-                living += self._living(key) is not None
+                living += self._unexpired(key) is not None
                 self._drop(key)
             self._tell(Removed(some))
         return living
 
     async def invalidate(self, selector: Selector) -> int:
-        return await self.delete(await self.find(selector))
+        with self.invalidating(selector):
+            return await self.delete(await self.taken(selector))
+
+    @contextmanager
+    def invalidating(self, selector: Selector) -> Iterator[None]:
+        """Inside the block nobody finds what the selector takes of what was stored before it."""
+        self._moment += 1
+        moment = self._moment
+        self._invalidated.append(selector)
+        self._sweeping[moment] = selector
+        try:
+            yield
+        finally:
+            del self._sweeping[moment]
+
+    async def taken(self, selector: Selector) -> list[str]:
+        """The keys of all entries that the selector takes, also of those that nobody finds any more."""
+        return await self._matching(selector, lambda key: self._unexpired(key) is not None)
 
     def served(self, key: str) -> None:
         self._evictor.use(key)
@@ -283,6 +335,14 @@ class MemoryStore:
         self._entries.clear()
 
     def _living(self, key: str) -> _Kept | None:
+        kept = self._unexpired(key)
+        if kept is not None and self._sweeping:
+            for moment, selector in self._sweeping.items():
+                if kept.moment < moment and selector.takes(key, kept.scope, kept.tags):
+                    return None
+        return kept
+
+    def _unexpired(self, key: str) -> _Kept | None:
         kept = self._entries.get(key)
         return kept if kept is not None and kept.expires_at_unix_s > self._clock.unix() else None
 

@@ -67,6 +67,7 @@ class _Put:
     head: EntryHead
     packed: bytes
     written: bytes  # `packed`, as it lies in the file
+    moment: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +136,17 @@ class FileStore:
     async def get_many(self, keys: Sequence[str]) -> list[Entry | None]:
         return await self._memory.get_many(keys)
 
-    async def put(self, entry: Entry) -> None:
+    async def moment(self, key: str) -> str:
+        return await self._memory.moment(key)
+
+    async def put(self, entry: Entry, *, since: str | None = None) -> bool:
+        moment = self._memory.admits(entry, since)
+        if moment is None:
+            return False
         packed = pack_entry(entry)
         sealed = packed if self._cipher is None else self._cipher.seal(packed, _place(entry.key))
-        await self._write(_Put(entry.key, head_of(entry), packed, sealed))
+        await self._write(_Put(entry.key, head_of(entry), packed, sealed, moment))
+        return True
 
     async def find(self, selector: Selector) -> list[str]:
         return await self._memory.find(selector)
@@ -147,12 +155,13 @@ class FileStore:
         return await self._write(_Delete(tuple(keys)))
 
     async def invalidate(self, selector: Selector) -> int:
-        found = dict.fromkeys(await self.find(selector))
-        for pending in (*self._writing, *self._pending):  # stored before, and not yet in memory
-            change = pending.change
-            if isinstance(change, _Put) and selector.takes(change.key, change.head.scope, change.head.tags):
-                found[change.key] = None
-        return await self.delete(list(found))
+        with self._memory.invalidating(selector):
+            found = dict.fromkeys(await self._memory.taken(selector))
+            for pending in (*self._writing, *self._pending):  # stored before, and not yet in memory
+                change = pending.change
+                if isinstance(change, _Put) and selector.takes(change.key, change.head.scope, change.head.tags):
+                    found[change.key] = None
+            return await self.delete(list(found))
 
     def served(self, key: str) -> None:
         self._memory.served(key)
@@ -241,7 +250,7 @@ class FileStore:
         if isinstance(change, _Delete):
             return await self._memory.delete(change.keys)
         self._gone.discard(change.key)
-        self._gone.update(self._memory.take_in(change.key, change.head, change.packed))
+        self._gone.update(self._memory.take_in(change.key, change.head, change.packed, moment=change.moment))
         return 1
 
     # In the writer's thread from here on.

@@ -1,7 +1,8 @@
 """Answers in Redis: shared by all replicas, durable as far as that Redis is.
 
-Promises: a put is one transaction (entry, its place in the history of invalidations, expiry, list of entries, change
-record), so no replica ever sees half of it; an entry that is read was held, in the same round trip, against what was
+Promises: a put is one script (entry, its place in the history of invalidations, expiry, list of entries, change
+record), so no replica ever sees half of it, and it writes nothing when an invalidation or a deletion by key came after
+the moment that it names, however late it arrives; an entry that is read was held, in the same round trip, against what was
 invalidated until then; expiry is absolute, by Redis's own clock, and no read prolongs it; an invalidation is one small
 write, whatever it takes, and the bodies are deleted afterwards. A Redis that does not answer within `timeout_s` (with
 waiting for a connection, connecting and asking) is StoreUnavailableError, is asked again once, by one caller, after
@@ -16,18 +17,20 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.typing import EncodableT, FieldT
 
 from services.cache.admission import TTL_S_MAX
 from services.cache.entry import Entry, Selector
 from services.cache.invalidation import (
     BUCKET_RULES_MAX,
+    history_of_fields,
     rule_name,
     rule_text,
 )
@@ -52,6 +55,14 @@ CHANGES_MAX = 100_000
 replica that is further behind loads everything."""
 
 TOKEN_BYTES = 8
+
+PUT_TRIES_MAX = 3
+"""A put that more invalidations than this overtake, within its time limit, is not kept."""
+
+PUT_S_MAX = 600.0
+"""From an entry's moment to the arrival of its put, be the network as slow as it likes: far beyond any time limit."""
+
+Fields = Mapping[FieldT, EncodableT]
 
 _Result = TypeVar("_Result")
 
@@ -100,24 +111,56 @@ class RedisStore:
             found.update((entry.key, entry) for entry in await self._guarded(shard, ask) if entry is not None)
         return [found.get(key) for key in keys]
 
-    async def put(self, entry: Entry) -> None:
-        expires_at_ms = int(entry.expires_at_unix_s * 1000)
+    async def moment(self, key: str) -> str:
+        async def ask(redis: Redis) -> str:
+            reading: Any = redis.hmget(self._names.history(bucket_of(key)), ("era", "number"))
+            return _moment(*await reading)
+
+        return await self._guarded(self._names.shard_of(key), ask)
+
+    async def put(self, entry: Entry, *, since: str | None = None) -> bool:
         fields = layout.fields_of_entry(entry, self._cipher)
-        name, shard = self._names.entry(entry.key), self._names.shard_of(entry.key)
-        entries, changes = self._names.entries(shard), self._names.changes(shard)
 
-        async def write(redis: Redis) -> None:
-            async with redis.pipeline(transaction=True) as pipe:
-                pipe.hset(name, mapping=fields)
-                pipe.eval(layout.STAMP_SCRIPT, 2, name, self._names.history(bucket_of(entry.key)), _token())
-                pipe.pexpireat(name, expires_at_ms)
-                pipe.zremrangebyscore(entries, "-inf", int(self._clock.unix() * 1000))
-                pipe.zadd(entries, {layout.member(entry.scope.tenant, entry.key): expires_at_ms})
-                if entry.partition:
-                    pipe.xadd(changes, layout.record_of_entry(entry.key), maxlen=CHANGES_MAX, approximate=True)
-                await pipe.execute()
+        async def write(redis: Redis) -> bool:
+            moment = since
+            for _ in range(PUT_TRIES_MAX):
+                result = await self._put(redis, entry, fields, moment=moment or "", since=since or "")
+                if result != b"late":
+                    return result == b"put"
+                reading: Any = redis.hgetall(self._names.history(bucket_of(entry.key)))
+                news: dict[bytes, bytes] = await reading
+                stamp = (since or "").encode()
+                if not history_of_fields(news).is_living(stamp, entry.key, entry.scope, entry.tags):
+                    return False
+                moment = _moment(news.get(b"era"), news.get(b"number"))
+            return False
 
-        await self._guarded(shard, write)
+        return await self._guarded(self._names.shard_of(entry.key), write)
+
+    async def _put(self, redis: Redis, entry: Entry, fields: Fields, *, moment: str, since: str) -> bytes:
+        shard, key = self._names.shard_of(entry.key), entry.key
+        names = (
+            self._names.entry(key),
+            self._names.history(bucket_of(key)),
+            self._names.entries(shard),
+            self._names.changes(shard),
+            self._names.gone(key),
+        )
+        writing: Any = redis.eval(
+            layout.PUT_SCRIPT,
+            len(names),
+            *names,
+            _token(),
+            moment,
+            since.rpartition(" ")[2],
+            int(entry.expires_at_unix_s * 1000),
+            int(self._clock.unix() * 1000),
+            layout.member(entry.scope.tenant, key),
+            key if entry.partition else "",
+            CHANGES_MAX,
+            *(part for field in fields.items() for part in field),
+        )
+        return cast("bytes", await writing)
 
     async def find(self, selector: Selector) -> list[str]:
         if selector.entry_key is not None:
@@ -140,6 +183,8 @@ class RedisStore:
         )
 
     async def invalidate(self, selector: Selector) -> int:
+        if selector.entry_key is not None:
+            await self._mark_deleted(selector.entry_key)
         if selector.tenant is None or selector.entry_key is not None:
             return await self.delete(await self.find(selector))
         bucket = tenant_bucket(selector.tenant)
@@ -174,6 +219,15 @@ class RedisStore:
         for key in dict.fromkeys(keys):
             groups.setdefault(self._names.shard_of(key), []).append(key)
         return list(groups.items())
+
+    async def _mark_deleted(self, key: str) -> None:
+        names = (self._names.history(bucket_of(key)), self._names.gone(key))
+
+        async def write(redis: Redis) -> None:
+            writing: Any = redis.eval(layout.DELETE_MARK_SCRIPT, len(names), *names, _token(), int(PUT_S_MAX * 1000))
+            await writing
+
+        await self._listing.unhurried(self._names.shard_of(key), write)
 
     async def _delete_batch(self, shard: int, keys: Sequence[str]) -> int:
         async def remove(redis: Redis) -> int:
@@ -217,6 +271,10 @@ class RedisStore:
             raise
         cooldown.succeeded(ticket)
         return result
+
+
+def _moment(era: bytes | None, number: bytes | None) -> str:
+    return f"{(era or b'').decode('ascii', 'replace')} {(number or b'0').decode('ascii', 'replace')}"
 
 
 def _token() -> str:

@@ -1,7 +1,7 @@
 """Entries in Redis held against what was invalidated, a few of them or all.
 
-Promises: an entry and the history of its bucket come in one round trip, the history last, so that an invalidation in
-between counts; what nobody waits for is asked even while requests leave Redis alone, within `ADMIN_TIMEOUT_S` for each
+Promises: an entry and the history of its bucket come in one round trip, the history after it, so that an invalidation
+in between counts, and then the server's word that it is still a primary (ReadOnlyError otherwise); what nobody waits for is asked even while requests leave Redis alone, within `ADMIN_TIMEOUT_S` for each
 round trip.
 
 Belongs to one event loop.
@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import ReadOnlyError, RedisError
 
 from services.cache.entry import Selector
 from services.cache.invalidation import NO_HISTORY, History, history_of_fields
 from services.cache.partition import BUCKET_DIGITS, tenant_bucket
 from services.cache.store import redis_layout as layout
 from services.cache.store.answer_store import StoreUnavailableError
-from services.cache.store.redis_servers import RedisServers
+from services.cache.store.redis_servers import RedisServers, is_replica
 
 __all__ = ["BATCH_KEYS_MAX", "JudgedEntry", "RedisListing", "bucket_of"]
 
@@ -68,7 +68,13 @@ class RedisListing:
                 pipe.hmget(self._names.entry(key), (*fields, layout.STAMP))
             for bucket in buckets:
                 pipe.hmget(self._names.history(bucket), layout.HISTORY_HEAD)
-            reply: list[Any] = await pipe.execute()
+            pipe.execute_command("ROLE")
+            *reply, role = await pipe.execute(raise_on_error=False)
+        for each in reply:
+            if isinstance(each, Exception):
+                raise each
+        if is_replica(role):  # one that was demoted keeps its connections
+            raise ReadOnlyError("the server is not a primary any more")
         heads = dict(zip(buckets, reply[len(keys) :], strict=True))
         return reply[: len(keys)], {bucket: await self._history(redis, bucket, head) for bucket, head in heads.items()}
 

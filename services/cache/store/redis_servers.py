@@ -2,8 +2,8 @@
 
 Promises: entries are spread over `shards`, one for a server or a sentinels' primary, `CLUSTER_SHARDS` for a cluster. A
 shard lies in one hash slot, so that its transactions, scripts and pipelines are those of a plain server; only this file
-knows of clusters. A connection is only used when its server calls itself a primary: a replica would serve what was
-invalidated a moment ago. Nothing is repeated: a call that meets a server which has moved fails, and tells `suspect`;
+knows of clusters. A connection is only used when its server calls itself a primary, and what is read for a request is
+only taken while it still does: a replica would serve what was invalidated a moment ago. Nothing is repeated: a call that meets a server which has moved fails, and tells `suspect`;
 the new place is looked up in the background, by one task, at most every `LOOKUP_PAUSE_S`. The sentinels' primary is
 looked up again every `LOOKUP_EVERY_S` also when all is well: one that is cut off from its sentinels does not know it.
 
@@ -30,7 +30,7 @@ from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 from services.runtime.clock import Clock
 from services.runtime.tasks import end_tasks
 
-__all__ = ["CLUSTER_SHARDS", "RedisServers", "RedisUrl", "Topology", "parse_redis_url", "shard_tag"]
+__all__ = ["CLUSTER_SHARDS", "RedisServers", "RedisUrl", "Topology", "is_replica", "parse_redis_url", "shard_tag"]
 
 CLUSTER_SHARDS = 16
 """Slots that a cluster's entries lie in, and streams that each replica follows. A change of it is another layout."""
@@ -265,10 +265,15 @@ async def _connect_to_primary(connection: Connection) -> None:
     await connection.send_command("ROLE")
     try:
         role: Any = await connection.read_response()
-    except ResponseError:
-        return  # an account that may not ask: writes will tell
-    if role[0] != b"master":
+    except ResponseError as error:
+        role = error
+    if is_replica(role):
         raise RedisConnectionError("the server is not a primary")
+
+
+def is_replica(role: Any) -> bool:
+    """What the reply to ROLE says; an error, of an account that may not ask, says nothing: writes will tell."""
+    return not isinstance(role, Exception) and role[0] != b"master"
 
 
 async def _answer(client: Redis, *words: str) -> Any:
