@@ -68,7 +68,7 @@ async def build(loaded: Loaded) -> Service:
         on_outcomes_lost=lambda count: counts.dropped("outcome", count),
         on_audit=counts.audited,
     )
-    servicer = OrchestratorServicer(pipeline, counts, deadline_s=options.deadline_s)
+    servicer = OrchestratorServicer(pipeline, counts)
 
     async def warm() -> None:
         for channel in (cache, classifier, executor):

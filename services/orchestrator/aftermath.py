@@ -18,7 +18,6 @@ from services.orchestrator.hops import CacheHop
 from services.orchestrator.outcomes import OutcomeReporter, tier_outcomes
 from services.orchestrator.run import Run
 from services.runtime.logs import get_logger
-from spillway.settings import Settings
 
 __all__ = ["Aftermath"]
 
@@ -33,18 +32,13 @@ class Aftermath:
 
     def __init__(
         self,
-        settings: Settings,
         *,
-        config_version: str,
         cache: CacheHop,
         background: Background,
         decision_log: DecisionLog | None,
         outcomes: OutcomeReporter,
         auditor: Auditor,
     ) -> None:
-        self._held_s = settings.orchestrator.cache_timeout_s
-        self._prompt_head_chars = settings.orchestrator.prompt_head_chars
-        self._config_version = config_version
         self._cache = cache
         self._background = background
         self._decision_log = decision_log
@@ -54,8 +48,7 @@ class Aftermath:
     def finish(self, run: Run, *, context: Context | None = None) -> None:
         """To be called once the answer, or the error, has left. What it starts runs in `context`."""
         if self._decision_log is not None:
-            record = run.record(prompt_head_chars=self._prompt_head_chars, config_version=self._config_version)
-            self._decision_log.offer(record)
+            self._decision_log.offer(run.record())
         if not (run.storable and self._background.spawn("store", lambda: self._store(run), context=context)):
             _leave(run)
         self._outcomes.offer(tier_outcomes(run.cluster, run.execution_done.attempts))
@@ -67,8 +60,9 @@ class Aftermath:
         if execution is None:
             return
         answer, seat = fresh_answer(execution), run.seat
+        held_s = run.configured.settings.orchestrator.cache_timeout_s
         # A cache that is slow or away holds nobody up for longer than a lookup of it would have.
-        patience = asyncio.get_running_loop().call_later(self._held_s, seat.release) if seat else None
+        patience = asyncio.get_running_loop().call_later(held_s, seat.release) if seat else None
         try:
             result = await self._cache.store(
                 run.query(run.embedding),

@@ -18,13 +18,11 @@ from services.orchestrator.fresh_answer import fresh_answer, is_proven
 from services.orchestrator.hops import CacheHop, ExecutionError, ExecutorHop
 from services.orchestrator.opening import NoEligibleTargetError
 from services.orchestrator.outcomes import OutcomeReporter, tier_outcomes
-from services.orchestrator.policy import Policy
 from services.orchestrator.run import Run
 from services.runtime import telemetry
 from services.runtime.clock import Clock
 from services.runtime.errors import SpillwayError
 from services.runtime.logs import get_logger
-from spillway.settings import Settings
 
 __all__ = ["AuditOutcome", "Auditor", "PerMinute"]
 
@@ -50,17 +48,16 @@ class AuditOutcome(StrEnum):
 
 
 class PerMinute:
-    """At most `count_max` permits in any sixty seconds. Pure: time comes in."""
+    """At most so many permits in any sixty seconds. Pure: time comes in."""
 
-    def __init__(self, count_max: int) -> None:
-        self._count_max = count_max
+    def __init__(self) -> None:
         self._taken_s: deque[float] = deque()
 
-    def take(self, now_s: float) -> bool:
-        """A permit, if there is one."""
+    def take(self, now_s: float, count_max: int) -> bool:
+        """A permit, if there is one of `count_max`."""
         while self._taken_s and self._taken_s[0] <= now_s - _MINUTE_S:
             self._taken_s.popleft()
-        if len(self._taken_s) >= self._count_max:
+        if len(self._taken_s) >= count_max:
             return False
         self._taken_s.append(now_s)
         return True
@@ -71,9 +68,7 @@ class Auditor:
 
     def __init__(
         self,
-        settings: Settings,
         *,
-        policy: Policy,
         cache: CacheHop,
         executor: ExecutorHop,
         clock: Clock,
@@ -81,9 +76,7 @@ class Auditor:
         outcomes: OutcomeReporter,
         on_audit: Callable[[AuditOutcome, int], None] = lambda outcome, cost_nanousd: None,
     ) -> None:
-        self._timeout_s = settings.orchestrator.deadline_s
-        self._per_minute = PerMinute(settings.cache.audits.per_minute_max)
-        self._policy = policy
+        self._per_minute = PerMinute()
         self._cache = cache
         self._executor = executor
         self._clock = clock
@@ -100,7 +93,9 @@ class Auditor:
     def offer(self, run: Run, context: Context | None) -> None:
         """Audits the answer of a run that has ended, in the background, if there is leave to."""
         busy = self._stopped or self._under_way >= UNDER_WAY_MAX
-        if busy or not self._per_minute.take(self._clock.monotonic()):
+        if busy or not self._per_minute.take(
+            self._clock.monotonic(), run.configured.settings.cache.audits.per_minute_max
+        ):
             self._on_audit(AuditOutcome.LEFT_OUT, 0)
             return
         self._under_way += 1
@@ -124,10 +119,12 @@ class Auditor:
         """What became of it, and what it cost."""
         chat = run.request.chat
         try:
-            plan = self._policy.decide(run.request, run.classification).decision.plan
+            plan = run.configured.policy.decide(run.request, run.classification).decision.plan
             if plan is None:
                 return AuditOutcome.FAILED, 0
-            execution = await self._executor.execute(chat, plan, task_type=run.task_type, timeout_s=self._timeout_s)
+            execution = await self._executor.execute(
+                chat, plan, task_type=run.task_type, timeout_s=run.configured.settings.orchestrator.deadline_s
+            )
         except NoEligibleTargetError:  # nothing but the cache could have answered
             return AuditOutcome.FAILED, 0
         except ExecutionError as error:

@@ -27,13 +27,14 @@ FLIGHTS_MAX = 4_096
 IN_VAIN_MAX = 2
 
 
-def flight_key(request: CompletionRequest) -> Hashable:
+def flight_key(request: CompletionRequest, config_version: str) -> Hashable:
     """Equal exactly for requests that may share: these values themselves, not an encoding of them that could clash.
 
-    Besides what changes the answer it has what rules may look at and all that the caller may ask for. Who asks does not
-    count inside a tenant, no more than in the cache.
+    Besides what changes the answer it has what rules may look at and all that the caller may ask for, and the
+    configuration that decides. Who asks does not count inside a tenant, no more than in the cache.
     """
     return (
+        config_version,
         request.tenant,
         request.namespace,
         request.template_version,

@@ -15,7 +15,6 @@ from services.orchestrator.disclosure import SHARED
 from services.orchestrator.flights import Flights, flight_key
 from services.orchestrator.hops import CachedAnswer, CacheHop, ClassifierHop, Unanswered
 from services.orchestrator.opening import NoEligibleTargetError, Opening
-from services.orchestrator.policy import Policy
 from services.orchestrator.rough import rough_classification
 from services.orchestrator.run import Run
 from services.runtime import telemetry
@@ -24,7 +23,6 @@ from services.runtime.errors import FailedPrecondition
 from services.runtime.logs import get_logger
 from spillway.chat import Embedding
 from spillway.routing import CacheKind, CacheMode, CacheOutcome
-from spillway.settings import Settings
 
 __all__ = ["Front", "refusals"]
 
@@ -48,22 +46,17 @@ class Front:
 
     def __init__(
         self,
-        settings: Settings,
         *,
-        policy: Policy,
         cache: CacheHop,
         classifier: ClassifierHop,
         clock: Clock,
         flights: Flights,
     ) -> None:
-        self._settings = settings
-        self._policy = policy
         self._cache = cache
         self._classifier = classifier
         self._clock = clock
         self._flights = flights
         self._down: set[str] = set()
-        self._semantic_task_types = frozenset(settings.cache.semantic_task_types if settings.cache.semantic else ())
 
     async def pass_through(self, run: Run, *, peek: bool = False) -> tuple[CachedAnswer | None, Opening]:
         """Everything up to the policy: an answer that is there already, or none and a run with all that it needs.
@@ -73,25 +66,25 @@ class Front:
         """
         opening = self._open(run)
         if opening.judge_first:
-            await self.judge(run, want_embedding=bool(self._semantic_task_types))
+            await self.judge(run, want_embedding=bool(run.configured.semantic_task_types))
             opening = self._open(run)
         run.cache_mode = opening.cache_mode
         hit: CachedAnswer | None = None
         if run.cache_mode is CacheMode.USE:
             if not peek:
-                run.seat = self._flights.board(flight_key(run.request))
+                run.seat = self._flights.board(flight_key(run.request, run.configured.version))
             hit = await self._look_up(run, opening, "cache.exact", peek=peek)
         else:
             run.cache = CacheOutcome(CacheKind.BYPASS, reason=self._why_not_looked(run))
         if hit is not None:
             return hit, opening
-        wants_embedding = bool(self._semantic_task_types) and (
+        wants_embedding = bool(run.configured.semantic_task_types) and (
             run.cache_mode is CacheMode.REFRESH or run.cache.kind is CacheKind.MISS
         )
         if opening.needs_judgement or wants_embedding:
             await self.judge(run, want_embedding=wants_embedding)
             opening = self._open(run)
-        if run.cache.kind is CacheKind.MISS and run.embedding and run.task_type in self._semantic_task_types:
+        if run.cache.kind is CacheKind.MISS and run.embedding and run.task_type in run.configured.semantic_task_types:
             hit = await self._look_up(run, opening, "cache.semantic", run.embedding, peek=peek)
         if hit is None:
             hit = await self._share(run, opening)
@@ -102,7 +95,7 @@ class Front:
         if run.judged:
             return
         run.judged = True
-        timeout_s = min(run.remaining_s, self._settings.orchestrator.classifier_timeout_s)
+        timeout_s = min(run.remaining_s, run.configured.settings.orchestrator.classifier_timeout_s)
         with run.hop("classifier"):
             judgement = await self._classifier.classify(
                 run.request.chat, want_embedding=want_embedding, timeout_s=timeout_s
@@ -117,10 +110,10 @@ class Front:
 
     def _open(self, run: Run) -> Opening:
         with refusals():
-            return self._policy.open(run.request, run.classification)
+            return run.configured.policy.open(run.request, run.classification)
 
     def _why_not_looked(self, run: Run) -> str:
-        if not self._settings.cache.enabled:
+        if not run.configured.settings.cache.enabled:
             return "the cache is switched off"
         asked = run.request.options.cache_mode is run.cache_mode
         return f"{'the request' if asked else 'a rule'} says {run.cache_mode}"
@@ -129,7 +122,7 @@ class Front:
         self, run: Run, opening: Opening, hop: str, embedding: Embedding | None = None, *, peek: bool
     ) -> CachedAnswer | None:
         """Asks the cache: exactly, or by meaning with an embedding."""
-        timeout_s = min(run.remaining_s, self._settings.orchestrator.cache_timeout_s)
+        timeout_s = min(run.remaining_s, run.configured.settings.orchestrator.cache_timeout_s)
         with run.hop(hop):
             reply = await self._cache.lookup(
                 run.query(embedding), skip_exact=embedding is not None, peek=peek, timeout_s=timeout_s

@@ -19,13 +19,14 @@ from uuid import uuid4
 from services.orchestrator.aftermath import Aftermath
 from services.orchestrator.audits import Auditor, AuditOutcome
 from services.orchestrator.background import Background
+from services.orchestrator.configured import Configured
 from services.orchestrator.decision_log import DecisionLog
 from services.orchestrator.flights import Flights
 from services.orchestrator.front import Front, refusals
 from services.orchestrator.hops import CachedAnswer, CacheHop, ClassifierHop, ExecutorHop
 from services.orchestrator.opening import Opening
 from services.orchestrator.outcomes import OutcomeReporter
-from services.orchestrator.policy import Policy, Routed
+from services.orchestrator.policy import Routed
 from services.orchestrator.run import Run
 from services.runtime.clock import Clock
 from services.runtime.errors import DeadlineExceeded, Internal
@@ -64,19 +65,13 @@ class Pipeline:
         on_outcomes_lost: Callable[[int], None] = lambda count: None,
         on_audit: Callable[[AuditOutcome, int], None] = lambda outcome, cost_nanousd: None,
     ) -> None:
-        policy = Policy(settings)
-        self._policy = policy
+        self._configured = Configured.of(settings, config_version)
         self._executor = executor
         self._clock = clock
-        self._flagship = settings.flagship_target
         self._flights = Flights()
-        self._front = Front(
-            settings, policy=policy, cache=cache, classifier=classifier, clock=clock, flights=self._flights
-        )
+        self._front = Front(cache=cache, classifier=classifier, clock=clock, flights=self._flights)
         self._outcomes = OutcomeReporter(classifier, clock, on_drop=on_outcomes_lost)
         self._auditor = Auditor(
-            settings,
-            policy=policy,
             cache=cache,
             executor=executor,
             clock=clock,
@@ -85,8 +80,6 @@ class Pipeline:
             on_audit=on_audit,
         )
         self._aftermath = Aftermath(
-            settings,
-            config_version=config_version,
             cache=cache,
             background=background,
             decision_log=decision_log,
@@ -94,12 +87,22 @@ class Pipeline:
             auditor=self._auditor,
         )
 
+    @property
+    def deadline_s(self) -> float:
+        """For callers that set none."""
+        return self._configured.settings.orchestrator.deadline_s
+
+    def reconfigure(self, settings: Settings, version: str) -> None:
+        """For requests that begin from now on. Raises ValueError, and changes nothing, for settings that cannot be."""
+        self._configured = Configured.of(settings, version)
+
     def begin(self, request: CompletionRequest, *, remaining_s: float, trace_id: str = "") -> Run:
         """A run for a request that came in now and whose caller waits for `remaining_s`."""
         now_s = self._clock.monotonic()
         return Run(
             request=request,
             request_id=request.request_id or uuid4().hex,
+            configured=self._configured,
             clock=self._clock,
             started_s=now_s,
             received_at_unix_s=self._clock.unix(),
@@ -119,7 +122,7 @@ class Pipeline:
                 execution = await self._executor.execute(
                     run.request.chat, plan, task_type=run.task_type, timeout_s=timeout_s
                 )
-            return run.answered(execution, self._flagship)
+            return run.answered(execution)
 
     async def stream(self, run: Run) -> AsyncGenerator[AnswerDelta | Completion, None]:
         """The answer piece by piece, and the Completion last. Raises SpillwayError."""
@@ -143,7 +146,7 @@ class Pipeline:
                             yield event
             if execution is None:
                 raise Internal(detail="the executor's stream had no end")
-            yield run.answered(execution, self._flagship)
+            yield run.answered(execution)
 
     async def explain(self, run: Run) -> Explanation:
         """What would be done, with no model called and nothing stored. Raises SpillwayError."""
@@ -168,8 +171,8 @@ class Pipeline:
 
     def _route(self, run: Run) -> Routed:
         with run.hop("policy"), refusals():
-            routed = self._policy.decide(run.request, run.classification)
-        run.routing = replace(routed.decision, degraded=tuple(run.degraded))
+            routed = run.configured.policy.decide(run.request, run.classification)
+        run.routing = replace(routed.decision, degraded=tuple(run.degraded), config_version=run.configured.version)
         return routed
 
     def _decide(self, run: Run) -> Plan:
@@ -191,8 +194,9 @@ class Pipeline:
             rule=opening.rule_name,
             classification=run.classification,
             degraded=tuple(run.degraded),
+            config_version=run.configured.version,
         )
-        return run.answered_from_cache(hit, self._flagship)
+        return run.answered_from_cache(hit)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import grpc
 
+from services.orchestrator.configured import Configured
 from services.orchestrator.flights import Seat
 from services.orchestrator.fresh_answer import is_proven
 from services.orchestrator.hops import CachedAnswer, CacheQuery, ExecutionError
@@ -34,7 +35,6 @@ from spillway.routing import (
     RoutingDecision,
     TaskType,
 )
-from spillway.settings import Target
 
 __all__ = ["Run"]
 
@@ -51,13 +51,14 @@ NOT_LOOKED = CacheOutcome(CacheKind.BYPASS, reason="the request ended before the
 class Run:
     """A request under way. `deadline_s` and `started_s` are monotonic. `status_code` is the gRPC number.
 
-    `cost_unknown`: models may have been called, and nobody says which. `shared`: the answer is that of a request that
-    was under way at the same time. `audit`: the cache wants to hear what a model says. `key_id`: of the API key that
-    the request came with. `job_id`: the job that it belongs to.
+    `configured` is what was in force when it came in. `cost_unknown`: models may have been called, and nobody says
+    which. `shared`: the answer is that of a request that was under way at the same time. `audit`: the cache wants to
+    hear what a model says. `key_id`: of the API key that the request came with. `job_id`: the job that it belongs to.
     """
 
     request: CompletionRequest
     request_id: str
+    configured: Configured
     clock: Clock
     started_s: float
     received_at_unix_s: float
@@ -178,8 +179,9 @@ class Run:
         if service not in self.degraded:
             self.degraded.append(service)
 
-    def answered_from_cache(self, hit: CachedAnswer, flagship: Target) -> Completion:
+    def answered_from_cache(self, hit: CachedAnswer) -> Completion:
         """The completion of a hit: it costs nothing; the flagship's estimate is on the tokens of that earlier call."""
+        flagship = self.configured.flagship
         self.completion = Completion(
             request_id=self.request_id,
             message=hit.message,
@@ -198,9 +200,10 @@ class Run:
         )
         return self.completion
 
-    def answered(self, execution: Execution, flagship: Target) -> Completion:
+    def answered(self, execution: Execution) -> Completion:
         """The completion of an execution: every attempt costs; the flagship's estimate is on the answering call."""
         self.execution, self.cost_unknown = execution, False
+        flagship = self.configured.flagship
         cost_nanousd = sum(attempt.cost_nanousd for attempt in execution.attempts)
         self.completion = Completion(
             request_id=self.request_id,
@@ -255,7 +258,7 @@ class Run:
             attributes["spillway.cost_unknown"] = True
         return {name: value for name, value in attributes.items() if value != ""}
 
-    def record(self, *, prompt_head_chars: int, config_version: str) -> DecisionRecord:
+    def record(self) -> DecisionRecord:
         """The decision record as of now, which is taken as the time of the last byte."""
         request, done = self.request, self.completion
         prompt = request.chat.last_user_text
@@ -268,7 +271,7 @@ class Run:
             endpoint=request.endpoint,
             tags=request.tags,
             prompt_sha256=prompt_sha256(prompt),
-            prompt_head=prompt[:prompt_head_chars],
+            prompt_head=prompt[: self.configured.settings.orchestrator.prompt_head_chars],
             routing=self.routing,
             cache=self.cache,
             attempts=self.execution_done.attempts,
@@ -280,7 +283,7 @@ class Run:
             error_reason=self.error_reason,
             latency_s=self.clock.monotonic() - self.started_s,
             hops=tuple(self.hops),
-            config_version=config_version,
+            config_version=self.configured.version,
             escalations=self.execution_done.escalations,
             fallbacks=self.execution_done.fallbacks,
             cost_unknown=self.cost_unknown,

@@ -33,12 +33,11 @@ Context = grpc.aio.ServicerContext[object, object]
 
 
 class OrchestratorServicer(orchestrator_pb2_grpc.OrchestratorServiceServicer):
-    """The public API. `deadline_s` is for callers that set none."""
+    """The public API."""
 
-    def __init__(self, pipeline: Pipeline, metrics: RequestMetrics, *, deadline_s: float) -> None:
+    def __init__(self, pipeline: Pipeline, metrics: RequestMetrics) -> None:
         self._pipeline = pipeline
         self._metrics = metrics
-        self._deadline_s = deadline_s
 
     async def Complete(self, request: pb.CompleteRequest, context: Context) -> pb.CompleteResponse:
         run = self._begin(request, "", context)
@@ -92,7 +91,7 @@ class OrchestratorServicer(orchestrator_pb2_grpc.OrchestratorServiceServicer):
         value = wire.completion_request_from_proto(request, path)
         check_completion_request(value, path)
         return self._pipeline.begin(
-            value, remaining_s=remaining_s(context, self._deadline_s), trace_id=telemetry.current_trace_id()
+            value, remaining_s=remaining_s(context, self._pipeline.deadline_s), trace_id=telemetry.current_trace_id()
         )
 
     def _finish_after(self, run: Run, context: Context) -> None:

@@ -184,5 +184,6 @@ def test_two_requests_share_exactly_when_they_are_equal_in_all_but_who_asks(
     name = data.draw(st.sampled_from(list(CompletionRequest.__dataclass_fields__)))
     near = replace(one, **{name: getattr(other, name)})
     for third in (other, near):
-        assert (flight_key(one) == flight_key(third)) is (on_the_wire(one) == on_the_wire(third))
-    assert flight_key(one) == flight_key(replace(one, end_user="somebody", request_id="x"))
+        assert (flight_key(one, "c") == flight_key(third, "c")) is (on_the_wire(one) == on_the_wire(third))
+    assert flight_key(one, "c") == flight_key(replace(one, end_user="somebody", request_id="x"), "c")
+    assert flight_key(one, "c") != flight_key(one, "d")

@@ -25,7 +25,7 @@ PROMPT = "The quokka\u2028question\n"
 
 
 async def a_record(*, head_chars: int = 0, fail: bool = False) -> DecisionRecord:
-    bench = Bench()
+    bench = Bench(settings_of(orchestrator={"prompt_head_chars": head_chars}))
     request = request_of(PROMPT, tenant="acme", end_user="jane@example.org", endpoint="chat", tags=("a",))
     run = bench.pipeline.begin(request, remaining_s=30, trace_id="ab" * 16)
     if fail:
@@ -34,7 +34,7 @@ async def a_record(*, head_chars: int = 0, fail: bool = False) -> DecisionRecord
             await bench.pipeline.complete(run)
     else:
         await bench.pipeline.complete(run)
-    return run.record(prompt_head_chars=head_chars, config_version="c0ffee")
+    return run.record()
 
 
 def lines_of(path: Path) -> list[ledger_pb2.DecisionRecord]:

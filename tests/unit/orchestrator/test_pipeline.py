@@ -342,7 +342,7 @@ async def test_what_was_done_in_vain_is_recorded_and_told_to_the_span() -> None:
         call = collect(bench, run) if streams else bench.pipeline.complete(run)
         with pytest.raises(ExecutionError):
             await call
-        record = run.record(prompt_head_chars=0, config_version="c0ffee")
+        record = run.record()
         assert (record.attempts, record.cost.cost_nanousd) == (FAILED.attempts, 350)
         assert (record.escalations, record.fallbacks, record.cost_unknown) == (1, 2, False)
         attributes = run.span_attributes()
@@ -360,7 +360,7 @@ async def test_what_a_caller_who_leaves_has_cost_is_not_known_and_not_said_to_be
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    record = run.record(prompt_head_chars=0, config_version="c0ffee")
+    record = run.record()
     assert record.cost_unknown
     assert record.routing.plan is not None
     assert json.loads(json_line(record))["cost_unknown"] is True
@@ -495,7 +495,7 @@ async def test_the_span_and_the_record_have_what_callers_are_not_told_of_the_cac
     bench.cache.semantic = cached(CacheKind.SEMANTIC_HIT)
     _, run = await complete(bench)
     assert run.span_attributes()["spillway.cache.similarity"] == 0.97
-    record = json.loads(json_line(run.record(prompt_head_chars=0, config_version="1")))
+    record = json.loads(json_line(run.record()))
     assert record["cache"] == {"kind": "KIND_SEMANTIC_HIT", "similarity": 0.97, "entry_key": "k"}
 
 

@@ -1,0 +1,37 @@
+"""All that one version of the configuration makes of the pipeline.
+
+Promises: immutable, so that a request that holds one sees this version alone from its beginning to its end, whatever is
+exchanged meanwhile.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.orchestrator.policy import Policy
+from spillway.routing import TaskType
+from spillway.settings import Settings, Target
+
+__all__ = ["Configured"]
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """Made by `of`. `semantic_task_types` are the kinds of work whose answers are found by meaning."""
+
+    settings: Settings
+    version: str
+    policy: Policy
+    flagship: Target
+    semantic_task_types: frozenset[TaskType]
+
+    @classmethod
+    def of(cls, settings: Settings, version: str) -> Configured:
+        """Raises ValueError for settings that name unknown tiers."""
+        return cls(
+            settings,
+            version,
+            Policy(settings),
+            settings.flagship_target,
+            frozenset(settings.cache.semantic_task_types if settings.cache.semantic else ()),
+        )
