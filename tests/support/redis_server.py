@@ -9,9 +9,12 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 __all__ = ["RedisServer", "free_port", "redis_server"]
 
@@ -38,7 +41,8 @@ class RedisServer:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
-    def start(self) -> None:
+    def start(self, *options: str, loads: bool = False) -> None:
+        """`options` are of this run alone. `loads`: returns while the server still loads what it kept."""
         for _ in range(START_TRIES_MAX):
             self.port = self.port or free_port()
             command = [
@@ -56,30 +60,36 @@ class RedisServer:
                 "--dir",
                 str(self._directory),
                 *self._options,
+                *options,
             ]
             self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-            if self._answers():
+            if self._answers(loads=loads):
                 return
             self.stop()
             self.port = 0
         raise AssertionError("redis-server does not start")
 
-    def _answers(self) -> bool:
+    def _answers(self, *, loads: bool) -> bool:
         assert self._process is not None
         deadline = time.monotonic() + START_WAIT_S
         while time.monotonic() < deadline and self._process.poll() is None:
             try:
-                with self.client() as client:
+                with self.client(retries=False) as client:
                     return bool(client.ping())
             except redis.AuthenticationError:
                 return True
+            except redis.BusyLoadingError:
+                if loads:
+                    return True
+                time.sleep(0.01)
             except redis.ConnectionError:  # not there yet, or still loading
                 time.sleep(0.01)
         return False
 
-    def client(self) -> redis.Redis:
-        """A plain client, to look at the server's contents."""
-        return redis.Redis(host="127.0.0.1", port=self.port, socket_timeout=10, protocol=2)
+    def client(self, *, retries: bool = True) -> redis.Redis:
+        """A plain client, to look at the server's contents. `retries`: as redis-py does by itself, for seconds."""
+        options: dict[str, Any] = {} if retries else {"retry": Retry(NoBackoff(), 0)}
+        return redis.Redis(host="127.0.0.1", port=self.port, socket_timeout=10, protocol=2, **options)
 
     def freeze(self) -> None:
         """The server keeps its connections and says nothing any more."""

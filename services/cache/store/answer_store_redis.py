@@ -2,13 +2,13 @@
 
 Promises: a put is one script (entry, its place in the history of invalidations, expiry, list of entries, change
 record), so no replica ever sees half of it, and it writes nothing when an invalidation or a deletion by key came after
-the moment that it names, however late it arrives; an entry that is read was held, in the same round trip, against what was
-invalidated until then; expiry is absolute, by Redis's own clock, and no read prolongs it; an invalidation is one small
-write, whatever it takes, and the bodies are deleted afterwards. A Redis that does not answer within `timeout_s` (with
-waiting for a connection, connecting and asking) is StoreUnavailableError, is asked again once, by one caller, after
-`PAUSE_S`, and costs everyone else nothing meanwhile, each shard for itself; no call is repeated. How followers learn of
-changes is the part of `redis_feed`, where the servers are that of `redis_servers`; `redis_listing` looks through many
-entries, and `redis_sweep` deletes what was invalidated.
+the moment that it names, however late it arrives; an entry that is read was held, in the same round trip, against what
+was invalidated until then; expiry is absolute, by Redis's own clock, and no read prolongs it; an invalidation is one
+small write, whatever it takes, and the bodies are deleted afterwards. A Redis that does not answer within `timeout_s`
+(with waiting for a connection, connecting and asking) is StoreUnavailableError, is asked again once, by one caller,
+after `PAUSE_S`, and costs everyone else nothing meanwhile, each shard for itself; no call is repeated. How followers
+learn of changes is the part of `redis_feed`, where the servers are that of `redis_servers`; `redis_listing` looks
+through many entries, and `redis_sweep` deletes what was invalidated.
 
 Belongs to one event loop.
 """
@@ -113,8 +113,14 @@ class RedisStore:
 
     async def moment(self, key: str) -> str:
         async def ask(redis: Redis) -> str:
-            reading: Any = redis.hmget(self._names.history(bucket_of(key)), ("era", "number"))
-            return _moment(*await reading)
+            history: Any = self._names.history(bucket_of(key))
+            while True:
+                reading: Any = redis.hmget(history, ("era", "number"))
+                era, number = await reading
+                if era is not None:
+                    return _moment(era, number)
+                beginning: Any = redis.hsetnx(history, "era", _token())
+                await beginning
 
         return await self._guarded(self._names.shard_of(key), ask)
 

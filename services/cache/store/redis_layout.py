@@ -83,7 +83,7 @@ local number = head[2] or '0'
 if ARGV[2] ~= '' then
   local gone = redis.call('GET', KEYS[5])
   if gone and tonumber(gone) > tonumber(ARGV[3]) then return 'gone' end
-  if ARGV[2] ~= (head[1] or '') .. ' ' .. number and not (ARGV[2] == ' 0' and number == '0') then return 'late' end
+  if ARGV[2] ~= (head[1] or '') .. ' ' .. number then return 'late' end
 end
 if not head[1] then
   redis.call('HSET', KEYS[2], 'era', ARGV[1])

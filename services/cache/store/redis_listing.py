@@ -1,8 +1,8 @@
 """Entries in Redis held against what was invalidated, a few of them or all.
 
 Promises: an entry and the history of its bucket come in one round trip, the history after it, so that an invalidation
-in between counts, and then the server's word that it is still a primary (ReadOnlyError otherwise); what nobody waits for is asked even while requests leave Redis alone, within `ADMIN_TIMEOUT_S` for each
-round trip.
+in between counts, and then the server's word that it is still a primary (ReadOnlyError otherwise); what nobody waits
+for is asked even while requests leave Redis alone, within `ADMIN_TIMEOUT_S` for each round trip.
 
 Belongs to one event loop.
 """

@@ -3,9 +3,10 @@
 Promises: entries are spread over `shards`, one for a server or a sentinels' primary, `CLUSTER_SHARDS` for a cluster. A
 shard lies in one hash slot, so that its transactions, scripts and pipelines are those of a plain server; only this file
 knows of clusters. A connection is only used when its server calls itself a primary, and what is read for a request is
-only taken while it still does: a replica would serve what was invalidated a moment ago. Nothing is repeated: a call that meets a server which has moved fails, and tells `suspect`;
-the new place is looked up in the background, by one task, at most every `LOOKUP_PAUSE_S`. The sentinels' primary is
-looked up again every `LOOKUP_EVERY_S` also when all is well: one that is cut off from its sentinels does not know it.
+only taken while it still does: a replica would serve what was invalidated a moment ago. Nothing is repeated: a call
+that meets a server which has moved fails, and tells `suspect`; the new place is looked up in the background, by one
+task, at most every `LOOKUP_PAUSE_S`. The sentinels' primary is looked up again every `LOOKUP_EVERY_S` also when all is
+well: one that is cut off from its sentinels does not know it.
 
 Belongs to one event loop.
 """

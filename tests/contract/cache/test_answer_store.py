@@ -18,6 +18,7 @@ from tests.support.cache_parts import entry, eventually
 from tests.support.redis_server import RedisServer
 
 WELL_S = 10.0
+KEY = entry("q", now_unix_s=0.0).key
 
 
 @pytest.fixture(params=["memory", "file", "redis"])
@@ -179,3 +180,49 @@ async def test_memory_expires_by_its_clock() -> None:
     assert await store.get_many([put.key]) == [put]
     clock.advance(0.1)
     assert await store.get_many([put.key]) == [None]
+
+
+@pytest.mark.parametrize(
+    ("selector", "is_kept"),
+    [
+        (Selector(tenant="acme"), False),
+        (Selector(tenant="acme", tag="red"), False),
+        (Selector(tenant="acme", tag="blue"), True),
+        (Selector(tenant="other"), True),
+        (Selector(entry_key=KEY), False),
+        (Selector(entry_key="1" + KEY[1:]), True),
+    ],
+)
+async def test_a_put_that_an_invalidation_overtook_is_not_kept(
+    store: AnswerStore, selector: Selector, is_kept: bool
+) -> None:
+    put = entry("q", now_unix_s=now(), tags=("red",))
+    assert put.key == KEY
+    since = await store.moment(put.key)
+    await store.invalidate(selector)
+    assert await store.put(put, since=since) is is_kept
+    assert await store.get_many([put.key]) == [put if is_kept else None]
+    assert await store.put(put, since=await store.moment(put.key))
+    assert await store.get_many([put.key]) == [put]
+
+
+async def test_a_put_after_many_invalidations_of_others_is_kept_and_after_one_of_its_own_is_not(
+    store: AnswerStore,
+) -> None:
+    put = entry("q", now_unix_s=now(), tags=("red",))
+    since = await store.moment(put.key)
+    for number in range(5):
+        await store.invalidate(Selector(tenant="acme", tag=f"tag {number}"))
+    assert await store.put(put, since=since)
+    await store.invalidate(Selector(tenant="acme", tag="red"))
+    assert not await store.put(put, since=since)
+    assert await store.get_many([put.key]) == [None]
+
+
+async def test_what_was_there_stays_when_a_put_is_turned_away(store: AnswerStore) -> None:
+    since = await store.moment(KEY)
+    await store.invalidate(Selector(tenant="acme", tag="red"))
+    kept, late = (entry("q", now_unix_s=now(), tags=tags) for tags in ((), ("red",)))
+    assert await store.put(kept)
+    assert not await store.put(late, since=since)
+    assert await store.get_many([KEY]) == [kept]

@@ -146,3 +146,37 @@ async def test_a_replica_of_redis_is_not_asked(redis_server: RedisServer, tmp_pa
                 await store.get_many(["0" * 68])
     finally:
         follower.stop()
+
+
+async def test_a_put_under_way_when_another_replica_invalidates_or_the_history_is_lost_is_not_kept(
+    redis_server: RedisServer,
+) -> None:
+    async with store_at(redis_server) as one, store_at(redis_server) as two:
+        put = entry("q", now_unix_s=SystemClock().unix())
+        since = await one.moment(put.key)
+        await two.invalidate(Selector(tenant="acme"))
+        assert not await one.put(put, since=since)
+        since = await one.moment(put.key)
+        await two.invalidate(Selector(entry_key=put.key))
+        assert not await one.put(put, since=since)
+        since = await one.moment(put.key)
+        with redis_server.client() as client:
+            client.delete(NAMES.history(tenant_bucket("acme")))
+        assert not await one.put(put, since=since)
+        with redis_server.client() as client:
+            assert not client.exists(NAMES.entry(put.key))
+            assert not client.zcard(NAMES.entries(0))
+            assert 0 < client.pttl(NAMES.gone(put.key)) <= answer_store_redis.PUT_S_MAX * 1000
+
+
+async def test_a_put_under_way_when_a_bucket_forgets_its_rules_is_not_kept(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answer_store_redis, "BUCKET_RULES_MAX", 1)
+    async with store_at(redis_server) as store:
+        put = entry("q", now_unix_s=SystemClock().unix())
+        since = await store.moment(put.key)
+        await store.invalidate(Selector(tenant="acme"))
+        await store.invalidate(Selector(tenant="acme", tag="another"))
+        assert not await store.put(put, since=since)
+        assert await store.put(put, since=await store.moment(put.key))

@@ -187,7 +187,7 @@ async def test_no_change_is_acknowledged_or_seen_before_it_is_on_the_disk(path: 
         done, held = [change.done() for change in changes], await store.get_many([first.key, second.key])
         disk_is_back.set()
         assert (done, held) == ([False, False], [first, None])
-        assert await asyncio.gather(*changes) == [None, 1]
+        assert await asyncio.gather(*changes) == [True, 1]
         assert await store.get_many([first.key, second.key]) == [None, second]
 
 
@@ -288,3 +288,15 @@ async def test_an_invalidation_takes_what_is_still_on_its_way_to_the_disk(path: 
         assert await store.get_many([put.key]) == [None]
     async with opened(path, clock) as store:
         assert await store.get_many([put.key]) == [None]
+
+
+async def test_an_invalidation_holds_while_the_disk_has_not_taken_it(path: Path) -> None:
+    clock = FakeClock()
+    put = entry("q", now_unix_s=clock.unix())
+    async with opened(path, clock) as store:
+        await store.put(put)
+        invalidating = asyncio.create_task(store.invalidate(Selector(tenant=put.scope.tenant)))
+        await asyncio.sleep(0)
+        assert not invalidating.done()
+        assert await store.get_many([put.key]) == [None]
+        assert await invalidating == 1

@@ -97,3 +97,40 @@ async def test_a_large_deletion_gives_others_their_turns_and_tells_followers_in_
     assert deleting.result() == 1_000
     assert sizes[-1] == 0
     assert max(before - after for before, after in pairwise(sizes)) <= MemoryStore.DELETED_PER_TURN_MAX
+
+
+async def test_from_the_beginning_of_an_invalidation_on_nothing_of_it_is_found_and_later_puts_are() -> None:
+    clock = FakeClock()
+    store = MemoryStore(entries_max=5_000, clock=clock)
+    entries = [entry(f"q{number}", now_unix_s=clock.unix()) for number in range(4_500)]
+    for each in entries:
+        await store.put(each)
+    other = entry("q", now_unix_s=clock.unix(), scope=Scope("other"))
+    await store.put(other)
+    sweeping = asyncio.create_task(store.invalidate(Selector(tenant="acme")))
+    await asyncio.sleep(0)
+    assert len(store) == 4_501
+    late = entry("late", now_unix_s=clock.unix())
+    await store.put(late)
+    looks = 0
+    while not sweeping.done():
+        keys = [entries[0].key, entries[-1].key, other.key, late.key]
+        assert await store.get_many(keys) == [None, None, other, late]
+        assert await store.find(Selector(tenant="acme")) == [late.key]
+        looks += 1
+        await asyncio.sleep(0)
+    assert looks > 1
+    assert sweeping.result() == 4_500
+    assert len(store) == 2
+
+
+async def test_a_put_behind_more_invalidations_than_are_remembered_is_not_kept() -> None:
+    clock = FakeClock()
+    store = MemoryStore(entries_max=10, clock=clock)
+    put = entry("q", now_unix_s=clock.unix())
+    since = await store.moment(put.key)
+    for _ in range(MemoryStore.INVALIDATIONS_MAX):
+        await store.invalidate(Selector(tenant="other"))
+    assert await store.put(put, since=since)
+    await store.invalidate(Selector(tenant="other"))
+    assert not await store.put(put, since=since)
