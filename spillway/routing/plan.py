@@ -144,10 +144,14 @@ class PlannedTier:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the executor is to do: ordered tiers (cheapest first), strategy, gates and budgets."""
+    """What the executor is to do: ordered tiers (cheapest first), strategy, gates and budgets.
+
+    `config_version` is of the configuration that it was made by; empty where nobody says.
+    """
 
     tiers: tuple[PlannedTier, ...]
     strategy: Strategy = Strategy.CHEAP_FIRST
     escalations_max: int = 2
     cost_nanousd_max: int | None = None
     confidence_min: float | None = None
+    config_version: str = ""

@@ -483,6 +483,7 @@ class Plan(_message.Message):
     ESCALATIONS_MAX_FIELD_NUMBER: _builtins.int
     COST_NANOUSD_MAX_FIELD_NUMBER: _builtins.int
     CONFIDENCE_MIN_FIELD_NUMBER: _builtins.int
+    CONFIG_VERSION_FIELD_NUMBER: _builtins.int
     strategy: _chat_pb2.Strategy.ValueType
     """How to walk the tiers."""
     escalations_max: _builtins.int
@@ -491,6 +492,10 @@ class Plan(_message.Message):
     """The most the whole execution may cost, in nano US dollars; absent means no ceiling."""
     confidence_min: _builtins.float
     """The least P(acceptable) of an answer, 0 to 1; absent means the configured default."""
+    config_version: _builtins.str
+    """The version of the configuration that the plan was made by. An executor that has it calls that version's targets at
+    that version's prices, even if a newer one is in force; another goes by the one in force. Empty: not said.
+    """
     @_builtins.property
     def tiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedTier]:
         """Cheapest first; 1 to 8."""
@@ -503,10 +508,11 @@ class Plan(_message.Message):
         escalations_max: _builtins.int = ...,
         cost_nanousd_max: _builtins.int | None = ...,
         confidence_min: _builtins.float | None = ...,
+        config_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence_min", b"_confidence_min", "_cost_nanousd_max", b"_cost_nanousd_max", "confidence_min", b"confidence_min", "cost_nanousd_max", b"cost_nanousd_max"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence_min", b"_confidence_min", "_cost_nanousd_max", b"_cost_nanousd_max", "confidence_min", b"confidence_min", "cost_nanousd_max", b"cost_nanousd_max", "escalations_max", b"escalations_max", "strategy", b"strategy", "tiers", b"tiers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence_min", b"_confidence_min", "_cost_nanousd_max", b"_cost_nanousd_max", "confidence_min", b"confidence_min", "config_version", b"config_version", "cost_nanousd_max", b"cost_nanousd_max", "escalations_max", b"escalations_max", "strategy", b"strategy", "tiers", b"tiers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__confidence_min: _TypeAlias = _typing.Literal["confidence_min"]  # noqa: Y015
     _WhichOneofArgType__confidence_min: _TypeAlias = _typing.Literal["_confidence_min", b"_confidence_min"]  # noqa: Y015

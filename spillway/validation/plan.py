@@ -63,6 +63,8 @@ def _plan(value: Plan, path: str) -> Iterator[Violation]:
     yield from between(value.confidence_min, 0, 1, f"{path}.confidence_min")
     if value.cost_nanousd_max is not None and value.cost_nanousd_max <= 0:
         yield Violation(f"{path}.cost_nanousd_max", "must be above 0")
+    if len(value.config_version) > NAME_CHARS_MAX:
+        yield Violation(f"{path}.config_version", f"must have at most {NAME_CHARS_MAX} characters")
 
 
 def _tier(value: PlannedTier, path: str) -> Iterator[Violation]:

@@ -210,6 +210,7 @@ def plan_to_proto(value: Plan) -> executor_pb2.Plan:
         escalations_max=value.escalations_max,
         cost_nanousd_max=value.cost_nanousd_max,
         confidence_min=value.confidence_min,
+        config_version=value.config_version,
     )
 
 
@@ -222,6 +223,7 @@ def plan_from_proto(pb: executor_pb2.Plan, path: str = "plan") -> Plan:
         escalations_max=pb.escalations_max,
         cost_nanousd_max=pb.cost_nanousd_max if pb.HasField("cost_nanousd_max") else None,
         confidence_min=pb.confidence_min if pb.HasField("confidence_min") else None,
+        config_version=pb.config_version,
     )
 
 
