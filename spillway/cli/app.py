@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from spillway.cli import asking, learning, replaying
+from spillway.cli import asking, cost, learning, replaying
 from spillway.cli.breakers import show_breakers
 from spillway.cli.executors import find_executors
 from spillway.cli.modules import run_module
@@ -266,6 +266,7 @@ def calibrate_gates(
 
 
 learning.register(app, calibrate_app)
+cost.register(app)
 
 
 @app.command()
