@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from services.classifier import lexicon
 from services.classifier.conversation import Conversation, read_conversation, word_count
+from services.classifier.prompt_language import turn_language
 from services.classifier.turn import Turn
 from spillway.chat import Message
 from spillway.routing import Signal, TaskType
@@ -108,12 +109,16 @@ _PART = re.compile(r"[;?？;]|\d\) |(?:^|\n)\s{0,8}(?:[-*•]|\d{1,2}[.)]) |\b(?
 
 @dataclass(frozen=True, slots=True)
 class HeuristicJudgement:
-    """What the words say. `probabilities`: simple, medium, complex; `task_probabilities` in the order of TASK_TYPES."""
+    """What the words say. `probabilities`: simple, medium, complex; `task_probabilities` in the order of TASK_TYPES.
+
+    `language` is that of the last user turn, ISO 639-1, empty when it cannot be told.
+    """
 
     probabilities: tuple[float, float, float]
     task_probabilities: tuple[float, ...]
     signals: tuple[Signal, ...]
     score: float
+    language: str = ""
 
     @property
     def confidence(self) -> float:
@@ -299,4 +304,5 @@ def judge(messages: Sequence[Message], *, has_tools: bool) -> HeuristicJudgement
         task_probabilities=_task_probabilities(conversation, signals),
         signals=tuple(sorted(signals, key=lambda signal: -abs(signal.contribution))),
         score=score,
+        language=turn_language(conversation.turn),
     )

@@ -46,6 +46,7 @@ def by_heuristics(words: HeuristicJudgement, why: str) -> Verdict:
         signals=words.signals,
         reason=f"heuristics say {COMPLEXITY_ORDER[best]} ({words.confidence:.2f}), {why}: {_named(words.signals)}",
         version=HEURISTICS_VERSION,
+        language=words.language,
     )
     return Verdict(classification, words.task_probabilities)
 
@@ -73,6 +74,7 @@ def by_embedding(words: HeuristicJudgement, learned: HeadJudgement, version: str
         f"words: {_named(words.signals)}",
         version=version,
         out_of_domain=learned.out_of_domain,
+        language=words.language,
     )
     return Verdict(classification, learned.task)
 

@@ -15,7 +15,7 @@ from typing import Final
 
 from services.executor.gates import canonical
 from services.executor.gates.final_answer import final_answer, last_number
-from services.executor.gates.language import is_written_in, without_code
+from spillway.language import is_written_in, without_code
 from spillway.patterns import Pattern, PatternError, compile_pattern
 from spillway.routing import GateVerdict, RulesSpec, Verdict
 

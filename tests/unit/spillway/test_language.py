@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.executor.gates.language import detect, is_written_in
+from spillway.language import detect, is_written_in
 
 TEXTS = {
     "en": "The train leaves at nine, and you should be at the station a little before that.",
