@@ -8,7 +8,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.cache.index.vector_index import ALIASES_MAX, FAISS_ROWS_MIN, VectorIndex
+from services.cache.index.partition_rows import FAISS_ROWS_MIN
+from services.cache.index.vector_index import VectorIndex
 from tests.support.cache_parts import MODEL, vector
 
 ENTRIES_MAX = 5
@@ -64,43 +65,3 @@ def test_faiss_and_the_list_agree_on_large_partitions(size: int, data: st.DataOb
     found = asyncio.run(index.search("p", query, count=4, now_unix_s=0.0))
     expected = sorted(alive, key=lambda k: -float(vector(k) @ query))[:4]
     assert [candidate.key for candidate in found] == expected
-
-
-alias_steps = st.tuples(
-    st.sampled_from(["add", "add", "alias", "alias", "remove"]),
-    st.sampled_from([f"k{number}" for number in range(12)]),
-    st.sampled_from(["p", "q"]),
-    st.integers(0, 40),
-)
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.lists(alias_steps, max_size=60))
-def test_entries_with_several_vectors_agree_with_a_list_after_any_history(
-    history: list[tuple[str, str, str, int]],
-) -> None:
-    index = VectorIndex(entries_max=100)
-    model: dict[str, tuple[str, list[str]]] = {}  # key: partition, names of its vectors
-    for step, key, partition, number in history:
-        name = f"v{number}"
-        if step == "add":
-            index.add(key, partition=partition, model=MODEL, vector=vector(name), expires_at_unix_s=1.0)
-            model[key] = (partition, [name])
-        elif step == "alias":
-            taken = key in model and name not in model[key][1] and len(model[key][1]) <= ALIASES_MAX
-            assert index.add_alias(key, vector(name)) == taken
-            if taken:
-                model[key][1].append(name)
-        else:
-            assert index.remove(key) == (model.pop(key, None) is not None)
-        query = vector(f"query {number}")
-        found = asyncio.run(index.search(partition, query, count=5, now_unix_s=0.0))
-        best = {
-            k: max(float(vector(each) @ query) for each in names)
-            for k, (where, names) in model.items()
-            if where == partition
-        }
-        expected = sorted(best.values(), reverse=True)[:5]
-        assert np.allclose([candidate.similarity for candidate in found], expected, atol=1e-6)
-        assert all(abs(best[candidate.key] - candidate.similarity) < 1e-6 for candidate in found)
-        assert index.entries_in(partition) == len(best)

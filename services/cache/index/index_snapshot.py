@@ -28,9 +28,10 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from services.cache.index.partition_rows import FrozenPartition
 from services.cache.index.sign_codes import SignCoder
-from services.cache.index.vector_index import DIMENSIONS_MAX, FrozenPartition, Vector, VectorIndex
-from services.cache.index.vector_rows import Matrix
+from services.cache.index.vector_index import DIMENSIONS_MAX, VectorIndex
+from services.cache.index.vector_rows import Matrix, Vector
 from services.runtime.logs import get_logger
 
 __all__ = ["FILE_NAME", "POSITION_BYTES_MAX", "load_snapshot", "remove_snapshot", "save_snapshot"]

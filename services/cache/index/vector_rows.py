@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ChunkedRows", "Matrix"]
+__all__ = ["ChunkedRows", "Matrix", "Vector"]
 
 Matrix = npt.NDArray[Any]
+Vector = npt.NDArray[np.float32]
 
 
 class ChunkedRows:

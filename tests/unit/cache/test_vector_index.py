@@ -11,11 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from services.cache.index.partition_rows import CODED_ROWS_MIN, EXACT_ROWS_MAX
 from services.cache.index.vector_index import (
-    ALIASES_MAX,
-    CODED_ROWS_MIN,
     DIMENSIONS_MAX,
-    EXACT_ROWS_MAX,
     EXPIRED_PER_CALL_MAX,
     DimensionMismatchError,
     InvalidVectorError,
@@ -181,56 +179,6 @@ def test_a_small_partition_takes_no_more_than_twice_its_vectors() -> None:
         index.add(f"k{number}", partition=f"p{number // 3}", model=MODEL, vector=vector("v"), expires_at_unix_s=9.0)
     assert index.partitions == 1_000
     assert index.vector_bytes <= 2 * 3_000 * vector("v").nbytes
-
-
-async def test_an_entry_is_found_by_its_aliases_and_told_once_with_its_nearest() -> None:
-    index = VectorIndex(entries_max=10)
-    index.add("a", partition="p", model=MODEL, vector=vector("a"), expires_at_unix_s=9.0)
-    index.add("b", partition="p", model=MODEL, vector=vector("b"), expires_at_unix_s=9.0)
-    assert index.add_alias("a", vector("another way to say a"))
-    assert (len(index), index.entries_in("p")) == (2, 2)
-    found = await index.search("p", vector("another way to say a"), count=5, now_unix_s=0.0)
-    assert [candidate.key for candidate in found][:1] == ["a"]
-    assert sorted(candidate.key for candidate in found) == ["a", "b"]
-    assert found[0].similarity == pytest.approx(1.0, abs=1e-6)
-
-
-async def test_aliases_do_not_crowd_other_entries_out() -> None:
-    index = VectorIndex(entries_max=100)
-    for name in "abc":
-        index.add(name, partition="p", model=MODEL, vector=vector(name), expires_at_unix_s=9.0)
-        for number in range(ALIASES_MAX):
-            assert index.add_alias(name, vector(f"{name} {number}"))
-    found = await index.search("p", vector("a"), count=3, now_unix_s=0.0)
-    assert sorted(candidate.key for candidate in found) == ["a", "b", "c"]
-
-
-def test_aliases_are_bounded_and_belong_to_a_known_entry() -> None:
-    index = VectorIndex(entries_max=20)
-    assert not index.add_alias("a", vector("a"))
-    index.add("a", partition="p", model=MODEL, vector=vector("a"), expires_at_unix_s=9.0)
-    assert not index.add_alias("a", vector("a"))  # it has that one
-    with pytest.raises(DimensionMismatchError):
-        index.add_alias("a", vector("a", 4))
-    assert [index.add_alias("a", vector(f"a{number}")) for number in range(ALIASES_MAX + 1)] == [
-        *([True] * ALIASES_MAX),
-        False,
-    ]
-
-
-async def test_an_entry_leaves_with_all_its_aliases() -> None:
-    index = VectorIndex(entries_max=10)
-    for name in ("a", "b"):
-        index.add(name, partition="p", model=MODEL, vector=vector(name), expires_at_unix_s=9.0)
-    index.add_alias("a", vector("a2"))
-    index.add_alias("b", vector("b2"))
-    index.add_alias("a", vector("a3"))
-    index.add("a", partition="q", model=MODEL, vector=vector("a"), expires_at_unix_s=9.0)
-    for query in ("a", "a2", "a3", "b2"):
-        found = await index.search("p", vector(query), count=5, now_unix_s=0.0)
-        assert [candidate.key for candidate in found] == ["b"]
-    assert index.remove("b")
-    assert (index.entries_in("p"), index.partitions) == (0, 1)
 
 
 async def test_a_small_search_does_not_leave_the_event_loop() -> None:
