@@ -2,8 +2,7 @@
 
 Promises: pure. An answer counts as right only if it is the recorded text of the model that gave it and that model's
 answer was right; an error counts as wrong and free. Intervals are at 95 %: Wilson's for a share, and for the difference
-of two shares on the same prompts Newcombe's (1998, Statistics in Medicine 17:2635, method 10), which needs no
-resampling and holds for small counts and shares near 0 and 1.
+of two shares on the same prompts Newcombe's (`spillway.intervals`).
 """
 
 from __future__ import annotations
@@ -14,31 +13,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from spillway.cli.recording import RecordedRow
+from spillway.intervals import Interval, paired_difference, wilson
 from spillway.routing import CacheKind, Completion
 
 __all__ = [
     "MIX",
     "Figures",
-    "Interval",
     "Result",
     "figures",
     "figures_by_task",
     "judged",
-    "paired_difference",
-    "wilson",
 ]
 
 MIX = "mix"
-Z = 1.959963984540054
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """An estimate and its bounds."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,36 +143,6 @@ def figures(task: str, routed: Sequence[Result], flagship: Sequence[Result] | No
         flagship_errors=0 if flagship is None else sum(bool(result.error) for result in flagship),
         latency_p50_s=_quantile(latencies, 0.50),
         latency_p95_s=_quantile(latencies, 0.95),
-    )
-
-
-def wilson(successes: int, count: int) -> Interval:
-    """A share with Wilson's score interval. `count` is above 0."""
-    share = successes / count
-    centre = share + Z * Z / (2 * count)
-    half = Z * math.sqrt(share * (1 - share) / count + Z * Z / (4 * count * count))
-    scale = 1 + Z * Z / count
-    return Interval(share, max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale))
-
-
-def paired_difference(both: int, first_only: int, second_only: int, neither: int) -> Interval:
-    """First share minus second share over the same prompts, with Newcombe's interval (method 10)."""
-    count = both + first_only + second_only + neither
-    first, second = wilson(both + first_only, count), wilson(both + second_only, count)
-    product = (both + first_only) * (second_only + neither) * (both + second_only) * (first_only + neither)
-    association: float = both * neither - first_only * second_only
-    if association > 0:  # the continuity correction that makes it method 10; without it the interval is too narrow
-        association = max(0.0, association - count / 2)
-    phi = association / math.sqrt(product) if product else 0.0
-    difference = (first_only - second_only) / count
-
-    def margin(own: float, other: float) -> float:
-        return math.sqrt(max(0.0, own * own - 2 * phi * own * other + other * other))
-
-    return Interval(
-        difference,
-        difference - margin(first.value - first.low, second.high - second.value),
-        difference + margin(first.high - first.value, second.value - second.low),
     )
 
 

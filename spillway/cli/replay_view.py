@@ -8,8 +8,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from spillway.cli.replay_figures import MIX, Figures, Interval
+from spillway.cli.replay_figures import MIX, Figures
 from spillway.cli.terminal import ms, percent, usd
+from spillway.intervals import Interval
 
 __all__ = ["replay_view"]
 

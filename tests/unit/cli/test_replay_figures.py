@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from spillway.chat import FinishReason, Message, Role, Usage
 from spillway.cli.recording import RecordedAnswer, RecordedRow, RecordingError, read_rows, sample
-from spillway.cli.replay_figures import Result, figures, figures_by_task, judged, paired_difference, wilson
+from spillway.cli.replay_figures import Result, figures, figures_by_task, judged
+from spillway.intervals import paired_difference, wilson
 from spillway.routing import CacheKind, CacheOutcome, Completion, CostSummary, RoutingDecision
 
 ROW = RecordedRow("r1", "gsm", "2+2?", {"cheap": RecordedAnswer(" 4 \n", True), "big": RecordedAnswer("5", False)})
