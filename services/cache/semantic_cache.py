@@ -234,10 +234,10 @@ class SemanticCache:
                 if verdict is not Comparison.UNKNOWN:
                     source = Source.FEEDBACK if isinstance(evidence, bool) else Source.AUDIT
                     same = verdict is Comparison.SAME
-                    await self._search.learn_from_hit(
+                    if await self._search.learn_from_hit(
                         scope, meaning, entry, request_key=request_key, same=same, source=source
-                    )
-                    await self._count_verdict(entry, same=same)
+                    ):
+                        await self._count_verdict(entry, same=same)
         except (StoreUnavailableError, TimeoutError, DimensionMismatchError):
             return Comparison.UNKNOWN
         if isinstance(evidence, Answer) and not refusal_reason(evidence, size_bytes_max=self._policy.entry_bytes_max):

@@ -232,16 +232,16 @@ class SemanticSearch:
 
     async def learn_from_hit(
         self, scope: Scope, meaning: Meaning, entry: Entry, *, request_key: str, same: bool, source: Source
-    ) -> None:
-        """Tells whether a hit was right."""
+    ) -> bool:
+        """Tells whether a hit was right. False: it counts as nothing, as none was served, or it was told before."""
         deciding = self.classes.of(meaning.task_type, scope.tenant)
         judged = self._judged.pop((request_key, entry.key), None)
         if judged is None:  # served by another replica, long ago, or never
             if not self._may_be_elsewhere(deciding, request_key, entry.key):
-                return
+                return False
             nearby = await self._nearby(scope, meaning, own_key=request_key)
             if nearby is None or nearby.proposal.group != (entry.group or entry.key):
-                return
+                return False
             deciding.told_elsewhere += 1
             judged = deciding.judged_elsewhere(self._features(meaning, self._known.read(meaning.question), nearby))
         self._told[request_key, entry.key] = None
@@ -249,6 +249,7 @@ class SemanticSearch:
             self._told.popitem(last=False)
         deciding.count(audited=1, wrong=int(not same))
         self.classes.observe(deciding, judged, same=same, source=source)
+        return True
 
     def _remember(self, request_key: str, entry_key: str, judged: Judged) -> None:
         self._told.pop((request_key, entry_key), None)

@@ -216,15 +216,27 @@ async def test_a_fresh_answer_of_an_audit_is_kept_for_its_own_request() -> None:
     assert found.answer == answer("unplug_it")
 
 
-async def test_an_entry_that_was_oftener_wrong_than_right_is_forgotten() -> None:
+async def test_an_entry_that_was_oftener_wrong_than_right_for_those_it_served_is_forgotten() -> None:
     bench = Bench()
     key = await put(bench.cache, "How do I reset my router?", "hold_the_button", near("r", 0.1))
-    assert await evidence(bench, key, True) is Comparison.SAME
-    assert await evidence(bench, key, False) is Comparison.DIFFERENT
-    assert await kind(bench, "how do I  reset my router") is CacheKind.SEMANTIC_HIT
-    await evidence(bench, key, False)
-    assert await kind(bench, "how do I  reset my router") is CacheKind.MISS
+    served = "how do I  reset my router"
+    for is_right in (True, False, False):
+        assert await kind(bench, served) is CacheKind.SEMANTIC_HIT
+        await evidence(bench, key, is_right, text=served)
+    assert await kind(bench, served) is CacheKind.MISS
     assert await bench.store.get_many([key]) == [None]
+
+
+async def test_verdicts_on_what_was_never_served_or_told_before_forget_nothing() -> None:
+    bench = Bench()
+    key = await put(bench.cache, "How do I reset my router?", "hold_the_button", near("r", 0.1))
+    for _ in range(3):
+        assert await evidence(bench, key, False) is Comparison.DIFFERENT
+    served = "how do I  reset my router"
+    assert await kind(bench, served) is CacheKind.SEMANTIC_HIT
+    for is_right in (True, False, False, False):
+        await evidence(bench, key, is_right, text=served)
+    assert await kind(bench, served) is CacheKind.SEMANTIC_HIT
 
 
 async def test_evidence_on_what_could_not_have_been_served_teaches_nothing() -> None:
