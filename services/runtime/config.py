@@ -27,7 +27,17 @@ from services.runtime import document, references
 from services.runtime.document import Document, Place, Problem, path_text
 from spillway.settings import Settings
 
-__all__ = ["ConfigError", "Loaded", "SecretError", "SecretMissingError", "load", "read_api_key", "read_secret"]
+__all__ = [
+    "ConfigError",
+    "Loaded",
+    "SecretError",
+    "SecretMissingError",
+    "load",
+    "parse",
+    "read_api_key",
+    "read_file",
+    "read_secret",
+]
 
 PATH_ENV: Final = "SPILLWAY_CONFIG"
 LOCAL_NAME: Final = "spillway.yaml"
@@ -70,17 +80,26 @@ def load(path: Path | None = None, environment: Mapping[str, str] | None = None)
     """
     variables = os.environ if environment is None else environment
     found = path or _find(variables)
+    return parse(read_file(found), found, variables)
+
+
+def read_file(path: Path) -> bytes:
+    """The file's bytes, or so many that `parse` refuses them. Raises ConfigError."""
     try:
-        with found.open("rb") as file:
-            raw = file.read(document.BYTES_MAX + 1)
+        with path.open("rb") as file:
+            return file.read(document.BYTES_MAX + 1)
     except OSError as error:
-        raise ConfigError(found, [Problem(0, "", f"cannot be read: {error.strerror}")]) from error
-    read = document.parse(raw, variables)
+        raise ConfigError(path, [Problem(0, "", f"cannot be read: {error.strerror}")]) from error
+
+
+def parse(raw: bytes, path: Path, environment: Mapping[str, str] | None = None) -> Loaded:
+    """What `raw`, the content of the file at `path`, says. Raises ConfigError."""
+    read = document.parse(raw, os.environ if environment is None else environment)
     settings = _validated(read)
     if settings is None or read.problems:
-        raise ConfigError(found, read.problems)
+        raise ConfigError(path, read.problems)
     digest = hashlib.sha256(settings.model_dump_json().encode()).hexdigest()
-    return Loaded(settings, digest[:_VERSION_DIGITS], found)
+    return Loaded(settings, digest[:_VERSION_DIGITS], path)
 
 
 def _find(variables: Mapping[str, str]) -> Path:

@@ -17,13 +17,16 @@ from typing import Final
 
 import grpc
 from grpc_channelz.v1 import channelz
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from services.runtime import telemetry
+from services.runtime.clock import SystemClock
 from services.runtime.config import Loaded
+from services.runtime.health import CONFIG_NAME, Health
 from services.runtime.interceptors import Door
 from services.runtime.logs import get_logger
+from services.runtime.reload import Reconfigure, Reloader
 from services.runtime.tracing import ServerCalls
 from spillway.settings import Limits
 
@@ -40,8 +43,7 @@ _PING_INTERVAL_S_MIN: Final = 10.0
 _KEEPALIVE_S: Final = 30.0
 _KEEPALIVE_TIMEOUT_S: Final = 10.0
 
-_SERVING: Final = health_pb2.HealthCheckResponse.SERVING
-_NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
+_HANGUP: Final = getattr(signal, "SIGHUP", None)  # not everywhere
 
 
 class ListenError(Exception):
@@ -54,6 +56,11 @@ class Service:
 
     `warm` runs while health still says NOT_SERVING; `draining` is called when the server begins to stop; `close` runs
     after the last call has ended, or after `warm` failed.
+
+    `reconfigure` takes over a changed configuration for calls that begin from then on: it opens all that the new one
+    names, then exchanges, and raises ConfigError or SecretError without having changed anything. What needs a restart
+    (`live_settings`) is as it was at the start. Without one, everything needs a restart. `following` is given what
+    follows the file, once.
     """
 
     name: str
@@ -62,6 +69,8 @@ class Service:
     warm: Callable[[], Awaitable[None]] | None = None
     draining: Callable[[], None] | None = None
     close: Callable[[], Awaitable[None]] | None = None
+    reconfigure: Reconfigure | None = None
+    following: Callable[[Reloader], None] | None = None
 
 
 def _options(limits: Limits, deadline_s_max: float) -> list[tuple[str, int]]:
@@ -92,7 +101,7 @@ class RunningServer:
         service: Service,
         server: grpc.aio.Server,
         door: Door,
-        health_servicer: health.aio.HealthServicer,
+        health_servicer: Health,
         limits: Limits,
         address: str,
     ) -> None:
@@ -103,6 +112,22 @@ class RunningServer:
         self._health = health_servicer
         self._limits = limits
         self._stopping: asyncio.Task[None] | None = None
+        self._reloader: Reloader | None = None
+
+    def follow(self, loaded: Loaded) -> Reloader:
+        """Follows the file that `loaded` came from, until `stop`. Once."""
+        self._reloader = Reloader(
+            self._service.name,
+            loaded,
+            reconfigure=self._service.reconfigure,
+            clock=SystemClock(),
+            meter=telemetry.meter(),
+            on_change=self._health.configured,
+        )
+        if self._service.following is not None:
+            self._service.following(self._reloader)
+        self._reloader.start()
+        return self._reloader
 
     async def stop(self) -> None:
         """NOT_SERVING, drain, grace, close. May be called more than once; each call waits for the end."""
@@ -113,6 +138,8 @@ class RunningServer:
     async def _stop(self) -> None:
         if self._service.draining is not None:
             self._service.draining()
+        if self._reloader is not None:
+            await self._reloader.close()
         await self._health.enter_graceful_shutdown()
         await asyncio.sleep(self._limits.drain_s)
         stopped = asyncio.create_task(self._server.stop(self._limits.grace_s))
@@ -140,10 +167,10 @@ async def start(service: Service, loaded: Loaded, listen: str) -> RunningServer:
         options=_options(limits, deadline_s_max),
         maximum_concurrent_rpcs=limits.concurrent_rpcs_max + _RPCS_ABOVE,
     )
-    health_servicer = health.aio.HealthServicer()
-    watched = ("", *service.service_names)
+    health_servicer = Health(loaded.version)
+    watched = ("", *service.service_names, CONFIG_NAME)
     for name in watched:
-        await health_servicer.set(name, _NOT_SERVING)
+        await health_servicer.serving(name, is_serving=False)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     service.register(server)
     channelz.add_channelz_servicer(server)
@@ -166,17 +193,22 @@ async def start(service: Service, loaded: Loaded, listen: str) -> RunningServer:
             await service.close()
         raise
     for name in watched:
-        await health_servicer.set(name, _SERVING)
+        await health_servicer.serving(name, is_serving=True)
     return running
 
 
 async def serve(service: Service, loaded: Loaded, *, listen: str) -> None:
-    """Serves until SIGTERM or SIGINT. Prints one JSON line on standard output when SERVING."""
+    """Serves until SIGTERM or SIGINT. Prints one JSON line on standard output when SERVING.
+
+    From then on the file that `loaded` came from is followed; SIGHUP has it looked at once more, at once.
+    """
     logger = get_logger(__name__)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    if _HANGUP is not None:
+        loop.add_signal_handler(_HANGUP, lambda: None)  # it reads the file anyway as soon as it serves
     starting = asyncio.create_task(start(service, loaded, listen))
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -190,6 +222,9 @@ async def serve(service: Service, loaded: Loaded, *, listen: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
     logger.info("serving", listen=running.address, config=loaded.version)
+    reloader = running.follow(loaded)
+    if _HANGUP is not None:
+        loop.add_signal_handler(_HANGUP, reloader.hang_up)
     await stop.wait()
     logger.info("stopping")
     await running.stop()

@@ -1,0 +1,65 @@
+"""The health service, and in it what the process knows of its configuration.
+
+Promises: the names of services say SERVING or not as gRPC's health protocol has it. The name "spillway.config" is
+NOT_SERVING while the file on disk is refused, which is no reason to send the process no calls; a check of it carries
+the version in force, where the file is wrong and which settings wait for a restart, as trailing metadata: paths and
+lines, never values.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from grpc_health.v1 import health, health_pb2
+
+from services.runtime.document import Problem
+from services.runtime.reload import ConfigState
+
+__all__ = ["CONFIG_NAME", "KEPT_KEY", "REFUSED_KEY", "VERSION_KEY", "Health"]
+
+CONFIG_NAME: Final = "spillway.config"
+VERSION_KEY: Final = "spillway-config-version"
+REFUSED_KEY: Final = "spillway-config-refused"
+KEPT_KEY: Final = "spillway-config-needs-restart"
+
+_CHARS_MAX: Final = 1_024  # of each; a client takes 8 KiB of metadata
+_SERVING: Final = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class Health(health.aio.HealthServicer):
+    """One per server. `version` is that of the configuration that it was started with."""
+
+    def __init__(self, version: str) -> None:
+        super().__init__()
+        self._config = ConfigState(version, 0.0)
+
+    async def serving(self, name: str, *, is_serving: bool) -> None:
+        """What a check of `name` says from now on."""
+        await self.set(name, _SERVING if is_serving else _NOT_SERVING)
+
+    async def configured(self, state: ConfigState) -> None:
+        """The configuration's state from now on."""
+        self._config = state
+        await self.serving(CONFIG_NAME, is_serving=not state.refused)
+
+    async def Check(self, request: health_pb2.HealthCheckRequest, context: Any) -> Any:  # noqa: N802 - gRPC names it
+        if request.service == CONFIG_NAME:
+            state = self._config
+            context.set_trailing_metadata(
+                (
+                    (VERSION_KEY, state.version),
+                    (REFUSED_KEY, _printable("; ".join(map(_place, state.refused)))),
+                    (KEPT_KEY, _printable(", ".join(state.kept))),
+                )
+            )
+        return await super().Check(request, context)
+
+
+def _place(problem: Problem) -> str:
+    where = f"line {problem.line}" if problem.line else "the file"
+    return f"{where}: {problem.path}" if problem.path else where
+
+
+def _printable(text: str) -> str:
+    return text.encode("ascii", "backslashreplace").decode()[:_CHARS_MAX]
