@@ -3,9 +3,13 @@
     SpillwayError
     ├── InvalidRequest        the caller's: do not retry
     ├── FailedPrecondition    the caller's and the configuration's together: do not retry
+    ├── Unauthenticated       the caller's: do not retry with the same key
+    ├── PermissionDenied      the caller's: the key does not allow it
     ├── NotFound              the caller's
     ├── NotImplementedYet     ours, known: do not retry
     ├── Overloaded            nobody's: retry later
+    ├── RateLimited           the caller's: retry after the time that is said
+    ├── BudgetExhausted       the caller's: retry after the time that is said
     ├── Unavailable           another process's: retry later
     ├── DeadlineExceeded      nobody's: the time ran out
     └── Internal              ours, a defect
@@ -36,6 +40,7 @@ from spillway.wire import duration_to_proto
 __all__ = [
     "ERROR_DOMAIN",
     "VIOLATIONS_MAX",
+    "BudgetExhausted",
     "DeadlineExceeded",
     "FailedPrecondition",
     "Internal",
@@ -43,7 +48,10 @@ __all__ = [
     "NotFound",
     "NotImplementedYet",
     "Overloaded",
+    "PermissionDenied",
+    "RateLimited",
     "SpillwayError",
+    "Unauthenticated",
     "Unavailable",
     "from_rpc_error",
 ]
@@ -134,6 +142,21 @@ class FailedPrecondition(SpillwayError):
         super().__init__(grpc.StatusCode.FAILED_PRECONDITION, reason, public, detail=detail)
 
 
+class Unauthenticated(SpillwayError):
+    """A key is needed, and there is none that is good. Why it is not good is for the log alone."""
+
+    def __init__(self, *, detail: str = "") -> None:
+        public = "a valid API key is needed"
+        super().__init__(grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED", public, detail=detail)
+
+
+class PermissionDenied(SpillwayError):
+    """The key is good, but not for this."""
+
+    def __init__(self, public: str = "the API key does not allow this", *, detail: str = "") -> None:
+        super().__init__(grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED", public, detail=detail)
+
+
 class NotFound(SpillwayError):
     """There is no such thing."""
 
@@ -158,6 +181,35 @@ class Overloaded(SpillwayError):
             "the server is at its concurrency limit",
             detail=detail,
             retry_after_s=retry_after_s,
+        )
+
+
+class RateLimited(SpillwayError):
+    """More than the rate `quota`, a name of the configuration, allows."""
+
+    def __init__(self, quota: str, retry_after_s: float | None) -> None:
+        super().__init__(
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            "RATE_LIMITED",
+            "more requests or tokens than the rate allows",
+            retry_after_s=retry_after_s,
+            metadata=[("quota", quota)],
+        )
+
+
+class BudgetExhausted(SpillwayError):
+    """What the budget `quota`, a name of the configuration, has left does not pay for the request.
+
+    Without a time to retry no window of this budget ever will.
+    """
+
+    def __init__(self, quota: str, retry_after_s: float | None) -> None:
+        super().__init__(
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            "BUDGET_EXHAUSTED",
+            "what the budget has left does not pay for the request",
+            retry_after_s=retry_after_s,
+            metadata=[("quota", quota)],
         )
 
 
