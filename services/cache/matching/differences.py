@@ -20,6 +20,7 @@ from services.cache.matching.frame import frame_difference
 from services.cache.matching.inflection import OPPOSITES, same_word
 from services.cache.matching.lexicon import (
     ACRONYMS,
+    CASED_WORDS,
     DIRECTIONAL_WORDS,
     FUNCTION_WORDS,
     NEGATING_PREFIXES,
@@ -57,10 +58,13 @@ _ENDINGS: Final = ("ally", "ly")
 _PREFIXED_CHARS_MIN: Final = 4
 _STEM_CHARS_MIN: Final = 4
 _PERMUTED_SHARE: Final = 0.6
+_HURRIED_WORDS_MIN: Final = 3
+_MOVED_MAX: Final = 4
+_ARTICLES: Final = word_set("the a an")
 
 
 def certain_difference(a: Reading, b: Reading) -> str:
-    """Why no answer to the one may be served for the other, as far as single words go; empty when there is no reason."""
+    """Why no answer to the one may be served for the other, exchanged words apart; empty when there is no reason."""
     return hard_difference(a, b) or grammar_difference(a, b)
 
 
@@ -79,14 +83,15 @@ def grammar_difference(a: Reading, b: Reading) -> str:
         return ""
     if found := _question_kind(a, b) or _case(a, b):
         return found
-    if a.content != b.content and sorted(a.content) == sorted(b.content):
+    turned = _is_genitive(a, b) or _is_genitive(b, a)
+    if not turned and a.content != b.content and sorted(a.content) == sorted(b.content):
         return "order: the same words stand in another order"
-    if a.words != b.words and sorted(a.words) == sorted(b.words):
+    if not turned and a.words != b.words and sorted(a.words) == sorted(b.words):
         return "order: the same words stand in another order"
     only_a, only_b = _unmatched(a, b)
     if only_a or only_b:
         return ""
-    if _is_permuted(a, b):
+    if not turned and _is_permuted(a, b):
         return "order: the same words stand in another order"
     difference = frame_difference(a.frame, b.frame)
     return f"roles: {difference}" if difference else ""
@@ -132,12 +137,21 @@ def _figures(a: Reading, b: Reading) -> str:
 
 
 def _case(a: Reading, b: Reading) -> str:
-    """A word that is written otherwise in each: MW and mW, Turkey and turkey; but not ATM and atm."""
+    """A word that is written otherwise in each: MW and mW, Turkey and turkey; but not ATM and atm, nor Outlook and
+    outlook where a longer text has no capitals at all."""
     for bare, ways in a.spellings.items():
         others = b.spellings.get(bare)
         if others and ways.isdisjoint(others) and bare not in ACRONYMS:
+            if bare not in CASED_WORDS and (_is_hurried(a, b, bare) or _is_hurried(b, a, bare)):
+                continue
             return "case: a word is written with other capitals"
     return ""
+
+
+def _is_hurried(hurried: Reading, careful: Reading, word: str) -> bool:
+    """Whether the one text has no capitals where the other begins a word with one, and enough words beside it."""
+    titled = all(way[0].isupper() and way[1:].islower() for way in careful.spellings[word])
+    return titled and hurried.exact == hurried.exact.lower() and len(set(hurried.content)) >= _HURRIED_WORDS_MIN
 
 
 def _negation(a: Reading, b: Reading) -> str:
@@ -199,6 +213,26 @@ def _directions(reading: Reading) -> dict[str, set[str]]:
                 found.setdefault(word, set()).add(last)
             last = ""
     return found
+
+
+def _is_genitive(a: Reading, b: Reading) -> bool:
+    """The "symptoms of a cold" of the one are the "cold symptoms" of the other, which is a phrase and no sentence."""
+    if (
+        a.possessive
+        or b.possessive
+        or a.words.count("of") != 1
+        or not FUNCTION_WORDS.isdisjoint({*b.words} - _ARTICLES)
+    ):
+        return False
+    at = a.words.index("of")
+    head = [word for word in a.words[:at] if word in a.content]
+    rest = [word for word in a.words[at + 1 :] if word in a.content]
+    own = list(b.content)
+    return any(
+        own == head[: len(head) - moved] + rest[:behind] + head[len(head) - moved :] + rest[behind:]
+        for moved in range(1, min(len(head), _MOVED_MAX) + 1)
+        for behind in range(1, min(len(rest), _MOVED_MAX) + 1)
+    )
 
 
 def _is_permuted(a: Reading, b: Reading) -> bool:

@@ -11,7 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from services.cache.matching.lexicon import AUXILIARIES, COURTESIES, OBJECTS, PART_WORDS, STRANDED_WORDS
+from services.cache.matching.lexicon import (
+    AUXILIARIES,
+    COURTESIES,
+    OBJECTS,
+    PART_WORDS,
+    STRANDED_WORDS,
+    TRAILING_COURTESIES,
+)
 
 __all__ = ["Frame", "frame_difference", "read_frame"]
 
@@ -85,4 +92,6 @@ def _without_courtesies(words: Sequence[str]) -> Sequence[str]:
         if found is None:
             break
         words = words[len(found) :]
+        if tuple(words[-2:]) in TRAILING_COURTESIES:
+            words = words[:-2]
     return words

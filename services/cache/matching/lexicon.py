@@ -7,12 +7,14 @@ not ask the same. A missing pair costs little, because the guard on exchanged wo
 from __future__ import annotations
 
 __all__ = [
+    "ABBREVIATIONS",
     "ACRONYMS",
     "ANTONYMS",
     "AUXILIARIES",
     "CASED_WORDS",
     "COMMON_WORDS",
     "CONFUSABLES",
+    "COUNTED_WORDS",
     "COURTESIES",
     "DIRECTIONAL_WORDS",
     "FOREIGN_FUNCTION_WORDS",
@@ -25,9 +27,11 @@ __all__ = [
     "OBJECTS",
     "PART_WORDS",
     "PERSONS",
+    "ROMAN_NUMERALS",
     "SHOUTED_WORDS",
     "STRANDED_WORDS",
     "SYNONYMS",
+    "TRAILING_COURTESIES",
     "UNITS",
     "word_set",
 ]
@@ -123,9 +127,21 @@ SYNONYMS = _groups("""
     car/automobile phone/telephone movie/film kid/child doctor/physician picture/photo/image app/application
     mean/meaning/definition/define cost/price/charge get/obtain use/utilize/utilise difference/distinction
     explain/describe someone/somebody anyone/anybody everyone/everybody website/site color/colour
-    favorite/favourite find/locate city/town job/occupation learn/study way/method/approach reason/why
+    best/top/finest favorite/favourite find/locate city/town job/occupation learn/study way/method/approach reason/why
 """)
 """Words that may stand in each other's place; each maps to the first of its group."""
+
+ABBREVIATIONS = {
+    "wwi": "World War 1", "ww1": "World War 1", "wwii": "World War 2", "ww2": "World War 2", "nyc": "New York City",
+    "usa": "United States", "u.s.a.": "United States", "uk": "United Kingdom",
+    "2fa": "two factor authentication", "sqrt": "square root",
+}  # fmt: skip
+"""Written out they are compared with what others write out."""
+
+COUNTED_WORDS = word_set("war part type phase chapter volume episode class grade stage level schedule tier act")
+"""Behind these II, III and their like are numbers."""
+
+ROMAN_NUMERALS = {"II": "2", "III": "3", "IV": "4", "VI": "6", "VII": "7", "VIII": "8", "IX": "9"}
 
 NEGATIONS = word_set("""
     not no never none nobody nothing nowhere neither nor cannot without except excluding unless hardly barely avoid
@@ -214,6 +230,9 @@ COURTESIES = (
 )  # fmt: skip
 """Ways to begin a question that are no part of it."""
 
+TRAILING_COURTESIES = frozenset({("to", "me"), ("for", "me")})
+"""What may end a text that begins with a courtesy: "explain it to me"."""
+
 OBJECTS = {"me": "1", "us": "1", "him": "3m", "them": "3p"}
 """Persons to whom something is done. "her" is also a possessor, and "you" anybody."""
 
@@ -232,6 +251,7 @@ CASED_WORDS = word_set("""
     apple amazon orange shell target gap subway tide dove visa chase discover square stripe windows word excel office
     access teams outlook edge steam nest echo meta alphabet slack zoom signal discord oracle sage
     ruby rust swift spring dart julia scala flask express react angular node spark hive pig storm bootstrap electron
+    pole poles jaguar puma beetle galaxy pixel surface mustang
     atom eclipse aids sat act mole lent mass bill mark rose jack frank grant carol grace hope faith joy pat sue lance
     pierce drew chuck will trump bush gates ford page cook cruise stone rice woods fox wolf king queen prince church
     bell black white brown green west east

@@ -40,7 +40,8 @@ def kind_of(refusal: str) -> str:
 def proposal_refusal(asked: Reading, stored: Sequence[Reading], *, aliases: int) -> str:
     """Why the answer to `stored` (questions of one entry, nearest first) is not for `asked`; empty when it may be.
 
-    `aliases` is how many stored questions the entry has in all. Of several reasons the one that is soonest overruled.
+    `aliases` is how many stored questions the entry has in all. Of several reasons one that can never be shown to be of
+    no matter, then one that may be overruled.
     """
     found: list[str] = []
     others = stored[:ROWS_READ] if aliases >= ALIASES_PROVEN else ()
@@ -55,6 +56,9 @@ def proposal_refusal(asked: Reading, stored: Sequence[Reading], *, aliases: int)
         found.append(refusal)
     if not found:
         return "nothing comparable is stored"
+    for refusal in found:
+        if kind_of(refusal) not in (*LIFTABLE, *_SHOWABLE):
+            return refusal
     return next((refusal for refusal in found if kind_of(refusal) in LIFTABLE), found[0])
 
 

@@ -14,14 +14,17 @@ from itertools import pairwise
 
 from services.cache.matching.frame import Frame, read_frame
 from services.cache.matching.lexicon import (
+    ABBREVIATIONS,
     AUXILIARIES,
     CASED_WORDS,
+    COUNTED_WORDS,
     DIRECTIONAL_WORDS,
     FOREIGN_FUNCTION_WORDS,
     FUNCTION_WORDS,
     LIGHT_WORDS,
     NUMBER_WORDS,
     PERSONS,
+    ROMAN_NUMERALS,
     SHOUTED_WORDS,
     UNITS,
     word_set,
@@ -37,6 +40,11 @@ _CODE = re.compile(
     r"|\w\(|\)\w|[a-z][A-Z]|\w[./:]\w|^--?[^\W\d]|^/\w|^[-/%]$|->|^[.!:?]+\w|^\w+[!']+$|^[^\w—–…]+$"
     # calls, camelCase, dotted names, flags, paths
 )
+_ABBREVIATED = re.compile(
+    rf"(?<![\w./@#-])(?:{'|'.join(map(re.escape, sorted(ABBREVIATIONS, key=len, reverse=True)))})(?![\w/@#-])",
+    re.IGNORECASE,
+)
+_ROMAN = re.compile(rf"\b((?i:{'|'.join(sorted(COUNTED_WORDS))})) ({'|'.join(ROMAN_NUMERALS)})\b")
 _AROUND = ".,;:!?\"'()`«»"
 _LEADING = re.compile(r"[.!:?]+\w")
 _BRACKETED = re.compile(r"\([\d.,]+\)[.,;:!?]*")  # an accountant's negative figure, and years
@@ -103,6 +111,9 @@ class Reading:
 def read(text: str) -> Reading:
     """Reads a text of any kind."""
     normal = unicodedata.normalize("NFC", text.translate(_QUOTE_MARKS)).translate(_QUOTE_MARKS)
+    exact = normal.strip(" ")
+    normal = _ABBREVIATED.sub(lambda found: ABBREVIATIONS[found[0].casefold()], normal)
+    normal = _ROMAN.sub(lambda found: f"{found[1]} {ROMAN_NUMERALS[found[2]]}", normal)
     found = tuple(_WORD.finditer(normal))
     spelled = tuple(match[0] for match in found)
     titled = _is_title(spelled)
@@ -138,7 +149,7 @@ def read(text: str) -> Reading:
         latin=all(_is_latin(letter) for letter in normal if letter.isalpha()),
         english=_is_english(words),
         plain=" ".join(tokens).casefold(),
-        exact=normal.strip(" "),
+        exact=exact,
         spellings=_spellings(normal, found, spelled),
     )
 
@@ -209,11 +220,11 @@ def _code(tokens: list[str], normal: str) -> tuple[str, ...]:
     return tuple(sorted(marks + symbols))
 
 
-def _is_punctuation(before: str, token: str, after: str) -> bool:
+def _is_punctuation(before: str, mark: str, after: str) -> bool:
     """A mark that stands apart at the end, a dash or an "&" between words: what prose has for want of care."""
-    if token == "?":
+    if mark == "?":
         return not after
-    return token in {"-", "&"} and all(_PROSE_WORD.match(word) for word in (before, after))
+    return mark in {"-", "&"} and all(_PROSE_WORD.match(word) for word in (before, after))
 
 
 def _names(normal: str, found: Sequence[re.Match[str]]) -> Iterator[str]:

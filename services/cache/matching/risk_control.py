@@ -26,8 +26,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from services.cache.matching.guard_evidence import GUARDED_WRONG_MAX, GuardEvidence, guard_code
 from services.cache.matching.neighbourhood import NAMES
-from services.cache.matching.proposal_guard import LIFTABLE, kind_of
+from services.cache.matching.proposal_guard import kind_of
 from services.cache.matching.risk_model import EVIDENCE_MIN, Observations, RiskModel, fit_risk_model
 
 __all__ = ["Decision", "Judged", "RiskController", "RiskPolicy", "RiskReport", "RiskStateError", "Source"]
@@ -72,11 +73,6 @@ times so many on: the evidence of misses says least of what is served. About 35 
 
 AUDIT_BURST: Final = 5.0
 """Audits that may run ahead of the rate."""
-
-GUARDED_WRONG_MAX: Final = 0.05
-"""What a guard refuses is evidence of whether it may be lifted where nothing else speaks against it, up to this P(wrong).
-A guard that may be lifted is where both P(wrong) and the 95 % upper bound of the share of that evidence that was wrong
-are below the bar and this."""
 
 REFIT_SHARE: Final = 0.15
 REFIT_LEAST: Final = 50
@@ -127,8 +123,8 @@ class RiskPolicy:
 class Judged:
     """What was decided on, to be given back with its outcome. `booked` is 0 for a miss.
 
-    `guard`: the kind of the guard that refuses the proposal, if one does: its outcome says what looks wrong, but not how
-    often what may be served is.
+    `guard`: the kind of the guard that refuses the proposal, if one does. While it is not lifted, such an outcome says
+    what looks wrong, but not how often what may be served is.
     """
 
     features: Floats
@@ -180,8 +176,8 @@ class RiskController:
         self._random = random
         self._model: RiskModel | None = None
         self._features = np.zeros((OBSERVATIONS_MAX, len(NAMES)))
-        self._outcomes = np.zeros((OBSERVATIONS_MAX, 3))  # same, weight, guard (0 none, 1 hard, 2 + of LIFTABLE)
-        self._guarded = np.zeros((len(LIFTABLE), 2))  # refused without another reason: all of them, the wrong ones
+        self._outcomes = np.zeros((OBSERVATIONS_MAX, 3))  # same, weight, guard_code
+        self._guards = GuardEvidence()
         self._observed = 0
         self._next_fit = EVIDENCE_MIN
         self._recent: deque[float] = deque(maxlen=HORIZON_LOOKUPS)
@@ -233,8 +229,7 @@ class RiskController:
         judged = Judged(features, 0.0, 1.0, kind_of(refused))
         if self._model is None:
             return Decision(False, False, 1.0, 0.0, "too little is known of such questions yet", judged)
-        log_odds = self._model.log_odds(features)
-        wrong = min(1.0, self._model.wrong(log_odds, deviations=MODEL_DEVIATIONS) * self._tightening)
+        wrong = self._wrong(features)
         if wrong > self._bar:
             return Decision(False, False, wrong, self._bar, "the stored answer is too likely wrong", judged)
         if _upper(self._spent + wrong) > self._policy.max_wrong_rate * self._lookups:
@@ -248,12 +243,10 @@ class RiskController:
         at = self._observed % OBSERVATIONS_MAX
         weight = 1.0 / judged.chance if source is Source.AUDIT else 1.0
         self._features[at] = judged.features
-        self._outcomes[at] = (float(same), weight, float(_guard_code(judged.guard)))
+        self._outcomes[at] = (float(same), weight, float(guard_code(judged.guard)))
         self._observed += 1
-        if judged.guard in LIFTABLE and self._model is not None:
-            wrong = self._model.wrong(self._model.log_odds(judged.features), deviations=MODEL_DEVIATIONS)
-            if wrong * self._tightening <= GUARDED_WRONG_MAX:
-                self._guarded[LIFTABLE.index(judged.guard)] += (1.0, float(not same))
+        if judged.guard and self._model is not None:
+            self._guards.add(judged.guard, wrong=self._wrong(judged.features), same=same)
         if source is Source.MISS or not judged.booked:
             return
         wrong = not same
@@ -283,9 +276,7 @@ class RiskController:
         kept = min(self._observed, OBSERVATIONS_MAX)
         order = (self._observed - kept + np.arange(kept)) % OBSERVATIONS_MAX
         same, weight, guard = self._outcomes[order].T
-        refused = np.asarray([0.0, 1.0, *(not self._is_lifted(kind) for kind in LIFTABLE)], dtype=np.float64)[
-            guard.astype(np.int64)
-        ]
+        refused = self._guards.refuses(self._bar)[guard.astype(np.int64)]
         self._next_fit = self._observed + int(min(REFIT_MOST, max(REFIT_LEAST, self._observed * REFIT_SHARE)))
         return Observations(self._features[order], same, weight, refused)
 
@@ -327,7 +318,7 @@ class RiskController:
             counters=np.asarray([getattr(self, name) for name in _COUNTERS]),
             recent=np.asarray(self._recent),
             recent_audits=recent_audits,
-            guarded=self._guarded,
+            guards=self._guards.counts,
         )
         return stream.getvalue()
 
@@ -340,21 +331,21 @@ class RiskController:
                 read = {name: archive[name].astype(np.float64) for name in archive.files}
             features, outcomes, counters = read["features"], read["outcomes"], read["counters"]
             observed, recent, audits = int(read["observed"]), read["recent"], read["recent_audits"]
-            guarded = read["guarded"]
+            guards = read["guards"]
         except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
             raise RiskStateError(f"the state is unreadable ({type(error).__name__})") from error
         kept = len(features)
         fits = features.shape == (kept, len(NAMES)) and outcomes.shape == (kept, 3)
         fits = fits and kept == min(max(observed, 0), OBSERVATIONS_MAX) and counters.shape == (len(_COUNTERS),)
         fits = fits and recent.ndim == 1 and audits.ndim == 2 and audits.shape[1:] == (2,)
-        fits = fits and guarded.shape == self._guarded.shape
+        fits = fits and guards.shape == self._guards.counts.shape
         if not fits or not all(
-            np.isfinite(part).all() for part in (features, outcomes, counters, recent, audits, guarded)
+            np.isfinite(part).all() for part in (features, outcomes, counters, recent, audits, guards)
         ):
             raise RiskStateError("the state has wrong shapes or values")
         self._features[:kept], self._outcomes[:kept] = features, outcomes
         self._observed = self._next_fit = observed
-        self._guarded = guarded
+        self._guards.counts = guards
         for name, value in zip(_COUNTERS, counters.tolist(), strict=True):
             setattr(self, name, value)
         self._recent = deque(recent.tolist(), maxlen=HORIZON_LOOKUPS)
@@ -362,14 +353,16 @@ class RiskController:
         self._until_bar = 0
         self._model = fit_risk_model(self.observations())
 
-    def _is_refused(self, guard: str, wrong: float) -> bool:
-        return guard != "" and (wrong > GUARDED_WRONG_MAX or not self._is_lifted(guard))
+    def _wrong(self, features: Floats) -> float:
+        """The bound on P(wrong) as it is booked now; 1 without a model."""
+        if self._model is None:
+            return 1.0
+        return min(
+            1.0, self._model.wrong(self._model.log_odds(features), deviations=MODEL_DEVIATIONS) * self._tightening
+        )
 
-    def _is_lifted(self, guard: str) -> bool:
-        if guard not in LIFTABLE:
-            return False
-        seen, wrong = self._guarded[LIFTABLE.index(guard)]
-        return _poisson_high(wrong) <= min(self._bar, GUARDED_WRONG_MAX) * seen
+    def _is_refused(self, guard: str, wrong: float) -> bool:
+        return guard != "" and (wrong > GUARDED_WRONG_MAX or not self._guards.is_lifted(guard, self._bar))
 
     @property
     def _spent(self) -> float:
@@ -385,7 +378,7 @@ class RiskController:
         self._audited_booked *= fade
         self._correction *= fade
         self._correction_variance *= fade
-        self._guarded *= fade
+        self._guards.fade(fade)
         if self._until_bar <= 0:
             self._until_bar = BAR_EVERY_LOOKUPS
             self._bar = self._bar_now()
@@ -427,15 +420,3 @@ def _poisson_low(count: float) -> float:
     if count < 0.5:
         return 0.0
     return float(count * max(0.0, 1.0 - 1.0 / (9.0 * count) - 1.96 / (3.0 * math.sqrt(count))) ** 3)
-
-
-def _poisson_high(count: float) -> float:
-    """The one-sided 95 % upper bound of it."""
-    more = count + 1.0
-    return float(more * (1.0 - 1.0 / (9.0 * more) + 1.645 / (3.0 * math.sqrt(more))) ** 3)
-
-
-def _guard_code(guard: str) -> int:
-    if not guard:
-        return 0
-    return 2 + LIFTABLE.index(guard) if guard in LIFTABLE else 1
