@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from random import Random
 
 import numpy as np
@@ -67,9 +68,8 @@ def learned(controller: RiskController, *, guard: str, right: float, count: int 
         clarity = float(rng.normal(3.0, 3.0))
         guarded = bool(rng.random() < 0.3)
         same = bool(rng.random() < 1 / (1 + np.exp(-clarity))) and not (guarded and rng.random() > right)
-        decision = controller.decide(
-            np.full(len(NAMES), clarity), refusal=lambda: f"{guard}: it speaks" if guarded else ""
-        )
+        said = f"{guard}: it speaks" if guarded else ""
+        decision = controller.decide(np.full(len(NAMES), clarity), refusal=partial(str, said))
         if decision.judged is not None and (decision.audit or not decision.serve):
             source = Source.AUDIT if decision.audit else Source.MISS
             controller.observe(decision.judged, same=same, source=source)
@@ -125,20 +125,17 @@ def test_an_answer_whose_own_questions_differ_so_may_be_proven_to_serve_others(
     assert kind_of(proposal_refusal(read(asked), rows, aliases=ALIASES_PROVEN - 1)) == kind
 
 
+def refused_by(asked: str, *stored: str) -> str:
+    return kind_of(proposal_refusal(read(asked), [read(each) for each in stored], aliases=9))
+
+
 def test_opposites_are_never_proven_by_other_opposites() -> None:
-    rows = [read(f"how do I {verb} the alarm") for verb in ("enable", "disable", "lock", "unlock", "open", "close")]
-    assert kind_of(proposal_refusal(read("how do I enable the alarm"), rows[1:2], aliases=9)) == "opposites"
-    assert kind_of(
-        proposal_refusal(read("how do I start the alarm"), [read("how do I stop the alarm"), *rows], aliases=9)
-    ) in {
-        "opposites",
-        "words",
-    }
+    pairs = ("enable", "disable", "lock", "unlock", "open", "close")
+    rows = [f"how do I {verb} the alarm" for verb in pairs]
+    assert refused_by("how do I start the alarm", "how do I stop the alarm", *rows) == "opposites"
 
 
 def test_a_hard_difference_is_not_hidden_by_one_that_may_be_lifted() -> None:
-    assert kind_of(proposal_refusal(read("track Order 7"), [read("cancel order 8")], aliases=9)) == "numbers"
-    assert (
-        kind_of(proposal_refusal(read("enable Sharing of cars"), [read("disable sharing of bikes")], aliases=9))
-        == "opposites"
-    )
+    assert refused_by("track Order 7", "cancel order 8") == "numbers"
+    assert refused_by("enable Sharing of cars", "disable sharing of bikes") == "opposites"
+    assert refused_by("turn off the lamp", "turn on the lamp", "how does the lamp get lit") == "opposites"
