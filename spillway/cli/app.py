@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from spillway.cli import asking, cost, learning, replaying
+from spillway.cli import asking, cost, learning, replaying, reporting
 from spillway.cli.breakers import show_breakers
 from spillway.cli.executors import find_executors
 from spillway.cli.modules import run_module
@@ -267,6 +267,7 @@ def calibrate_gates(
 
 learning.register(app, calibrate_app)
 cost.register(app)
+reporting.register(app)
 
 
 @app.command()

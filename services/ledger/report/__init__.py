@@ -1,0 +1,1 @@
+"""What the ledger holds, as figures: cost, savings and quality side by side."""

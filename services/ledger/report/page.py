@@ -1,0 +1,239 @@
+"""A report as one HTML page that needs nothing else: tables, and plots as SVG inside it.
+
+Promises: no script, no request to anywhere, nothing of a name (a tenant, an endpoint) is taken for markup; plots are
+readable in the light and in the dark, each with its figures beside it in a table.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any, Final
+
+from services.ledger.report.figures import CONFIDENCE_BINS, Group, Report
+from services.ledger.report.view import span, state_of_escalation
+from spillway.cli.terminal import ms, percent, usd
+
+__all__ = ["page"]
+
+_NANO: Final = 1e-9
+_ROUTED, _FLAGSHIP, _GOOD, _BAD = "#2f6fb0", "#b3b8bf", "#3a8f5c", "#c0563f"
+_STYLE: Final = """
+:root { color-scheme: light dark; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; margin-bottom: 0; } h2 { font-size: 1.1rem; margin: 2.2rem 0 .4rem; }
+.key { display: flex; flex-wrap: wrap; gap: 1rem; margin: 1.2rem 0; }
+.key div { border: 1px solid #8884; border-radius: 8px; padding: .6rem 1rem; min-width: 9rem; }
+.key b { display: block; font-size: 1.45rem; } .key span, .note { color: #777; font-size: .85rem; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .88rem; width: 100%; }
+th, td { text-align: right; padding: .25rem .6rem; border-bottom: 1px solid #8883; white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; white-space: normal; }
+th { font-weight: 600; } .alarm { color: #c0392b; } .watch { color: #b7791f; } .healthy { color: #2e7d4f; }
+figure { margin: .6rem 0; background: #fff; border-radius: 8px; padding: .4rem; } svg { width: 100%; height: auto; }
+"""
+
+
+def page(report: Report, title: str) -> str:
+    """The page. `title` says which time and which tenant."""
+    body = [f"<h1>Spillway: cost and quality</h1><p class=note>{escape(title)}</p>"]
+    if report.all is None:
+        body.append("<p>No requests.</p>")
+    else:
+        body += _sections(report, report.all)
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
+    head = f"<head>{head}<style>{_STYLE}</style></head>"
+    return f"<!doctype html><html lang=en>{head}<body>{''.join(body)}</body></html>\n"
+
+
+def _sections(report: Report, whole: Group) -> Iterable[str]:
+    yield _key(report, whole)
+    if len(report.days) > 1:
+        yield "<h2>Cost a day</h2>" + _days_plot(report.days)
+    yield "<h2>Tiers</h2>" + _tiers_plot(report) + _tier_table(report)
+    yield "<h2>Quality, by the tier that answered</h2>" + _quality_plot(report) + _quality_table(report)
+    for kind in ("arm", "task type", "user tier", "tenant", "endpoint", "tag", "day"):
+        groups = report.days if kind == "day" else report.of_kind(kind)
+        if groups:
+            yield f"<h2>By {kind}</h2>" + _group_table(kind, groups)
+    yield "<h2>Latency of each hop</h2>" + _hop_table(report)
+    yield "<h2>Judgement</h2>" + _confidence_plot(report) + _judgement(report)
+
+
+def _key(report: Report, whole: Group) -> str:
+    hits = whole.exact_hits + whole.semantic_hits + whole.shared
+    flagship = ", ".join(report.flagship_targets) or "unknown"
+    cards = (
+        (percent(whole.savings), f"saved against {flagship} for everything"),
+        (usd(whole.cost_nanousd), f"cost, instead of {usd(whole.flagship_cost_nanousd)}"),
+        (f"{whole.requests:,}", f"requests, {whole.failed:,} failed"),
+        (percent(hits / whole.requests), "answered from the cache"),
+        (span(whole.escalated), f"escalated: {state_of_escalation('', whole.escalated) or 'nothing asked'}"),
+        (usd(report.gates_cost_nanousd), "of the cost is gates and judges"),
+        (usd(report.canary_cost_nanousd), f"canary beside it, {report.canary_grades:,} grades"),
+    )
+    unknown = f"<p class=note>Of {report.cost_unknown:,} requests that were broken off the cost is not known.</p>"
+    return (
+        "<div class=key>"
+        + "".join(f"<div><b>{escape(value)}</b><span>{escape(what)}</span></div>" for value, what in cards)
+        + "</div>"
+        + (unknown if report.cost_unknown else "")
+    )
+
+
+def _tier_table(report: Report) -> str:
+    rows: list[list[str | tuple[str, str]]] = []
+    for tier in report.tiers:
+        state = state_of_escalation(tier.tier, tier.escalated)
+        rows.append(
+            [
+                tier.tier or "–",
+                f"{tier.asked:,}",
+                f"{tier.answered:,}",
+                usd(tier.cost_nanousd),
+                usd(round(tier.cost_nanousd / tier.asked)) if tier.asked else "–",
+                (span(tier.escalated), state),
+                (state or "–", state),
+                span(tier.fallback),
+                span(tier.schema_failed),
+            ]
+        )
+    names = ("tier", "asked", "answered", "cost", "per asked", "escalated", "", "fallback", "schema failed")
+    return _table(names, rows)
+
+
+def _quality_table(report: Report) -> str:
+    names = ("tier", "accepted", "grade", "grade − flagship's", "grades", "disliked", "regenerated", "complaints")
+    rows = [
+        [
+            tier.tier or "–",
+            span(tier.accepted),
+            span(tier.grade),
+            span(tier.grade_difference),
+            f"{tier.grades:,}",
+            span(tier.disliked),
+            span(tier.regenerated),
+            span(tier.complained),
+        ]
+        for tier in report.tiers
+    ]
+    return _table(names, rows)
+
+
+def _group_table(kind: str, groups: Sequence[Group]) -> str:
+    rows = [
+        [
+            group.name,
+            f"{group.requests:,}",
+            f"{group.failed:,}",
+            usd(group.cost_nanousd),
+            usd(group.flagship_cost_nanousd),
+            percent(group.savings),
+            percent((group.exact_hits + group.semantic_hits + group.shared) / group.requests),
+            span(group.escalated),
+            ms(group.latency.p50_s) if group.latency else "–",
+            ms(group.latency.p95_s) if group.latency else "–",
+        ]
+        for group in groups
+    ]
+    return _table((kind, "requests", "failed", "cost", "flagship", "saved", "hits", "escalated", "p50", "p95"), rows)
+
+
+def _hop_table(report: Report) -> str:
+    rows = [
+        [hop, f"{each.count:,}", ms(each.p50_s), ms(each.p95_s), ms(each.p99_s)] for hop, each in report.hops.items()
+    ]
+    return _table(("hop", "n", "p50", "p95", "p99"), rows)
+
+
+def _judgement(report: Report) -> str:
+    lines = [
+        ("decided by", ", ".join(f"{name} {count:,}" for name, count in report.policy_steps.items())),
+        ("drift between the halves (PSI)", ", ".join(f"{name} {index:.3f}" for name, index in report.drift.items())),
+        ("feedback", ", ".join(f"{kind} {count:,}" for kind, count in report.feedback.items())),
+    ]
+    return "".join(f"<p>{escape(name)}: {escape(text)}</p>" for name, text in lines if text)
+
+
+def _table(names: Sequence[str], rows: Iterable[Iterable[str | tuple[str, str]]]) -> str:
+    """A cell is a text, or a text and a class."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    body = "".join(f"<tr>{''.join(_cell(cell) for cell in row)}</tr>" for row in rows)
+    return f"<div class=wide><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+
+
+def _cell(cell: str | tuple[str, str]) -> str:
+    text, name = cell if isinstance(cell, tuple) else (cell, "")
+    return f'<td class="{name}">{escape(text)}</td>' if name else f"<td>{escape(text)}</td>"
+
+
+def _days_plot(days: Sequence[Group]) -> str:
+    figure, axes = _plot()
+    places = range(len(days))
+    axes.bar([at - 0.2 for at in places], [day.flagship_cost_nanousd * _NANO for day in days], 0.4, color=_FLAGSHIP)
+    axes.bar([at + 0.2 for at in places], [day.cost_nanousd * _NANO for day in days], 0.4, color=_ROUTED)
+    axes.set_xticks(list(places), [day.name[5:] for day in days])
+    axes.set_ylabel("US dollars")
+    axes.legend(["flagship for everything", "routed"], frameon=False)
+    return _svg(figure, "Cost of each day, routed and with the flagship for everything")
+
+
+def _tiers_plot(report: Report) -> str:
+    figure, axes = _plot(2.2)
+    names = [tier.tier for tier in report.tiers]
+    axes.barh(names, [tier.answered for tier in report.tiers], color=_ROUTED)
+    axes.invert_yaxis()
+    axes.set_xlabel("requests answered")
+    return _svg(figure, "Requests that each tier answered")
+
+
+def _quality_plot(report: Report) -> str:
+    graded = [(tier.tier, tier.grade_difference) for tier in report.tiers if tier.grades > 1]
+    if not graded:
+        return ""
+    figure, axes = _plot(0.8 + 0.45 * len(graded))
+    for at, (_, found) in enumerate(graded):
+        if found is not None:
+            axes.plot([found.low, found.high], [at, at], color=_ROUTED, linewidth=2)
+            axes.plot([found.value], [at], "o", color=_ROUTED)
+    axes.axvline(0, color=_GOOD, linewidth=1)
+    axes.axvline(-0.03, color=_BAD, linewidth=1, linestyle="--")
+    axes.set_yticks(range(len(graded)), [name for name, _ in graded])
+    axes.set_ylim(len(graded) - 0.5, -0.5)
+    axes.set_xlabel("grade minus the flagship's, 95 % interval (dashed: a drop of 3 %)")
+    return _svg(figure, "Grades of each tier's answers beside the flagship's")
+
+
+def _confidence_plot(report: Report) -> str:
+    if not any(report.confidence_counts):
+        return ""
+    figure, axes = _plot(2.2)
+    width = 1 / CONFIDENCE_BINS
+    axes.bar([(i + 0.5) * width for i in range(CONFIDENCE_BINS)], report.confidence_counts, width * 0.9, color=_ROUTED)
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("confidence of the judgement")
+    axes.set_ylabel("requests")
+    return _svg(figure, "How sure the classifier was")
+
+
+def _plot(height: float = 2.8) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure  # noqa: PLC0415 - takes half a second, and only this page needs it
+
+    figure = Figure(figsize=(8.6, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _svg(figure: Any, description: str) -> str:
+    """The plot as an element of the page. Dates and random ids are left out, so that equal figures give equal pages."""
+    import matplotlib as mpl  # noqa: PLC0415
+
+    text = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": description, "svg.fonttype": "none"}):
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    element = text.getvalue()[text.getvalue().index("<svg") :]
+    element = re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
+    label = escape(description, quote=True)
+    return f'<figure role=img aria-label="{label}">{element}</figure>'
