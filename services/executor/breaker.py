@@ -148,6 +148,14 @@ class Breaker:
         self._clock_s: float | None = None  # what the caller's clock said last
         self._elapsed_s = 0.0  # our own time, which never goes back
 
+    def reconfigure(self, settings: BreakerSettings, *, retry_after_s_max: float, permit_s_max: float) -> None:
+        """Goes by these from now on; what was counted, and how long it stays open, remains."""
+        if settings.window_calls_max != self._settings.window_calls_max:
+            self._window = deque(self._window, maxlen=settings.window_calls_max)
+        self._settings = settings
+        self._retry_after_s_max = retry_after_s_max
+        self._permit_s_max = permit_s_max
+
     @property
     def state(self) -> BreakerState:
         """As of the last change: OPEN until a probe is let through. Safe to read from another thread."""

@@ -5,12 +5,16 @@ calls under way, with their permits given back. When a stream flows as it is wri
 held back and sent whole. What has flowed is what is reported as the answer, and a stream that breaks after it began to
 flow ends with STREAM_INTERRUPTED: nothing follows it. The gates that need the whole answer judge a stream that flows
 too, for the record: it can then be reported as not accepted, but not be replaced.
+
+A plan may come from an orchestrator whose configuration is older or newer. What it names and is not configured here is
+reported as skipped; as long as one target is known there is an answer to be had.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 
 from services.executor.attempts import Attempts
 from services.executor.budget import estimate_call
@@ -27,9 +31,9 @@ from services.executor.providers.provider import Provider
 from services.executor.run import Run
 from services.executor.steps import Call, Cancel, Return, Skip, Wait
 from services.executor.tab import Tab
-from services.executor.targets import TargetPool
+from services.executor.targets import TARGET_UNKNOWN, TargetPool
 from services.runtime.clock import Clock
-from services.runtime.errors import Internal
+from services.runtime.errors import FailedPrecondition, Internal
 from spillway.chat import ChatRequest
 from spillway.routing import (
     AnswerDelta,
@@ -47,7 +51,7 @@ _TYPICAL_SHARE = 0.95  # of a target's calls end within what is taken for its us
 
 
 class Executor:
-    """The use case. One per process; safe for many executions at once on one event loop."""
+    """The use case. One per configuration; safe for many executions at once on one event loop."""
 
     def __init__(
         self,
@@ -59,15 +63,18 @@ class Executor:
         calibration: Calibration,
         hedging: HedgingSettings,
         metrics: ExecutorMetrics | None = None,
+        before: Executor | None = None,
     ) -> None:
+        """`before`, of an earlier configuration, may go on beside this one: they share what is counted and compiled."""
         self._pool = pool
         self._clock = clock
         self._confidence_min = confidence_min
         self._calibration = calibration
         self._hedging = hedging
-        self._hedge_share = HedgeShare(hedging.share_max)
+        self.hedge_share: HedgeShare = HedgeShare(hedging.share_max) if before is None else before.hedge_share
+        self.hedge_share.reconfigure(hedging.share_max)
         self._attempts = Attempts(providers, pool, clock, metrics)
-        self.schemas = schema.Schemas()
+        self.schemas: schema.Schemas = schema.Schemas() if before is None else before.schemas
         self._opinions = Opinions(self._attempts, pool, self.schemas)
 
     async def execute(self, chat: ChatRequest, plan: Plan, task_type: TaskType | None, deadline_s: float) -> Execution:
@@ -94,11 +101,17 @@ class Executor:
             confidence_asked=plan.confidence_min,
             calibration=self._calibration,
         )
-        plan = self._pool.arranged(plan, self._clock.monotonic())
-        names = {name for tier in plan.tiers for name in (*tier.targets, *gate_targets(tier))}
+        tiers, left_out = self._pool.known(plan)
+        if not tiers:
+            raise FailedPrecondition("NO_ELIGIBLE_TARGET", "the plan names no target that is configured")
+        plan = self._pool.arranged(replace(plan, tiers=tiers), self._clock.monotonic())
+        named = {name for tier in plan.tiers for name in (*tier.targets, *gate_targets(tier))}
+        names = {name for name in named if name in self._pool}
         estimates_nanousd = {name: estimate_call(chat, self._pool[name].price) for name in names}
         cascade = Cascade(plan, estimates_nanousd, self._typical_s(names), self._hedging_of(plan))
         tab = Tab(self._attempts, self._pool, self._clock, estimates_nanousd, plan.cost_nanousd_max)
+        for tier, name in left_out:
+            tab.skip(tier, name, TARGET_UNKNOWN)
         calls = Calls(self._attempts, self._clock)
         run = Run(calls, self._pool, self._opinions, plan, tab, cascade, evidence, streaming=streaming)
         try:
@@ -140,4 +153,4 @@ class Executor:
             return None
         names = [name for tier in plan.tiers for name in tier.targets]
         delays_s = {name: hedge_delay_s(self._pool.latencies[name], self._hedging) for name in names}
-        return Hedging(delays_s, self._hedge_share.begin())
+        return Hedging(delays_s, self.hedge_share.begin())

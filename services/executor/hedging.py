@@ -45,6 +45,10 @@ class HedgeShare:
         self._window: deque[_Request] = deque()
         self._hedged = 0
 
+    def reconfigure(self, share_max: float) -> None:
+        """Goes by this share from now on, over the same requests."""
+        self._share_max = share_max
+
     def begin(self) -> Callable[[], bool]:
         """Counts a request that may be hedged. The result grants or refuses its one hedge."""
         if len(self._window) == WINDOW_REQUESTS:

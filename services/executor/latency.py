@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 __all__ = ["CALLS_MIN", "WINDOW_CALLS", "Latencies", "Latency"]
@@ -63,8 +63,10 @@ class Latencies:
 
     __slots__ = ("_targets",)
 
-    def __init__(self, targets: Iterable[str]) -> None:
-        self._targets = {name: Latency() for name in targets}
+    def __init__(self, targets: Iterable[str], known: Mapping[str, Latency] | None = None) -> None:
+        """`known` are latencies that go on to be measured here."""
+        known = known or {}
+        self._targets = {name: known.get(name) or Latency() for name in targets}
 
     def __getitem__(self, target: str) -> Latency:
         return self._targets[target]

@@ -41,9 +41,15 @@ class ExecutorMetrics:
         )
         pool.subscribe(self._changed)
 
+    def follow(self, pool: TargetPool) -> None:
+        """Reads this pool from now on, which shares its subscribers with the one before."""
+        self._tiers = pool.tiers
+        self._pool = pool
+
     def attempt(self, tier: str, target: str, outcome: str) -> None:
-        """Counts one attempt that has ended, or was not made. Targets are configured ones; a plan may name any tier."""
+        """Counts one attempt that has ended, or was not made. A plan may name any tier, and any target."""
         tier = tier if tier in self._tiers else "other"
+        target = target if target in self._pool else "other"
         self._attempts.add(1, {"tier": tier, "target": target, "outcome": outcome})
 
     def _changed(self, change: TargetChange) -> None:

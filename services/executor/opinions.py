@@ -26,7 +26,7 @@ from services.executor.outcome import Answer
 from services.executor.prompt import another_sample
 from services.executor.steps import COST_CEILING, Call
 from services.executor.tab import Tab
-from services.executor.targets import Refusal, TargetPool
+from services.executor.targets import TARGET_UNKNOWN, Refusal, TargetPool
 from spillway.chat import ChatRequest, Message
 from spillway.routing import (
     AgreementSpec,
@@ -228,6 +228,9 @@ class Panel:
         begun: Callable[[AttemptInProgress], None] | None = None,
     ) -> AttemptInProgress | str:
         """The attempt, once it has ended; or the reason why it was not made, which is on the tab too."""
+        if target not in self._pool:
+            self._tab.skip(self._call.tier, target, TARGET_UNKNOWN, purpose)
+            return TARGET_UNKNOWN
         estimate_nanousd = estimate_call(chat, self._pool[target].price)
         refused, lease = COST_CEILING, None
         if self._tab.affords(estimate_nanousd):

@@ -37,6 +37,12 @@ class RetryBudget:
         self._calls_max = settings.calls_min + SAVED_CALLS_MAX
         self._calls = float(settings.calls_min)
 
+    def reconfigure(self, settings: RetryBudgetSettings) -> None:
+        """Goes by these from now on; what has been saved remains, as far as there is room for it."""
+        self._share = settings.share
+        self._calls_max = settings.calls_min + SAVED_CALLS_MAX
+        self._calls = min(self._calls, self._calls_max)
+
     @property
     def calls_left(self) -> float:
         """How many further calls may be made now."""

@@ -1,7 +1,7 @@
 """ExecutorService on the wire: protobuf in, values to the executor, protobuf out.
 
-Promises: a plan is checked before anything is called: ranges by spillway.validation, targets against the
-configuration, schemas and patterns by compiling them.
+Promises: a plan is checked before anything is called: ranges by spillway.validation, schemas and patterns by compiling
+them. It is run by the configuration that it was made by, if that is here (see `generations`).
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ from contextlib import aclosing, contextmanager
 from typing import Any, Final
 
 from services.executor.breaker import BreakerState
-from services.executor.execution import Executor
 from services.executor.gates.schema import InvalidSchemaError, Schemas
+from services.executor.generations import Generations
 from services.executor.no_answer import NoAnswerError
-from services.executor.opinions import gate_targets
-from services.executor.targets import TargetPool, TargetState
+from services.executor.targets import TargetState
 from services.runtime.channel import remaining_s
 from services.runtime.clock import Clock
-from services.runtime.errors import FailedPrecondition, InvalidRequest
+from services.runtime.errors import InvalidRequest
 from spillway.chat import ChatRequest, FormatKind
 from spillway.patterns import PatternError, compile_pattern
 from spillway.routing import AnswerDelta, FailedExecution, Plan, RulesSpec, TaskType
@@ -50,54 +49,55 @@ _BREAKER_STATES: Final = {
 class ExecutorServicer(executor_pb2_grpc.ExecutorServiceServicer):
     """The servicer. `deadline_s` is for callers that set none."""
 
-    def __init__(self, executor: Executor, pool: TargetPool, clock: Clock, *, deadline_s: float) -> None:
-        self._executor = executor
-        self._pool = pool
+    def __init__(self, generations: Generations, clock: Clock, *, deadline_s: float) -> None:
+        self._generations = generations
         self._clock = clock
         self._deadline_s = deadline_s
 
     async def Execute(self, request: executor_pb2.ExecuteRequest, context: Any) -> executor_pb2.ExecuteResponse:
-        chat, plan, task_type = self._checked(request, "")
-        with _carrying_what_was_done():
-            execution = await self._executor.execute(chat, plan, task_type, self._time_s(context))
+        chat, plan, task_type = _checked(request, "")
+        async with self._generations.of(plan.config_version) as generation:
+            executor = generation.executor
+            _check_schemas(chat, executor.schemas, "chat")
+            with _carrying_what_was_done():
+                execution = await executor.execute(chat, plan, task_type, self._time_s(context))
         return executor_pb2.ExecuteResponse(execution=execution_to_proto(execution))
 
     async def StreamExecute(
         self, request: executor_pb2.StreamExecuteRequest, context: Any
     ) -> AsyncIterator[executor_pb2.StreamExecuteResponse]:
-        chat, plan, task_type = self._checked(request.request, "request.")
-        events = self._executor.stream(chat, plan, task_type, self._time_s(context))
-        with _carrying_what_was_done():
-            async with aclosing(events):
-                async for event in events:
-                    if isinstance(event, AnswerDelta):
-                        yield executor_pb2.StreamExecuteResponse(delta=answer_delta_to_proto(event))
-                    else:
-                        yield executor_pb2.StreamExecuteResponse(execution=execution_to_proto(event))
+        chat, plan, task_type = _checked(request.request, "request.")
+        async with self._generations.of(plan.config_version) as generation:
+            executor = generation.executor
+            _check_schemas(chat, executor.schemas, "request.chat")
+            with _carrying_what_was_done():
+                async with aclosing(executor.stream(chat, plan, task_type, self._time_s(context))) as events:
+                    async for event in events:
+                        if isinstance(event, AnswerDelta):
+                            yield executor_pb2.StreamExecuteResponse(delta=answer_delta_to_proto(event))
+                        else:
+                            yield executor_pb2.StreamExecuteResponse(execution=execution_to_proto(event))
 
     async def ListTargets(
         self, request: executor_pb2.ListTargetsRequest, context: Any
     ) -> executor_pb2.ListTargetsResponse:
-        states = self._pool.states(self._clock.monotonic())
+        states = self._generations.current.pool.states(self._clock.monotonic())
         return executor_pb2.ListTargetsResponse(targets=[_status(state) for state in states])
 
     def _time_s(self, context: Any) -> float:
         left_s = remaining_s(context, self._deadline_s)
         return left_s - min(left_s * _MARGIN_SHARE, _MARGIN_S_MAX)
 
-    def _checked(self, request: executor_pb2.ExecuteRequest, prefix: str) -> tuple[ChatRequest, Plan, TaskType | None]:
-        """The request's parts. Raises WireError, InvalidValue, SpillwayError."""
-        chat = chat_request_from_proto(request.chat, f"{prefix}chat")
-        plan = plan_from_proto(request.plan, f"{prefix}plan")
-        task_type = task_type_from_proto(request.task_type, f"{prefix}task_type")
-        check_chat_request(chat, f"{prefix}chat")
-        check_plan(plan, f"{prefix}plan")
-        _check_schemas(chat, self._executor.schemas, f"{prefix}chat")
-        _check_patterns(plan, f"{prefix}plan")
-        for tier in plan.tiers:
-            if any(name not in self._pool for name in (*tier.targets, *gate_targets(tier))):
-                raise FailedPrecondition("NO_ELIGIBLE_TARGET", "the plan names a target that is not configured")
-        return chat, plan, task_type
+
+def _checked(request: executor_pb2.ExecuteRequest, prefix: str) -> tuple[ChatRequest, Plan, TaskType | None]:
+    """The request's parts. Raises WireError, InvalidValue, SpillwayError."""
+    chat = chat_request_from_proto(request.chat, f"{prefix}chat")
+    plan = plan_from_proto(request.plan, f"{prefix}plan")
+    task_type = task_type_from_proto(request.task_type, f"{prefix}task_type")
+    check_chat_request(chat, f"{prefix}chat")
+    check_plan(plan, f"{prefix}plan")
+    _check_patterns(plan, f"{prefix}plan")
+    return chat, plan, task_type
 
 
 @contextmanager

@@ -122,6 +122,10 @@ class BreakerSharing:
         self._log = get_logger(__name__)
         pool.subscribe(self._note)
 
+    def follow(self, pool: TargetPool) -> None:
+        """Tells this pool from now on, which shares its subscribers with the one before."""
+        self._pool = pool
+
     async def start(self) -> None:
         """Begins to share. Does not wait for Redis."""
         self._task = asyncio.create_task(self._run(), name="breaker-sharing")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from services.executor.attempts import AttemptInProgress, Attempts
 from services.executor.steps import COST_CEILING
-from services.executor.targets import TargetPool
+from services.executor.targets import TargetPool, unknown_target
 from services.runtime.clock import Clock
 from spillway.chat import Usage
 from spillway.routing import AttemptOutcome, AttemptPurpose, PlannedTier
@@ -86,13 +86,16 @@ class Tab:
         purpose: AttemptPurpose = AttemptPurpose.ANSWER,
     ) -> None:
         """Records that `target` was not called."""
-        attempt = self._attempts.skip(tier, self._pool[target], self._started_at_s, error_reason)
+        what = self._pool[target] if target in self._pool else unknown_target(target)
+        attempt = self._attempts.skip(tier, what, self._started_at_s, error_reason)
         attempt.purpose = purpose
         self.made.append(attempt)
 
     def is_down(self, target: str) -> bool:
-        """Whether `target` was found to be not available in this execution."""
-        return any(made.target.name == target and _was_unavailable(made) for made in self.made)
+        """Whether `target` was found to be not available in this execution, or is not known here at all."""
+        return target not in self._pool or any(
+            made.target.name == target and _was_unavailable(made) for made in self.made
+        )
 
     def number(self, attempt: AttemptInProgress) -> int:
         """Its place on the tab."""

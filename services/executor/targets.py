@@ -11,21 +11,34 @@ empty for all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
 from services.executor.balancer import Balance, Candidate, arrange, slow_start_share
 from services.executor.breaker import Breaker, BreakerState, CallResult, Permit, Snapshot, Transition
-from services.executor.latency import Latencies
+from services.executor.latency import Latencies, Latency
 from services.executor.retry_budget import RetryBudget
-from spillway.routing import Plan
-from spillway.settings import Settings, Target
+from spillway.routing import Plan, PlannedTier, Strategy
+from spillway.settings import Price, Settings, Target, Tier
 
-__all__ = ["BREAKER_OPEN", "LEASE_MARGIN_S", "RETRY_S", "Lease", "Refusal", "TargetChange", "TargetPool", "TargetState"]
+__all__ = [
+    "BREAKER_OPEN",
+    "LEASE_MARGIN_S",
+    "RETRY_S",
+    "TARGET_UNKNOWN",
+    "Lease",
+    "Refusal",
+    "TargetChange",
+    "TargetHealth",
+    "TargetPool",
+    "TargetState",
+    "unknown_target",
+]
 
 LEASE_MARGIN_S: Final = 10.0  # beyond the longest call, for what happens around it
 BREAKER_OPEN: Final = "BREAKER_OPEN"  # the reason of a refusal that ends by itself
+TARGET_UNKNOWN: Final = "TARGET_UNKNOWN"  # the reason why a target was not called that only the plan's maker knows
 RETRY_S: Final = 1.0  # when to ask again where nothing better is known: a probe or a place may be free by then
 
 
@@ -64,46 +77,80 @@ class TargetChange:
     transition: Transition
 
 
-class _Entry:
-    __slots__ = ("breaker", "failed_at_s", "target", "tier")
+@dataclass(slots=True)
+class TargetHealth:
+    """What is known of a place that serves a model. Pools of several configurations may share it."""
 
-    def __init__(self, tier: str, target: Target, breaker: Breaker) -> None:
-        self.tier = tier
-        self.target = target
-        self.breaker = breaker
-        self.failed_at_s: float | None = None  # the last call, if it did not answer
+    place: tuple[str, ...]
+    breaker: Breaker
+    latency: Latency = field(default_factory=Latency)
+    failed_at_s: float | None = None
+    """The last call, if it did not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    tier: str
+    target: Target
+    health: TargetHealth
+
+    @property
+    def breaker(self) -> Breaker:
+        return self.health.breaker
+
+
+def unknown_target(name: str) -> Target:
+    """Stands for a target that a plan names and that is not configured here: it was not called, and costs nothing."""
+    price = Price(input_usd_per_mtok=0, output_usd_per_mtok=0)
+    return Target.model_construct(name=name, provider="", model="", price=price)
 
 
 class TargetPool:
-    """Every configured target. `random` gives floats in [0, 1). Not thread-safe: one event loop.
+    """Every target of a configuration. `random` gives floats in [0, 1). Not thread-safe: one event loop.
 
-    `retry_budget` and `latencies` are the pool's own; others may read them.
+    `retry_budget`, `latencies` and `subscribers` are the pool's own; others may read them. `before`, the pool of an
+    earlier configuration, goes on to be used by those who have it: the two share the retry budget, the subscribers,
+    and all that is known of a target which is the same model at the same place.
     """
 
-    def __init__(self, settings: Settings, *, random: Callable[[], float]) -> None:
+    def __init__(self, settings: Settings, *, random: Callable[[], float], before: TargetPool | None = None) -> None:
         self._random = random
         self._doubt_s = settings.executor.breaker.window_s
         self._slow_start_s = settings.executor.slow_start_s
         self._spend_cap_s = settings.executor.retry_after_s_max
         self._balance: dict[str, Balance] = {tier.name: tier.balance for tier in settings.tiers}
-        self._listeners: list[Callable[[TargetChange], None]] = []
-        self._entries = {
-            target.name: _Entry(
-                tier.name,
-                target,
-                Breaker(
-                    settings.executor.breaker,
-                    retry_after_s_max=settings.executor.retry_after_s_max,
-                    permit_s_max=tier.attempt_timeout_s + LEASE_MARGIN_S,
-                    random=random,
-                    on_change=partial(self._changed, target),
-                ),
-            )
+        self.subscribers: list[Callable[[TargetChange], None]] = [] if before is None else before.subscribers
+        self._entries: dict[str, _Entry] = {
+            target.name: _Entry(tier.name, target, self._health(settings, tier, target, before))
             for tier in settings.tiers
             for target in tier.targets
         }
-        self.latencies = Latencies(self._entries)
-        self.retry_budget = RetryBudget(settings.executor.retry_budget)
+        self.latencies = Latencies(self._entries, {name: entry.health.latency for name, entry in self._entries.items()})
+        if before is None:
+            self.retry_budget = RetryBudget(settings.executor.retry_budget)
+        else:
+            self.retry_budget = before.retry_budget
+            self.retry_budget.reconfigure(settings.executor.retry_budget)
+
+    def _health(self, settings: Settings, tier: Tier, target: Target, before: TargetPool | None) -> TargetHealth:
+        options = settings.executor
+        provider = settings.providers[target.provider]
+        place = (target.provider, provider.kind, provider.base_url, target.model)
+        permit_s_max = tier.attempt_timeout_s + LEASE_MARGIN_S
+        known = None if before is None else before.health(target.name)
+        if known is not None and known.place == place:
+            known.breaker.reconfigure(
+                options.breaker, retry_after_s_max=options.retry_after_s_max, permit_s_max=permit_s_max
+            )
+            return known
+        breaker = Breaker(
+            options.breaker,
+            retry_after_s_max=options.retry_after_s_max,
+            permit_s_max=permit_s_max,
+            random=self._random,
+            on_change=partial(self._changed, target),
+        )
+        return TargetHealth(place, breaker)
 
     def __contains__(self, name: str) -> bool:
         return name in self._entries
@@ -116,9 +163,14 @@ class TargetPool:
         """The names of the configured tiers."""
         return frozenset(self._balance)
 
+    def health(self, name: str) -> TargetHealth | None:
+        """What is known of a target, for a pool that comes after this one; None of one that is not configured."""
+        entry = self._entries.get(name)
+        return None if entry is None else entry.health
+
     def subscribe(self, listener: Callable[[TargetChange], None]) -> None:
         """`listener` is told of every change of a breaker, at once; it must not raise, wait, or call the pool."""
-        self._listeners.append(listener)
+        self.subscribers.append(listener)
 
     def take(self, name: str, now_s: float, *, is_further: bool = False) -> Lease | Refusal:
         """A lease, or why there is none. `is_further`: the request's last call failed for want of availability."""
@@ -154,9 +206,9 @@ class TargetPool:
         entry = self._entries[lease.target]
         entry.breaker.settle(lease.permit, result, now_s, took_s=took_s, retry_after_s=retry_after_s)
         if result is CallResult.FAILURE or unanswered:
-            entry.failed_at_s = now_s
+            entry.health.failed_at_s = now_s
         elif result is CallResult.SUCCESS:
-            entry.failed_at_s = None
+            entry.health.failed_at_s = None
             if lease.has_token:
                 self.retry_budget.give_back()
             else:
@@ -174,6 +226,18 @@ class TargetPool:
         entry = self._entries.get(name)
         if entry is not None and entry.target.provider == provider:
             entry.breaker.open_for(for_s, now_s, by_peer=True)
+
+    def known(self, plan: Plan) -> tuple[tuple[PlannedTier, ...], tuple[tuple[PlannedTier, str], ...]]:
+        """The plan's tiers as far as their targets are configured here, and what is left out of which.
+
+        DIRECT is its first tier alone; none of another takes its place.
+        """
+        tiers = plan.tiers[:1] if plan.strategy is Strategy.DIRECT else plan.tiers
+        left_out = tuple((tier, name) for tier in tiers for name in tier.targets if name not in self)
+        if not left_out:
+            return plan.tiers, ()
+        cut = (replace(tier, targets=tuple(name for name in tier.targets if name in self)) for tier in tiers)
+        return tuple(tier for tier in cut if tier.targets), left_out
 
     def arranged(self, plan: Plan, now_s: float) -> Plan:
         """The plan with the targets of each tier in the order in which this process would ask them now.
@@ -203,7 +267,8 @@ class TargetPool:
             yield name, entry.breaker.state, entry.breaker.in_flight
 
     def _is_in_doubt(self, entry: _Entry, now_s: float) -> bool:
-        return entry.failed_at_s is not None and now_s - entry.failed_at_s < self._doubt_s
+        failed_at_s = entry.health.failed_at_s
+        return failed_at_s is not None and now_s - failed_at_s < self._doubt_s
 
     def _arranged(self, tier: str, names: tuple[str, ...], now_s: float) -> tuple[str, ...]:
         return arrange(self._balance.get(tier, "order"), [self._candidate(name, now_s) for name in names], self._random)
@@ -227,5 +292,5 @@ class TargetPool:
 
     def _changed(self, target: Target, transition: Transition) -> None:
         change = TargetChange(target, transition)
-        for listener in self._listeners:
+        for listener in self.subscribers:
             listener(change)

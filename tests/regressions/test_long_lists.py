@@ -24,8 +24,8 @@ from spillway.wire import WireError
 NONE = cast("Any", None)
 CACHE = CacheServicer(cast("SemanticCache", SimpleNamespace(lookup=None, store=None)))
 CLASSIFIER = ClassifierServicer(NONE, memory=NONE, metrics=NONE, clock=NONE, deadline_s=1.0)
-EXECUTOR = ExecutorServicer(NONE, NONE, NONE, deadline_s=1.0)
-ORCHESTRATOR = OrchestratorServicer(NONE, NONE, deadline_s=1.0)
+EXECUTOR = ExecutorServicer(NONE, NONE, deadline_s=1.0)
+ORCHESTRATOR = OrchestratorServicer(NONE, NONE)
 
 NOBODY, NOTHING, UNNAMED = chat_pb2.ChatMessage(), chat_pb2.ContentPart(), chat_pb2.ToolCall()
 USER = chat_pb2.ROLE_USER
