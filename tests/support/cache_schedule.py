@@ -1,13 +1,15 @@
 """Three replicas of the cache on one Redis, each behind a proxy that may cut it off, under a random schedule.
 
-The schedule is held against a model of one node that knows the order of all acknowledged changes. During it, a hit must
-be what the model holds (or, of a change that failed for its caller, what it may hold). After quiescence every replica
-must answer every question as the model does, by meaning too.
+The schedule is held against a model of one node that knows the order of all acknowledged changes, and the time. During
+it, a hit must be what the model holds (or, of a change that failed for its caller, what it may hold). After quiescence
+every replica must answer every question as the model does, by meaning too. Questions are repeated: most lookups are of
+what was stored or removed a moment ago. The replicas share a clock that the schedule moves on.
 """
 
 from __future__ import annotations
 
 import random
+from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,7 +17,7 @@ from dataclasses import dataclass, field
 from services.cache.entry import Scope, Selector
 from services.cache.semantic_cache import Found, SemanticCache, StoreResult
 from services.cache.store.answer_store import StoreUnavailableError
-from services.cache.store.answer_store_redis import RedisStore
+from services.cache.store.answer_store_redis import PAUSE_S, RedisStore
 from services.runtime.clock import SystemClock
 from spillway.routing import CacheKind, TaskType
 from tests.support.cache_parts import answer, cache_over, chat, embedding, eventually, policy
@@ -32,69 +34,113 @@ SCOPES = tuple(
 )
 TOPICS = 4
 TAGS = ("red", "blue")
+TTLS_S = (60.0, 3_600.0)
+PASSING_S = 45.0
 PARAPHRASES = ("how do I turn on the {}?", "How do I  turn on the {}")
 THINGS = ("heater", "lamp", "radio", "oven")
+RECENT = 4
+"""Places that most lookups are of: those touched last."""
+
+STEPS = {"put": 26, "lookup": 60, "invalidate": 6, "pass": 2, "cut": 2, "mend": 6, "restart": 2}
+
+_Place = tuple[Scope, int]
 
 
 @dataclass(slots=True)
 class Report:
-    """What happened."""
+    """What happened. `held`: lookups for which the model knew an answer for sure; `removed`: lookups where an answer
+    had been invalidated or replaced or had expired, so that a stale one was to be had; `empty`: of them, where no other
+    came after it."""
 
-    steps: int = 0
-    stored: int = 0
-    invalidated: int = 0
-    lookups: int = 0
-    hits: int = 0
-    unavailable: int = 0
-    partitions: int = 0
-    restarts: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
     stale: list[str] = field(default_factory=list)
+
+
+class _Clock(SystemClock):
+    """The real one, moved on."""
+
+    def __init__(self) -> None:
+        self._passed_s = 0.0
+
+    def advance(self, seconds: float) -> None:
+        self._passed_s += seconds
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self._passed_s
+
+    def unix(self) -> float:
+        return super().unix() + self._passed_s
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    text: str
+    tags: tuple[str, ...]
+    expires_at_unix_s: float
 
 
 @dataclass(slots=True)
 class _Held:
-    """What may be served at one place: the first is what is known, the others were tried and failed for the caller."""
+    """What may be served at one place: one thing when all is known; None is nothing."""
 
-    possible: list[str | None] = field(default_factory=lambda: [None])
-    tags: tuple[str, ...] = ()
+    possible: list[_Answer | None] = field(default_factory=lambda: [None])
+    late: list[_Answer] = field(default_factory=list)  # puts that failed for their callers may still arrive
+    was_removed: bool = False
 
 
 class _Model:
     """One node: what every question's answer may be."""
 
-    def __init__(self) -> None:
-        self.held = {(scope, topic): _Held() for scope in SCOPES for topic in range(TOPICS)}
-        # What failed for its caller may still be on its way, and arrive whenever the network is mended.
-        self._late_puts: dict[tuple[Scope, int], list[str | None]] = {}
+    def __init__(self, clock: _Clock) -> None:
+        self.held: dict[_Place, _Held] = {(scope, topic): _Held() for scope in SCOPES for topic in range(TOPICS)}
+        self._clock = clock
         self._late_invalidations: list[Selector] = []
 
-    def put(self, place: tuple[Scope, int], text: str, tags: tuple[str, ...], *, is_known: bool) -> None:
-        held = self.held[place]
-        late = self._late_puts.setdefault(place, [])
-        if not is_known:
-            late.append(text)
-        gone: list[str | None] = [None] if self._may_be_invalidated(place[0], (*held.tags, *tags)) else []
-        held.possible = [text, *late, *gone] if is_known else [*held.possible, text]
-        # Of a put that failed for its caller the tags are those of one or the other.
-        held.tags = tags if is_known else tuple(dict.fromkeys((*held.tags, *tags)))
+    def texts(self, place: _Place) -> set[str | None]:
+        """What may be served now."""
+        return {
+            None if each is None or each.expires_at_unix_s <= self._clock.unix() else each.text
+            for each in self.held[place].possible
+        }
 
-    def _may_be_invalidated(self, scope: Scope, tags: tuple[str, ...]) -> bool:
-        return any(selector.takes("", scope, tags) for selector in self._late_invalidations)
+    def was_removed(self, place: _Place) -> bool:
+        """Whether there was something else than there is."""
+        held, now = self.held[place], self._clock.unix()
+        return held.was_removed or any(each is not None and each.expires_at_unix_s <= now for each in held.possible)
+
+    def put(self, place: _Place, put: _Answer, *, is_known: bool) -> None:
+        held = self.held[place]
+        if not is_known:
+            held.late.append(put)
+            held.possible.append(put)
+            return
+        held.was_removed |= held.possible != [None]
+        is_overtaken = any(each.takes("", place[0], put.tags) for each in self._late_invalidations)
+        held.possible = [put, *held.late, *([None] if is_overtaken else [])]
 
     def invalidate(self, selector: Selector, *, is_known: bool) -> None:
+        """One that is known also takes puts that have not arrived: they began before it."""
         if not is_known:
             self._late_invalidations.append(selector)
-        for (scope, topic), held in self.held.items():
-            if selector.takes("", scope, held.tags):
-                # A tag that only a failed put carried may or may not be there: both remain possible.
-                is_certain = is_known and (selector.tag is None or len(held.possible) == 1)
-                late = self._late_puts.get((scope, topic), [])
-                held.possible = [None, *late] if is_certain else [*held.possible, None]
+        for (scope, _), held in self.held.items():
+
+            def stays(each: _Answer | None, scope: Scope = scope) -> bool:
+                return each is None or not selector.takes("", scope, each.tags)
+
+            if all(map(stays, held.possible)):
+                continue
+            held.was_removed = True
+            if is_known:
+                held.possible = list(filter(stays, held.possible))
+                held.late = list(filter(stays, held.late))
+            if None not in held.possible:
+                held.possible.append(None)
 
 
 class _Replica:
-    def __init__(self, proxy: FaultProxy) -> None:
+    def __init__(self, proxy: FaultProxy, clock: _Clock) -> None:
         self.proxy = proxy
+        self._clock = clock
         self._cache: SemanticCache | None = None
 
     @property
@@ -103,8 +149,8 @@ class _Replica:
         return self._cache
 
     async def start(self) -> None:
-        store = RedisStore(f"redis://{self.proxy.address}/0", timeout_s=TIMEOUT_S, clock=SystemClock())
-        self._cache = cache_over(store, SystemClock(), rules=policy(lookup_s=TIMEOUT_S + 0.1))
+        store = RedisStore(f"redis://{self.proxy.address}/0", timeout_s=TIMEOUT_S, clock=self._clock)
+        self._cache = cache_over(store, self._clock, rules=policy(lookup_s=TIMEOUT_S + 0.1))
         await self._cache.start()
 
     async def stop(self) -> None:
@@ -113,22 +159,22 @@ class _Replica:
 
 async def run_schedule(redis_port: int, *, seed: int, steps: int) -> Report:
     """Runs it; AssertionError, with the seed, for a stale answer or a replica that does not converge."""
-    chance, model, report = random.Random(seed), _Model(), Report()
-    async with _replicas(redis_port) as replicas:
+    schedule = _Schedule(seed)
+    async with _replicas(redis_port, schedule.clock) as replicas:
         for step in range(steps):
-            report.steps += 1
-            await _step(chance, replicas, model, report, f"seed {seed} step {step}")
+            await schedule.step(replicas, f"seed {seed} step {step}")
         for replica in replicas:
             replica.proxy.fault = Fault()
-        await _quiesce(replicas, model, seed)
-    assert not report.stale, report.stale[:5]
-    return report
+        schedule.clock.advance(PAUSE_S)
+        await _quiesce(replicas, schedule.model, seed)
+    assert not schedule.report.stale, schedule.report.stale[:5]
+    return schedule.report
 
 
 @asynccontextmanager
-async def _replicas(redis_port: int) -> AsyncIterator[list[_Replica]]:
+async def _replicas(redis_port: int, clock: _Clock) -> AsyncIterator[list[_Replica]]:
     async with AsyncExitStack() as stack:
-        replicas = [_Replica(await stack.enter_async_context(fault_proxy(redis_port))) for _ in range(REPLICAS)]
+        replicas = [_Replica(await stack.enter_async_context(fault_proxy(redis_port)), clock) for _ in range(REPLICAS)]
         for replica in replicas:
             await replica.start()
         yield replicas
@@ -136,83 +182,122 @@ async def _replicas(redis_port: int) -> AsyncIterator[list[_Replica]]:
             await replica.stop()
 
 
-async def _step(chance: random.Random, replicas: list[_Replica], model: _Model, report: Report, name: str) -> None:
-    replica = chance.choice(replicas)
-    kind = chance.choices(("put", "lookup", "invalidate", "cut", "mend", "restart"), (30, 50, 6, 3, 9, 2))[0]
-    place = (chance.choice(SCOPES), chance.randrange(TOPICS))
-    if kind == "put":
-        tags = tuple(tag for tag in TAGS if chance.random() < 0.4)
-        text = f"answer of {name}"
-        is_known = await _put(replica.cache, place, text, tags) is StoreResult.STORED
-        model.put(place, text, tags, is_known=is_known)
-        report.stored += is_known
-    elif kind == "lookup":
-        found = await _look_up(replica.cache, place, chance.randrange(2))
-        report.lookups += 1
-        report.unavailable += found.outcome.kind is CacheKind.UNAVAILABLE
-        if found.answer is not None:
-            report.hits += 1
-            if found.answer.message.text not in model.held[place].possible:
-                report.stale.append(f"{name}: {found.answer.message.text} at {place}")
-    elif kind == "invalidate":
-        selector = _selector(chance, place[0])
-        try:
-            await replica.cache.invalidate(selector, dry_run=False)
-        except StoreUnavailableError:
-            model.invalidate(selector, is_known=False)
+class _Schedule:
+    """One step after the other, and what the model makes of it."""
+
+    def __init__(self, seed: int) -> None:
+        self.clock = _Clock()
+        self.model = _Model(self.clock)
+        self.report = Report()
+        self._chance = random.Random(seed)
+        self._recent: deque[_Place] = deque(maxlen=RECENT)
+
+    async def step(self, replicas: list[_Replica], name: str) -> None:
+        replica = self._chance.choice(replicas)
+        (kind,) = self._chance.choices(list(STEPS), list(STEPS.values()))
+        self.report.counts[kind] += 1
+        match kind:
+            case "put":
+                await self._put(replica.cache, name)
+            case "lookup":
+                await self._look_up(replica.cache, name)
+            case "invalidate":
+                await self._invalidate(replica.cache)
+            case "pass":
+                self.clock.advance(PASSING_S)
+            case "cut":
+                replica.proxy.fault = Fault(ending=self._chance.choice((Ending.BLACK_HOLE, Ending.RESET)))
+            case "mend":
+                for each in replicas:
+                    each.proxy.fault = Fault()
+                self.clock.advance(PAUSE_S)  # so that what was left alone is asked again
+            case "restart" if replica.proxy.fault == Fault():  # one that is cut off would only wait
+                await replica.stop()
+                await replica.start()
+
+    async def _put(self, cache: SemanticCache, name: str) -> None:
+        place = (self._chance.choice(SCOPES), self._chance.randrange(TOPICS))
+        tags = tuple(tag for tag in TAGS if self._chance.random() < 0.4)
+        ttl_s = self._chance.choice(TTLS_S)
+        put = _Answer(f"answer of {name}", tags, self.clock.unix() + ttl_s)
+        is_known = await _put(cache, place, put, ttl_s) is StoreResult.STORED
+        self.model.put(place, put, is_known=is_known)
+        self.report.counts["stored"] += is_known
+        self._recent.append(place)
+
+    async def _look_up(self, cache: SemanticCache, name: str) -> None:
+        if self._recent and self._chance.random() < 0.85:
+            place = self._chance.choice(self._recent)
         else:
-            model.invalidate(selector, is_known=True)
-            report.invalidated += 1
-    elif kind == "cut":
-        replica.proxy.fault = Fault(ending=chance.choice((Ending.BLACK_HOLE, Ending.RESET)))
-        report.partitions += 1
-    elif kind == "mend":
-        replica.proxy.fault = Fault()
-    elif replica.proxy.fault == Fault():  # one that is cut off would only wait
-        await replica.stop()
-        await replica.start()
-        report.restarts += 1
+            place = (self._chance.choice(SCOPES), self._chance.randrange(TOPICS))
+        found = await _look_up(cache, place, self._chance.randrange(2))
+        allowed, counts = self.model.texts(place), self.report.counts
+        counts[found.outcome.kind.value] += 1
+        was_removed = self.model.was_removed(place)
+        counts["held"] += None not in allowed
+        counts["removed"] += was_removed
+        counts["empty"] += was_removed and allowed == {None}
+        if found.answer is not None and found.answer.message.text not in allowed:
+            self.report.stale.append(f"{name}: {found.answer.message.text} at {place}, allowed: {allowed}")
+
+    async def _invalidate(self, cache: SemanticCache) -> None:
+        scope, topic = self._chance.choice(self._recent) if self._recent else (SCOPES[0], 0)
+        selector = _selector(self._chance, scope)
+        try:
+            await cache.invalidate(selector, dry_run=False)
+        except StoreUnavailableError:
+            self.model.invalidate(selector, is_known=False)
+        else:
+            self.model.invalidate(selector, is_known=True)
+            self.report.counts["invalidated"] += 1
+        self._recent.append((scope, topic))
 
 
 async def _quiesce(replicas: list[_Replica], model: _Model, seed: int) -> None:
     """Every replica answers every question, in both wordings, as the first one does, and as the model allows."""
-    for place, held in model.held.items():
-        texts: set[str | None] = set()
+    for place in model.held:
+        seen: set[str | None] = set()
         for replica in replicas:
             for wording in range(2):
 
                 async def agrees(
                     replica: _Replica = replica,
                     wording: int = wording,
-                    place: tuple[Scope, int] = place,
-                    held: _Held = held,
-                    texts: set[str | None] = texts,
+                    place: _Place = place,
+                    seen: set[str | None] = seen,
                 ) -> bool:
                     found = await _look_up(replica.cache, place, wording)
                     text = None if found.answer is None else found.answer.message.text
-                    if found.outcome.kind is CacheKind.UNAVAILABLE or text not in held.possible:
+                    allowed = model.texts(place)
+                    if found.outcome.kind is CacheKind.UNAVAILABLE or text not in allowed:
                         assert text is None, f"seed {seed}: stale after quiescence at {place}: {text}"
                         return False
-                    if len(held.possible) > 1:  # which one it became is the same everywhere
+                    if len(allowed) > 1:  # which one it became is the same everywhere
                         other = await _look_up(replicas[0].cache, place, 0)
                         if (None if other.answer is None else other.answer.message.text) != text:
                             return False
-                    texts.add(text)
+                    seen.add(text)
                     return True
 
-                await eventually(agrees, what=f"seed {seed}: replicas agree on {place}: {held.possible}")
-        assert len(texts) == 1, f"seed {seed}: {place} is {texts}"
+                await eventually(agrees, what=f"seed {seed}: replicas agree on {place}: {model.texts(place)}")
+        assert len(seen) == 1, f"seed {seed}: {place} is {seen}"
 
 
-async def _put(cache: SemanticCache, place: tuple[Scope, int], text: str, tags: tuple[str, ...]) -> StoreResult:
+async def _put(cache: SemanticCache, place: _Place, put: _Answer, ttl_s: float) -> StoreResult:
     scope, topic = place
-    asked = chat(PARAPHRASES[0].format(THINGS[topic]))
-    near = embedding(THINGS[topic])
-    stored = await cache.store(scope, asked, answer(text), embedding=near, task_type=TaskType.OTHER, tags=tags)
+    stored = await cache.store(
+        scope,
+        chat(PARAPHRASES[0].format(THINGS[topic])),
+        answer(put.text),
+        embedding=embedding(THINGS[topic]),
+        task_type=TaskType.OTHER,
+        ttl_s=ttl_s,
+        tags=put.tags,
+    )
     return stored.result
 
 
-async def _look_up(cache: SemanticCache, place: tuple[Scope, int], wording: int) -> Found:
+async def _look_up(cache: SemanticCache, place: _Place, wording: int) -> Found:
     scope, topic = place
     asked = chat(PARAPHRASES[wording].format(THINGS[topic]))
     return await cache.lookup(scope, asked, embedding=embedding(THINGS[topic]), task_type=TaskType.OTHER)
