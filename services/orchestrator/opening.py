@@ -27,8 +27,17 @@ class NoEligibleTargetError(ValueError):
 class Opening:
     """What is known of a route without a plan, and perhaps without a judgement.
 
-    `step` and `rule` are empty as long as the judgement decides. `judge_first` says that a rule which depends on the
-    judgement may yet forbid or limit the cache, so that the judgement has to come before the first lookup.
+    `step` and `rule` are empty as long as the judgement decides. What is still to be found out, in this order, each
+    followed by another `Policy.open`:
+
+    1. `judge_first`: the judgement has to come before the first lookup, since it may yet forbid or limit the cache;
+    2. `needs_user`: how many messages the end user sent before may decide, and limit the cache (asked for once);
+    3. `judge_first` again, as a new user may make it so;
+    4. `needs_judgement`: before the plan.
+
+    `arm` is "routed" or "baseline" where a rollout is configured and has to do with this request, as far as that is
+    known yet. `apart` says why a request takes no part in a rollout. `floor` and `ceiling` limit what may be served
+    from the cache, `ladder` says who may answer.
     """
 
     step: str
@@ -43,6 +52,9 @@ class Opening:
     only_target: str
     tier_names: tuple[str, ...]
     score_min: float = 0.0
+    needs_user: bool = False
+    arm: str = ""
+    apart: str = ""
 
     @property
     def rule_name(self) -> str:

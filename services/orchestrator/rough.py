@@ -12,7 +12,7 @@ import re
 from spillway.chat import ChatRequest
 from spillway.routing import Classification, Complexity, Layer, TaskType
 
-__all__ = ["ROUGH_CONFIDENCE", "rough_classification"]
+__all__ = ["ROUGH_CONFIDENCE", "has_code_marks", "rough_classification"]
 
 ROUGH_CONFIDENCE = 0.5
 VERSION = "rough-1"
@@ -33,6 +33,11 @@ _MATH_MARKS = re.compile(
     r"|\b(?:prove|integral|derivative|equation|theorem|probability)\b",
     re.IGNORECASE,
 )
+
+
+def has_code_marks(text: str) -> bool:
+    """Whether source code seems to stand in `text`: a fence anywhere, or other marks near the beginning."""
+    return "```" in text or _CODE_MARKS.search(text[:_SEARCHED_CHARS_MAX]) is not None
 
 
 def rough_classification(chat: ChatRequest) -> Classification:

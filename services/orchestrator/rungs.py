@@ -6,6 +6,7 @@ so is a tier that is left without targets.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from spillway.chat import ChatRequest, ImagePart
@@ -33,7 +34,7 @@ from spillway.settings import (
     Tier,
 )
 
-__all__ = ["estimated_tokens", "planned_tier"]
+__all__ = ["estimated_tokens", "in_front", "planned_tier"]
 
 # A provider counts a picture as so many tokens, more or less; only used to leave out targets that are too small.
 _IMAGE_TOKENS = 1_000
@@ -53,39 +54,59 @@ def estimated_tokens(chat: ChatRequest) -> int:
     return -(-chars // _CHARS_PER_TOKEN) + images * _IMAGE_TOKENS + (chat.generation.max_output_tokens or 0)
 
 
-def planned_tier(tier: Tier, tokens: int, only_target: str) -> PlannedTier | None:
-    """One rung with the targets that have room, or None when none has."""
-    names = tuple(
+def planned_tier(
+    tier: Tier, tokens: int, only_target: str, *, answering: Sequence[str] = (), gates: Sequence[Gate] | None = None
+) -> PlannedTier | None:
+    """One rung with the targets that have room, or None when none has.
+
+    `only_target`: no other is asked for anything. `answering`: these answer, in this order, and the others may be asked
+    for second opinions. `gates`: in place of the tier's.
+    """
+    asked = tuple(
         target.name
         for target in tier.targets
         if target.context_window_tokens >= tokens and (not only_target or target.name == only_target)
     )
-    if not names:
+    if not asked:
         return None
+    names = tuple(name for name in answering if name in asked) or asked
     prefix = tier.stream_prefix
     return PlannedTier(
         name=tier.name,
         targets=names,
-        gates=tuple(_gate_spec(gate, names) for gate in tier.gates),
+        gates=tuple(_gate_spec(gate, asked, names) for gate in (tier.gates if gates is None else gates)),
         attempt_timeout_s=tier.attempt_timeout_s,
         escape_valve=tier.escape_valve,
         stream_prefix=None if prefix is None else StreamPrefix(prefix.tokens, prefix.wait_s),
     )
 
 
-def _gate_spec(gate: Gate, targets: tuple[str, ...]) -> GateSpec:
+def in_front(tier: Tier, target: str) -> tuple[str, ...]:
+    """The tier's targets for a rung that is to ask `target` first.
+
+    Where the executor chooses the order itself, nothing but the target alone makes it the first.
+    """
+    if tier.balance != "order":
+        return (target,)
+    return (target, *(each.name for each in tier.targets if each.name != target))
+
+
+def _gate_spec(gate: Gate, asked: tuple[str, ...], answering: tuple[str, ...]) -> GateSpec:
     match gate:
         case AgreementGate():
+            # The next target that answers, by the executor's rule; where none is left, the next one of the tier.
+            other = next((name for name in asked if name not in answering), "") if len(answering) == 1 else ""
             spec = AgreementSpec(
                 second_target=gate.second_target,
                 normalizer=gate.normalizer,
-                further_targets=tuple(target for target in gate.further_targets if target in targets),
+                further_targets=tuple(target for target in gate.further_targets if target in asked),
                 agreeing_min=gate.agreeing_min,
                 in_turn=gate.in_turn,
                 count_earlier=gate.count_earlier,
             )
-            # A second opinion that was left out of the tier is replaced by the next one, by the executor's rule.
-            return spec if spec.second_target in targets else replace(spec, second_target="")
+            # A second opinion that was left out of the tier is replaced by the next one.
+            named = spec.second_target in asked and not (other and answering == (spec.second_target,))
+            return spec if named else replace(spec, second_target=other)
         case SelfConfidenceGate():
             return SelfConfidenceSpec(threshold=gate.threshold)
         case RulesGate():
