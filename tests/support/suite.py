@@ -45,7 +45,10 @@ LEAVES = ("classifier", "cache", "executor")
 
 
 class Suite:
-    """Starts everything in `__enter__`, stops everything in `__exit__`; single services can be killed and restarted."""
+    """Starts everything in `__enter__`, stops everything in `__exit__`; single services can be killed and restarted.
+
+    With `ledger` there is one, on a file.
+    """
 
     def __init__(
         self,
@@ -55,6 +58,7 @@ class Suite:
         executors: int = 1,
         otlp_endpoint: str = "",
         sandbox_args: tuple[str, ...] = (),
+        ledger: bool = False,
     ) -> None:
         self.folder = folder
         self.processes: dict[str, Process] = {}
@@ -63,6 +67,7 @@ class Suite:
         self._executors = executors
         self._otlp_endpoint = otlp_endpoint
         self._sandbox_args = sandbox_args
+        self._leaves = (*LEAVES, "ledger") if ledger else LEAVES
 
     def __enter__(self) -> Self:
         try:
@@ -127,7 +132,7 @@ class Suite:
         sandbox = Process("services.sandbox", ["--port", "0", *self._sandbox_args], {}, self.folder / "sandbox.log")
         self.processes["sandbox"] = sandbox
         self.addresses["sandbox"] = str(sandbox.ready()["url"])
-        for name in LEAVES:
+        for name in self._leaves:
             self.start(name)
         for number in range(2, self._executors + 1):
             self.start(f"executor-{number}")
@@ -135,7 +140,7 @@ class Suite:
 
     def _write_config(self) -> Path:
         executors = [address for name, address in self.addresses.items() if name.startswith("executor")]
-        services = {name: _address(self.addresses.get(name, "127.0.0.1:1")) for name in ("orchestrator", *LEAVES)}
+        services = {name: _address(self.addresses.get(name, "127.0.0.1:1")) for name in ("orchestrator", *self._leaves)}
         services["executor"]["target"] = "ipv4:" + ",".join(executors or ["127.0.0.1:1"])
         base: dict[str, Any] = {
             "version": 1,
@@ -148,6 +153,10 @@ class Suite:
                 "classifier_timeout_s": 10.0,
             },
             "services": services,
+            "ledger": {
+                "enabled": "ledger" in self._leaves,
+                "database_url": f"sqlite:///{self.folder / 'ledger.sqlite'}",
+            },
             "limits": {"drain_s": 0.2, "grace_s": 5},
             "telemetry": {"otlp_endpoint": self._otlp_endpoint, "export_interval_s": 0.1},
         }

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import socket
 import sys
+from importlib import resources
 from pathlib import Path
 
 import pytest
 
+from spillway.cli.state import learned_in
 from spillway.cli.suite import Suite, SuiteError, SuiteOptions, check_addresses, plan_suite
 
 CONFIG = """
@@ -36,9 +38,9 @@ def names(suite: Suite) -> list[str]:
 
 def test_without_a_key_the_sandbox_answers_and_it_is_said_plainly(tmp_path: Path) -> None:
     suite = plan(tmp_path)
-    assert names(suite) == ["orchestrator", "classifier", "cache", "executor", "sandbox"]
+    assert names(suite) == ["orchestrator", "classifier", "cache", "executor", "ledger", "sandbox"]
     assert "no OPENAI_API_KEY: the built-in sandbox answers; its answers are scripted" in suite.notes
-    executor, sandbox = suite.processes[3], suite.processes[4]
+    executor, sandbox = suite.processes[3], suite.processes[-1]
     assert executor.environ["OPENAI_BASE_URL"] == f"{sandbox.address}/v1"
     assert suite.trace_query_url == sandbox.address
     assert "--otlp-port" in sandbox.command
@@ -165,3 +167,16 @@ def test_the_prices_of_a_configuration_of_ones_own_are_taken_as_meant(tmp_path: 
     options = SuiteOptions(config=tmp_path / "mine.yaml")
     suite = plan_suite(options, {"SPILLWAY_SIMPLE_MODEL": "llama3.2:1b"}, tmp_path)
     assert not [note for note in suite.notes if "savings" in note]
+
+
+def test_a_ledger_that_is_not_enabled_is_not_started(tmp_path: Path) -> None:
+    path = tmp_path / "spillway.yaml"
+    packaged = Path(str(resources.files("spillway"))) / "configs" / "default.yaml"
+    path.write_text(packaged.read_text().replace("\nledger:\n", "\nledger:\n  enabled: false\n"))
+    assert "ledger" not in names(plan(tmp_path, config=path, sandbox=True))
+
+
+def test_the_packaged_configurations_keep_the_ledger_beside_the_state(tmp_path: Path) -> None:
+    for packaged in (Path(str(resources.files("spillway"))) / "configs").glob("*.yaml"):
+        suite = plan(tmp_path, learned_in(tmp_path), config=packaged, sandbox=True)
+        assert suite.settings.ledger.database_url == f"sqlite:///{tmp_path}/.spillway/ledger.sqlite", packaged
