@@ -12,6 +12,7 @@ from opentelemetry import metrics
 from opentelemetry.metrics import Observation
 
 from services.cache.admission import Allowances, TtlByFreshness
+from services.cache.cache_policy import CachePolicy
 from services.cache.index.follower import Snapshots
 from services.cache.index.index_snapshot import remove_snapshot
 from services.cache.index.vector_index import VectorIndex
@@ -21,7 +22,7 @@ from services.cache.matching.partition_classes import PartitionClasses
 from services.cache.matching.risk_control import RiskPolicy
 from services.cache.matching.semantic_search import SemanticSearch
 from services.cache.metrics import export_metrics
-from services.cache.semantic_cache import CachePolicy, SemanticCache
+from services.cache.semantic_cache import SemanticCache
 from services.cache.servicer import CacheServicer
 from services.cache.store.answer_store import AnswerStore, MemoryStore
 from services.cache.store.answer_store_file import FileStore, FileStoreError

@@ -15,52 +15,29 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from services.cache.admission import (
-    Allowances,
-    TtlByFreshness,
-    lifetime_s,
-    only_exact_reason,
-    refusal_reason,
-    unfit_question,
-)
+from services.cache.admission import lifetime_s, refusal_reason
+from services.cache.cache_policy import CachePolicy
 from services.cache.entry import Answer, Entry, Scope, Selector
 from services.cache.index.follower import Follower, Snapshots
-from services.cache.index.vector_index import DimensionMismatchError, Vector, VectorIndex, unit_vector
+from services.cache.index.vector_index import DimensionMismatchError, VectorIndex, unit_vector
 from services.cache.matching.answer_comparison import Comparison
 from services.cache.matching.answer_judge import EMBED_S_MAX
 from services.cache.matching.partition_classes import ClassReport
 from services.cache.matching.risk_control import Source
 from services.cache.matching.semantic_search import Explanation, Link, Meaning, SemanticSearch
-from services.cache.partition import entry_key, partition_id, semantic_question
+from services.cache.partition import entry_key
 from services.cache.store.answer_store import AnswerStore, StoreUnavailableError
 from services.runtime.clock import Clock
 from spillway.chat import ChatRequest, Embedding
 from spillway.routing import CacheKind, CacheOutcome, TaskType
 
-__all__ = ["CachePolicy", "Found", "SemanticCache", "Stats", "StoreResult", "Stored"]
-
-QUESTION_CHARS_MAX = 2_000
-"""Longer questions are not compared: one vector says too little of them, and the guards' time stays bounded."""
-
-UNFIT_CHARS_MAX = 50_000
-"""A longer last turn is neither looked up nor stored: telling whether it is personal would hold up everyone else."""
+__all__ = ["Found", "SemanticCache", "Stats", "StoreResult", "Stored"]
 
 JUDGED_ENTRIES_MAX = 10_000
 """Entries whose verdicts are counted; the one judged longest ago begins anew."""
-
-
-@dataclass(frozen=True, slots=True)
-class CachePolicy:
-    """The rules. Only kinds of work in `semantic_task_types` are found by meaning, others exactly or not at all."""
-
-    ttl: TtlByFreshness
-    semantic_task_types: frozenset[TaskType]
-    entry_bytes_max: int
-    lookup_s: float
-    allowed: Allowances = field(default_factory=Allowances)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,17 +134,18 @@ class SemanticCache:
         """
         vector = None if embedding is None else unit_vector(embedding.values)
         self._stats.lookups += not peek
-        if unfit := self._unfit(chat):
+        if unfit := self._policy.unfit(chat):
             return Found(CacheOutcome(CacheKind.NEVER_CACHED, f"the question is {unfit.replace('_', ' ')}"))
+        key = entry_key(scope, chat)
         try:
             async with asyncio.timeout(self._policy.lookup_s):
-                found = None if skip_exact else await self._find_exact(scope, chat)
+                found = None if skip_exact else await self._find_exact(scope, key)
                 if found is None:
-                    meaning = self._meaning(scope, chat, embedding, vector, task_type)
+                    meaning = self._policy.meaning(scope, chat, embedding, vector, task_type)
                     found = (
                         _miss(meaning)
                         if isinstance(meaning, str)
-                        else await self._find_similar(scope, chat, meaning, peek=peek)
+                        else await self._find_similar(scope, key, meaning, peek=peek)
                     )
         except (StoreUnavailableError, TimeoutError):
             found = Found(CacheOutcome(CacheKind.UNAVAILABLE, "the store did not answer in time"))
@@ -191,7 +169,7 @@ class SemanticCache:
         if embedding is not None and vector is not None:
             self._index.check_dimension(embedding.model, vector)
         reason = refusal_reason(answer, size_bytes_max=self._policy.entry_bytes_max)
-        if reason := reason or self._unfit(chat):
+        if reason := reason or self._policy.unfit(chat):
             self._stats.not_admitted += 1
             return Stored(StoreResult.NOT_ADMITTED, reason=reason)
         key = entry_key(scope, chat)
@@ -199,7 +177,7 @@ class SemanticCache:
             since = await self._store.moment(key)
         except StoreUnavailableError:
             return self._dropped()
-        meaning = self._meaning(scope, chat, embedding, vector, task_type)
+        meaning = self._policy.meaning(scope, chat, embedding, vector, task_type)
         link = Link()
         if isinstance(meaning, Meaning):
             link = await self._learn(scope, meaning, key, answer)
@@ -220,8 +198,8 @@ class SemanticCache:
         UNKNOWN: nothing was learned; so for a request that no stored answer may serve. A fresh answer is stored for its
         own request, for as long as the entry it was held against was to live. Raises InvalidVectorError.
         """
-        meaning = self._meaning(scope, chat, embedding, unit_vector(embedding.values), task_type)
-        if not isinstance(meaning, Meaning) or self._unfit(chat):
+        meaning = self._policy.meaning(scope, chat, embedding, unit_vector(embedding.values), task_type)
+        if not isinstance(meaning, Meaning) or self._policy.unfit(chat):
             return Comparison.UNKNOWN
         request_key = entry_key(scope, chat)
         try:
@@ -319,46 +297,16 @@ class SemanticCache:
         self._stats.dropped += 1
         return Stored(StoreResult.UNAVAILABLE, reason="the store did not answer in time")
 
-    def _unfit(self, chat: ChatRequest) -> str:
-        """Why no stored answer may serve the request, nor its own be stored; empty when it may."""
-        if len(chat.last_user_text) > UNFIT_CHARS_MAX:
-            return "too_long"
-        return unfit_question(chat, self._policy.allowed)
-
-    def _meaning(
-        self,
-        scope: Scope,
-        chat: ChatRequest,
-        embedding: Embedding | None,
-        vector: Vector | None,
-        task_type: TaskType | None,
-    ) -> Meaning | str:
-        """By what the request is found, or why it is only found exactly."""
-        question = semantic_question(chat)
-        if embedding is None or vector is None:
-            return "the same request is not stored"
-        if task_type is None or task_type not in self._policy.semantic_task_types:
-            return f"only found exactly: {'not classified' if task_type is None else task_type.value}"
-        if reason := only_exact_reason(chat, self._policy.allowed):
-            return f"only found exactly: {reason}"
-        if not question.strip():
-            return "only found exactly: no text in the last user turn"
-        if len(question) > QUESTION_CHARS_MAX:
-            return "only found exactly: the last user turn is long"
-        return Meaning(question, partition_id(scope, chat, embedding.model), embedding.model, vector, task_type)
-
-    async def _find_exact(self, scope: Scope, chat: ChatRequest) -> Found | None:
-        key = entry_key(scope, chat)
+    async def _find_exact(self, scope: Scope, key: str) -> Found | None:
         (entry,) = await self._store.get_many((key,))
         if entry is None or not self._serves(entry, scope):
             return None
         return Found(self._hit(CacheKind.EXACT_HIT, entry, "the same request", None), entry.answer)
 
-    async def _find_similar(self, scope: Scope, chat: ChatRequest, meaning: Meaning, *, peek: bool) -> Found:
+    async def _find_similar(self, scope: Scope, key: str, meaning: Meaning, *, peek: bool) -> Found:
         compared = self._index.entries_in(meaning.partition)
-        key = entry_key(scope, chat)
         # Stored since the exact lookup, e.g. by a caller who asked the same at the same time.
-        if key in self._index and (same := await self._find_exact(scope, chat)) is not None:
+        if key in self._index and (same := await self._find_exact(scope, key)) is not None:
             return same
         try:
             finding = await self._search.find(scope, meaning, request_key=key, peek=peek)

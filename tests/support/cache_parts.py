@@ -13,6 +13,7 @@ from random import Random
 import numpy as np
 
 from services.cache.admission import TtlByFreshness
+from services.cache.cache_policy import CachePolicy
 from services.cache.entry import Answer, Entry, Scope
 from services.cache.index.vector_index import Vector, VectorIndex
 from services.cache.matching import pair_model as pair_model_module
@@ -22,7 +23,7 @@ from services.cache.matching.partition_classes import PartitionClasses
 from services.cache.matching.risk_control import RiskPolicy
 from services.cache.matching.semantic_search import SemanticSearch
 from services.cache.partition import entry_key
-from services.cache.semantic_cache import CachePolicy, SemanticCache
+from services.cache.semantic_cache import SemanticCache
 from services.cache.store.answer_store import AnswerStore
 from services.runtime.clock import Clock
 from spillway.chat import ChatRequest, Embedding, FinishReason, Message, Role, Usage

@@ -110,7 +110,9 @@ class _Follower:
             while True:
                 for shard in set(self._shards) - set(reads.values()):
                     read = self._read(shard, positions[shard], block_ms=None if shard in behind else BLOCK_MS)
-                    reads[asyncio.create_task(read, name="cache-feed-read")] = shard
+                    task = asyncio.create_task(read, name="cache-feed-read")
+                    task.add_done_callback(_seen)
+                    reads[task] = shard
                 done, _ = await asyncio.wait(reads, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     shard, news = reads.pop(task), task.result()
@@ -187,6 +189,12 @@ class _Follower:
                     yield entry
             if cursor == 0:
                 return
+
+
+def _seen(task: asyncio.Task[_News]) -> None:
+    """A read that fails while its follower ends fails nobody."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _is_lost(position: bytes, known: Any) -> bool:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from services.cache.cache_policy import UNFIT_CHARS_MAX
 from services.cache.entry import Entry, Scope, Selector
 from services.cache.index.vector_index import DimensionMismatchError, InvalidVectorError
 from services.cache.matching.semantic_search import Link
-from services.cache.semantic_cache import UNFIT_CHARS_MAX, SemanticCache, Stored, StoreResult
+from services.cache.semantic_cache import SemanticCache, Stored, StoreResult
 from services.cache.store.answer_store import CaughtUp, Change, Interrupted, MemoryStore, StoreUnavailableError
 from services.runtime.clock import FakeClock
 from spillway.chat import Embedding
