@@ -10,6 +10,7 @@ import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import grpc
 from opentelemetry import metrics
 
 from services.classifier.complexity import Classifier
@@ -32,7 +33,7 @@ from services.runtime.logs import get_logger
 from services.runtime.main import run
 from services.runtime.server import Service
 from spillway.settings import Classifier as ClassifierSettings
-from spillway.settings import Settings
+from spillway.settings import Settings, SmallLlm
 from spillway.v1.classifier_pb2_grpc import add_ClassifierServiceServicer_to_server
 
 __all__ = ["build"]
@@ -87,23 +88,41 @@ def _keeper(memory: ClusterMemory | None, settings: ClassifierSettings, clock: C
     return MemoryKeeper(memory, Path(settings.memory.file).expanduser(), clock)
 
 
-def _small_llm(settings: Settings, clock: Clock) -> SmallLlmLayer | None:
-    options = settings.classifier.small_llm
-    if not options.target:
-        return None
-    tier = next(tier.name for tier in settings.tiers if any(target.name == options.target for target in tier.targets))
-    channel = open_channel(
-        settings.services.executor.target,
-        service_name="spillway.v1.ExecutorService",
-        message_bytes_max=settings.limits.message_bytes_max,
-    )
-    return SmallLlmLayer(
-        GrpcAsker(channel, tier=tier, target=options.target),
-        clock,
-        confidence_max=options.confidence_max,
-        share_max=options.share_max,
-        timeout_s=options.timeout_s,
-    )
+class _SmallLlms:
+    """The layer of each configuration, over one channel, which is opened when the first of them needs it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._channel: grpc.aio.Channel | None = None
+        self._made_of: tuple[str, SmallLlm] | None = None
+        self._layer: SmallLlmLayer | None = None
+
+    def of(self, settings: Settings) -> SmallLlmLayer | None:
+        """None where no model is asked. The one before, with what it has counted, where nothing has changed."""
+        options = settings.classifier.small_llm
+        if not options.target:
+            return None
+        tier = next(tier.name for tier in settings.tiers if any(one.name == options.target for one in tier.targets))
+        if self._made_of != (tier, options):
+            if self._channel is None:
+                self._channel = open_channel(
+                    settings.services.executor.target,
+                    service_name="spillway.v1.ExecutorService",
+                    message_bytes_max=settings.limits.message_bytes_max,
+                )
+            self._made_of = (tier, options)
+            self._layer = SmallLlmLayer(
+                GrpcAsker(self._channel, tier=tier, target=options.target),
+                self._clock,
+                confidence_max=options.confidence_max,
+                share_max=options.share_max,
+                timeout_s=options.timeout_s,
+            )
+        return self._layer
+
+    async def close(self) -> None:
+        if self._channel is not None:
+            await self._channel.close()
 
 
 async def build(loaded: Loaded) -> Service:
@@ -111,12 +130,12 @@ async def build(loaded: Loaded) -> Service:
     settings = loaded.settings.classifier
     clock = SystemClock()
     memory = _memory(loaded.settings)
-    small_llm = _small_llm(loaded.settings, clock)
+    small_llms = _SmallLlms(clock)
     classifier = Classifier(
         heuristics_confidence_min=settings.heuristics_confidence_min,
         tiers=Tiers.of(loaded.settings),
         memory=memory,
-        small_llm=small_llm,
+        small_llm=small_llms.of(loaded.settings),
         clock=clock,
     )
     counts = ClassifierMetrics(
@@ -142,13 +161,23 @@ async def build(loaded: Loaded) -> Service:
         if keeper is not None:
             keeper.start()
 
+    async def reconfigure(changed: Loaded) -> None:
+        tiers = Tiers.of(changed.settings)
+        classifier.reconfigure(
+            heuristics_confidence_min=changed.settings.classifier.heuristics_confidence_min,
+            tiers=tiers,
+            small_llm=small_llms.of(changed.settings),
+        )
+        counts.follow(tiers.names)
+        if follower is not None:
+            await follower.look(again=True)
+
     async def close() -> None:
         # What goes wrong with one leaves the rest to be closed; last in, first out.
         async with AsyncExitStack() as stack:
             if classifier.embedder is not None:
                 stack.push_async_callback(classifier.embedder.close)
-            if small_llm is not None:
-                stack.push_async_callback(small_llm.close)
+            stack.push_async_callback(small_llms.close)
             if keeper is not None:
                 stack.push_async_callback(keeper.close)
             if follower is not None:
@@ -160,6 +189,7 @@ async def build(loaded: Loaded) -> Service:
         service_names=("spillway.v1.ClassifierService",),
         warm=warm,
         close=close,
+        reconfigure=reconfigure,
     )
 
 

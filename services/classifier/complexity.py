@@ -87,6 +87,9 @@ def _row(probabilities: Sequence[float]) -> npt.NDArray[np.float64]:
 class _Parts:
     """What judges. Exchanged as a whole, so that no call sees parts of two times."""
 
+    heuristics_confidence_min: float
+    tiers: Tiers
+    small_llm: SmallLlmLayer | None
     embedder: Embedder | None = None
     head: Head | None = None
     clusters: Clusters | None = None
@@ -118,12 +121,9 @@ class Classifier:
         small_llm: SmallLlmLayer | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._heuristics_confidence_min = heuristics_confidence_min
-        self._tiers = tiers
         self._memory = memory
-        self._small_llm = small_llm
         self._clock = clock or SystemClock()
-        self._parts = _Parts()
+        self._parts = _Parts(heuristics_confidence_min, tiers, small_llm)
 
     @property
     def embedder(self) -> Embedder | None:
@@ -140,7 +140,8 @@ class Classifier:
         if head is not None and head.embedding_model != embedder.model_id:
             message = f"the head was trained on {head.embedding_model}, not on {embedder.model_id}"
             raise HeadError(message)
-        self._parts = _Parts(embedder, head, builtin_clusters(head) if head is not None else None)
+        clusters = builtin_clusters(head) if head is not None else None
+        self._parts = replace(self._parts, embedder=embedder, head=head, clusters=clusters, trained=None)
         self._follow()
 
     def use(self, trained: SufficiencyModel | None) -> None:
@@ -148,6 +149,22 @@ class Classifier:
         if trained is not None:
             self._check(trained)
         self._parts = replace(self._parts, trained=trained)
+        self._follow()
+
+    def reconfigure(self, *, heuristics_confidence_min: float, tiers: Tiers, small_llm: SmallLlmLayer | None) -> None:
+        """Goes by these from the next call on. A trained head that does not know the tiers is not used any more."""
+        trained = self._parts.trained
+        if trained is not None and not tiers.learned(trained.tiers):
+            trained = None
+        self._parts = replace(
+            self._parts,
+            heuristics_confidence_min=heuristics_confidence_min,
+            tiers=tiers,
+            small_llm=small_llm,
+            trained=trained,
+        )
+        if self._memory is not None:
+            self._memory.retier(tiers.names)
         self._follow()
 
     def _follow(self) -> None:
@@ -169,7 +186,7 @@ class Classifier:
         if trained.landmarks.shape[1] != embedder.dimensions:
             message = f"the head takes vectors of {trained.landmarks.shape[1]}, not of {embedder.dimensions} numbers"
             raise SufficiencyError(message)
-        if not self._tiers.learned(trained.tiers):
+        if not self._parts.tiers.learned(trained.tiers):
             message = f"the head knows of {', '.join(trained.tiers)}, none of which can spare the dearest tier here"
             raise SufficiencyError(message)
 
@@ -184,9 +201,9 @@ class Classifier:
         words = judge(messages, has_tools=has_tools)
         heuristics_s = self._clock.monotonic() - started_s
         text = _last_user_text(messages)
-        # Read once: `attach` and `use` may exchange them while this call waits.
+        # Read once: `attach`, `use` and `reconfigure` may exchange them while this call waits.
         parts = self._parts
-        sure = words.confidence >= self._heuristics_confidence_min and words.task_confidence >= TASK_CONFIDENCE_MIN
+        sure = words.confidence >= parts.heuristics_confidence_min and words.task_confidence >= TASK_CONFIDENCE_MIN
         if parts.embedder is None or (sure and not want_embedding and parts.trained is None):
             why = "sure enough to decide alone" if parts.embedder is not None else "as no embedding model is loaded"
             layered, embedding_s = _Layered(by_heuristics(words, why)), None
@@ -195,9 +212,9 @@ class Classifier:
             layered = await self._by_embedding(parts, parts.embedder, words, (text, whole), time_s)
             embedding_s = self._clock.monotonic() - started_s - heuristics_s
         verdict, asked = layered.verdict, None
-        if self._small_llm is not None:
+        if parts.small_llm is not None:
             left_s = None if time_s is None else time_s - (self._clock.monotonic() - started_s)
-            verdict, asked = await _second_opinion(self._small_llm, messages, verdict, left_s)
+            verdict, asked = await _second_opinion(parts.small_llm, messages, verdict, left_s)
         found = self._remembered(self._with_sufficiency(parts, verdict.classification, layered, text))
         return Judgement(
             found,
@@ -231,7 +248,7 @@ class Classifier:
         """The classification with P(tier suffices), from the trained head or, if none is in use, from P(complexity)."""
         trained, vector = parts.trained, layered.vector
         if trained is None:
-            sufficiency = self._tiers.named(self._tiers.by_complexity(_row(found.probabilities))[0])
+            sufficiency = parts.tiers.named(parts.tiers.by_complexity(_row(found.probabilities))[0])
             clusters = parts.clusters if text.strip() else None
             cluster = clusters.name(vector) if clusters is not None and vector is not None else ""
             return replace(found, sufficiency=sufficiency, cluster=cluster)
@@ -242,8 +259,8 @@ class Classifier:
         except SufficiencyError:
             # An embedder that breaks its word about its own dimensions.
             return replace(found, reason=f"{found.reason}; head {trained.version} does not fit the embedding")
-        tier = self._tiers.learned(trained.tiers)[0]
-        sufficiency = self._tiers.named(self._tiers.by_tier(trained.tiers, _row(judged.probabilities))[0])
+        tier = parts.tiers.learned(trained.tiers)[0]
+        sufficiency = parts.tiers.named(parts.tiers.by_tier(trained.tiers, _row(judged.probabilities))[0])
         probability = next(each.probability for each in sufficiency if each.tier == tier)
         signal = Signal(
             name="trained_head",

@@ -48,8 +48,10 @@ class HeadFollower:
             self._task.cancel()
             await asyncio.wait([self._task])
 
-    async def look(self) -> None:
-        """Exchanges the head if the store has changed since the last look. Raises nothing of its own."""
+    async def look(self, *, again: bool = False) -> None:
+        """Exchanges the head if the store has changed since the last look; `again`: also if not, since a head fits or
+        does not for other reasons too. Raises nothing of its own.
+        """
         try:
             stamp = await asyncio.to_thread(self._store.stamp)
         # Also what nobody has thought of: a task that ends here would follow nothing any more, and say nothing.
@@ -59,7 +61,7 @@ class HeadFollower:
             self._unreadable = True
             return
         self._unreadable = False
-        if stamp == self._looked_at:
+        if stamp == self._looked_at and not again:
             return
         # Before the reading: what changes while it is read is looked at again.
         self._looked_at = stamp

@@ -153,6 +153,22 @@ class ClusterMemory:
             self._spaces.popitem(last=False)
         self._changes += 1
 
+    def retier(self, tiers: Sequence[str]) -> None:
+        """From now on these are the tiers, cheapest first. What was learnt of one that is gone is forgotten."""
+        if tuple(tiers) == self._tiers:
+            return
+        before = self._index
+        self._tiers = tuple(tiers)
+        self._index = {name: index for index, name in enumerate(self._tiers)}
+        for space in self._spaces.values():
+            for cell in space.cells.values():
+                counts = np.zeros((len(self._tiers), len(_SOURCES), 2))
+                for name, index in self._index.items():
+                    if name in before:
+                        counts[index] = cell.counts[before[name]]
+                cell.counts = counts
+        self._changes += 1
+
     def record(self, outcomes: Iterable[TierOutcome], now_s: float) -> int:
         """Counts outcomes; those of unknown clusters or tiers are left out. How many were counted."""
         counted = 0

@@ -78,6 +78,10 @@ class ClassifierMetrics:
             description="Clusters of prompts with outcomes.",
         )
 
+    def follow(self, tiers: Iterable[str]) -> None:
+        """These are the configured tiers from now on."""
+        self._tiers = frozenset(tiers)
+
     def judged(self, judgement: Judgement) -> None:
         """Counts one judgement."""
         found = judgement.classification
