@@ -34,9 +34,10 @@ from services.ledger.report.source import Source, Window
 from services.ledger.report.view import report_view
 from services.ledger.rows import DecisionRows, decision_rows, record_from_json
 from services.ledger.store import LedgerStore
-from services.runtime.config import ConfigError, Loaded, SecretError, load, read_secret
+from services.runtime.config import ConfigError, SecretError, load, read_secret
 from services.runtime.errors import SpillwayError
 from spillway.cli.terminal import open_console
+from spillway.settings import Ledger, Rollout, Settings
 from spillway.wire import WireError
 
 EXIT_FAILED, EXIT_USAGE, EXIT_NOT_SUPPORTED = 1, 2, 3
@@ -59,12 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        loaded = load(options.config)
+        settings = _settings(options)
         window = _window(options, time.time())
-        with _opened(options, loaded) as connection:
+        with _opened(options, settings) as connection:
             if options.command == "rollout":
-                return _rollout(options, loaded, Source(connection, window))
-            return _figures(options, loaded, Source(connection, window), window)
+                return _rollout(options, settings, Source(connection, window))
+            return _figures(options, settings, Source(connection, window), window)
     except (UsageError, ConfigError, SecretError, ValueError) as error:
         sys.stderr.write(f"spillway {options.command_name}: {error}\n")
         return EXIT_USAGE
@@ -97,8 +98,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _figures(options: argparse.Namespace, loaded: Loaded, source: Source, window: Window) -> int:
-    report = make_report(source, [tier.name for tier in loaded.settings.tiers])
+def _settings(options: argparse.Namespace) -> Settings | None:
+    """The configuration; None where one that cannot be used here is not needed: it has the order of the tiers only."""
+    try:
+        return load(options.config).settings
+    except ConfigError:
+        if options.config is None and (options.log or options.database):
+            return None
+        raise
+
+
+def _figures(options: argparse.Namespace, settings: Settings | None, source: Source, window: Window) -> int:
+    report = make_report(source, [tier.name for tier in settings.tiers] if settings else ())
     title = _title(window)
     if options.html is not None:
         options.html.write_text(page(report, title), encoding="utf-8")
@@ -111,8 +122,8 @@ def _figures(options: argparse.Namespace, loaded: Loaded, source: Source, window
     return 0
 
 
-def _rollout(options: argparse.Namespace, loaded: Loaded, source: Source) -> int:
-    rollout = loaded.settings.policy.rollout
+def _rollout(options: argparse.Namespace, settings: Settings | None, source: Source) -> int:
+    rollout = settings.policy.rollout if settings else Rollout()
     percent = rollout.percent
     for task_type, own in rollout.task_types.items():
         if task_type == options.task_type:
@@ -170,7 +181,7 @@ def _moment(text: str, now_unix_s: float, name: str) -> float:
 
 
 @contextmanager
-def _opened(options: argparse.Namespace, loaded: Loaded) -> Iterator[Connection]:
+def _opened(options: argparse.Namespace, settings: Settings | None) -> Iterator[Connection]:
     """A transaction that only reads."""
     if options.log:
         with tempfile.TemporaryDirectory(prefix="spillway-report-") as directory:
@@ -181,12 +192,12 @@ def _opened(options: argparse.Namespace, loaded: Loaded) -> Iterator[Connection]
                 yield connection
             engine.dispose()
         return
-    settings = loaded.settings.ledger
-    url = options.database or settings.database_url
+    ledger = settings.ledger if settings else Ledger()
+    url = options.database or ledger.database_url
     file = url.removeprefix("sqlite:///") if url.startswith("sqlite:") else ""
     if file and not Path(file).expanduser().is_file():
         raise DatabaseError(f"there is no ledger at {file}; name another with --database, or decision logs with --log")
-    password = read_secret(settings.database_password_env, "") if settings.database_password_env else ""
+    password = read_secret(ledger.database_password_env, "") if ledger.database_password_env else ""
     engine = open_database(url, password=password, connections_max=1)
     with reading(engine).begin() as connection:
         yield connection

@@ -206,7 +206,7 @@ class _Tally:
 
 
 def make_report(rows: Rows, tier_order: Sequence[str] = ()) -> Report:
-    """The figures of all rows. Tiers come in `tier_order`, others after them by name."""
+    """The figures of all rows. Tiers come in `tier_order`, others after them by what a request costs there."""
     cohorts = _Cohorts()
     for row in rows.decided():
         cohorts.add(row)
@@ -325,6 +325,10 @@ class _Asked:
         self.cost: Counter[str] = Counter()
         self.gates_cost = 0
 
+    def dearness(self, tier: str) -> tuple[float, str]:
+        """To sort tiers by."""
+        return self.cost[tier] / max(self.requests[tier], 1), tier
+
     def add(self, attempts: Sequence[Asked]) -> None:
         """The attempts of one request."""
         outcomes: dict[str, set[str]] = defaultdict(set)
@@ -351,7 +355,7 @@ def _tiers(
     names = {name for name in (*cohorts.answered, *asked.requests) if name}
     return tuple(
         _tier(name, cohorts, asked, schema.get(name, Counter()), remarks, graded)
-        for name in (*(name for name in order if name in names), *sorted(names - set(order)))
+        for name in (*(name for name in order if name in names), *sorted(names - set(order), key=asked.dearness))
     )
 
 

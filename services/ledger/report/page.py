@@ -51,11 +51,15 @@ def _sections(report: Report, whole: Group) -> Iterable[str]:
     yield _key(report, whole)
     if len(report.days) > 1:
         yield "<h2>Cost a day</h2>" + _days_plot(report.days)
-    yield "<h2>Tiers</h2>" + _tiers_plot(report) + _tier_table(report)
-    yield "<h2>Quality, by the tier that answered</h2>" + _quality_plot(report) + _quality_table(report)
+    yield "<h2>Tiers: shares in %, with 95 % intervals</h2>" + _tiers_plot(report) + _tier_table(report)
+    yield (
+        "<h2>Quality, by the tier that answered: in %, with 95 % intervals</h2>"
+        + _quality_plot(report)
+        + _quality_table(report)
+    )
     for kind in ("arm", "task type", "user tier", "tenant", "endpoint", "tag", "day"):
         groups = report.days if kind == "day" else report.of_kind(kind)
-        if groups:
+        if len(groups) > 1 or (groups and kind == "arm"):
             yield f"<h2>By {kind}</h2>" + _group_table(kind, groups)
     yield "<h2>Latency of each hop</h2>" + _hop_table(report)
     yield "<h2>Judgement</h2>" + _confidence_plot(report) + _judgement(report)
@@ -69,7 +73,7 @@ def _key(report: Report, whole: Group) -> str:
         (usd(whole.cost_nanousd), f"cost, instead of {usd(whole.flagship_cost_nanousd)}"),
         (f"{whole.requests:,}", f"requests, {whole.failed:,} failed"),
         (percent(hits / whole.requests), "answered from the cache"),
-        (span(whole.escalated), f"escalated: {state_of_escalation('', whole.escalated) or 'nothing asked'}"),
+        (span(whole.escalated), f"% escalated: {state_of_escalation('', whole.escalated) or 'nothing asked'}"),
         (usd(report.gates_cost_nanousd), "of the cost is gates and judges"),
         (usd(report.canary_cost_nanousd), f"canary beside it, {report.canary_grades:,} grades"),
     )

@@ -43,10 +43,10 @@ def report_view(report: Report, title: str) -> RenderableType:
 
 
 def span(value: Interval | None) -> str:
-    """A share with its interval, e.g. "12.0 % [10.1, 14.2]"."""
+    """A share with its interval, in per cent, e.g. "12.0 [10.1, 14.2]"."""
     if value is None:
         return "–"
-    return f"{100 * value.value:.1f} % [{100 * value.low:.1f}, {100 * value.high:.1f}]"
+    return f"{100 * value.value:.1f} [{100 * value.low:.1f}, {100 * value.high:.1f}]"
 
 
 def state_of_escalation(tier: str, escalated: Interval | None) -> str:
@@ -75,7 +75,7 @@ def _summary(report: Report, whole: Group) -> Iterable[RenderableType]:
     hits = whole.exact_hits + whole.semantic_hits + whole.shared
     yield Text(
         f"from the cache {percent(hits / whole.requests)}: {whole.exact_hits:,} exact, {whole.semantic_hits:,} by "
-        f"meaning, {whole.shared:,} shared; escalated {span(whole.escalated)} "
+        f"meaning, {whole.shared:,} shared; escalated {span(whole.escalated)} % "
         f"({state_of_escalation('', whole.escalated) or 'nothing asked'}), {whole.fallbacks:,} fallbacks"
     )
     yield Text(
@@ -87,7 +87,11 @@ def _summary(report: Report, whole: Group) -> Iterable[RenderableType]:
 
 
 def _tiers(tiers: Sequence[TierFigures]) -> Table:
-    table = _table("tiers", ("tier",), ("asked", "answered", "cost", "per asked", "escalated", "", "fallback", "form"))
+    table = _table(
+        "tiers; in %, with 95 % intervals",
+        ("tier",),
+        ("asked", "answered", "cost", "per asked", "escalated", "", "fallback", "form"),
+    )
     for tier in tiers:
         state = state_of_escalation(tier.tier, tier.escalated)
         table.add_row(
@@ -105,8 +109,8 @@ def _tiers(tiers: Sequence[TierFigures]) -> Table:
 
 
 def _quality(tiers: Sequence[TierFigures]) -> Table:
-    columns = ("accepted", "grade", "grade − flagship's", "n", "disliked", "regenerated", "complaints")
-    table = _table("quality, by the tier that answered", ("tier",), columns)
+    columns = ("accepted", "grade", "− flagship", "n", "disliked", "regenerated", "complaints")
+    table = _table("quality, by the tier that answered; in %, with 95 % intervals", ("tier",), columns)
     for tier in tiers:
         table.add_row(
             Text(tier.tier or "–"),
@@ -123,7 +127,7 @@ def _quality(tiers: Sequence[TierFigures]) -> Table:
 
 def _groups(kind: str, groups: Sequence[Group]) -> Table:
     columns = ("requests", "failed", "cost", "saved", "hits", "escalated", "p50", "p95", "p99")
-    table = _table(f"by {kind}", (kind,), columns)
+    table = _table(f"by {kind}; escalated in %", (kind,), columns)
     for group in groups:
         hits = group.exact_hits + group.semantic_hits + group.shared
         latency = group.latency

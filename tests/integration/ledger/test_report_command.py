@@ -1,0 +1,214 @@
+"""`spillway report` and `spillway rollout` over decision logs: their figures are those of the raw lines."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.ledger.report.__main__ import main
+
+SEED = 20_261_122
+RECORDS = 400
+TIERS = ("simple", "medium", "complex")
+PRICES = {"simple": 1_000, "medium": 9_000, "complex": 60_000}
+
+
+def attempt(dice: random.Random, tier: str, outcome: str) -> dict[str, Any]:
+    return {
+        "tier": tier,
+        "target": f"{tier}-1",
+        "model": "m",
+        "provider": "lab",
+        "outcome": f"OUTCOME_{outcome}",
+        "purpose": "PURPOSE_ANSWER",
+        "cost_nanousd": str(PRICES[tier] + dice.randrange(500)),
+        "latency": f"{dice.randrange(1, 900) / 1000}s",
+        "started_after": "0s",
+    }
+
+
+def record(dice: random.Random, number: int) -> dict[str, Any]:
+    """One line, in protobuf's JSON."""
+    kind = dice.choice(["MISS"] * 6 + ["EXACT_HIT", "SEMANTIC_HIT"])
+    attempts: list[dict[str, Any]] = []
+    answered = ""
+    if kind == "MISS":
+        for tier in TIERS[dice.randrange(2) :]:
+            outcome = dice.choice(["ACCEPTED", "ACCEPTED", "REJECTED", "ERROR"])
+            attempts.append(attempt(dice, tier, outcome))
+            if outcome == "ACCEPTED":
+                answered = tier
+                break
+    else:
+        answered = dice.choice(TIERS)
+    cost = sum(int(each["cost_nanousd"]) for each in attempts)
+    line: dict[str, Any] = {
+        "request_id": f"r{number}",
+        "received_at": f"2026-11-{dice.randrange(1, 21):02d}T10:00:{dice.randrange(60):02d}Z",
+        "tenant": dice.choice(["acme", "globex", ""]),
+        "routing": {
+            "policy_step": dice.choice(["complexity", "rule"]),
+            "arm": dice.choice(["routed", "baseline"]),
+            "classification": {
+                "task_type": dice.choice(["TASK_TYPE_MATH", "TASK_TYPE_CODE"]),
+                "complexity": "COMPLEXITY_SIMPLE",
+                "probabilities": {"simple": 0.8, "medium": 0.1, "complex": 0.1},
+                "confidence": 0.8,
+                "layer": "LAYER_HEURISTICS",
+            },
+        },
+        "cache": {"kind": f"KIND_{kind}"},
+        "attempts": attempts,
+        "cost": {"cost_nanousd": str(cost)},
+        "latency": f"{dice.randrange(1, 2000) / 1000}s",
+        "hops": [{"hop": "cache.exact", "latency": "0.001s"}],
+        "escalations": sum(each["outcome"] == "OUTCOME_REJECTED" for each in attempts),
+        "fallbacks": sum(each["outcome"] == "OUTCOME_ERROR" for each in attempts),
+    }
+    if answered:
+        flagship = {"flagship_cost_nanousd": str(61_000), "flagship_target": "complex-1"}
+        line |= {"tier": answered, "target": f"{answered}-1", "accepted": True, "cost": line["cost"] | flagship}
+    else:
+        line |= {"status_code": 14, "error_reason": "NO_MODEL_AVAILABLE"}
+    return line
+
+
+@pytest.fixture(scope="module")
+def lines() -> list[dict[str, Any]]:
+    dice = random.Random(SEED)
+    return [record(dice, number) for number in range(RECORDS)]
+
+
+@pytest.fixture
+def log(tmp_path: Path, lines: list[dict[str, Any]]) -> Path:
+    path = tmp_path / "decisions.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def figures(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[tuple[str, str, str], float]:
+    assert main(["figures", *arguments, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    return {(row["section"], row["name"], row["measure"]): row["value"] for row in rows}
+
+
+def test_every_figure_is_that_of_the_raw_log(
+    capsys: pytest.CaptureFixture[str], log: Path, lines: list[dict[str, Any]]
+) -> None:
+    found = figures(capsys, "--log", str(log))
+    cost = sum(int(line["cost"]["cost_nanousd"]) for line in lines)
+    flagship = sum(int(line["cost"].get("flagship_cost_nanousd", 0)) for line in lines)
+    kinds = Counter(line["cache"]["kind"] for line in lines)
+    failed = sum("status_code" in line for line in lines)
+    assert 0 < failed < kinds["KIND_MISS"]
+    assert found["all", "all", "requests"] == RECORDS
+    assert found["all", "all", "failed"] == failed
+    assert found["all", "all", "cost_usd"] == pytest.approx(cost / 1e9)
+    assert found["all", "all", "flagship_cost_usd"] == pytest.approx(flagship / 1e9)
+    assert found["all", "all", "savings"] == pytest.approx(1 - cost / flagship)
+    assert found["all", "all", "exact_hits"] == kinds["KIND_EXACT_HIT"]
+    assert found["all", "all", "semantic_hits"] == kinds["KIND_SEMANTIC_HIT"]
+    assert found["all", "all", "fallbacks"] == sum(line["fallbacks"] for line in lines)
+    latencies = sorted(float(line["latency"].rstrip("s")) for line in lines)
+    assert found["all", "all", "p95_s"] == pytest.approx(latencies[379])
+    by_tenant: dict[str, int] = defaultdict(int)
+    for line in lines:
+        by_tenant[line["tenant"] or "(none)"] += int(line["cost"]["cost_nanousd"])
+    for tenant, total in by_tenant.items():
+        assert found["tenant", tenant, "cost_usd"] == pytest.approx(total / 1e9)
+
+
+def test_every_tier_is_that_of_the_raw_log(
+    capsys: pytest.CaptureFixture[str], log: Path, lines: list[dict[str, Any]]
+) -> None:
+    found = figures(capsys, "--log", str(log))
+    for tier in TIERS:
+        asked = [line for line in lines if any(each["tier"] == tier for each in line["attempts"])]
+        outcomes = [{each["outcome"] for each in line["attempts"] if each["tier"] == tier} for line in asked]
+        assert found["tier", tier, "asked"] == len(asked)
+        assert found["tier", tier, "answered"] == sum(line.get("tier") == tier for line in lines)
+        assert found["tier", tier, "escalated"] == pytest.approx(
+            sum(each == {"OUTCOME_REJECTED"} for each in outcomes) / len(asked)
+        )
+        assert found["tier", tier, "fallback"] == pytest.approx(
+            sum("OUTCOME_ERROR" in each for each in outcomes) / len(asked)
+        )
+        spent = sum(int(each["cost_nanousd"]) for line in lines for each in line["attempts"] if each["tier"] == tier)
+        assert found["tier", tier, "cost_usd"] == pytest.approx(spent / 1e9)
+
+
+def test_a_window_and_a_tenant_leave_out_all_others(
+    capsys: pytest.CaptureFixture[str], log: Path, lines: list[dict[str, Any]]
+) -> None:
+    window = ("--since", "2026-11-05", "--until", "2026-11-10")
+    found = figures(capsys, "--log", str(log), *window, "--tenant", "acme")
+    inside = [line for line in lines if "2026-11-05" <= line["received_at"] < "2026-11-10" and line["tenant"] == "acme"]
+    assert found["all", "all", "requests"] == len(inside) > 0
+    attempts = sum(any(each["tier"] == "complex" for each in line["attempts"]) for line in inside)
+    assert found["tier", "complex", "asked"] == attempts
+    hops = found.get(("hop", "cache.exact", "count"))
+    assert hops == len(inside)
+
+
+def test_the_same_request_in_two_logs_counts_once(
+    capsys: pytest.CaptureFixture[str], log: Path, tmp_path: Path
+) -> None:
+    again = tmp_path / "again.jsonl"
+    again.write_bytes(log.read_bytes())
+    assert figures(capsys, "--log", str(log), "--log", str(again))["all", "all", "requests"] == RECORDS
+
+
+def test_the_rollout_counts_both_arms_and_says_what_is_missing(
+    capsys: pytest.CaptureFixture[str], log: Path, lines: list[dict[str, Any]]
+) -> None:
+    assert main(["rollout", "--log", str(log), "--json"]) == 3
+    said = json.loads(capsys.readouterr().out)
+    arms = Counter(line["routing"]["arm"] for line in lines)
+    assert {name: arm["requests"] for name, arm in said["arms"].items()} == arms
+    assert said["verdict"] == "wait"
+    assert main(["rollout", "--log", str(log)]) == 3
+    assert "are needed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("--since", "yesterday"), 2, "--since"),
+        (("--since", "1d", "--until", "2d"), 2, "--since must be before"),
+        (("--export", "report.xls"), 2, ".parquet"),
+    ],
+)
+def test_wrong_usage_says_what_is_wrong(
+    capsys: pytest.CaptureFixture[str], log: Path, arguments: tuple[str, ...], code: int, says: str
+) -> None:
+    assert main(["figures", "--log", str(log), *arguments]) == code
+    assert says in capsys.readouterr().err
+
+
+def test_a_line_that_is_no_record_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path, log: Path) -> None:
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text(log.read_text().splitlines()[0] + "\n\n{]\n")
+    assert main(["figures", "--log", str(bad)]) == 1
+    assert f"{bad}:3" in capsys.readouterr().err
+
+
+def test_a_ledger_that_is_not_there_is_not_made(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    missing = tmp_path / "none.sqlite"
+    assert main(["figures", "--database", f"sqlite:///{missing}"]) == 1
+    assert str(missing) in capsys.readouterr().err
+    assert not missing.exists()
+
+
+def test_the_command_writes_the_page(tmp_path: Path, log: Path) -> None:
+    command = [sys.executable, "-m", "spillway.cli", "report", "--log", str(log), "--html", "page.html"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "saved" in done.stdout
+    assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")

@@ -1,0 +1,298 @@
+"""A report's figures from rows that are written out, its page, its files, and the advice on a rollout."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow import parquet
+
+from services.ledger.report.export import Measure, export, measures
+from services.ledger.report.figures import GROUPS_MAX, OTHERS, Group, TierFigures, make_report, stability_index
+from services.ledger.report.page import page
+from services.ledger.report.rollout import BASELINE, ROUTED, Arm, Verdict, advise, arms_of, next_step
+from services.ledger.report.source import Asked, Decided, Graded, Remark
+from services.ledger.report.view import state_of_escalation
+from spillway.intervals import Interval, wilson
+
+DAY_US = 86_400_000_000
+PLAIN = Decided(
+    tenant="acme",
+    received_at_us=20_000 * DAY_US,
+    user_tier="free",
+    endpoint="chat",
+    tags=(),
+    task_type="math",
+    complexity="simple",
+    confidence=0.9,
+    arm="",
+    policy_step="complexity",
+    cache_kind="miss",
+    shared=False,
+    tier="simple",
+    target="small-1",
+    accepted=True,
+    status_code=0,
+    cost_unknown=False,
+    cost_nanousd=100,
+    flagship_cost_nanousd=1_000,
+    flagship_target="flagship-1",
+    escalations=0,
+    fallbacks=0,
+    latency_us=50_000,
+)
+ANSWER = Asked(1, "simple", "small-1", "answer", "accepted", 100, 40_000)
+GRADE = Graded("canary", "simple", "small-1", "math", "", 0.8, 0.9, 500)
+
+
+@dataclass
+class ListedRows:
+    decisions: list[Decided] = field(default_factory=list)
+    attempts: list[Asked] = field(default_factory=list)
+    forms: list[tuple[str, str]] = field(default_factory=list)
+    times: list[tuple[str, int]] = field(default_factory=list)
+    said: list[Remark] = field(default_factory=list)
+    grades: list[Graded] = field(default_factory=list)
+
+    def decided(self) -> Iterable[Decided]:
+        return self.decisions
+
+    def asked(self) -> Iterable[Asked]:
+        return self.attempts
+
+    def schema_verdicts(self) -> Iterable[tuple[str, str]]:
+        return self.forms
+
+    def hops(self) -> Iterable[tuple[str, int]]:
+        return self.times
+
+    def remarks(self) -> Iterable[Remark]:
+        return self.said
+
+    def graded(self) -> Iterable[Graded]:
+        return self.grades
+
+
+def whole(*decisions: Decided) -> Group:
+    found = make_report(ListedRows(list(decisions))).all
+    assert found is not None
+    return found
+
+
+def tier_of(rows: ListedRows, name: str = "simple") -> TierFigures:
+    return next(tier for tier in make_report(rows).tiers if tier.tier == name)
+
+
+def test_a_failed_request_costs_and_saves_nothing() -> None:
+    failed = replace(PLAIN, status_code=14, flagship_cost_nanousd=0, cost_nanousd=300, tier="", target="")
+    found = whole(PLAIN, failed)
+    assert (found.requests, found.failed) == (2, 1)
+    assert (found.cost_nanousd, found.flagship_cost_nanousd) == (400, 1_000)
+    assert found.savings == pytest.approx(0.6)
+
+
+def test_hits_are_no_evidence_of_gates_or_escalation() -> None:
+    hits = [replace(PLAIN, cache_kind="exact_hit", cost_nanousd=0), replace(PLAIN, cache_kind="semantic_hit")]
+    shared = replace(PLAIN, cache_kind="exact_hit", shared=True)
+    escalated = replace(PLAIN, escalations=1, accepted=False)
+    found = whole(*hits, shared, escalated, PLAIN)
+    assert (found.exact_hits, found.semantic_hits, found.shared) == (1, 1, 1)
+    assert found.escalated == wilson(1, 2)
+    assert found.accepted == wilson(1, 2)
+
+
+def test_a_tier_is_escalated_from_when_an_answer_was_rejected_there_and_none_accepted() -> None:
+    rejected = replace(ANSWER, outcome="rejected")
+    attempts = [
+        *(replace(ANSWER, decision_id=1), replace(rejected, decision_id=2)),
+        *(replace(rejected, decision_id=3), replace(ANSWER, decision_id=3, purpose="hedge")),
+        *(replace(ANSWER, decision_id=4, outcome="timeout"), replace(ANSWER, decision_id=4)),
+        replace(ANSWER, decision_id=2, purpose="judge", outcome="evidence", cost_nanousd=7),
+    ]
+    attempts.sort(key=lambda attempt: attempt.decision_id)
+    rows = ListedRows([PLAIN] * 4, attempts)
+    found = tier_of(rows)
+    assert found.asked == 4
+    assert found.escalated == wilson(1, 4)
+    assert found.fallback == wilson(1, 4)
+    assert found.cost_nanousd == 6 * 100 + 7
+    assert make_report(rows).gates_cost_nanousd == 7
+
+
+def test_of_a_tier_people_and_judges_are_heard() -> None:
+    said = [
+        Remark("thumbs_down", 1, "simple", "math", ""),
+        Remark("complaint", 1, "simple", "math", ""),
+        Remark("regenerated", 2, "simple", "math", ""),
+        Remark("thumbs_up", 3, "simple", "math", ""),
+        Remark("complaint", 4, "complex", "math", ""),
+    ]
+    grades = [GRADE, replace(GRADE, score=0.6), replace(GRADE, tier="complex")]
+    forms = [("simple", "fail"), ("simple", "pass"), ("simple", "pass")]
+    found = tier_of(ListedRows([PLAIN] * 10, [ANSWER], forms, said=said, grades=grades))
+    assert found.disliked == wilson(2, 10)  # one of them said so twice
+    assert found.complained == wilson(1, 10)
+    assert found.regenerated == wilson(1, 10)
+    assert found.schema_failed == wilson(1, 3)
+    assert found.grades == 2
+    assert found.grade is not None
+    assert found.grade.value == pytest.approx(0.7)
+    assert found.grade_difference is not None
+    assert found.grade_difference.value == pytest.approx(-0.2)
+    report = make_report(ListedRows([PLAIN], grades=grades))
+    assert report.canary_cost_nanousd == 1_500
+
+
+def test_tiers_come_in_the_order_of_the_ladder_and_unknown_ones_by_what_they_cost() -> None:
+    attempts = [
+        replace(ANSWER, decision_id=1, tier="b"),
+        replace(ANSWER, decision_id=2, tier="dear", cost_nanousd=900),
+        replace(ANSWER, decision_id=3, tier="cheap", cost_nanousd=1),
+        replace(ANSWER, decision_id=4, tier="a"),
+    ]
+    report = make_report(ListedRows([PLAIN], attempts), ["a", "b"])
+    assert [tier.tier for tier in report.tiers] == ["a", "b", "simple", "cheap", "dear"]
+
+
+def test_many_tenants_are_put_together_and_none_is_lost() -> None:
+    decisions = [replace(PLAIN, tenant=f"t{i}") for i in range(GROUPS_MAX + 5)] + [replace(PLAIN, tenant="t1")]
+    tenants = make_report(ListedRows(decisions)).of_kind("tenant")
+    assert tenants[0].name == "t1"
+    assert (len(tenants), tenants[-1].name, tenants[-1].requests) == (GROUPS_MAX + 1, OTHERS, 5)
+    assert sum(tenant.requests for tenant in tenants) == len(decisions)
+    assert tenants[-1].latency is not None
+    assert tenants[-1].latency.count == 5
+
+
+def test_latencies_are_nearest_ranks() -> None:
+    found = make_report(ListedRows([PLAIN], times=[("cache", us) for us in range(1, 101)])).hops["cache"]
+    assert (found.p50_s, found.p95_s, found.p99_s) == (50e-6, 95e-6, 99e-6)
+
+
+def test_the_same_mix_has_no_drift_and_another_one_has() -> None:
+    assert stability_index({"a": 10, "b": 30}, {"a": 1, "b": 3}) == pytest.approx(0)
+    assert stability_index({}, {"a": 1}) is None
+    # By hand: (0.5 - 0.25) ln 2 + (0.5 - 0.75) ln(2/3).
+    expected = 0.25 * math.log(2) - 0.25 * math.log(2 / 3)
+    assert stability_index({"a": 1, "b": 3}, {"a": 1, "b": 1}) == pytest.approx(expected)
+    same, other = [PLAIN] * 50, [replace(PLAIN, task_type="code")] * 50
+    assert make_report(ListedRows(same + same)).drift["task type"] == pytest.approx(0)
+    assert make_report(ListedRows(same + other)).drift["task type"] > 0.25
+
+
+@pytest.mark.parametrize(
+    ("tier", "share", "state"),
+    [
+        ("medium", 0.15, "healthy"),
+        ("medium", 0.16, "watch"),
+        ("medium", 0.31, "alarm"),
+        ("simple", 0.05, "healthy"),
+        ("simple", 0.01, "watch"),
+        ("simple", 0.11, "watch"),
+        ("simple", 0.31, "alarm"),
+    ],
+)
+def test_the_bands_of_escalation(tier: str, share: float, state: str) -> None:
+    assert state_of_escalation(tier, Interval(share, share, share)) == state
+
+
+def rich_rows() -> ListedRows:
+    return ListedRows(
+        [PLAIN, replace(PLAIN, tenant="<b>evil</b>", received_at_us=PLAIN.received_at_us + DAY_US), PLAIN],
+        [ANSWER],
+        times=[("cache.exact", 900)],
+        said=[Remark("thumbs_up", 1, "simple", "math", "")],
+        grades=[GRADE, GRADE],
+    )
+
+
+def test_the_page_is_whole_and_takes_no_name_for_markup() -> None:
+    html = page(make_report(rich_rows()), "a <title>")
+    assert "<b>evil</b>" not in html
+    assert "&lt;b&gt;evil&lt;/b&gt;" in html
+    assert "<script" not in html
+    assert 'src="' not in html
+    for svg in html.split("<figure")[1:]:
+        element = svg[svg.index("<svg") : svg.index("</svg>") + 6]
+        assert ET.fromstring(element).tag.endswith("svg")
+    assert html.count("<svg") == 4
+    assert html == page(make_report(rich_rows()), "a <title>")
+    assert "No requests" in page(make_report(ListedRows()), "empty")
+
+
+def test_all_three_files_hold_the_same_rows(tmp_path: Path) -> None:
+    report = make_report(rich_rows())
+    paths = [tmp_path / f"report{ending}" for ending in (".csv", ".json", ".parquet")]
+    for path in paths:
+        export(report, path)
+    rows = [(m.section, m.name, m.measure, m.value, m.low, m.high) for m in measures(report)]
+
+    def row(found: dict[str, str | float | None]) -> tuple[str | float | None, ...]:
+        return tuple(found[name] for name in Measure.__slots__)
+
+    with paths[0].open(newline="") as file:
+        listed = [
+            (r["section"], r["name"], r["measure"], *(float(r[k]) if r[k] else None for k in ("value", "low", "high")))
+            for r in csv.DictReader(file)
+        ]
+    assert listed == rows
+    assert [row(each) for each in json.loads(paths[1].read_text())] == rows
+    assert [row(each) for each in parquet.read_table(paths[2]).to_pylist()] == rows
+    assert sorted(tmp_path.iterdir()) == sorted(paths)
+    with pytest.raises(ValueError, match=r"\.csv"):
+        export(report, tmp_path / "report.xls")
+
+
+def arm(requests: int = 1_000, negative: int = 10, failed: int = 0, grades: int = 400, mean: float = 0.0) -> Arm:
+    """Grades differ by 0.1 up and down around their mean."""
+    return Arm(requests, failed, negative, 0, grades, grades * mean, grades * (mean * mean + 0.01))
+
+
+def test_a_step_needs_evidence_of_every_kind() -> None:
+    assert advise(arm(), arm()).verdict is Verdict.GO
+    assert advise(arm(requests=199, negative=0), arm()).verdict is Verdict.WAIT
+    assert advise(arm(), arm(requests=150, negative=0)).verdict is Verdict.WAIT
+    assert advise(arm(grades=0), arm()).verdict is Verdict.WAIT
+    assert advise(arm(requests=300, negative=6), arm(requests=300, negative=3)).verdict is Verdict.WAIT
+
+
+@pytest.mark.parametrize("harm", [{"negative": 60}, {"failed": 60}, {"mean": -0.05}])
+def test_harm_that_is_shown_leads_a_step_back(harm: dict[str, float]) -> None:
+    routed = arm(**harm)  # type: ignore[arg-type]
+    advice = advise(routed, arm())
+    assert advice.verdict is Verdict.BACK
+    assert sum(reason.startswith("back") for reason in advice.reasons) == 1
+
+
+def test_steps_go_up_and_down_the_published_ladder() -> None:
+    assert [next_step(p, Verdict.GO) for p in (0, 5, 10, 25, 30, 50, 100)] == [5, 10, 25, 50, 50, 100, 100]
+    assert [next_step(p, Verdict.BACK) for p in (100, 30, 10, 5)] == [50, 25, 5, 0]
+    assert next_step(25, Verdict.WAIT) == 25
+
+
+def test_arms_are_of_one_kind_of_work_or_of_all() -> None:
+    decided = [replace(PLAIN, arm=ROUTED), replace(PLAIN, arm=BASELINE, status_code=14), replace(PLAIN, arm="")]
+    decided.append(replace(PLAIN, arm=ROUTED, task_type="code"))
+    said = [Remark(kind, 7, "simple", "code", ROUTED) for kind in ("thumbs_down", "complaint", "thumbs_up")]
+    both = arms_of(decided, said, [replace(GRADE, arm=ROUTED)])
+    assert (both[ROUTED].requests, both[ROUTED].negative, both[ROUTED].grades) == (2, 1, 1)
+    assert (both[BASELINE].requests, both[BASELINE].failed) == (1, 1)
+    assert both[ROUTED].difference_sum == pytest.approx(-0.1)
+    math_only = arms_of(decided, said, [], "math")
+    assert (math_only[ROUTED].requests, math_only[ROUTED].negative) == (1, 0)
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(200, 2_000), st.integers(200, 2_000))
+def test_more_harm_never_makes_a_better_verdict(negative: int, more: int, routed: int, baseline: int) -> None:
+    order = [Verdict.GO, Verdict.WAIT, Verdict.BACK]
+    less = advise(arm(routed, negative), arm(baseline, 5)).verdict
+    worse = advise(arm(routed, negative + more), arm(baseline, 5)).verdict
+    assert order.index(worse) >= order.index(less)
