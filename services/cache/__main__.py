@@ -35,6 +35,7 @@ from services.runtime.config import ConfigError, Loaded, SecretError, read_secre
 from services.runtime.document import Problem
 from services.runtime.main import run
 from services.runtime.server import Service
+from spillway.settings import Cache as CacheSettings
 from spillway.v1.cache_pb2_grpc import add_CacheServiceServicer_to_server
 
 SEARCH_THREADS = 2
@@ -70,7 +71,6 @@ async def build(loaded: Loaded) -> Service:
         service_name="spillway.v1.ClassifierService",
         message_bytes_max=loaded.settings.limits.message_bytes_max,
     )
-    is_semantic = settings.semantic and settings.max_wrong_rate > 0.0
     search = SemanticSearch(
         store,
         index,
@@ -90,22 +90,16 @@ async def build(loaded: Loaded) -> Service:
         store,
         index,
         search=search,
-        policy=CachePolicy(
-            ttl=TtlByFreshness(settings.ttl_s.static, settings.ttl_s.business, settings.ttl_s.default),
-            semantic_task_types=frozenset(settings.semantic_task_types if is_semantic else ()),
-            entry_bytes_max=settings.entry_bytes_max,
-            lookup_s=settings.redis_timeout_s + LOOKUP_MARGIN_S,
-            allowed=Allowances(
-                time_sensitive=settings.allow_time_sensitive,
-                personal=settings.allow_personal,
-                semantic_temperature_max=settings.semantic_temperature_max,
-            ),
-        ),
+        policy=_policy(settings),
         clock=clock,
         snapshots=_snapshots(loaded, threads),
     )
     export_metrics(metrics.get_meter("spillway.cache"), cache)
     servicer = CacheServicer(cache)
+
+    async def reconfigure(changed: Loaded) -> None:
+        rules = changed.settings.cache
+        servicer.use(cache.ruled_by(_policy(rules), similarity_min=rules.similarity_min))
 
     async def close() -> None:
         await cache.close()
@@ -118,6 +112,22 @@ async def build(loaded: Loaded) -> Service:
         service_names=("spillway.v1.CacheService",),
         warm=cache.start,
         close=close,
+        reconfigure=reconfigure,
+    )
+
+
+def _policy(settings: CacheSettings) -> CachePolicy:
+    is_semantic = settings.semantic and settings.max_wrong_rate > 0.0
+    return CachePolicy(
+        ttl=TtlByFreshness(settings.ttl_s.static, settings.ttl_s.business, settings.ttl_s.default),
+        semantic_task_types=frozenset(settings.semantic_task_types if is_semantic else ()),
+        entry_bytes_max=settings.entry_bytes_max,
+        lookup_s=settings.redis_timeout_s + LOOKUP_MARGIN_S,
+        allowed=Allowances(
+            time_sensitive=settings.allow_time_sensitive,
+            personal=settings.allow_personal,
+            semantic_temperature_max=settings.semantic_temperature_max,
+        ),
     )
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -106,6 +107,16 @@ class SemanticCache:
         self._clock = clock
         self._stats = Stats()
         self._follower = Follower(store, index, clock=clock, snapshots=snapshots)
+
+    def ruled_by(self, policy: CachePolicy, *, similarity_min: float) -> SemanticCache:
+        """The same cache by other rules: both hold, learn and count the same, and only one is started and closed.
+
+        So whoever is in the middle of a call keeps the rules that it began with.
+        """
+        other = copy(self)
+        other._policy = policy  # noqa: SLF001 - one of ours
+        other._search = self._search.ruled_by(similarity_min=similarity_min)  # noqa: SLF001
+        return other
 
     async def start(self) -> None:
         """Returns when the index is warm, or known not to become so soon."""

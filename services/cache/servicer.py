@@ -58,6 +58,10 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
     def __init__(self, cache: SemanticCache) -> None:
         self._cache = cache
 
+    def use(self, cache: SemanticCache) -> None:
+        """For calls that begin from now on."""
+        self._cache = cache
+
     async def Lookup(self, request: pb.LookupRequest, context: Context) -> pb.LookupResponse:
         _check_chat(request.chat)
         if _is_large(request.chat):

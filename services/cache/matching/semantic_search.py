@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Final
 
@@ -145,6 +146,12 @@ class SemanticSearch:
         self._known = KnownQuestions(pair_model.idf, entries_max=known_max)
         self._judged: OrderedDict[tuple[str, str], Judged] = OrderedDict()
         self._told: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    def ruled_by(self, *, similarity_min: float) -> SemanticSearch:
+        """The same search by another bound: both share all that is known and learned."""
+        other = copy(self)
+        other._similarity_min = similarity_min  # noqa: SLF001 - one of ours
+        return other
 
     async def find(self, scope: Scope, meaning: Meaning, *, request_key: str, peek: bool = False) -> SemanticFinding:
         """The answer to a question with that meaning. `request_key` is the exact key of the request.
