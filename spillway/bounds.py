@@ -1,4 +1,4 @@
-"""The most that a request can take: tokens in, tokens out, money. Bounds, where `budget` in the executor only estimates.
+"""The most that a request can take: tokens in, tokens out, money. Bounds, where the executor's `budget` estimates.
 
 Promises: pure. `input_tokens_most` is at least what any tokenizer in use counts for the request:
 - a byte-level BPE and a SentencePiece model with byte fallback never make more tokens than the text has bytes in UTF-8,

@@ -1,0 +1,53 @@
+"""What quotas count. Labels are names of the configuration and members of fixed sets."""
+
+from __future__ import annotations
+
+from opentelemetry.metrics import Meter
+
+__all__ = ["QuotaMetrics"]
+
+_SHARES = [0.0, 0.1, 0.25, 0.5, 0.75, 0.8, 0.9, 0.95, 0.99, 1.0, 1.25, 2.0]
+
+
+class QuotaMetrics:
+    """The instruments of `spillway.quotas`."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._refused = meter.create_counter(
+            "spillway.quotas.refused", unit="{request}", description="Requests that a budget or a rate turned away."
+        )
+        self._without = meter.create_counter(
+            "spillway.quotas.without", unit="{request}", description="While quotas could not be asked: passed, refused."
+        )
+        self._used = meter.create_histogram(
+            "spillway.quotas.used_ratio",
+            unit="1",
+            description="Share of a budget that is spent and held, at each request.",
+            explicit_bucket_boundaries_advisory=_SHARES,
+        )
+        self._overspent = meter.create_counter(
+            "spillway.quotas.overspent", unit="{nanousd}", description="Spent beyond what was granted."
+        )
+        self._unsettled = meter.create_counter(
+            "spillway.quotas.unsettled", unit="{request}", description="Never settled here: their leases are charged."
+        )
+
+    def refused(self, kind: str, quota: str) -> None:
+        """A request was turned away; `kind` is budget or rate, `quota` its configured name."""
+        self._refused.add(1, {"kind": kind, "quota": quota})
+
+    def without(self, outcome: str) -> None:
+        """Quotas could not be asked; `outcome` is passed or refused."""
+        self._without.add(1, {"outcome": outcome})
+
+    def used(self, budget: str, ratio: float) -> None:
+        """How much of a budget is spent and held."""
+        self._used.record(ratio, {"budget": budget})
+
+    def overspent(self, cost_nanousd: int) -> None:
+        """A run spent more than it was granted."""
+        self._overspent.add(cost_nanousd)
+
+    def unsettled(self) -> None:
+        """What a run spent could not be told."""
+        self._unsettled.add(1)
