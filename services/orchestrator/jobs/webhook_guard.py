@@ -81,7 +81,10 @@ def is_public(address: Address) -> bool:
 
 
 class WebhookGuard:
-    """`private_hosts` are jobs.webhook_private_hosts: names, addresses, networks. Raises ValueError for one that is none."""
+    """`private_hosts` are jobs.webhook_private_hosts: names, addresses, networks.
+
+    Raises ValueError for one that is none of these.
+    """
 
     def __init__(self, private_hosts: Iterable[str] = ()) -> None:
         names: set[str] = set()
@@ -131,9 +134,9 @@ class WebhookGuard:
     def _may_go(self, host: str, address: Address) -> bool:
         if is_public(address) or any(address in network for network in self._networks):
             return True
-        never = address.is_link_local or address.is_multicast or address.is_unspecified or address.is_reserved
-        mapped = isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None
-        return host in self._names and not never and not mapped
+        reserved = address.is_reserved and not address.is_loopback  # among them every IPv4 address within an IPv6 one
+        never = address.is_link_local or address.is_multicast or address.is_unspecified or reserved
+        return host in self._names and not never
 
     def _is_listed(self, host: str) -> bool:
         address = _literal(host)

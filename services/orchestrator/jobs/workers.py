@@ -175,13 +175,14 @@ class Workers:
             return await self._answer(request, job_id=job.job_id, key_id=job.key_id, deadline_s=deadline_s)
 
         try:
-            async with asyncio.timeout(job.remaining_s):
+            async with asyncio.timeout(job.remaining_s) as limit:
                 completion = await self._replays.run(job.tenant, job.job_id, request_digest(request), answer)
-        except TimeoutError:
-            await self._end(job, owner, LATE)
         except SpillwayError as error:
             await self._failed(job, owner, error, deadline_s)
         except Exception as error:  # noqa: BLE001 - the outermost frame of a job, as the interceptor is of a call
+            if limit.expired():
+                await self._end(job, owner, LATE)
+                return
             _log.error("job_failed", **describe_exception(error))
             await self._failed(job, owner, Internal(detail=type(error).__name__), deadline_s)
         else:
