@@ -20,6 +20,7 @@ from rich.text import Text
 from spillway.cli import asking, cost, learning, replaying, reporting
 from spillway.cli.breakers import show_breakers
 from spillway.cli.executors import find_executors
+from spillway.cli.health import find_services, show_services
 from spillway.cli.modules import run_module
 from spillway.cli.state import AlreadyRunningError, learned_in
 from spillway.cli.suite import SuiteError, SuiteOptions, check_addresses, plan_suite
@@ -212,6 +213,26 @@ def breakers(
     def show() -> None:
         addresses = find_executors(target, config, os.environ, Path.cwd())
         asyncio.run(show_breakers(addresses, interval_s=interval_s, once=once, as_json=as_json))
+
+    _run(show, as_json=as_json)
+
+
+@app.command()
+def status(
+    config: Annotated[
+        Path | None, typer.Option(help="spillway.yaml that names the services; default: the suite of this directory.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Whether each process serves, by which version of the configuration, and what of the file it cannot take over.
+
+    Ends with 1 when one does not serve or refuses the file.
+    """
+
+    def show() -> None:
+        found = find_services(config, os.environ, Path.cwd())
+        if not asyncio.run(show_services(found, as_json=as_json)):
+            raise typer.Exit(1)
 
     _run(show, as_json=as_json)
 

@@ -15,6 +15,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from spillway.cli.executors import NoExecutorError
+from spillway.cli.health import NoServiceError
 from spillway.cli.recording import RecordingError
 from spillway.cli.replay import NoFlagshipError
 from spillway.cli.show import completion_view, explanation_view, hops_view
@@ -49,7 +50,15 @@ class UnreadablePromptError(Exception):
     """The prompt cannot be read as text. The message says where."""
 
 
-FAILURES = (RequestError, RecordingError, NoFlagshipError, NoExecutorError, UnreadablePromptError, OSError)
+FAILURES = (
+    RequestError,
+    RecordingError,
+    NoFlagshipError,
+    NoExecutorError,
+    NoServiceError,
+    UnreadablePromptError,
+    OSError,
+)
 
 
 @dataclass(frozen=True, slots=True)
