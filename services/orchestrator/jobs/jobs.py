@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Final, TypeVar
 
 from services.orchestrator.idempotency import Replays
+from services.orchestrator.jobs.courier import LEASE_S as NOTICE_LEASE_S
 from services.orchestrator.jobs.courier import Courier, NoticeSender
 from services.orchestrator.jobs.job_store import (
     JobStore,
@@ -67,6 +68,7 @@ class Jobs:
         guard: WebhookGuard,
         sender: NoticeSender | None,
         lease_s: float = LEASE_S,
+        notice_lease_s: float = NOTICE_LEASE_S,
         rng: random.Random | None = None,
     ) -> None:
         self._settings = settings
@@ -90,7 +92,15 @@ class Jobs:
             on_end=metrics.ended,
         )
         self._courier = (
-            Courier(store, sender, clock=clock, bell=self._bell, rng=rng, on_delivery=metrics.delivered)
+            Courier(
+                store,
+                sender,
+                clock=clock,
+                bell=self._bell,
+                lease_s=notice_lease_s,
+                rng=rng,
+                on_delivery=metrics.delivered,
+            )
             if sender is not None
             else None
         )
