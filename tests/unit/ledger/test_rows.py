@@ -46,7 +46,7 @@ def more_verdicts(pb: ledger_pb2.DecisionRecord) -> None:
         (lambda pb: setattr(pb.attempts[0].started_after, "seconds", -1), "attempts[0].started_after"),
         (lambda pb: pb.attempts.extend([pb.attempts[0]] * ATTEMPTS_MAX), "attempts"),
         (
-            lambda pb: more_verdicts(pb),
+            more_verdicts,
             "attempts[0].verdicts",
         ),
     ],
