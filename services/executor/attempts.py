@@ -3,6 +3,7 @@
 Promises: every lease is given back exactly once and every span ended, also when the caller leaves; every call has a
 cost. Money is never counted too low in silence: when a provider reports no usage, or a call that may have been charged
 fails or is cancelled, tokens are estimated as characters divided by four, and `Attempt.usage` stays empty to say so.
+Under a ceiling such a call has cost the most that it can have cost instead.
 """
 
 from __future__ import annotations
@@ -47,7 +48,10 @@ class AttemptInProgress:
     target: Target
     started_after_s: float
     purpose: AttemptPurpose = AttemptPurpose.ANSWER
-    estimate_nanousd: int = 0
+    held_nanousd: int = 0
+    """What it counts under the ceiling until its cost is known."""
+    most: Usage | None = None
+    """Under a ceiling: the most tokens that it can come to."""
     outcome: AttemptOutcome = AttemptOutcome.CANCELLED
     answer: Answer | None = None
     failure: ProviderFailure | None = None
@@ -222,7 +226,7 @@ class Attempts:
         attempt.ended_at_ns = time.time_ns()
         if isinstance(result, Answer):
             attempt.answer = result
-            attempt.billed = result.usage or _estimate(chat, _chars(result))
+            attempt.billed = result.usage or attempt.most or _estimate(chat, _chars(result))
             self._pool.latencies[lease.target].record(took_s)
             self._pool.give_back(lease, CallResult.SUCCESS, now_s, took_s=took_s)
         elif isinstance(result, ProviderFailure):
@@ -231,7 +235,7 @@ class Attempts:
             attempt.outcome = _OUTCOMES.get(result.kind, AttemptOutcome.ERROR)
             attempt.error_reason = result.error_reason
             if result.billable:
-                attempt.billed = _estimate(chat, result.output_chars)
+                attempt.billed = attempt.most or _estimate(chat, result.output_chars)
             if result.kind is FailureKind.TIMEOUT:
                 self._pool.latencies[lease.target].record_at_least(took_s)
             verdict = CallResult.FAILURE if _blames(result, attempt.tier, timeout_s) else CallResult.NEITHER
@@ -249,7 +253,7 @@ class Attempts:
             self._pool.latencies[lease.target].record_at_least(took_s)
             if attempt.outcome is AttemptOutcome.CANCELLED:  # and not rejected for how it began
                 attempt.error_reason = "CANCELLED"
-            attempt.billed = _estimate(chat, written_chars)
+            attempt.billed = attempt.most or _estimate(chat, written_chars)
             self._pool.give_back(lease, CallResult.NEITHER, now_s)
         attempt.cost_nanousd = attempt.target.price.nanousd(attempt.billed)
         if attempt.answer is None:

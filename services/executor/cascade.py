@@ -80,6 +80,7 @@ class _State(StrEnum):
 class Cascade:
     """One execution. `estimates_nanousd` holds the most that one call of each target of the plan may cost.
 
+    `least_nanousd` is what must be left for a call that is then made smaller; without it calls keep their size.
     `typical_s` is the time within which nearly all calls of a target end, for those of which it is known. `hedging` is
     needed for HEDGED; without it nothing is hedged.
     """
@@ -90,6 +91,8 @@ class Cascade:
         estimates_nanousd: Mapping[str, int],
         typical_s: Mapping[str, float] | None = None,
         hedging: Hedging | None = None,
+        *,
+        least_nanousd: Mapping[str, int] | None = None,
     ) -> None:
         tiers = plan.tiers[:1] if plan.strategy is Strategy.DIRECT else plan.tiers
         self._rungs = [Rung(index, tier, list(tier.targets)) for index, tier in enumerate(tiers)]
@@ -99,6 +102,7 @@ class Cascade:
         is_patient = plan.strategy is Strategy.WATERFALL
         self._escalations_max = ESCALATIONS_MAX if is_patient else plan.escalations_max
         self._estimates = estimates_nanousd
+        self._least = estimates_nanousd if least_nanousd is None else least_nanousd
         self._typical_s = typical_s or {}
         self._hedging = hedging if plan.strategy is Strategy.HEDGED else None
         self._ceiling = CostCeiling(plan.cost_nanousd_max)
@@ -173,12 +177,20 @@ class Cascade:
             opens = failure.retry_after_s is not None and failure.kind is not FailureKind.SPEND_CAP
             self._note_closing(ended, failure.retry_after_s if opens else None)
 
-    def skipped(self, number: int, retry_after_s: float | None, *, opens: bool = False) -> None:
+    def skipped(
+        self, number: int, retry_after_s: float | None, *, opens: bool = False, too_costly: bool = False
+    ) -> None:
         """The call was not made: no place, an open breaker, or no further call to spare for a failed one.
 
-        `opens`: by itself, after that time.
+        `opens`: by itself, after that time. `too_costly`: what its gates ask would not fit either.
         """
         ended = self._ended(number, 0)
+        if too_costly:
+            self._standing.any_too_costly = True
+            self._unreplaced += ended.call.is_fallback
+            if ended.call.is_hedge:  # when the call beside it has ended there may be money for it
+                ended.rung.untried.insert(0, ended.call.target)
+            return
         self._note_closing(ended, retry_after_s if opens else None)
         ended.rung.has_failed = True
         self._unreplaced += ended.call.is_fallback
@@ -249,10 +261,12 @@ class Cascade:
         if timeout_s is None:
             self._standing.any_unavailable = True
             return None
-        rung.untried.pop(0)
-        if not self._admits(self._estimates[target]):
+        if not self._admits(self._least[target]):
             self._standing.any_too_costly = True
+            if not is_hedge:  # when the call beside it has ended there may be money for it
+                rung.untried.pop(0)
             return Skip(tier, target, COST_CEILING)
+        rung.untried.pop(0)
         early_s = early_timeout_s(self._typical_s.get(target))
         may_be_early = (has_fallback or len(above) > 1) and self._strategy is not Strategy.WATERFALL
         if early_s is not None and may_be_early:
@@ -264,7 +278,9 @@ class Cascade:
         busy = {under_way.rung.index for under_way in self._calls.values()}
         idle = [rung for rung in self._rungs if rung.untried and not rung.is_rejected and rung.index not in busy]
         if idle and remaining_s >= ATTEMPT_S_MIN and self._standing.no_more is None:
-            if not self._admits(sum(self._estimates[rung.untried[0]] for rung in idle)):
+            is_alone = len(idle) == 1 and not self._calls
+            needed = self._least if is_alone else self._estimates
+            if not self._admits(sum(needed[rung.untried[0]] for rung in idle)):
                 dearest = max(reversed(idle), key=lambda rung: self._estimates[rung.untried[0]])
                 self._standing.any_too_costly = True
                 return Skip(dearest.tier, dearest.untried.pop(0), COST_CEILING)

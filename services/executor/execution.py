@@ -20,6 +20,7 @@ from services.executor.attempts import Attempts
 from services.executor.budget import estimate_call
 from services.executor.calls import Calls
 from services.executor.cascade import Cascade
+from services.executor.ceiling import full_nanousd, least_nanousd
 from services.executor.gates import schema
 from services.executor.gates.calibration import Calibration
 from services.executor.gates.composite import Evidence
@@ -108,7 +109,7 @@ class Executor:
         named = {name for tier in plan.tiers for name in (*tier.targets, *gate_targets(tier))}
         names = {name for name in named if name in self._pool}
         estimates_nanousd = {name: estimate_call(chat, self._pool[name].price) for name in names}
-        cascade = Cascade(plan, estimates_nanousd, self._typical_s(names), self._hedging_of(plan))
+        cascade = self._cascade(chat, plan, names, estimates_nanousd)
         tab = Tab(self._attempts, self._pool, self._clock, estimates_nanousd, plan.cost_nanousd_max)
         for tier, name in left_out:
             tab.skip(tier, name, TARGET_UNKNOWN)
@@ -143,6 +144,14 @@ class Executor:
             await calls.close()
             for made in tab.made:
                 made.end_span()
+
+    def _cascade(self, chat: ChatRequest, plan: Plan, names: set[str], estimates_nanousd: Mapping[str, int]) -> Cascade:
+        """Under a ceiling the machine counts with bounds, not with estimates."""
+        least: dict[str, int] | None = None
+        if plan.cost_nanousd_max is not None:
+            estimates_nanousd = {name: full_nanousd(chat, self._pool[name].price) for name in names}
+            least = {name: least_nanousd(chat, self._pool[name].price) for name in names}
+        return Cascade(plan, estimates_nanousd, self._typical_s(names), self._hedging_of(plan), least_nanousd=least)
 
     def _typical_s(self, names: set[str]) -> dict[str, float]:
         quantiles = {name: self._pool.latencies[name].quantile_s(_TYPICAL_SHARE) for name in names}

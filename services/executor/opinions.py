@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from services.executor.attempts import AttemptInProgress, Attempts
-from services.executor.budget import ATTEMPT_S_MIN, estimate_call
+from services.executor.budget import ATTEMPT_S_MIN
 from services.executor.gates import judge, self_evaluation
 from services.executor.gates.composite import Evidence, Judgement, Opinion, judge_answer
 from services.executor.gates.grading import Grade, Grader
@@ -231,19 +231,19 @@ class Panel:
         if target not in self._pool:
             self._tab.skip(self._call.tier, target, TARGET_UNKNOWN, purpose)
             return TARGET_UNKNOWN
-        estimate_nanousd = estimate_call(chat, self._pool[target].price)
+        granted = self._tab.offer(target, chat)
         refused, lease = COST_CEILING, None
-        if self._tab.affords(estimate_nanousd):
+        if granted is not None:
             taken = self._pool.take(target, self._tab.now_s)
             refused, lease = (taken.error_reason, None) if isinstance(taken, Refusal) else ("", taken)
-        if lease is None:
+        if granted is None or lease is None:
             self._tab.skip(self._call.tier, target, refused, purpose)
             return refused
-        attempt = self._tab.begin(self._call.tier, target, purpose, estimate_nanousd)
+        attempt = self._tab.begin(self._call.tier, target, granted, purpose)
         self._asked.append(attempt)
         if begun is not None:
             begun(attempt)
-        await self._attempts.complete(attempt, lease, chat, timeout_s)
+        await self._attempts.complete(attempt, lease, granted.chat, timeout_s)
         return attempt
 
     def _awaited(self) -> list[asyncio.Task[None]]:

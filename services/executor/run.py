@@ -14,7 +14,7 @@ from services.executor.calls import Calls, Ended, Flight, Piece, Written
 from services.executor.cascade import Cascade
 from services.executor.flow import Decision, Flow
 from services.executor.gates.composite import Evidence, Judgement, as_opinion, asks_for_confidence
-from services.executor.opinions import Opinions
+from services.executor.opinions import Opinions, seats
 from services.executor.outcome import Answer, FailureKind, ProviderFailure
 from services.executor.prompt import augment
 from services.executor.steps import COST_CEILING, Call, Judged, Return
@@ -69,20 +69,22 @@ class Run:
     def call(self, call: Call) -> None:
         """Begins the call, or tells the cascade that its target gives no lease."""
         purpose = AttemptPurpose.HEDGE if call.is_hedge else AttemptPurpose.ANSWER
-        if not self._tab.affords(self._tab.estimate_nanousd(call.target)):
+        chat = augment(self._evidence.chat, call.tier, call.notes, is_last=call.is_last)
+        companions = len(seats(call.tier, call.target, self._tab.is_down))
+        granted = self._tab.offer(call.target, chat, companions)
+        if granted is None:
             # What the gates of a call under way are asking just now, the cascade learns when that call ends.
             self._tab.skip(call.tier, call.target, COST_CEILING, purpose)
-            self._cascade.skipped(call.number, None)
+            self._cascade.skipped(call.number, None, too_costly=True)
             return
         lease = self._pool.take(call.target, self._tab.now_s, is_further=call.is_fallback)
         if isinstance(lease, Refusal):
             self._tab.skip(call.tier, call.target, lease.error_reason, purpose)
             self._cascade.skipped(call.number, lease.retry_after_s, opens=lease.error_reason == BREAKER_OPEN)
             return
-        chat = augment(self._evidence.chat, call.tier, call.notes, is_last=call.is_last)
-        attempt = self._tab.begin(call.tier, call.target, purpose)
+        attempt = self._tab.begin(call.tier, call.target, granted, purpose)
         panel = self._opinions.panel(self._tab, call, chat, self._evidence_for(call))
-        flight = Flight(call, chat, attempt, lease, panel)
+        flight = Flight(call, granted.chat, attempt, lease, panel)
         if self._streaming:
             flight.flow = self._flow(call)
             attempt.patience_s = call.timeout_s if flight.flow else None

@@ -1,7 +1,7 @@
 """What one execution has on its tab: its attempts in the order in which they began, and what they cost.
 
-Promises: every call is on the tab from its first moment, whoever asked for it. A call under way counts with its
-estimate, one that ended with its cost; so what still fits under the ceiling is known at any time.
+Promises: every call is on the tab from its first moment, whoever asked for it. A call under way counts with what it was
+granted, one that ended with its cost; so what is left under the ceiling is known at any time.
 """
 
 from __future__ import annotations
@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from services.executor.attempts import AttemptInProgress, Attempts
+from services.executor.ceiling import Grant, grant
 from services.executor.steps import COST_CEILING
 from services.executor.targets import TargetPool, unknown_target
 from services.runtime.clock import Clock
-from spillway.chat import Usage
+from spillway.chat import ChatRequest, Usage
 from spillway.routing import AttemptOutcome, AttemptPurpose, PlannedTier
 
 __all__ = ["Tab"]
 
 
 class Tab:
-    """One execution's. The estimates are the most that one call of each target may cost.
+    """One execution's. The estimates are what one call of each target is expected to cost at most.
 
     `cost_nanousd_max` is the plan's ceiling; None means none.
     """
@@ -64,17 +65,27 @@ class Tab:
         """The most that one call of `target` for this request is expected to cost."""
         return self._estimates_nanousd[target]
 
+    def offer(self, target: str, chat: ChatRequest, companions: int = 0) -> Grant | None:
+        """The call of `target` with `chat` that fits beside those under way; None when none does. Begin it at once.
+
+        It leaves as much for each of so many `companions` that are to be called beside it, if it can.
+        """
+        price, left_nanousd = self._pool[target].price, self.left_nanousd
+        share = None if left_nanousd is None or not companions else left_nanousd // (1 + companions)
+        return (share and grant(chat, price, share)) or grant(chat, price, left_nanousd)
+
     def begin(
         self,
         tier: PlannedTier,
         target: str,
+        granted: Grant,
         purpose: AttemptPurpose = AttemptPurpose.ANSWER,
-        estimate_nanousd: int | None = None,
     ) -> AttemptInProgress:
-        """An attempt that begins now; without an estimate, that of its target."""
+        """An attempt that begins now."""
         attempt = self._attempts.begin(tier, self._pool[target], self._started_at_s)
         attempt.purpose = purpose
-        attempt.estimate_nanousd = self._estimates_nanousd[target] if estimate_nanousd is None else estimate_nanousd
+        attempt.held_nanousd = granted.nanousd
+        attempt.most = granted.most
         self.made.append(attempt)
         return attempt
 
@@ -101,12 +112,13 @@ class Tab:
         """Its place on the tab."""
         return next(index for index, made in enumerate(self.made) if made is attempt)
 
-    def affords(self, estimate_nanousd: int) -> bool:
-        """Whether a further call of this estimate fits under the ceiling beside those under way."""
+    @property
+    def left_nanousd(self) -> int | None:
+        """What a further call may cost, below 0 when too much was spent; None without a ceiling."""
         if self._cost_nanousd_max is None:
-            return True
-        under_way = sum(made.estimate_nanousd for made in self.made if _is_under_way(made))
-        return self.cost_nanousd + under_way + estimate_nanousd <= self._cost_nanousd_max
+            return None
+        under_way = sum(made.held_nanousd for made in self.made if _is_under_way(made))
+        return self._cost_nanousd_max - self.cost_nanousd - under_way
 
 
 def _is_under_way(attempt: AttemptInProgress) -> bool:

@@ -254,6 +254,7 @@ def test_without_another_target_the_next_rung_is_the_hedge(transcript: str) -> N
         (Strategy.RACE, 265, f"{START}; <0 down>; call 3 a2 further; wait"),
         (Strategy.RACE, 264, f"{START}; <0 down>; skip a2 COST_CEILING; wait"),
         (Strategy.HEDGED, 15, "call 0 a1; wait 2s; <2s>; skip a2 COST_CEILING; wait; <0 ok>; return 0 accepted"),
+        (Strategy.HEDGED, 15, "call 0 a1; wait 2s; <2s>; skip a2 COST_CEILING; wait; <0 down>; call 1 a2 further"),
     ],
 )  # fmt: skip
 def test_no_step_beyond_the_ceiling(strategy: Strategy, ceiling: int, transcript: str) -> None:

@@ -365,7 +365,7 @@ async def test_an_opinion_that_cannot_be_afforded_is_not_asked() -> None:
 
 async def test_opinions_under_way_count_against_the_ceiling() -> None:
     bench = Bench({"a1": ["#### 42"], "a2": ["#### 42"]})
-    # One call is estimated at some 2.3 million; two fit, three do not.
+    # The answer leaves a third for each of the two; the first of them takes what is left.
     given = plan(AgreementSpec("a2", further_targets=("a2",)), cost_nanousd_max=6_000_000)
     execution = await run(bench, given)
     assert bench.asked == ["a1", "a2"]
@@ -477,7 +477,7 @@ async def test_a_fence_around_json_does_not_reach_the_caller() -> None:
 @pytest.mark.parametrize(("cost_nanousd_max", "asked"), [(14_000_000, ["a1", "b1"]), (None, ["a1", "b1", "a2"])])
 async def test_a_hedge_counts_the_opinions_that_are_still_asked(cost_nanousd_max: int | None, asked: list[str]) -> None:
     bench = Bench({name: [HANG] for name in ("a1", "a2", "b1", "c1")}, hedging={"share_max": 1.0})
-    # The answer is estimated at 2.2 million and its opinion at 11: with the hedge it would be 15.4.
+    # The answer takes half of it, since an opinion is to come, and that one the rest.
     given = plan(AgreementSpec("b1"), strategy=Strategy.HEDGED, cost_nanousd_max=cost_nanousd_max)
     task = asyncio.create_task(run(bench, given))
     while bench.provider.in_flight < 2:  # noqa: ASYNC110 - the fake has no event to wait for
