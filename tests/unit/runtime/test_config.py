@@ -178,7 +178,7 @@ def test_a_second_target_of_another_tier_is_an_error(tmp_path: Path) -> None:
     ("then", "places"),
     [
         ("tiers: [simple, complex]", []),
-        ("tiers: [complex], tier_floor: complex, start_tier: simple", []),
+        ("tiers: [complex], tier_floor: complex, start_tier: complex", []),
         ("tiers: [simple, gone]", ["tiers[1]"]),
         ("tiers: [complex, simple]", ["tiers"]),
         ("tiers: [simple, simple]", ["tiers"]),
