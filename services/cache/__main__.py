@@ -24,8 +24,9 @@ from services.cache.matching.semantic_search import SemanticSearch
 from services.cache.metrics import export_metrics
 from services.cache.semantic_cache import SemanticCache
 from services.cache.servicer import CacheServicer
-from services.cache.store.answer_store import AnswerStore, MemoryStore
+from services.cache.store.answer_store import AnswerStore
 from services.cache.store.answer_store_file import FileStore, FileStoreError
+from services.cache.store.answer_store_memory import MemoryStore
 from services.cache.store.answer_store_redis import RedisStore
 from services.cache.store.prompt_cipher import PromptCipher, PromptKeyError, parse_prompt_keys
 from services.runtime import telemetry

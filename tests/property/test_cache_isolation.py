@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 import pytest
 
 from services.cache.entry import Scope
-from services.cache.store.answer_store import MemoryStore
+from services.cache.store.answer_store_memory import MemoryStore
 from services.runtime.clock import FakeClock
 from spillway.chat import (
     ChatRequest,

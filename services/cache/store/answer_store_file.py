@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.cache.entry import Entry, Selector
-from services.cache.store.answer_store import Change, MemoryStore, StoreUnavailableError
+from services.cache.store.answer_store import Change, StoreUnavailableError
+from services.cache.store.answer_store_memory import MemoryStore
 from services.cache.store.entry_codec import EntryHead, head_of, pack_entry, unpack_head
 from services.cache.store.prompt_cipher import PromptCipher
 from services.runtime.clock import Clock

@@ -36,6 +36,7 @@ from services.cache.invalidation import (
 )
 from services.cache.partition import tenant_bucket
 from services.cache.store import redis_layout as layout
+from services.cache.store import redis_scripts
 from services.cache.store.answer_store import Change, StoreUnavailableError
 from services.cache.store.prompt_cipher import PromptCipher
 from services.cache.store.redis_feed import RedisFeed
@@ -153,7 +154,7 @@ class RedisStore:
             self._names.gone(key),
         )
         writing: Any = redis.eval(
-            layout.PUT_SCRIPT,
+            redis_scripts.PUT,
             len(names),
             *names,
             _token(),
@@ -204,7 +205,7 @@ class RedisStore:
         )
 
         async def write(redis: Redis) -> None:
-            writing: Any = redis.eval(layout.INVALIDATE_SCRIPT, 1, self._names.history(bucket), *arguments)
+            writing: Any = redis.eval(redis_scripts.INVALIDATE, 1, self._names.history(bucket), *arguments)
             await writing
 
         await self._listing.unhurried(self._names.shard_of(bucket), write)
@@ -230,7 +231,7 @@ class RedisStore:
         names = (self._names.history(bucket_of(key)), self._names.gone(key))
 
         async def write(redis: Redis) -> None:
-            writing: Any = redis.eval(layout.DELETE_MARK_SCRIPT, len(names), *names, _token(), int(PUT_S_MAX * 1000))
+            writing: Any = redis.eval(redis_scripts.DELETE_MARK, len(names), *names, _token(), int(PUT_S_MAX * 1000))
             await writing
 
         await self._listing.unhurried(self._names.shard_of(key), write)

@@ -20,6 +20,7 @@ from redis.asyncio.client import Pipeline
 from redis.exceptions import RedisError, ResponseError
 
 from services.cache.store import redis_layout as layout
+from services.cache.store import redis_scripts
 from services.cache.store.answer_store import CaughtUp, Change, Forget, Indexed, Interrupted, Reached, Removed
 from services.cache.store.prompt_cipher import PromptCipher
 from services.cache.store.redis_servers import RedisServers
@@ -155,7 +156,7 @@ class _Follower:
         if not keys:
             return []
         names = self._names.entries_at(shard, keys)
-        reading: Any = redis.eval(layout.INDEXED_SCRIPT, len(names), *names, *layout.INDEX_FIELDS)
+        reading: Any = redis.eval(redis_scripts.INDEXED, len(names), *names, *layout.INDEX_FIELDS)
         read = (layout.indexed_of_fields(key, row, self._cipher) for key, row in zip(keys, await reading, strict=True))
         return [entry for entry in read if entry is not None]
 

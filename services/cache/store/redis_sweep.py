@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 
 from services.cache.entry import Selector
 from services.cache.store import redis_layout as layout
+from services.cache.store import redis_scripts
 from services.cache.store.answer_store import StoreUnavailableError
 from services.cache.store.redis_listing import JudgedEntry, RedisListing
 from services.runtime.logs import get_logger
@@ -64,7 +65,7 @@ class RedisSweeps:
             values += (each.stamp, layout.member(each.tenant, each.key), each.key)
 
         async def remove(redis: Redis) -> int:
-            removing: Any = redis.eval(layout.SWEEP_SCRIPT, len(keys), *keys, *values)
+            removing: Any = redis.eval(redis_scripts.SWEEP, len(keys), *keys, *values)
             return int(await removing)
 
         return await self._listing.unhurried(shard, remove)

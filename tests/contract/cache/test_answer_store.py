@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from services.cache.entry import Scope, Selector
-from services.cache.store.answer_store import AnswerStore, CaughtUp, Change, Forget, Indexed, MemoryStore, Removed
+from services.cache.store.answer_store import AnswerStore, CaughtUp, Change, Forget, Indexed, Removed
 from services.cache.store.answer_store_file import FileStore
+from services.cache.store.answer_store_memory import MemoryStore
 from services.cache.store.answer_store_redis import RedisStore
 from services.runtime.clock import FakeClock, SystemClock
 from tests.support.cache_parts import entry, eventually

@@ -20,7 +20,7 @@ from services.cache.__main__ import build
 from services.cache.index.index_snapshot import FILE_NAME
 from services.cache.servicer import CHAT_BYTES_MAX, CacheServicer
 from services.cache.store.answer_codec import answer_to_proto
-from services.cache.store.answer_store import MemoryStore
+from services.cache.store.answer_store_memory import MemoryStore
 from services.runtime.channel import open_channel
 from services.runtime.clock import FakeClock
 from services.runtime.config import ConfigError, SecretError, load

@@ -8,7 +8,8 @@ from itertools import pairwise
 
 from services.cache.index.follower import REMOVED_PER_TURN_MAX, Follower
 from services.cache.index.vector_index import VectorIndex
-from services.cache.store.answer_store import CaughtUp, Change, MemoryStore, Removed
+from services.cache.store.answer_store import CaughtUp, Change, Removed
+from services.cache.store.answer_store_memory import MemoryStore
 from services.runtime.clock import FakeClock
 from tests.support.cache_parts import MODEL, vector
 

@@ -7,7 +7,8 @@ from contextlib import aclosing
 from itertools import pairwise
 
 from services.cache.entry import Scope, Selector
-from services.cache.store.answer_store import CaughtUp, Change, Forget, Indexed, MemoryStore, Removed
+from services.cache.store.answer_store import CaughtUp, Change, Forget, Indexed, Removed
+from services.cache.store.answer_store_memory import MemoryStore
 from services.runtime.clock import FakeClock
 from tests.support.cache_parts import entry
 

@@ -9,7 +9,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoi
 from services.cache import metrics
 from services.cache.matching.risk_control import RiskPolicy
 from services.cache.metrics import export_metrics
-from services.cache.store.answer_store import MemoryStore
+from services.cache.store.answer_store_memory import MemoryStore
 from services.runtime.clock import FakeClock
 from spillway.routing import TaskType
 from tests.support.cache_parts import cache_over

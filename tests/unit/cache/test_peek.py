@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.cache.entry import Scope
 from services.cache.matching.risk_control import RiskPolicy
 from services.cache.semantic_cache import SemanticCache
-from services.cache.store.answer_store import MemoryStore
+from services.cache.store.answer_store_memory import MemoryStore
 from services.runtime.clock import FakeClock
 from spillway.routing import CacheKind, TaskType
 from tests.support.cache_parts import answer, cache_over, chat, embedding

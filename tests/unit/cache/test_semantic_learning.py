@@ -16,7 +16,7 @@ from services.cache.matching.neighbourhood import NAMES
 from services.cache.matching.risk_control import RiskPolicy
 from services.cache.matching.risk_model import LOG_ODDS, RiskModel
 from services.cache.semantic_cache import SemanticCache
-from services.cache.store.answer_store import MemoryStore
+from services.cache.store.answer_store_memory import MemoryStore
 from services.runtime.clock import FakeClock
 from spillway.chat import Embedding
 from spillway.routing import CacheKind, TaskType

@@ -1,0 +1,262 @@
+"""Answers in this process's memory: packed, bounded, with what matters most kept longest.
+
+Promises: those of every store; an invalidation holds as soon as it begins, while its entries are still looked for and
+deleted; large deletions and searches give other tasks their turns; no single put pays for much that expired.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import sys
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from services.cache.entry import Entry, Scope, Selector
+from services.cache.store.answer_store import CaughtUp, Change, Forget, Indexed, Removed
+from services.cache.store.entry_codec import EntryHead, head_of, pack_entry, unpack_entry, unpack_vector
+from services.cache.store.eviction import Evictor
+from services.runtime.clock import Clock
+
+__all__ = ["MemoryStore"]
+
+OVERHEAD_BYTES = 1_024
+"""What an entry takes beside its contents: keys, records of expiry and use, its place in the index."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """An entry in memory. Entries of one scope share its object, and those of one partition and model these texts;
+    `partition` is empty for an entry that is only found exactly."""
+
+    packed: bytes
+    scope: Scope
+    tags: tuple[str, ...]
+    expires_at_unix_s: float
+    partition: str
+    model: str
+    moment: int
+
+
+class MemoryStore:
+    """Entries in this process's memory: for one machine and for tests. Belongs to one event loop."""
+
+    INVALIDATIONS_MAX = 1_000
+    """Invalidations remembered for entries on their way here; one that is overtaken by more is not stored."""
+
+    CHANGES_MAX = 10_000
+    """Changes kept for followers; one that is further behind begins anew."""
+
+    EXPIRED_PER_PUT_MAX = 64
+    """Expired entries that each put removes, so that no single call pays for many."""
+
+    SCOPES_MAX = 10_000
+    """Scopes whose objects are shared; beyond it each entry has its own."""
+
+    DELETED_PER_TURN_MAX = 256
+    """Entries deleted before other tasks get a turn, about a millisecond, for followers too."""
+
+    ENTRIES_PER_TURN_MAX = 2_000
+    """Entries looked through before other tasks get a turn, about a millisecond."""
+
+    def __init__(
+        self,
+        *,
+        entries_max: int,
+        clock: Clock,
+        bytes_max: int = 536_870_912,
+        tenant_entries_max: int | None = None,
+    ) -> None:
+        self._clock = clock
+        self._evictor = Evictor(
+            entries_max=entries_max, tenant_entries_max=tenant_entries_max or entries_max, bytes_max=bytes_max
+        )
+        self._entries: dict[str, _Kept] = {}
+        self._expiries: list[tuple[float, str]] = []
+        self._scopes: dict[Scope, Scope] = {}
+        self._log: deque[Change] = deque(maxlen=self.CHANGES_MAX)
+        self._logged = 0  # changes ever logged
+        self._news = asyncio.Event()
+        self._evicted = 0
+        self._moment = 0  # counts invalidations
+        self._invalidated: deque[Selector] = deque(maxlen=self.INVALIDATIONS_MAX)
+        self._sweeping: dict[int, Selector] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def evicted(self) -> int:
+        return self._evicted
+
+    async def get_many(self, keys: Sequence[str]) -> list[Entry | None]:
+        return [None if (kept := self._living(key)) is None else unpack_entry(key, kept.packed) for key in keys]
+
+    async def moment(self, key: str) -> str:
+        return str(self._moment)
+
+    async def put(self, entry: Entry, *, since: str | None = None) -> bool:
+        moment = self.admits(entry, since)
+        if moment is None:
+            return False
+        self.take_in(entry.key, head_of(entry), pack_entry(entry), moment=moment)
+        return True
+
+    def admits(self, entry: Entry, since: str | None) -> int | None:
+        """The present moment, unless an invalidation that began after `since` takes the entry."""
+        behind = 0 if since is None else self._moment - int(since)
+        if behind > len(self._invalidated):
+            return None
+        news = itertools.islice(self._invalidated, len(self._invalidated) - behind, None)
+        return None if any(each.takes(entry.key, entry.scope, entry.tags) for each in news) else self._moment
+
+    def take_in(self, key: str, head: EntryHead, packed: bytes, *, moment: int = 0) -> tuple[str, ...]:
+        """A put of an entry that was packed and admitted before; the keys of those that had to leave."""
+        self._drop(key)
+        self._expire()
+        evicted = tuple(
+            self._evictor.add(
+                key,
+                tenant=head.scope.tenant,
+                size_bytes=OVERHEAD_BYTES + len(packed),
+                cost_nanousd=head.cost_nanousd,
+            )
+        )
+        for each in evicted:
+            del self._entries[each]
+        if evicted:
+            self._evicted += len(evicted)
+            self._tell(Removed(evicted))
+        self._entries[key] = _Kept(
+            packed,
+            self._shared(head.scope),
+            head.tags,
+            head.expires_at_unix_s,
+            sys.intern(head.partition),
+            sys.intern(head.embedding_model),
+            moment,
+        )
+        heapq.heappush(self._expiries, (head.expires_at_unix_s, key))
+        if len(self._expiries) > 2 * len(self._entries) + self.EXPIRED_PER_PUT_MAX:
+            self._expiries = [(kept.expires_at_unix_s, name) for name, kept in self._entries.items()]
+            heapq.heapify(self._expiries)
+        if head.partition:
+            self._tell(_indexed(key, head))
+        return evicted
+
+    async def find(self, selector: Selector) -> list[str]:
+        return await self._matching(selector, lambda key: self._living(key) is not None)
+
+    async def _matching(self, selector: Selector, is_meant: Callable[[str], bool]) -> list[str]:
+        if selector.entry_key is not None:
+            keys: Iterable[str] = (selector.entry_key,)
+        else:
+            keys = tuple(self._entries) if selector.tenant is None else self._evictor.keys_of(selector.tenant)
+        found = []
+        for count, key in enumerate(keys, 1):
+            kept = self._entries.get(key)
+            if kept is not None and selector.takes(key, kept.scope, kept.tags) and is_meant(key):
+                found.append(key)
+            if count % self.ENTRIES_PER_TURN_MAX == 0:
+                await asyncio.sleep(0)
+        return found
+
+    async def delete(self, keys: Sequence[str]) -> int:
+        living = 0
+        for start in range(0, len(keys), self.DELETED_PER_TURN_MAX):
+            some = tuple(keys[start : start + self.DELETED_PER_TURN_MAX])
+            if start:
+                await asyncio.sleep(0)
+            for key in some:
+                living += self._unexpired(key) is not None
+                self._drop(key)
+            self._tell(Removed(some))
+        return living
+
+    async def invalidate(self, selector: Selector) -> int:
+        with self.invalidating(selector):
+            return await self.delete(await self.taken(selector))
+
+    @contextmanager
+    def invalidating(self, selector: Selector) -> Iterator[None]:
+        """Inside the block nobody finds what the selector takes of what was stored before it."""
+        self._moment += 1
+        moment = self._moment
+        self._invalidated.append(selector)
+        self._sweeping[moment] = selector
+        try:
+            yield
+        finally:
+            del self._sweeping[moment]
+
+    async def taken(self, selector: Selector) -> list[str]:
+        """The keys of all entries that the selector takes, also of those that nobody finds any more."""
+        return await self._matching(selector, lambda key: self._unexpired(key) is not None)
+
+    def served(self, key: str) -> None:
+        self._evictor.use(key)
+
+    async def changes(self, position: str = "") -> AsyncGenerator[Change, None]:
+        while True:
+            told = self._logged
+            yield Forget()
+            for key in tuple(self._entries):
+                kept = self._living(key)
+                if kept is not None and kept.partition:
+                    vector = unpack_vector(kept.packed)
+                    yield Indexed(key, kept.partition, kept.model, vector, kept.expires_at_unix_s)
+            yield CaughtUp()
+            while (behind := self._logged - told) <= len(self._log):
+                news = tuple(itertools.islice(self._log, len(self._log) - behind, None))
+                told = self._logged
+                for change in news:
+                    yield change
+                if told == self._logged:
+                    self._news.clear()
+                    await self._news.wait()
+
+    async def close(self) -> None:
+        self._entries.clear()
+
+    def _living(self, key: str) -> _Kept | None:
+        kept = self._unexpired(key)
+        if kept is not None and self._sweeping:
+            for moment, selector in self._sweeping.items():
+                if kept.moment < moment and selector.takes(key, kept.scope, kept.tags):
+                    return None
+        return kept
+
+    def _unexpired(self, key: str) -> _Kept | None:
+        kept = self._entries.get(key)
+        return kept if kept is not None and kept.expires_at_unix_s > self._clock.unix() else None
+
+    def _drop(self, key: str) -> None:
+        if self._entries.pop(key, None) is not None:
+            self._evictor.remove(key)
+
+    def _expire(self) -> None:
+        now = self._clock.unix()
+        for _ in range(self.EXPIRED_PER_PUT_MAX):
+            if not self._expiries or self._expiries[0][0] > now:
+                return
+            _, key = heapq.heappop(self._expiries)
+            kept = self._entries.get(key)
+            if kept is not None and kept.expires_at_unix_s <= now:
+                self._drop(key)
+
+    def _shared(self, scope: Scope) -> Scope:
+        if len(self._scopes) >= self.SCOPES_MAX:
+            return self._scopes.get(scope, scope)
+        return self._scopes.setdefault(scope, scope)
+
+    def _tell(self, change: Change) -> None:
+        self._log.append(change)
+        self._logged += 1
+        self._news.set()
+
+
+def _indexed(key: str, head: EntryHead) -> Indexed:
+    return Indexed(key, head.partition, head.embedding_model, head.vector, head.expires_at_unix_s)
