@@ -27,6 +27,7 @@ __all__ = [
     "BLOCKS_KEPT",
     "BLOCK_GRADES",
     "OVERALL",
+    "STAKES",
     "STREAMS",
     "UNITS",
     "Block",
@@ -47,7 +48,7 @@ BLOCKS_KEPT: Final = 40
 
 _BINS: Final = 2 * UNITS + 1
 _NONE: Final = (0,) * _BINS
-_STAKES: Final = (0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 0.9)
+STAKES: Final = (0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 0.9)
 """As shares of the largest that cannot lose everything. Chosen before any grade was seen: the best stake is about
 (mean - m) / variance, from 0.02 for a small excess in noisy grades to 0.9 for a large one."""
 
@@ -145,7 +146,7 @@ def evidence(tally: Tally, drop_max: float) -> float:
     if not tally.blocks:
         return 0.0
     growth = _growth(drop_max)
-    won = [0.0] * len(_STAKES)
+    won = [0.0] * len(STAKES)
     terms: list[float] = []
     for block in reversed(tally.blocks):
         _bet(won, block.counts, growth)
@@ -156,7 +157,7 @@ def evidence(tally: Tally, drop_max: float) -> float:
     terms += (each - math.log(2) for each in won)
     in_hand = 0.5 / (tally.blocks[-1].index + 1)  # of the bets that have not begun
     top = max(terms)
-    placed = math.log(sum(math.exp(term - top) for term in terms) / len(_STAKES)) + top
+    placed = math.log(sum(math.exp(term - top) for term in terms) / len(STAKES)) + top
     high, low = max(placed, math.log(in_hand)), min(placed, math.log(in_hand))
     return high + math.log1p(math.exp(low - high))
 
@@ -191,10 +192,10 @@ def _lower(counts: Counts, mean: float, enough: float) -> float:
 
 def _won(counts: Counts, mean: float) -> float:
     """The logarithm of what the bets against "at most `mean`" have won from the first grade on."""
-    won = [0.0] * len(_STAKES)
+    won = [0.0] * len(STAKES)
     _bet(won, counts, _growth_of(mean, [index for index, count in enumerate(counts) if count]))
     top = max(won)
-    return math.log(sum(math.exp(each - top) for each in won) / len(_STAKES)) + top
+    return math.log(sum(math.exp(each - top) for each in won) / len(STAKES)) + top
 
 
 def _bet(won: list[float], counts: Counts, growth: tuple[tuple[float, ...], ...]) -> None:
@@ -214,7 +215,7 @@ def _growth_of(mean: float, bins: range | list[int]) -> tuple[tuple[float, ...],
     rows: list[tuple[float, ...]] = [()] * _BINS
     for index in bins:
         share = ((index - UNITS) / UNITS - mean) / (1 + mean)
-        rows[index] = tuple(math.log1p(stake * share) for stake in _STAKES)
+        rows[index] = tuple(math.log1p(stake * share) for stake in STAKES)
     return tuple(rows)
 
 

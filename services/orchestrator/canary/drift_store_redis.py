@@ -41,6 +41,7 @@ from spillway.routing import TaskType
 
 __all__ = ["LEVELS_KEY", "RedisDrift"]
 
+CONNECTIONS_MAX: Final = 4
 PAUSE_S: Final = 5.0  # how long one that is gone is left alone
 _PREFIX: Final = "spillway:canary:1:{drift}"
 LEVELS_KEY: Final = f"{_PREFIX}:levels"
@@ -112,8 +113,9 @@ class RedisDrift:
             health_check_interval=0,
             decode_responses=False,
             protocol=2,
-            max_connections=8,
+            max_connections=CONNECTIONS_MAX,
         )
+        self._places = asyncio.Semaphore(CONNECTIONS_MAX)
         self.compare("", "")
         self._timeout_s = timeout_s
         self._clock = clock
@@ -152,7 +154,7 @@ class RedisDrift:
         if ticket is None:
             return None
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._timeout_s), self._places:
                 running: Any = self._redis.eval(script, len(keys), *keys, *map(str, arguments))
                 found: list[Any] = await running
         except _GONE as error:
