@@ -8,110 +8,52 @@ grpcio, protobuf and googleapis-common-protos is imported.
 
 from __future__ import annotations
 
-import json
-import os
-import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Self
 
 import grpc
 import grpc.aio
 
-from spillway.chat import ChatRequest, GenerationParams, Message, Role
-from spillway.errors import InvalidRequestError, RequestError, ServerError, error_for
-from spillway.failure import Failure, read_failure
-from spillway.routing import AnswerDelta, Completion, CompletionRequest, Explanation, RoutingOptions
-from spillway.v1 import orchestrator_pb2, orchestrator_pb2_grpc
-from spillway.wire import (
-    WireError,
-    answer_delta_from_proto,
-    completion_from_proto,
-    completion_request_to_proto,
-    explanation_from_proto,
+from spillway.calling import (
+    API_KEY_VARIABLE,
+    DEFAULT_TARGET,
+    MESSAGE_BYTES_MAX,
+    TARGET_VARIABLE,
+    TIMEOUT_S,
+    WATCH_S,
+    Caller,
+    Metadata,
+    Progress,
+    Prompt,
+    channel_options,
+    public_errors,
 )
+from spillway.chat import GenerationParams
+from spillway.errors import RequestError
+from spillway.routing import AnswerDelta, Completion, Explanation, FeedbackKind, Job, RoutingOptions
+from spillway.v1 import orchestrator_pb2, orchestrator_pb2_grpc
+from spillway.wire import completion_from_proto, explanation_from_proto, job_from_proto
 
-__all__ = ["DEFAULT_TARGET", "TARGET_VARIABLE", "AsyncClient", "Client", "Prompt", "RequestError"]
-
-DEFAULT_TARGET = "127.0.0.1:50051"
-TARGET_VARIABLE = "SPILLWAY_TARGET"
-TIMEOUT_S = 60.0
-# As the servers' default limit: long conversations and pictures fit, a runaway answer does not.
-MESSAGE_BYTES_MAX = 8_388_608
-
-Prompt = str | Sequence[Message] | CompletionRequest
-"""A user's text, a conversation, or a whole request with everything that can be said in one."""
-
-Metadata = tuple[tuple[str, str | bytes], ...]
-
-_SERVICE = "spillway.v1.OrchestratorService"
-_SERVICE_CONFIG = {
-    "loadBalancingConfig": [{"round_robin": {}}],
-    # A replica that drains says NOT_SERVING first, and gets no new calls.
-    "healthCheckConfig": {"serviceName": _SERVICE},
-    "methodConfig": [
-        {
-            "name": [{"service": _SERVICE}],
-            "retryPolicy": {
-                "maxAttempts": 4,
-                "initialBackoff": "0.1s",
-                "maxBackoff": "2s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
-    ],
-    # 200 calls under way may be lost with a server at once, each to be retried. A failure takes a token, a success
-    # gives one back, and with half of them gone nothing is retried: an outage of 2,000 calls is 1.08 times the traffic.
-    "retryThrottling": {"maxTokens": 400, "tokenRatio": 1.0},
-}
+__all__ = [
+    "API_KEY_VARIABLE",
+    "DEFAULT_TARGET",
+    "TARGET_VARIABLE",
+    "AsyncClient",
+    "Client",
+    "Prompt",
+    "RequestError",
+]
 
 
-class _Caller:
-    """What both clients share: where to call, as whom, for how long."""
-
-    def __init__(self, target: str | None, timeout_s: float, tenant: str, metadata: Metadata) -> None:
-        if not timeout_s > 0:
-            raise ValueError(f"timeout_s must be above 0, not {timeout_s}")
-        self.target = target or os.environ.get(TARGET_VARIABLE, "") or DEFAULT_TARGET
-        self._timeout_s = timeout_s
-        self._tenant = tenant
-        self._metadata = metadata
-
-    def _message(
-        self, prompt: Prompt, options: RoutingOptions | None, generation: GenerationParams | None
-    ) -> orchestrator_pb2.CompleteRequest:
-        if isinstance(prompt, CompletionRequest):
-            request = prompt
-        else:
-            messages = (Message.of(Role.USER, prompt),) if isinstance(prompt, str) else tuple(prompt)
-            request = CompletionRequest(ChatRequest(messages))
-        if options is not None:
-            request = replace(request, options=options)
-        if generation is not None:
-            request = replace(request, chat=replace(request.chat, generation=generation))
-        request = replace(
-            request, request_id=request.request_id or uuid.uuid4().hex, tenant=request.tenant or self._tenant
-        )
-        try:
-            return completion_request_to_proto(request)
-        except UnicodeEncodeError as error:
-            message = "a text of the request is not valid Unicode (it has half of a surrogate pair)"
-            raise InvalidRequestError(Failure(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", message)) from error
-
-    def _deadline_s(self, timeout_s: float | None) -> float:
-        return self._timeout_s if timeout_s is None else timeout_s
-
-
-class Client(_Caller):
+class Client(Caller):
     """A client for threads; thread-safe. Close it, or use it as a context manager.
 
     `target` is a gRPC target such as "dns:///spillway:50051"; None means $SPILLWAY_TARGET, else 127.0.0.1:50051.
     `timeout_s` is the total time of a call, retries and escalations included. `tenant` is that of requests that name
-    none. `metadata` goes with every call, e.g. a traceparent. `credentials` make the connection a TLS one. Connecting
-    happens at the first call.
+    none. `api_key` goes with every call as "authorization: Bearer KEY"; None means $SPILLWAY_API_KEY, "" means none.
+    `metadata` goes with every call too, e.g. a traceparent. `credentials` make the connection a TLS one; without them
+    everything, the key included, travels in the clear. Connecting happens at the first call.
     """
 
     def __init__(
@@ -120,12 +62,13 @@ class Client(_Caller):
         *,
         timeout_s: float = TIMEOUT_S,
         tenant: str = "",
+        api_key: str | None = None,
         metadata: Metadata = (),
         credentials: grpc.ChannelCredentials | None = None,
         message_bytes_max: int = MESSAGE_BYTES_MAX,
     ) -> None:
-        super().__init__(target, timeout_s, tenant, metadata)
-        options = _channel_options(message_bytes_max)
+        super().__init__(target, timeout_s, tenant, metadata, api_key)
+        options = channel_options(message_bytes_max)
         if credentials is None:
             self._channel = grpc.insecure_channel(self.target, options)
         else:
@@ -142,7 +85,7 @@ class Client(_Caller):
     ) -> Completion:
         """Answer one request. `options` and `generation` replace those of a CompletionRequest. Raises RequestError."""
         message = self._message(prompt, options, generation)
-        with _public_errors():
+        with public_errors():
             response = self._stub.Complete(message, timeout=self._deadline_s(timeout_s), metadata=self._metadata)
             return completion_from_proto(response.completion)
 
@@ -161,9 +104,9 @@ class Client(_Caller):
         """
         message = orchestrator_pb2.StreamCompleteRequest(request=self._message(prompt, options, generation))
         call = self._stub.StreamComplete(message, timeout=self._deadline_s(timeout_s), metadata=self._metadata)
-        progress = _Progress()
+        progress = Progress()
         try:
-            with _public_errors(progress):
+            with public_errors(progress):
                 for response in call:
                     yield progress.event(response)
                 progress.check_ended()
@@ -180,10 +123,86 @@ class Client(_Caller):
     ) -> Explanation:
         """What would be done with a request, and why; no model is called. Raises RequestError."""
         message = orchestrator_pb2.ExplainRequest(request=self._message(prompt, options, generation))
-        with _public_errors():
+        with public_errors():
             return explanation_from_proto(
                 self._stub.Explain(message, timeout=self._deadline_s(timeout_s), metadata=self._metadata)
             )
+
+    def submit_job(
+        self,
+        prompt: Prompt,
+        *,
+        options: RoutingOptions | None = None,
+        generation: GenerationParams | None = None,
+        webhook_url: str = "",
+        job_timeout_s: float | None = None,
+        timeout_s: float | None = None,
+    ) -> Job:
+        """Queue long work; returns as soon as it is kept.
+
+        `webhook_url` (https) is told of the job's end, signed as Standard Webhooks says. The job may take
+        `job_timeout_s` from now on, waiting included, at most a day. A CompletionRequest with a request id of its own
+        may be submitted again: the same job comes back. Raises RequestError.
+        """
+        message = self._submission(prompt, options, generation, webhook_url, job_timeout_s)
+        with public_errors():
+            response = self._stub.SubmitJob(message, timeout=self._deadline_s(timeout_s), metadata=self._metadata)
+            return job_from_proto(response.job)
+
+    def get_job(self, job_id: str, *, tenant: str | None = None, timeout_s: float | None = None) -> Job:
+        """A job as it is now, with its completion once it has SUCCEEDED.
+
+        `tenant` None is the client's. Raises RequestError; RefusedError (NOT_FOUND) for a job of somebody else, and for
+        one that is forgotten.
+        """
+        message = orchestrator_pb2.GetJobRequest(job_id=job_id, tenant=self._tenant_of(tenant))
+        with public_errors():
+            response = self._stub.GetJob(message, timeout=self._deadline_s(timeout_s), metadata=self._metadata)
+            return job_from_proto(response.job)
+
+    def cancel_job(self, job_id: str, *, tenant: str | None = None, timeout_s: float | None = None) -> Job:
+        """Stop a job; the job afterwards. One that has ended stays as it ended. Raises RequestError as `get_job`."""
+        message = orchestrator_pb2.CancelJobRequest(job_id=job_id, tenant=self._tenant_of(tenant))
+        with public_errors():
+            response = self._stub.CancelJob(message, timeout=self._deadline_s(timeout_s), metadata=self._metadata)
+            return job_from_proto(response.job)
+
+    def watch_job(self, job_id: str, *, tenant: str | None = None, timeout_s: float = WATCH_S) -> Iterator[Job]:
+        """The job now, and after every change until it has ended.
+
+        `timeout_s` bounds the whole of it. Leaving the iterator ends the watching, not the job. Raises RequestError
+        while iterating; InterruptedStreamError when the connection was lost: then watch again.
+        """
+        message = orchestrator_pb2.WatchJobRequest(job_id=job_id, tenant=self._tenant_of(tenant))
+        call = self._stub.WatchJob(message, timeout=timeout_s, metadata=self._metadata)
+        progress = Progress()
+        try:
+            with public_errors(progress):
+                for response in call:
+                    progress.begun = True
+                    yield job_from_proto(response.job)
+        finally:
+            call.cancel()
+
+    def send_feedback(
+        self,
+        request_id: str,
+        kind: FeedbackKind,
+        *,
+        comment: str = "",
+        retry: Prompt | None = None,
+        tenant: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Completion | None:
+        """Say what a person made of the answer to a request: `request_id` is the completion's.
+
+        With `retry`, the same request again, the flagship answers it now, and its answer is returned; else None. Of a
+        job's answer, the request id is the job's id. Raises RequestError.
+        """
+        message = self._feedback(request_id, kind, comment, retry, tenant)
+        with public_errors():
+            response = self._stub.SendFeedback(message, timeout=self._deadline_s(timeout_s), metadata=self._metadata)
+            return completion_from_proto(response.retried) if response.HasField("retried") else None
 
     def close(self) -> None:
         """Close the connection; calls under way end with CancelledCallError."""
@@ -198,7 +217,7 @@ class Client(_Caller):
         self.close()
 
 
-class AsyncClient(_Caller):
+class AsyncClient(Caller):
     """A client for asyncio: as `Client`, for the event loop in which it was made."""
 
     def __init__(
@@ -207,12 +226,13 @@ class AsyncClient(_Caller):
         *,
         timeout_s: float = TIMEOUT_S,
         tenant: str = "",
+        api_key: str | None = None,
         metadata: Metadata = (),
         credentials: grpc.ChannelCredentials | None = None,
         message_bytes_max: int = MESSAGE_BYTES_MAX,
     ) -> None:
-        super().__init__(target, timeout_s, tenant, metadata)
-        options = _channel_options(message_bytes_max)
+        super().__init__(target, timeout_s, tenant, metadata, api_key)
+        options = channel_options(message_bytes_max)
         if credentials is None:
             self._channel = grpc.aio.insecure_channel(self.target, options)
         else:
@@ -229,7 +249,7 @@ class AsyncClient(_Caller):
     ) -> Completion:
         """As `Client.complete`. Cancelling the task cancels the call."""
         message = self._message(prompt, options, generation)
-        with _public_errors():
+        with public_errors():
             response = await self._stub.Complete(message, timeout=self._deadline_s(timeout_s), metadata=self._metadata)
             return completion_from_proto(response.completion)
 
@@ -244,9 +264,9 @@ class AsyncClient(_Caller):
         """As `Client.stream`."""
         message = orchestrator_pb2.StreamCompleteRequest(request=self._message(prompt, options, generation))
         call = self._stub.StreamComplete(message, timeout=self._deadline_s(timeout_s), metadata=self._metadata)
-        progress = _Progress()
+        progress = Progress()
         try:
-            with _public_errors(progress):
+            with public_errors(progress):
                 async for response in call:
                     yield progress.event(response)
                 progress.check_ended()
@@ -263,10 +283,73 @@ class AsyncClient(_Caller):
     ) -> Explanation:
         """As `Client.explain`."""
         message = orchestrator_pb2.ExplainRequest(request=self._message(prompt, options, generation))
-        with _public_errors():
+        with public_errors():
             return explanation_from_proto(
                 await self._stub.Explain(message, timeout=self._deadline_s(timeout_s), metadata=self._metadata)
             )
+
+    async def submit_job(
+        self,
+        prompt: Prompt,
+        *,
+        options: RoutingOptions | None = None,
+        generation: GenerationParams | None = None,
+        webhook_url: str = "",
+        job_timeout_s: float | None = None,
+        timeout_s: float | None = None,
+    ) -> Job:
+        """As `Client.submit_job`."""
+        message = self._submission(prompt, options, generation, webhook_url, job_timeout_s)
+        with public_errors():
+            response = await self._stub.SubmitJob(message, timeout=self._deadline_s(timeout_s), metadata=self._metadata)
+            return job_from_proto(response.job)
+
+    async def get_job(self, job_id: str, *, tenant: str | None = None, timeout_s: float | None = None) -> Job:
+        """As `Client.get_job`."""
+        message = orchestrator_pb2.GetJobRequest(job_id=job_id, tenant=self._tenant_of(tenant))
+        with public_errors():
+            response = await self._stub.GetJob(message, timeout=self._deadline_s(timeout_s), metadata=self._metadata)
+            return job_from_proto(response.job)
+
+    async def cancel_job(self, job_id: str, *, tenant: str | None = None, timeout_s: float | None = None) -> Job:
+        """As `Client.cancel_job`."""
+        message = orchestrator_pb2.CancelJobRequest(job_id=job_id, tenant=self._tenant_of(tenant))
+        with public_errors():
+            response = await self._stub.CancelJob(message, timeout=self._deadline_s(timeout_s), metadata=self._metadata)
+            return job_from_proto(response.job)
+
+    async def watch_job(
+        self, job_id: str, *, tenant: str | None = None, timeout_s: float = WATCH_S
+    ) -> AsyncIterator[Job]:
+        """As `Client.watch_job`."""
+        message = orchestrator_pb2.WatchJobRequest(job_id=job_id, tenant=self._tenant_of(tenant))
+        call = self._stub.WatchJob(message, timeout=timeout_s, metadata=self._metadata)
+        progress = Progress()
+        try:
+            with public_errors(progress):
+                async for response in call:
+                    progress.begun = True
+                    yield job_from_proto(response.job)
+        finally:
+            call.cancel()
+
+    async def send_feedback(
+        self,
+        request_id: str,
+        kind: FeedbackKind,
+        *,
+        comment: str = "",
+        retry: Prompt | None = None,
+        tenant: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Completion | None:
+        """As `Client.send_feedback`."""
+        message = self._feedback(request_id, kind, comment, retry, tenant)
+        with public_errors():
+            response = await self._stub.SendFeedback(
+                message, timeout=self._deadline_s(timeout_s), metadata=self._metadata
+            )
+            return completion_from_proto(response.retried) if response.HasField("retried") else None
 
     async def close(self) -> None:
         """Close the connection; calls under way are cancelled."""
@@ -279,54 +362,3 @@ class AsyncClient(_Caller):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
-
-
-class _Progress:
-    """How far a stream has come."""
-
-    def __init__(self) -> None:
-        self.begun = False
-        self._ended = False
-
-    def event(self, response: orchestrator_pb2.StreamCompleteResponse) -> AnswerDelta | Completion:
-        self.begun = True
-        if response.WhichOneof("event") == "completion":
-            self._ended = True
-            return completion_from_proto(response.completion)
-        return answer_delta_from_proto(response.delta)
-
-    def check_ended(self) -> None:
-        """A stream without its Completion is no answer, even when the server closed it as if all were well."""
-        if not self._ended:
-            message = "the stream ended without a completion"
-            raise ServerError(Failure(grpc.StatusCode.INTERNAL, message=message))
-
-
-@contextmanager
-def _public_errors(progress: _Progress | None = None) -> Iterator[None]:
-    """Turn what gRPC and the translation raise into RequestError."""
-    try:
-        yield
-    except grpc.RpcError as error:
-        raise error_for(read_failure(error), stream_begun=progress is not None and progress.begun) from error
-    except WireError as error:
-        message = "the answer is of a newer version than this client understands"
-        raise ServerError(Failure(grpc.StatusCode.INTERNAL, message=message)) from error
-
-
-def _channel_options(message_bytes_max: int) -> tuple[tuple[str, str | int], ...]:
-    return (
-        ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
-        ("grpc.enable_retries", 1),
-        ("grpc.max_receive_message_length", message_bytes_max),
-        ("grpc.max_send_message_length", message_bytes_max),
-        # What may be retried has to be kept; with the default of 256 KiB long conversations would get no retry.
-        ("grpc.per_rpc_retry_buffer_size", message_bytes_max),
-        # By default a server that was away for minutes is looked for only every two minutes.
-        ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 100),
-        ("grpc.max_reconnect_backoff_ms", 2_000),
-        # A connection that died without a word is noticed within a minute while calls are under way.
-        ("grpc.keepalive_time_ms", 30_000),
-        ("grpc.keepalive_timeout_ms", 20_000),
-    )
