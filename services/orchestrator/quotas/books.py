@@ -65,6 +65,7 @@ class RateLine:
 class Order:
     """One run of one request. `tenant` is a hash; `run` is new for every run; the lease is in seconds, above 0.
 
+    Without a `run`, and then without budgets, it is over at once: nothing is remembered of it, nothing to be settled.
     `rate_tokens` count against rates, `tokens` and the money against budgets.
     """
 

@@ -87,6 +87,8 @@ class MemoryBooks:
             units = min(_units(order, rate), rate.per_minute)
             rate_key = (order.tenant, rate.name, rate.holder, rate.measure)
             self._rates[rate_key] = max(self._rates.get(rate_key, 0.0), now_s) + units * MINUTE_S / rate.per_minute
+        if not order.run:
+            return Granted(0)
         held = []
         for key, line, window in zip(keys, order.budgets, windows, strict=True):
             amount = cost if line.measure == "cost" else order.tokens

@@ -125,17 +125,31 @@ class Quotas:
         """Other budgets and rates from now on; what is under way is settled by those under which it was granted."""
         self._settings = settings
 
+    async def enter(self, holder: Holder) -> None:
+        """Counts a request against the rates of requests, whoever will answer it. Raises RateLimited, Unavailable."""
+        rates = tuple(line for line in self._rate_lines(holder) if line.measure == "requests")
+        if not rates:
+            return
+        order = Order(_hash(holder.tenant), "", 0, 0, 0, 0, 0.0, rates=rates)
+        try:
+            answer = await self._books.reserve(order)
+        except BooksUnavailableError as error:
+            self._pass_or_refuse(error)
+            return
+        if isinstance(answer, Refused):
+            raise self._refused(answer)
+
     async def admit(
         self, holder: Holder, reservation_id: str, bound: Bound, *, run_s_max: float | None = None
     ) -> Reservation:
-        """Leave to spend up to `bound` or what is left of the budgets, and the ceiling for it.
+        """Leave to spend up to `bound` or what is left of the budgets, and the ceiling for it. It counts no request.
 
         `reservation_id` names the request; every run of it is a reservation of its own, for whatever an earlier one was
         doing when it was lost may be paid for. `run_s_max` is for a run that may take longer than most. Raises
         BudgetExhausted, RateLimited, and Unavailable (QUOTA_UNAVAILABLE).
         """
         budgets = self._budget_lines(holder)
-        rates = self._rate_lines(holder)
+        rates = tuple(line for line in self._rate_lines(holder) if line.measure == "tokens")
         if not budgets and not rates:
             return Reservation(self, None, None, None)
         order = Order(
@@ -152,7 +166,8 @@ class Quotas:
         try:
             answer = await self._books.reserve(order)
         except BooksUnavailableError as error:
-            return await self._without_books(order, error)
+            self._pass_or_refuse(error, order)
+            return Reservation(self, order, None, None)
         except asyncio.CancelledError:
             self._let_go(order)
             raise
@@ -242,13 +257,15 @@ class Quotas:
         if self._metrics is not None:
             self._metrics.unsettled()
 
-    async def _without_books(self, order: Order, error: BooksUnavailableError) -> Reservation:
+    def _pass_or_refuse(self, error: BooksUnavailableError, order: Order | None = None) -> None:
+        """What is configured for while the books cannot be asked."""
         is_open = self._settings.when_unavailable == "open"
         if self._metrics is not None:
             self._metrics.without("passed" if is_open else "refused")
         if is_open:
-            return Reservation(self, order, None, None)
-        self._let_go(order)
+            return
+        if order is not None:
+            self._let_go(order)
         raise _unavailable(error) from error
 
     def _refused(self, answer: Refused) -> BudgetExhausted | RateLimited:

@@ -187,6 +187,7 @@ for _, rate in ipairs(step.rates) do
   local key = base .. 'rate:' .. rate.key
   redis.call('SET', key, string.format('%.3f', rate.due), 'PX', whole(math.ceil((rate.due - now_us) / 1000) + 1))
 end
+if step.run == '' then return {1, '0'} end
 local lease_ms = step.lease_us / 1000
 local answer, held = {1, whole(cost)}, {}
 for _, line in ipairs(step.budgets) do

@@ -233,6 +233,13 @@ async def test_a_minute_of_requests_may_come_at_once_and_then_one_at_a_time(book
     assert isinstance(await books.reserve(order(rates=(rate,))), Refused)
 
 
+async def test_what_only_counts_against_a_rate_is_over_at_once(books: Books) -> None:
+    rate = RateLine("r", "tenant", "requests", 2)
+    asked = Order("t", "", 0, 0, 0, 0, 0.0, rates=(rate,))
+    assert await books.reserve(asked) == await books.reserve(asked) == Granted(0)
+    assert await wait_of(books, asked) == pytest.approx(30.0)
+
+
 async def test_tokens_that_were_not_used_are_given_back_to_the_rate(books: Books, clock: FakeClock) -> None:
     rate = RateLine("r", "tenant", "tokens", 1_000)
     large = order(tokens=5_000, rates=(rate,))  # more than a minute's worth counts as that
