@@ -57,8 +57,8 @@ replica that is further behind loads everything."""
 
 TOKEN_BYTES = 8
 
-PUT_TRIES_MAX = 3
-"""A put that more invalidations than this overtake, within its time limit, is not kept."""
+PUT_TRIES_MAX = 10
+"""A put that invalidations of others overtake so often, while it is tried, is not kept."""
 
 PUT_S_MAX = 600.0
 """From an entry's moment to the arrival of its put, be the network as slow as it likes: far beyond any time limit."""
@@ -116,10 +116,10 @@ class RedisStore:
         async def ask(redis: Redis) -> str:
             history: Any = self._names.history(bucket_of(key))
             while True:
-                reading: Any = redis.hmget(history, ("era", "number"))
-                era, number = await reading
+                reading: Any = redis.hmget(history, ("era", "number", "deletions"))
+                era, number, deletions = await reading
                 if era is not None:
-                    return _moment(era, number)
+                    return f"{_stamp(era, number)} {_text(deletions)}"
                 beginning: Any = redis.hsetnx(history, "era", _token())
                 await beginning
 
@@ -128,23 +128,24 @@ class RedisStore:
     async def put(self, entry: Entry, *, since: str | None = None) -> bool:
         fields = layout.fields_of_entry(entry, self._cipher)
 
+        began, _, deletions = (since or "").rpartition(" ")
+
         async def write(redis: Redis) -> bool:
-            moment = since
+            moment = began
             for _ in range(PUT_TRIES_MAX):
-                result = await self._put(redis, entry, fields, moment=moment or "", since=since or "")
+                result = await self._put(redis, entry, fields, moment=moment, deletions=deletions)
                 if result != b"late":
                     return result == b"put"
                 reading: Any = redis.hgetall(self._names.history(bucket_of(entry.key)))
                 news: dict[bytes, bytes] = await reading
-                stamp = (since or "").encode()
-                if not history_of_fields(news).is_living(stamp, entry.key, entry.scope, entry.tags):
+                if not history_of_fields(news).is_living(began.encode(), entry.key, entry.scope, entry.tags):
                     return False
-                moment = _moment(news.get(b"era"), news.get(b"number"))
+                moment = _stamp(news.get(b"era"), news.get(b"number"))
             return False
 
         return await self._guarded(self._names.shard_of(entry.key), write)
 
-    async def _put(self, redis: Redis, entry: Entry, fields: Fields, *, moment: str, since: str) -> bytes:
+    async def _put(self, redis: Redis, entry: Entry, fields: Fields, *, moment: str, deletions: str) -> bytes:
         shard, key = self._names.shard_of(entry.key), entry.key
         names = (
             self._names.entry(key),
@@ -159,7 +160,7 @@ class RedisStore:
             *names,
             _token(),
             moment,
-            since.rpartition(" ")[2],
+            deletions,
             int(entry.expires_at_unix_s * 1000),
             int(self._clock.unix() * 1000),
             layout.member(entry.scope.tenant, key),
@@ -280,8 +281,13 @@ class RedisStore:
         return result
 
 
-def _moment(era: bytes | None, number: bytes | None) -> str:
-    return f"{(era or b'').decode('ascii', 'replace')} {(number or b'0').decode('ascii', 'replace')}"
+def _stamp(era: bytes | None, number: bytes | None) -> str:
+    """As the entries carry it."""
+    return f"{(era or b'').decode('ascii', 'replace')} {_text(number)}"
+
+
+def _text(number: bytes | None) -> str:
+    return "0" if number is None else number.decode("ascii", "replace")
 
 
 def _token() -> str:

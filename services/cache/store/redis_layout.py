@@ -9,7 +9,7 @@ tags and times are not: what is invalidated has to be found by them.
     spillway:{cache:<shard>}:2:entries             sorted set "<tenant digest>:<entry key>" by expiry in Unix ms
     spillway:{cache:<shard>}:2:changes             stream of changes, bounded: which key was put, which were removed
     spillway:{cache:<shard>}:2:history:<bucket>    hash: what was invalidated (see `invalidation`); never expires
-    spillway:{cache:<shard>}:2:gone:<entry key>    number of the deletion by key, for as long as a put may be under way
+    spillway:{cache:<shard>}:2:gone:<entry key>    "ERA NUMBER" of its deletion by key, while a put may be under way
 """
 
 from __future__ import annotations

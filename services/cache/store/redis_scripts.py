@@ -18,8 +18,8 @@ PUT = """
 local head = redis.call('HMGET', KEYS[2], 'era', 'number')
 local number = head[2] or '0'
 if ARGV[2] ~= '' then
-  local gone = redis.call('GET', KEYS[5])
-  if gone and tonumber(gone) > tonumber(ARGV[3]) then return 'gone' end
+  local era, deletion = string.match(redis.call('GET', KEYS[5]) or '', '^(%S+) (%d+)$')
+  if era == head[1] and tonumber(deletion) > tonumber(ARGV[3]) then return 'gone' end
   if ARGV[2] ~= (head[1] or '') .. ' ' .. number then return 'late' end
 end
 if not head[1] then
@@ -34,14 +34,15 @@ if ARGV[7] ~= '' then redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[8], '*', '
 return 'put'
 """
 """KEYS: entry, history, list of entries, stream, mark of a deletion. ARGV: an era, should this be the first; the moment
-that must still be the present one, empty for any; the number of the moment when the entry's request began; the expiry
-and the present in Unix ms; the entry's member; its key for the stream, empty for none; how many records to keep; the
-fields. 'late': there were other invalidations since the moment; 'gone': the entry was deleted. Then nothing is
+that must still be the present one, empty for any; how many deletions by key there had been when the put began; the
+expiry and the present in Unix ms; the entry's member; its key for the stream, empty for none; how many records to keep;
+the fields. 'late': there were other invalidations since the moment; 'gone': the entry was deleted. Then nothing is
 written."""
 
 DELETE_MARK = """
 redis.call('HSETNX', KEYS[1], 'era', ARGV[1])
-redis.call('SET', KEYS[2], redis.call('HINCRBY', KEYS[1], 'number', 1), 'PX', ARGV[2])
+local deletion = redis.call('HINCRBY', KEYS[1], 'deletions', 1)
+redis.call('SET', KEYS[2], redis.call('HGET', KEYS[1], 'era') .. ' ' .. deletion, 'PX', ARGV[2])
 """
 """Turns away puts of an entry that began before. KEYS: history, mark. ARGV: an era, should this be the first; after how
 many milliseconds no such put is under way any more."""
@@ -51,14 +52,15 @@ redis.call('HSETNX', KEYS[1], 'era', ARGV[1])
 local number = redis.call('HINCRBY', KEYS[1], 'number', 1)
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-local others = redis.call('HLEN', KEYS[1]) - 3
+local heads = 3 + redis.call('HEXISTS', KEYS[1], 'deletions')
+local others = redis.call('HLEN', KEYS[1]) - heads
 if others >= tonumber(ARGV[5]) then
   local fields = redis.call('HGETALL', KEYS[1])
   for at = 1, #fields, 2 do
     local made_ms = string.match(fields[at + 1], '^%d+ (%d+) ')
     if made_ms and tonumber(made_ms) + tonumber(ARGV[6]) < now_ms then redis.call('HDEL', KEYS[1], fields[at]) end
   end
-  if redis.call('HLEN', KEYS[1]) - 3 >= tonumber(ARGV[5]) then
+  if redis.call('HLEN', KEYS[1]) - heads >= tonumber(ARGV[5]) then
     redis.call('DEL', KEYS[1])
     redis.call('HSET', KEYS[1], 'era', ARGV[1], 'number', number)
   end

@@ -227,3 +227,10 @@ async def test_what_was_there_stays_when_a_put_is_turned_away(store: AnswerStore
     assert await store.put(kept)
     assert not await store.put(late, since=since)
     assert await store.get_many([KEY]) == [kept]
+
+
+async def test_a_put_after_many_deletions_of_other_keys_is_kept(store: AnswerStore) -> None:
+    since = await store.moment(KEY)
+    for number in range(20):
+        await store.invalidate(Selector(entry_key=f"{KEY[:-2]}{number:02}"))
+    assert await store.put(entry("q", now_unix_s=now()), since=since)

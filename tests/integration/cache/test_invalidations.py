@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -180,3 +181,30 @@ async def test_a_put_under_way_when_a_bucket_forgets_its_rules_is_not_kept(
         await store.invalidate(Selector(tenant="acme", tag="another"))
         assert not await store.put(put, since=since)
         assert await store.put(put, since=await store.moment(put.key))
+
+
+async def test_a_mark_of_an_era_that_is_over_turns_nothing_away(redis_server: RedisServer) -> None:
+    async with store_at(redis_server) as store:
+        put = entry("q", now_unix_s=SystemClock().unix())
+        for _ in range(3):
+            await store.invalidate(Selector(entry_key=put.key))
+        with redis_server.client() as client:
+            client.delete(NAMES.history(tenant_bucket("acme")))
+        assert await store.put(put, since=await store.moment(put.key))
+
+
+async def test_puts_are_kept_while_others_delete_and_invalidate_in_the_same_tenant(redis_server: RedisServer) -> None:
+    async with store_at(redis_server) as store:
+
+        async def disturb(number: int) -> None:
+            for turn in range(20):
+                await store.invalidate(Selector(entry_key=f"{tenant_bucket('acme')}{number:04}{turn:04}"))
+
+        async def keep(number: int) -> bool:
+            put = entry(f"q{number}", now_unix_s=SystemClock().unix())
+            return await store.put(put, since=await store.moment(put.key))
+
+        disturbing = [asyncio.create_task(disturb(number)) for number in range(8)]
+        kept = [await keep(number) for number in range(50)]
+        await asyncio.gather(*disturbing)
+        assert all(kept)
