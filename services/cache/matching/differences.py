@@ -30,7 +30,7 @@ from services.cache.matching.lexicon import (
 )
 from services.cache.matching.reading import Reading
 
-__all__ = ["certain_difference", "exchanged_content", "grammar_difference", "hard_difference"]
+__all__ = ["certain_difference", "exchanged_content", "grammar_difference", "hard_difference", "opposed_words"]
 
 WORDS_MAX: Final = 16
 """Unmatched words on either side from which on the texts are different questions; bounds the comparison of pairs."""
@@ -168,14 +168,19 @@ def _negation(a: Reading, b: Reading) -> str:
 
 
 def _opposites(a: Reading, b: Reading) -> str:
+    return "opposites: a word and its opposite are exchanged" if opposed_words(a, b) else ""
+
+
+def opposed_words(a: Reading, b: Reading) -> frozenset[str]:
+    """The words of `a` that `b` does not have, but an opposite of theirs, which `a` does not have."""
     words_a, words_b = set(a.words), set(b.words)
-    for word in words_a - words_b:
-        if word in _TENSES or word in UNITS:
-            continue
-        for other in OPPOSITES.get(word, frozenset()) & words_b:
-            if other not in words_a and other not in UNITS:
-                return "opposites: a word and its opposite are exchanged"
-    return ""
+    return frozenset(
+        word
+        for word in words_a - words_b
+        if word not in _TENSES
+        and word not in UNITS
+        and any(other not in words_a and other not in UNITS for other in OPPOSITES.get(word, frozenset()) & words_b)
+    )
 
 
 def _question_kind(a: Reading, b: Reading) -> str:

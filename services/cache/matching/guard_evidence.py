@@ -2,7 +2,8 @@
 
 Promises: pure; bounded (two numbers a kind). A refused proposal is a miss, so a model answers, and its answer tells
 whether the refusal was needed: a guard is judged by full evidence, at no risk. Only kinds of LIFTABLE are ever lifted;
-with no evidence none is. Once lifted, it is judged by its audited hits, and comes back when they speak for it.
+with no evidence none is, and with little P(wrong) is
+raised by what may still come. Once lifted, it is judged by its audited hits, and comes back when they speak for it.
 """
 
 from __future__ import annotations
@@ -20,8 +21,14 @@ __all__ = ["GUARDED_WRONG_MAX", "GuardEvidence", "guard_code"]
 Floats = npt.NDArray[np.float64]
 
 GUARDED_WRONG_MAX: Final = 0.05
-"""What is refused is evidence of its guard where nothing else speaks against it, up to this P(wrong); and only there,
-while the 95 % upper bound of the share of wrong ones is at most this, the guard is lifted."""
+"""What is refused is evidence of its guard where nothing else speaks against it, up to this P(wrong); and only there
+the guard may be lifted."""
+
+SEEN_MIN: Final = 50.0
+"""Such outcomes before a guard is lifted."""
+
+SURCHARGE_PROVEN: Final = 2.0
+"""Up to this surcharge, what a guard speaks against counts like the rest when probabilities are recalibrated."""
 
 _NO_GUARD: Final = 0
 _HARD: Final = 1
@@ -36,10 +43,11 @@ def guard_code(guard: str) -> int:
 
 
 class GuardEvidence:
-    """`counts` [len(LIFTABLE), 2]: what was observed of each kind, and the wrong ones among them, faded by age."""
+    """`counts` [len(LIFTABLE), 3]: what was observed of each kind, the wrong ones among them, and how many wrong ones
+    were foretold by what was known but for the guard; all faded by age."""
 
     def __init__(self) -> None:
-        self.counts: Floats = np.zeros((len(LIFTABLE), 2))
+        self.counts: Floats = np.zeros((len(LIFTABLE), 3))
 
     def fade(self, factor: float) -> None:
         """Another lookup: what was seen counts for so much less."""
@@ -48,19 +56,23 @@ class GuardEvidence:
     def add(self, guard: str, *, wrong: float, same: bool) -> None:
         """The outcome of a proposal that the guard spoke against, whose P(wrong) was otherwise `wrong`."""
         if guard in LIFTABLE and wrong <= GUARDED_WRONG_MAX:
-            self.counts[LIFTABLE.index(guard)] += (1.0, float(not same))
+            self.counts[LIFTABLE.index(guard)] += (1.0, float(not same), wrong)
 
-    def is_lifted(self, guard: str, share_max: float) -> bool:
-        """Whether the upper bound of the share of wrong answers is at most `share_max`, and GUARDED_WRONG_MAX."""
+    def surcharge(self, guard: str) -> float:
+        """By how much P(wrong) is to be multiplied where the guard speaks: at least 1, infinite while it is not lifted.
+
+        It is the 95 % upper bound of the wrong ones there may be, for those that were seen, over those foretold.
+        """
         if guard not in LIFTABLE:
-            return False
-        seen, wrong = self.counts[LIFTABLE.index(guard)].tolist()
-        return bool(_poisson_high(wrong) <= min(share_max, GUARDED_WRONG_MAX) * seen)
+            return 1.0 if not guard else math.inf
+        seen, wrong, foretold = self.counts[LIFTABLE.index(guard)].tolist()
+        if seen < SEEN_MIN or foretold <= 0.0:
+            return math.inf
+        return max(1.0, _poisson_high(float(wrong)) / float(foretold))
 
-    def refuses(self, share_max: float) -> Floats:
-        """By `guard_code`, whether a guard of that kind refuses now: 0 or 1."""
-        lifted = [self.is_lifted(guard, share_max) for guard in LIFTABLE]
-        return np.asarray([0.0, 1.0, *(float(not each) for each in lifted)])
+    def refuses(self) -> Floats:
+        """By `guard_code`, whether what a guard of that kind speaks against is no evidence of other things: 0 or 1."""
+        return np.asarray([0.0, 1.0, *(float(self.surcharge(guard) > SURCHARGE_PROVEN) for guard in LIFTABLE)])
 
 
 def _poisson_high(count: float) -> float:

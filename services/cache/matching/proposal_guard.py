@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from services.cache.matching.differences import exchanged_content, grammar_difference, hard_difference
+from services.cache.matching.differences import exchanged_content, grammar_difference, hard_difference, opposed_words
 from services.cache.matching.reading import Reading
 
 __all__ = ["ALIASES_PROVEN", "LIFTABLE", "ROWS_READ", "kind_of", "proposal_refusal"]
@@ -40,15 +40,18 @@ def kind_of(refusal: str) -> str:
 def proposal_refusal(asked: Reading, stored: Sequence[Reading], *, aliases: int) -> str:
     """Why the answer to `stored` (questions of one entry, nearest first) is not for `asked`; empty when it may be.
 
-    `aliases` is how many stored questions the entry has in all. Of several reasons one that can never be shown to be of
-    no matter, then one that may be overruled.
+    `aliases` is how many stored questions the entry has in all. Of several reasons one that may be overruled.
     """
     found: list[str] = []
+    opposed: frozenset[str] = frozenset()
     others = stored[:ROWS_READ] if aliases >= ALIASES_PROVEN else ()
     for reading in stored[:ROWS_COMPARED]:
         hard = hard_difference(asked, reading)
         if hard:
             found.append(_shown(hard, reading, others))
+            opposed |= opposed_words(asked, reading)
+            continue
+        if not opposed.issubset(reading.words):  # what says neither "on" nor "off" proves nothing of "off"
             continue
         refusal = exchanged_content(asked, reading, others) or grammar_difference(asked, reading)
         if not refusal:
@@ -56,9 +59,6 @@ def proposal_refusal(asked: Reading, stored: Sequence[Reading], *, aliases: int)
         found.append(refusal)
     if not found:
         return "nothing comparable is stored"
-    for refusal in found:
-        if kind_of(refusal) not in (*LIFTABLE, *_SHOWABLE):
-            return refusal
     return next((refusal for refusal in found if kind_of(refusal) in LIFTABLE), found[0])
 
 

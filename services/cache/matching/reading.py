@@ -35,6 +35,8 @@ __all__ = ["Reading", "read"]
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
 _QUOTED = re.compile(r'"([^"]*)"|«([^»]*)»|`([^`]*)`|(?<!\w)\'([^\']*)\'(?!\w)')
 _PROSE_WORD = re.compile(r"[^\W\d_]{3,}")
+_ALTERNATIVES = re.compile(r"[^\W\d_]{2,}(?:/[^\W\d_]{2,})+")
+_BRAND_CHARS_MIN = 4
 _CODE = re.compile(
     r"[_\\<>=+*&|^~#@{}\[\]]"  # operators, sigils, paths with backslashes
     r"|\w\(|\)\w|[a-z][A-Z]|\w[./:]\w|^--?[^\W\d]|^/\w|^[-/%]$|->|^[.!:?]+\w|^\w+[!']+$|^[^\w—–…]+$"
@@ -221,7 +223,10 @@ def _code(tokens: list[str], normal: str) -> tuple[str, ...]:
 
 
 def _is_punctuation(before: str, mark: str, after: str) -> bool:
-    """A mark that stands apart at the end, a dash or an "&" between words: what prose has for want of care."""
+    """What prose has as well: a mark that stands apart at the end, a dash or an "&" between words, either/or, iPhone
+    (how that is written is the guard of capitals' matter)."""
+    if _ALTERNATIVES.fullmatch(mark) or (mark.isalpha() and len(mark) >= _BRAND_CHARS_MIN):
+        return True
     if mark == "?":
         return not after
     return mark in {"-", "&"} and all(_PROSE_WORD.match(word) for word in (before, after))

@@ -55,7 +55,7 @@ SAME_WORDS_WRONG: Final = 1e-3
 BOOKED_START: Final = 2.5
 """START of the formula above: while few wrong answers are allowed, one or two by chance must not break the limit."""
 
-MODEL_DEVIATIONS: Final = 1.0
+MODEL_DEVIATIONS: Final = 0.5
 """How far towards wrong the model's own uncertainty moves what is booked."""
 
 RECENT_AUDITS_MAX: Final = 50
@@ -202,8 +202,8 @@ class RiskController:
             return Decision(False, False, 1.0, self._bar, "nothing comparable is stored")
         found = self.consider(features, refusal=refusal)
         if self._model is not None:
-            refused = found.judged is not None and self._is_refused(found.judged.guard, found.wrong)
-            self._recent.append(1.0 if refused else found.wrong)
+            guard = found.judged.guard if found.judged is not None else ""
+            self._recent.append(found.wrong if found.serve else self._charged(found.wrong, guard))
         if not found.serve:
             return found
         audit, chance = self._draw_audit(found.wrong)
@@ -229,13 +229,14 @@ class RiskController:
         judged = Judged(features, 0.0, 1.0, kind_of(refused))
         if self._model is None:
             return Decision(False, False, 1.0, 0.0, "too little is known of such questions yet", judged)
-        wrong = self._wrong(features)
-        if wrong > self._bar:
-            return Decision(False, False, wrong, self._bar, "the stored answer is too likely wrong", judged)
+        plain = self._wrong(features)
+        wrong = self._charged(plain, judged.guard)
+        if plain > self._bar:
+            return Decision(False, False, plain, self._bar, "the stored answer is too likely wrong", judged)
+        if refused and wrong > self._bar:
+            return Decision(False, False, plain, self._bar, refused, judged)
         if _upper(self._spent + wrong) > self._policy.max_wrong_rate * self._lookups:
-            return Decision(False, False, wrong, self._bar, "the budget of wrong answers is spent", judged)
-        if self._is_refused(judged.guard, wrong):
-            return Decision(False, False, wrong, self._bar, refused, judged)
+            return Decision(False, False, plain, self._bar, "the budget of wrong answers is spent", judged)
         return Decision(True, False, wrong, self._bar, "likely enough the same answer", judged)
 
     def observe(self, judged: Judged, *, same: bool, source: Source) -> None:
@@ -276,7 +277,7 @@ class RiskController:
         kept = min(self._observed, OBSERVATIONS_MAX)
         order = (self._observed - kept + np.arange(kept)) % OBSERVATIONS_MAX
         same, weight, guard = self._outcomes[order].T
-        refused = self._guards.refuses(self._bar)[guard.astype(np.int64)]
+        refused = self._guards.refuses()[guard.astype(np.int64)]
         self._next_fit = self._observed + int(min(REFIT_MOST, max(REFIT_LEAST, self._observed * REFIT_SHARE)))
         return Observations(self._features[order], same, weight, refused)
 
@@ -361,8 +362,11 @@ class RiskController:
             1.0, self._model.wrong(self._model.log_odds(features), deviations=MODEL_DEVIATIONS) * self._tightening
         )
 
-    def _is_refused(self, guard: str, wrong: float) -> bool:
-        return guard != "" and (wrong > GUARDED_WRONG_MAX or not self._guards.is_lifted(guard, self._bar))
+    def _charged(self, wrong: float, guard: str) -> float:
+        """What P(wrong) is taken for where that guard speaks."""
+        if not guard:
+            return wrong
+        return min(1.0, wrong * self._guards.surcharge(guard)) if wrong <= GUARDED_WRONG_MAX else 1.0
 
     @property
     def _spent(self) -> float:
@@ -416,7 +420,8 @@ def _upper(booked: float) -> float:
 
 
 def _poisson_low(count: float) -> float:
-    """The one-sided 97.5 % lower bound of a Poisson mean of which `count` events were seen (Wilson and Hilferty)."""
+    """The one-sided 99 % lower bound of a Poisson mean of which `count` events were seen (Wilson and Hilferty): it is
+    looked at after every audit, so a looser one would often tighten by chance."""
     if count < 0.5:
         return 0.0
-    return float(count * max(0.0, 1.0 - 1.0 / (9.0 * count) - 1.96 / (3.0 * math.sqrt(count))) ** 3)
+    return float(count * max(0.0, 1.0 - 1.0 / (9.0 * count) - 2.33 / (3.0 * math.sqrt(count))) ** 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from random import Random
 
@@ -26,40 +27,39 @@ def seen(guard: str, right: int, wrong: int = 0, p: float = 0.01) -> GuardEviden
 
 
 def test_without_evidence_no_guard_is_lifted() -> None:
-    assert not any(GuardEvidence().is_lifted(kind, 1.0) for kind in (*LIFTABLE, *HARD))
+    assert all(GuardEvidence().surcharge(kind) == math.inf for kind in (*LIFTABLE, *HARD))
+    assert GuardEvidence().surcharge("") == 1.0
 
 
 @pytest.mark.parametrize("kind", HARD)
 def test_no_evidence_lifts_a_hard_guard(kind: str) -> None:
     assert kind not in LIFTABLE
-    assert not seen(kind, 5_000).is_lifted(kind, 1.0)
-    assert seen(kind, 5_000).refuses(1.0)[guard_code(kind)] == 1.0
+    assert seen(kind, 5_000).surcharge(kind) == math.inf
+    assert seen(kind, 5_000).refuses()[guard_code(kind)] == 1.0
 
 
 def test_a_guard_is_lifted_when_what_it_refused_was_shown_to_be_right() -> None:
-    assert not seen("words", 90).is_lifted("words", 0.03)
-    assert seen("words", 110).is_lifted("words", 0.03)
-    assert not seen("words", 110).is_lifted("case", 0.03)
-    assert not seen("words", 110, wrong=2).is_lifted("words", 0.03)
-    assert not seen("words", 110).is_lifted("words", 0.01)
+    assert seen("words", 49).surcharge("words") == math.inf
+    assert 5.0 < seen("words", 50).surcharge("words") < 7.0
+    assert seen("words", 300).surcharge("words") == 1.0
+    assert seen("words", 300).surcharge("case") == math.inf
+    assert seen("words", 300).refuses().tolist().count(0.0) == 2
+
+
+def test_wrong_answers_make_what_a_guard_speaks_against_dearer() -> None:
+    charges = [seen("words", 300, wrong=wrong).surcharge("words") for wrong in (0, 3, 9, 30)]
+    assert charges == sorted(charges)
+    assert charges[-1] > 9.0
 
 
 def test_what_looks_wrong_anyhow_says_nothing_of_a_guard() -> None:
-    assert not seen("words", 500, p=2 * GUARDED_WRONG_MAX).is_lifted("words", 1.0)
-
-
-def test_wrong_answers_bring_a_guard_back() -> None:
-    evidence = seen("order", 200)
-    assert evidence.is_lifted("order", 0.02)
-    for _ in range(3):
-        evidence.add("order", wrong=0.01, same=False)
-    assert not evidence.is_lifted("order", 0.02)
+    assert seen("words", 500, p=2 * GUARDED_WRONG_MAX).surcharge("words") == math.inf
 
 
 def test_old_evidence_fades() -> None:
-    evidence = seen("order", 160)
+    evidence = seen("order", 80)
     evidence.fade(0.5)
-    assert not evidence.is_lifted("order", 0.02)
+    assert evidence.surcharge("order") == math.inf
 
 
 def learned(controller: RiskController, *, guard: str, right: float, count: int = 3_000) -> None:
@@ -95,14 +95,16 @@ def test_a_class_serves_what_a_guard_refuses_only_where_it_was_shown_that_it_may
 
 
 def test_of_audited_hits_under_a_lifted_guard_the_guard_hears() -> None:
-    controller = RiskController(RiskPolicy(0.02, audit_rate=1.0), Random(1))
+    controller = RiskController(RiskPolicy(0.02, audit_rate=0.1), Random(1))
     learned(controller, guard="words", right=1.0)
     clear = np.full(len(NAMES), 9.0)
+    for _ in range(300):
+        controller.observe(Judged(clear, 0.0, 1.0, "words"), same=True, source=Source.MISS)
     decision = controller.decide(clear, refusal=lambda: "words: they differ")
     assert decision.serve
     assert decision.judged is not None
     assert decision.judged.guard == "words"
-    for _ in range(60):
+    for _ in range(300):
         controller.observe(Judged(clear, 0.001, 1.0, "words"), same=False, source=Source.MISS)
     assert not controller.consider(clear, refusal=lambda: "words: they differ").serve
 
@@ -139,3 +141,5 @@ def test_a_hard_difference_is_not_hidden_by_one_that_may_be_lifted() -> None:
     assert refused_by("track Order 7", "cancel order 8") == "numbers"
     assert refused_by("enable Sharing of cars", "disable sharing of bikes") == "opposites"
     assert refused_by("turn off the lamp", "turn on the lamp", "how does the lamp get lit") == "opposites"
+    assert refused_by("turn off the lamp", "turn on the lamp", "please turn off the lamp") == ""
+    assert refused_by("turn off the hall lamp", "turn on the hall lamp", "light the kitchen lamp") == "opposites"
