@@ -18,7 +18,7 @@ from services.ledger.workers import Workers
 from services.runtime.clock import SystemClock
 from services.runtime.config import ConfigError, Loaded, read_secret
 from services.runtime.document import Problem
-from services.runtime.logs import describe_exception, get_logger
+from services.runtime.logs import get_logger
 from services.runtime.main import run
 from services.runtime.server import Service
 from services.runtime.tasks import end_tasks
@@ -96,7 +96,7 @@ async def _migrate(loaded: Loaded, engine: Engine, clock: SystemClock) -> None:
         except DatabaseError as error:
             raise _config_error(loaded, error) from error
         except SQLAlchemyError as error:
-            _log.warning("ledger_database_away", again_in_s=pause_s, **describe_exception(error))
+            _log.warning("ledger_database_away", again_in_s=pause_s, exception=type(error).__name__)
         else:
             return
         await clock.sleep(pause_s)

@@ -21,6 +21,7 @@ FOREIGN = {
     "classifier": ["faiss", "redis", "jsonschema_rs"],
     "cache": ["onnxruntime", "httpx"],
     "executor": ["faiss", "onnxruntime", "numpy"],
+    "ledger": ["faiss", "onnxruntime", "redis", "httpx", "numpy", "matplotlib"],
 }
 
 
