@@ -96,7 +96,7 @@ class Owner:
         self._key = key
         self._flight = flight
         self._token = token
-        self._renewal = asyncio.create_task(replays.keep_owning(key, token), name="replay-lease")
+        self._renewal = replays.start_owning(key, token)
 
     async def finish(self, completion: Completion) -> Completion:
         """Keeps the answer, and says which one counts: another one's, if it was kept before. Never raises."""
@@ -139,6 +139,7 @@ class Replays:
         self._on_event = on_event
         self._flights: dict[str, _Flight] = {}
         self._releases: set[asyncio.Task[None]] = set()
+        self._renewals: set[asyncio.Task[None]] = set()
         self._closed = False
 
     async def run(
@@ -175,8 +176,9 @@ class Replays:
             raise DeadlineExceeded(detail="waited for a duplicate") from error
 
     async def close(self) -> None:
-        """Lets go of what was abandoned, for `RELEASES_S` at most."""
+        """Lets go of what was abandoned, for `RELEASES_S` at most. What is still owned is left to its lease."""
         self._closed = True
+        await end_tasks(self._renewals)
         if self._releases:
             await asyncio.wait(self._releases, timeout=RELEASES_S)
         await end_tasks(self._releases)
@@ -229,7 +231,14 @@ class Replays:
                     await self._clock.sleep(min(pause_s * jitter, remaining_s + POLL_MIN_S))
                     pause_s = min(pause_s * POLL_GROWTH, POLL_MAX_S)
 
-    async def keep_owning(self, key: str, token: str) -> None:
+    def start_owning(self, key: str, token: str) -> asyncio.Task[None]:
+        """Keeps the lease from now on."""
+        task = asyncio.create_task(self._keep_owning(key, token), name="replay-lease")
+        self._renewals.add(task)
+        task.add_done_callback(self._renewals.discard)
+        return task
+
+    async def _keep_owning(self, key: str, token: str) -> None:
         """Renews the lease until it is cancelled, or lost."""
         while True:
             await self._clock.sleep(self._lease_s / 3)

@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from spillway.cli import asking, cost, learning, replaying, reporting
+from spillway.cli import asking, cost, jobs, keys, learning, replaying, reporting
 from spillway.cli.breakers import show_breakers
 from spillway.cli.executors import find_executors
 from spillway.cli.health import find_services, show_services
@@ -43,6 +43,7 @@ calibrate_app = typer.Typer(help="Fit thresholds to what was right and wrong.", 
 app.add_typer(config_app, name="config")
 app.add_typer(calibrate_app, name="calibrate")
 app.add_typer(model_app, name="model")
+app.add_typer(keys.app, name="keys")
 
 
 class Ports(StrEnum):
@@ -326,3 +327,6 @@ def _text(prompt: str) -> str:
 def _fail(message: str) -> None:
     open_console(remarks=True).print(Text(message, style="red"), soft_wrap=True)
     raise typer.Exit(1)
+
+
+jobs.register(app, _run, _text)

@@ -150,6 +150,10 @@ class JobStore(Protocol):
         """Notes a try to deliver, and when the next one is due; None for never."""
         ...
 
+    async def open_jobs(self) -> int:
+        """How many have not ended."""
+        ...
+
     async def dead_letters(self, count: int) -> Sequence[Job]:
         """Jobs of all tenants that failed, the latest first. For the operator."""
         ...

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import random
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 
@@ -90,6 +90,7 @@ class Jobs:
             rng=rng,
             on_try=metrics.tried,
             on_end=metrics.ended,
+            on_open=metrics.open,
         )
         self._courier = (
             Courier(
@@ -156,7 +157,7 @@ class Jobs:
         self._bell.ring()
         return job
 
-    async def watch(self, job_id: str, tenant: str) -> AsyncIterator[Job]:
+    async def watch(self, job_id: str, tenant: str) -> AsyncGenerator[Job, None]:
         """The job now, and after every change until it has ended. Raises NotFound, Unavailable."""
         job = await self.get(job_id, tenant)
         yield job

@@ -160,6 +160,9 @@ class MemoryJobStore:
         if entry.notice_at_s is None:
             self._notices.discard(job_id)
 
+    async def open_jobs(self) -> int:
+        return len(self._open)
+
     async def dead_letters(self, count: int) -> Sequence[Job]:
         self._forget_old()
         return [self._entries[job_id].job for job_id in reversed(self._dead)][:count]

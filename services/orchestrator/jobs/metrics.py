@@ -22,6 +22,9 @@ class JobMetrics:
         self._ended = meter.create_counter(
             "spillway.jobs.ended", unit="{job}", description="Jobs that this process ended, by state and reason."
         )
+        self._open = meter.create_gauge(
+            "spillway.jobs.open", unit="{job}", description="Jobs that have not ended, of all processes."
+        )
         self._tries = meter.create_counter(
             "spillway.jobs.tries", unit="{try}", description="Tries, by what became of them: ended, retry, handed_back."
         )
@@ -37,6 +40,10 @@ class JobMetrics:
     def submitted(self) -> None:
         """Counts a submission."""
         self._submitted.add(1)
+
+    def open(self, count: int) -> None:
+        """Notes how many have not ended."""
+        self._open.set(count)
 
     def ended(self, state: JobState, reason: str) -> None:
         """Counts a job."""

@@ -59,6 +59,8 @@ return jobs
 # ARGV: count. Jobs that failed, and are remembered.
 _DEAD: Final = "return redis.call('ZREVRANGE', KEYS[1] .. 'dead', 0, ARGV[1] - 1)"
 
+_OPEN: Final = "return redis.call('ZCARD', KEYS[1] .. 'open')"
+
 
 class RedisJobStore:
     """`redis` decodes no responses; who made it closes it."""
@@ -70,6 +72,7 @@ class RedisJobStore:
         self._cancel, self._end, self._later = script(scripts.CANCEL), script(scripts.END), script(scripts.RETRY_LATER)
         self._give_back, self._read, self._dead = script(scripts.GIVE_BACK), script(_READ), script(_DEAD)
         self._due, self._delivered = script(scripts.DUE_NOTICES), script(scripts.DELIVERED)
+        self._open = script(_OPEN)
 
     async def submit(self, new: NewJob, *, open_max: int) -> Job:
         submission = new.submission
@@ -146,6 +149,9 @@ class RedisJobStore:
     async def delivered(self, job_id: str, delivery: WebhookDelivery, *, again_in_s: float | None) -> None:
         line = f"{delivery.at_unix_s:.3f} {delivery.status} {delivery.error}\n"
         await self._run(self._delivered, job_id, line, "" if again_in_s is None else _ms(again_in_s))
+
+    async def open_jobs(self) -> int:
+        return int(await self._run(self._open))
 
     async def dead_letters(self, count: int) -> Sequence[Job]:
         return [job for job, _ in await self._jobs(await self._run(self._dead, count))]

@@ -37,6 +37,9 @@ POLL_S: Final = 0.25
 CHECK_S: Final = 0.5
 """Between two looks whether the jobs under way are still ours, each of which renews their leases."""
 
+COUNT_S: Final = 5.0
+"""Between two looks how many jobs there are."""
+
 GONE_S: Final = 1.0
 """Before asking a store that failed again."""
 
@@ -92,6 +95,7 @@ class Workers:
         rng: random.Random | None = None,
         on_try: Callable[[str], None] = lambda outcome: None,
         on_end: Callable[[JobState, str], None] = lambda state, reason: None,
+        on_open: Callable[[int], None] = lambda count: None,
     ) -> None:
         self._store = store
         self._replays = replays
@@ -104,6 +108,7 @@ class Workers:
         self._rng = rng or random.Random()
         self._on_try = on_try
         self._on_end = on_end
+        self._on_open = on_open
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._owners: dict[str, str] = {}
         self._loops: list[asyncio.Task[None]] = []
@@ -114,6 +119,7 @@ class Workers:
             self._loops = [
                 asyncio.create_task(self._take(), name="jobs-take"),
                 asyncio.create_task(self._check(), name="jobs-check"),
+                asyncio.create_task(self._count(), name="jobs-count"),
             ]
 
     async def close(self) -> None:
@@ -159,6 +165,12 @@ class Workers:
             for job_id in owners.keys() - kept:
                 if self._owners.get(job_id) == owners[job_id] and job_id in self._tasks:
                     self._tasks[job_id].cancel()
+
+    async def _count(self) -> None:
+        while True:
+            with contextlib.suppress(JobStoreError):
+                self._on_open(await self._store.open_jobs())
+            await self._clock.sleep(COUNT_S)
 
     def _ended(self, job_id: str, task: asyncio.Task[None]) -> None:
         if self._tasks.get(job_id) is task:

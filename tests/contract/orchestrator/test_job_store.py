@@ -126,6 +126,7 @@ async def test_a_submission_repeated_after_the_end_gives_the_ended_job(store: Jo
 async def test_more_open_jobs_than_the_bound_are_refused_and_ended_ones_make_room(store: JobStore) -> None:
     await store.submit(new("j1"), open_max=2)
     await store.submit(new("j2"), open_max=2)
+    assert await store.open_jobs() == 2
     await take(store)
     with pytest.raises(TooManyJobsError):
         await store.submit(new("j3"), open_max=2)
