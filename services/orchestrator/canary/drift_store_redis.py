@@ -1,7 +1,7 @@
 """The counts of all replicas, in a Redis that may be gone at any time.
 
-Promises: each operation is one script and one round trip, bounded by `timeout_s`, without retries; a Redis that fails
-is left alone for PAUSE_S, and what would have been counted meanwhile is not. Nobody's clock matters.
+Promises: each operation is one script and one round trip, guarded (`guarded_redis`): bounded by `timeout_s`, without
+retries, left alone for a moment after failures; what would have been counted meanwhile is not. Nobody's clock matters.
 
     spillway:canary:1:{drift}:COMPARISON:STREAM   a hash: era, n; BLOCK:BIN and o:BIN -> count, as in `Tally`
     spillway:canary:1:{drift}:levels              a hash: kind of work -> how often it has been tightened
@@ -21,6 +21,7 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError
 
 from services.orchestrator.canary.drift import (
@@ -34,15 +35,14 @@ from services.orchestrator.canary.drift import (
     place,
 )
 from services.orchestrator.canary.drift_store import Drift
+from services.orchestrator.guarded_redis import GuardedRedis, RedisGoneError
 from services.runtime.clock import Clock
-from services.runtime.cooldown import Cooldown
 from services.runtime.logs import get_logger
 from spillway.routing import TaskType
 
 __all__ = ["LEVELS_KEY", "RedisDrift"]
 
 CONNECTIONS_MAX: Final = 4
-PAUSE_S: Final = 5.0  # how long one that is gone is left alone
 _PREFIX: Final = "spillway:canary:1:{drift}"
 LEVELS_KEY: Final = f"{_PREFIX}:levels"
 _GONE: Final = (RedisError, TimeoutError, OSError)
@@ -116,27 +116,27 @@ class RedisDrift:
             max_connections=CONNECTIONS_MAX,
         )
         self._places = asyncio.Semaphore(CONNECTIONS_MAX)
+        self._guarded = GuardedRedis(self._redis, timeout_s=timeout_s, clock=clock)
+        self._add, self._read, self._begin_anew = map(self._guarded.script, (_ADD, _READ, _BEGIN_ANEW))
         self.compare("", "")
-        self._timeout_s = timeout_s
-        self._clock = clock
-        self._cooldown = Cooldown(pause_s=PAUSE_S)
 
     async def add(self, task_type: TaskType, drop_units: int) -> Drift | None:
         streams = (task_type.value, OVERALL)
         keys = [*(self._keys[each] for each in streams), LEVELS_KEY]
-        found = await self._run(_ADD, keys, [place(drop_units), BLOCK_GRADES, BLOCKS_KEPT, _BINS])
+        found = await self._run(self._add, keys, [place(drop_units), BLOCK_GRADES, BLOCKS_KEPT, _BINS])
         return None if found is None else _drift(streams, found)
 
     async def read(self) -> Drift | None:
-        found = await self._run(_READ, [*self._keys.values(), LEVELS_KEY], [])
+        found = await self._run(self._read, [*self._keys.values(), LEVELS_KEY], [])
         return None if found is None else _drift(STREAMS, found)
 
     async def begin_anew(
         self, stream: str, era: int, *, also: Collection[str] = (), tightened: Collection[TaskType] = ()
     ) -> Drift | None:
         emptied = sorted({_number(stream), *map(_number, also)})
-        arguments = [_number(stream), era, len(emptied), *emptied, *(kind.value for kind in tightened)]
-        found = await self._run(_BEGIN_ANEW, [*self._keys.values(), LEVELS_KEY], arguments)
+        arguments: list[str | bytes | int] = [_number(stream), era, len(emptied), *emptied]
+        arguments += [kind.value for kind in tightened]
+        found = await self._run(self._begin_anew, [*self._keys.values(), LEVELS_KEY], arguments)
         if found is None:
             return None
         return _drift(STREAMS if len(found) > 1 else (), found)
@@ -149,22 +149,13 @@ class RedisDrift:
         with contextlib.suppress(*_GONE):
             await self._redis.aclose()
 
-    async def _run(self, script: str, keys: list[str], arguments: Iterable[Any]) -> list[Any] | None:
-        ticket = self._cooldown.enter(self._clock.monotonic())
-        if ticket is None:
-            return None
+    async def _run(self, script: AsyncScript, keys: list[str], arguments: list[str | bytes | int]) -> list[Any] | None:
         try:
-            async with asyncio.timeout(self._timeout_s), self._places:
-                running: Any = self._redis.eval(script, len(keys), *keys, *map(str, arguments))
-                found: list[Any] = await running
-        except _GONE as error:
-            self._cooldown.failed(ticket, self._clock.monotonic())
-            _log.warning("canary_counts_unavailable", error=type(error).__name__)
+            async with self._places:
+                found: list[Any] = await self._guarded.run(script, keys, arguments)
+        except RedisGoneError as error:
+            _log.warning("canary_counts_unavailable", error=str(error))
             return None
-        except BaseException:
-            self._cooldown.abandoned(ticket)
-            raise
-        self._cooldown.succeeded(ticket)
         return found
 
 

@@ -106,16 +106,20 @@ class DriftMonitor:
 
     async def read(self) -> None:
         """Takes over what stands in the store."""
+        compared = self._compared
         drift = await self._store.read()
-        if drift is not None:
+        if drift is not None and compared == self._compared:
             self._tallies |= drift.tallies  # also when they have become fewer: a Redis without a memory begins again
             self._take_over(drift)
 
     async def take(self, task_type: TaskType, drop_units: int) -> None:
         """Counts one pair of grades: the flagship's less the answer's, in twentieths."""
+        compared = self._compared
         drift = await self._store.add(task_type, drop_units)
         if drift is None:
             self._on_uncounted()
+            return
+        if compared != self._compared:  # exchanged meanwhile: these are another's counts
             return
         self._take_over(drift)
         for stream in (OVERALL, task_type.value):

@@ -11,7 +11,8 @@ from redis.crc import key_slot
 
 from services.orchestrator.canary.drift import BLOCK_GRADES, BLOCKS_KEPT, OVERALL, STREAMS, UNITS, Tally
 from services.orchestrator.canary.drift_store import Drift, DriftStore, MemoryDrift
-from services.orchestrator.canary.drift_store_redis import LEVELS_KEY, PAUSE_S, RedisDrift
+from services.orchestrator.canary.drift_store_redis import LEVELS_KEY, RedisDrift
+from services.orchestrator.guarded_redis import FAILURES_MAX, PAUSE_S
 from services.runtime.clock import FakeClock, SystemClock
 from spillway.routing import TaskType
 from tests.support.redis_server import RedisServer
@@ -153,10 +154,11 @@ async def test_a_redis_that_hangs_or_is_gone_is_done_without_and_left_alone_for_
     redis_server: RedisServer,
 ) -> None:
     clock = FakeClock()
-    store = RedisDrift(redis_server.url, timeout_s=0.2, clock=clock)
+    store = RedisDrift(redis_server.url, timeout_s=0.3, clock=clock)
     await added(store, TaskType.CODE, 1)
     redis_server.freeze()
-    assert await store.add(TaskType.CODE, 1) is None
+    for _ in range(FAILURES_MAX):
+        assert await store.add(TaskType.CODE, 1) is None
     redis_server.thaw()
     assert await store.read() is None  # left alone
     redis_server.kill()

@@ -235,3 +235,34 @@ async def test_the_standing_says_how_far_it_is_to_an_alarm() -> None:
         await watched.monitor.take(TaskType.CODE, UNITS)
         shares.append({each.stream: each.alarm_share for each in watched.monitor.standings()})
     assert 0 < shares[0]["code"] < shares[1]["code"] < shares[2]["code"] < shares[2][OVERALL] < 1
+
+
+class Slow(MemoryDrift):
+    """A store whose answers are held until the gate opens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+
+    async def add(self, task_type: TaskType, drop_units: int) -> Drift | None:
+        found = await super().add(task_type, drop_units)
+        await self.gate.wait()
+        return found
+
+    async def read(self) -> Drift | None:
+        found = await super().read()
+        await self.gate.wait()
+        return found
+
+
+async def test_counts_that_arrive_after_the_judge_was_exchanged_are_not_taken_over() -> None:
+    store = Slow()
+    watched = Watched(store)
+    adding = asyncio.create_task(watched.monitor.take(TaskType.CODE, UNITS))
+    await asyncio.sleep(0)
+    reading = asyncio.create_task(watched.monitor.read())
+    await asyncio.sleep(0)
+    watched.monitor.apply(settings_with(judge="medium-1"))
+    store.gate.set()
+    await asyncio.gather(adding, reading)
+    assert watched.monitor.standings() == ()
