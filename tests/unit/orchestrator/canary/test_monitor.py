@@ -266,3 +266,31 @@ async def test_counts_that_arrive_after_the_judge_was_exchanged_are_not_taken_ov
     store.gate.set()
     await asyncio.gather(adding, reading)
     assert watched.monitor.standings() == ()
+
+
+class Overtaken(MemoryDrift):
+    """A store whose first answer arrives last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate: asyncio.Event | None = asyncio.Event()
+
+    async def add(self, task_type: TaskType, drop_units: int) -> Drift | None:
+        found = await super().add(task_type, drop_units)
+        if self.gate is not None:
+            gate, self.gate = self.gate, None
+            await gate.wait()
+        return found
+
+
+async def test_an_answer_that_was_overtaken_takes_nothing_back() -> None:
+    store = Overtaken()
+    gate = store.gate
+    watched = Watched(store)
+    adding = asyncio.create_task(watched.monitor.take(TaskType.CODE, 0))
+    await asyncio.sleep(0)
+    await watched.monitor.take(TaskType.CODE, 0)
+    assert gate is not None
+    gate.set()
+    await adding
+    assert {each.drop.grades for each in watched.monitor.standings()} == {2}
