@@ -39,7 +39,7 @@ GENERIC_WORDS: Final = word_set("""
     way ways method methods step steps procedure process command instruction instructions reason reasons cause thing
     things person people somebody someone meaning mean means definition define describe explanation explain happen
     happens need needs want make makes making take takes taking use using used do go get find count calculate compute
-    work works time number possible allowed permitted say call called name list overview summary summarize
+    work works time number possible allowed permitted say called name list overview summary summarize
     summarise recipe code write currently current good advisable required require requires know look
 """)
 """Content words that carry the form of a question more than its matter: they may stand against any other word."""
@@ -58,6 +58,7 @@ _ENDINGS: Final = ("ally", "ly")
 _PREFIXED_CHARS_MIN: Final = 4
 _STEM_CHARS_MIN: Final = 4
 _PERMUTED_SHARE: Final = 0.6
+_ORDERED_WORDS_MAX: Final = 40
 _HURRIED_WORDS_MIN: Final = 3
 _MOVED_MAX: Final = 4
 _ARTICLES: Final = word_set("the a an")
@@ -242,8 +243,15 @@ def _is_genitive(a: Reading, b: Reading) -> bool:
 
 def _is_permuted(a: Reading, b: Reading) -> bool:
     """The same matter in another order, in a sentence that is otherwise much the same."""
-    order_a = [word for word in a.sequence if word in b.sequence]
-    order_b = [word for word in b.sequence if word in a.sequence]
+    if max(len(a.sequence), len(b.sequence)) > _ORDERED_WORDS_MAX:
+        order_a, order_b = list(a.sequence), list(b.sequence)
+    else:
+        common = {word: word for word in set(a.sequence) & set(b.sequence)}
+        for word in a.sequence:  # "delete what is merged" has the words of "merge what is deleted"
+            if word not in common:
+                common[word] = next((other for other in b.sequence if same_word(word, other)), "")
+        order_a = [common[word] for word in a.sequence if common[word]]
+        order_b = [word for word in b.sequence if word in order_a]
     if order_a == order_b or sorted(order_a) != sorted(order_b):
         return False
     form_a, form_b = (Counter(w for w in r.words if w in FUNCTION_WORDS) for r in (a, b))

@@ -54,6 +54,8 @@ def refused(a: str, b: str) -> bool:
         ("does the dog bite the man", "does the man bite the dog"),
         ("What do locals find annoying in tourists?", "What do tourists find annoying about locals?"),
         ("Does she love him?", "Does he love her?"),
+        ("delete what is merged into main", "merge what is deleted into main"),
+        ("mail Bob about it", "call Bob about it"),
         ("Wie ist das Wetter in Bonn?", "Wie war das Wetter in Bonn?"),
         ("東京の天気", "大阪の天気"),
         ("Где музей?", "Где метро?"),
@@ -128,3 +130,38 @@ def test_the_same_words_in_other_parts_are_another_question(a: str, b: str) -> N
 
 def test_a_verdict_names_its_guard_and_quotes_no_question() -> None:
     assert certain_difference(read("turn on the light"), read("turn off the light")).startswith("opposites")
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("What are the symptoms of the common cold?", "common cold symptoms"),
+        ("Who is the current head of NATO?", "current NATO head"),
+        ("How do I export contacts from Thunderbird to Gmail?", "how do i export contacts from thunderbird to gmail"),
+        ("Tell me about World War 2", "Summarize World War II"),
+        ("Hotels in New York City", "hotels in NYC"),
+        ("What is recursion?", "Explain recursion to me"),
+        ("How do I prepare for the exam ?", "how do I prepare for the exam"),
+        ("salt and/or pepper on fish", "salt or pepper on fish"),
+    ],
+)
+def test_what_only_form_tells_apart_passes(a: str, b: str) -> None:
+    assert not refused(a, b)
+    assert not refused(b, a)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("What is the father of Luke's mother?", "Luke's mother father"),
+        ("capital of Peru and of Chile", "Peru Chile capital"),
+        ("turkey soup with rice today", "Turkey soup with rice today"),
+        ("Where do poles stand in Europe?", "where do Poles stand in Europe?"),
+        ("type II errors", "type III errors"),
+        ("What does x & y give?", "What does x | y give?"),
+        ("profit - 3", "profit 3"),
+    ],
+)
+def test_what_looks_like_form_and_is_not_is_refused(a: str, b: str) -> None:
+    assert refused(a, b)
+    assert refused(b, a)
