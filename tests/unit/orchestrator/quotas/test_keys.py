@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -107,8 +109,10 @@ def test_why_a_key_is_not_good_is_not_told_to_the_caller(tmp_path: Path) -> None
     assert said == {(grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED", "a valid API key is needed", ())}
 
 
-@pytest.mark.parametrize(("scopes", "good"), [(["complete"], {"complete"}), (["jobs", "feedback"], {"jobs", "feedback"}),
-                                              (["admin"], set(Scope))])  # fmt: skip
+@pytest.mark.parametrize(
+    ("scopes", "good"),
+    [(["complete"], {"complete"}), (["jobs", "feedback"], {"jobs", "feedback"}), (["admin"], set(Scope))],
+)
 def test_a_key_is_good_for_its_scopes(tmp_path: Path, scopes: list[str], good: set[str]) -> None:
     entry, key = make(scopes=frozenset(map(Scope, scopes)))
     file = File(tmp_path, entry)
@@ -164,7 +168,7 @@ def test_a_file_that_is_gone_keeps_the_keys_that_were_in_force(tmp_path: Path) -
 
 
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=128)
-times = st.datetimes(datetime(2000, 1, 1), datetime(2200, 1, 1)).map(lambda t: t.replace(microsecond=0, tzinfo=UTC))
+times = st.integers(946_684_800, 7_258_118_400).map(lambda unix_s: datetime.fromtimestamp(unix_s, UTC))
 
 
 @given(
@@ -180,22 +184,18 @@ def test_what_is_written_is_read_again(rows: list[tuple[str, frozenset[Scope], d
 
 @given(st.binary(max_size=300) | st.text(max_size=300))
 def test_any_text_is_a_file_or_one_error(text: str | bytes) -> None:
-    try:
+    with contextlib.suppress(KeyFileError):
         parse_keys(text)
-    except KeyFileError:
-        pass
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"id": "x"}, {"tenant": ""}, {"tenant": 5}, {"sha256": "00"}, {"scopes": []}, {"scopes": ["root"]}, {"scopes": "all"},
-        {"created": None}, {"created": "2026-01-31"}, {"expires": 5}, {"more": 1}, {"scopes": [[]]},
+        {"id": "x"}, {"tenant": ""}, {"tenant": 5}, {"sha256": "00"}, {"created": None}, {"created": "2026-01-31"},
+        {"scopes": []}, {"scopes": ["root"]}, {"scopes": "all"}, {"scopes": [[]]}, {"expires": 5}, {"more": 1},
     ],
 )  # fmt: skip
 def test_a_wrong_field_is_an_error_that_names_it_and_quotes_no_hash(change: dict[str, object]) -> None:
-    import json
-
     document = json.loads(render_keys([make()[0]]))
     document["keys"][0].update(change)
     with pytest.raises(KeyFileError) as caught:
