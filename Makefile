@@ -1,4 +1,4 @@
-.PHONY: setup up test test-fast protos lock replay test-breaker test-heads soak-executor bench-executor bench-classifier fault-cache test-convergence bench-cache
+.PHONY: setup up test test-fast protos lock replay test-breaker test-heads soak-executor bench-executor bench-classifier fault-cache test-convergence bench-cache fault-ledger bench-ledger
 setup:      ; scripts/setup
 up:         ; scripts/quickstart
 test:       ; scripts/test
@@ -23,3 +23,7 @@ fault-cache: ; SPILLWAY_KILL_ROUNDS=$(or $(ROUNDS),50) scripts/test tests/fault/
 test-convergence: ; SPILLWAY_CONVERGENCE_RUNS=$(or $(RUNS),50) scripts/test -s tests/fault/cache/test_convergence.py
 # What a lookup and a store cost by the number of entries; GPTCACHE names a Python with gptcache to compare with.
 bench-cache: ; PYTHONPATH="$(CURDIR)" .venv/bin/python -m bench.cache $(if $(GPTCACHE),--gptcache $(GPTCACHE)) $(ARGS)
+# The ledger killed (kill -9) in the middle of batches, ROUNDS times, on SQLite and PostgreSQL.
+fault-ledger: ; SPILLWAY_KILL_ROUNDS=$(or $(ROUNDS),50) scripts/test --timeout 3000 tests/fault/ledger -k kills
+# What callers notice of a ledger that is killed or frozen (docs/ledger.md).
+bench-ledger: ; PYTHONPATH="$(CURDIR)" .venv/bin/python -m bench.ledger $(ARGS)

@@ -145,6 +145,31 @@ def test_more_than_can_be_written_is_refused_at_once_and_reads_go_on(tmp_path: P
         assert send(1_000) is grpc.StatusCode.OK
 
 
+def test_a_postgresql_that_crashes_is_unavailable_and_used_again_once_it_is_back(
+    tmp_path: Path, postgres_server: PostgresServer
+) -> None:
+    with LedgerProcess(tmp_path, postgres_server.new_database()) as ledger, ledger.channel() as channel:
+        stub = ledger.stub(channel)
+
+        def send(name: str) -> grpc.StatusCode:
+            try:
+                stub.RecordDecisions(ledger_pb2.RecordDecisionsRequest(records=[record_pb(name)]), timeout=20)
+            except grpc.RpcError as error:
+                code: grpc.StatusCode = error.code()
+                return code
+            return grpc.StatusCode.OK
+
+        assert send("before") is grpc.StatusCode.OK
+        postgres_server.kill()
+        try:
+            assert send("during") is grpc.StatusCode.UNAVAILABLE
+        finally:
+            postgres_server.start()
+        assert send("after") is grpc.StatusCode.OK
+        request = ledger_pb2.GetDecisionRequest(request_id="before", tenant="acme")
+        assert stub.GetDecision(request, timeout=20).decision.request_id == "before"
+
+
 async def until(condition: object) -> None:
     async with asyncio.timeout(60):
         while not condition():  # type: ignore[operator]  # noqa: ASYNC110 - the other side is a process
