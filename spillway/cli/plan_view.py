@@ -1,4 +1,5 @@
-"""A plan as a person reads it: for every tier whom it asks, what an answer must pass, how it streams, what bounds it.
+"""A decision as a person reads it: which step of the policy made it, in which arm of the rollout, and why; the rules
+that were tried; and the plan: for every tier whom it asks, what an answer must pass, how it streams, what bounds it.
 
 Promises: pure; values in, rich renderables out. Patterns and rubrics are counted, not shown: they may be long, and are
 the operator's.
@@ -6,6 +7,7 @@ the operator's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from rich.table import Table
@@ -21,26 +23,48 @@ from spillway.routing import (
     Normalizer,
     Plan,
     PlannedTier,
+    RoutingDecision,
     RulesSpec,
+    RuleTrial,
     SelfConfidenceSpec,
     SelfEvaluationSpec,
 )
 
-__all__ = ["gate_text", "plan_view"]
+__all__ = ["gate_text", "plan_view", "route_text", "rules_view"]
 
 _ALWAYS: Final = "an answer at all, in the form asked for"
 
 
+def route_text(routing: RoutingDecision) -> Text:
+    """The step that decided, the rule that matched, the arm, why, what had to be done without, and by which file."""
+    text = Text(routing.policy_step or "–", style="bold")
+    if routing.rule:
+        text.append(f" {routing.rule}", style="cyan")
+    if routing.arm:
+        text.append(f" · {routing.arm} arm", style="magenta")
+    if routing.reason:
+        text.append(f" · {routing.reason}")
+    if routing.degraded:
+        text.append(f" · without {', '.join(routing.degraded)}", style="yellow")
+    if routing.config_version:
+        text.append(f" · config {routing.config_version}", style="dim")
+    return text
+
+
+def rules_view(rules: Sequence[RuleTrial]) -> Table:
+    """The rules in the order in which they were tried; after one that matched none is."""
+    table = _table("rules tried, in order")
+    for name in ("rule", "matched", "first condition that did not hold"):
+        table.add_column(name, overflow="fold")
+    for trial in rules:
+        matched = Text("✓", style="green") if trial.matched else Text("✗", style="dim")
+        table.add_row(Text(trial.rule), matched, Text(trial.reason, style="dim"))
+    return table
+
+
 def plan_view(plan: Plan) -> Table:
     """The plan as a table, its limits in the title."""
-    table = Table(
-        title=f"plan: {plan.strategy.value}, {', '.join(_limits(plan))}",
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        padding=(0, 2, 0, 0),
-        pad_edge=False,
-    )
+    table = _table(f"plan: {plan.strategy.value}, {', '.join(_limits(plan))}")
     table.add_column("tier", no_wrap=True)
     table.add_column("targets", overflow="fold")
     table.add_column("gates", overflow="fold", ratio=1)
@@ -56,6 +80,10 @@ def plan_view(plan: Plan) -> Table:
             f"at most {ms(tier.attempt_timeout_s)}",
         )
     return table
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0), pad_edge=False)
 
 
 def gate_text(gate: GateSpec, confidence_min: float | None) -> str:

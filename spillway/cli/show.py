@@ -7,7 +7,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from spillway.cli.plan_view import plan_view
+from spillway.cli.plan_view import plan_view, route_text, rules_view
 from spillway.cli.terminal import ms, percent, saved, usd
 from spillway.routing import (
     Attempt,
@@ -18,7 +18,6 @@ from spillway.routing import (
     Completion,
     Explanation,
     GateVerdict,
-    RoutingDecision,
     Verdict,
 )
 
@@ -40,7 +39,7 @@ def completion_view(completion: Completion) -> RenderableType:
     """The path an answer took and what it cost; not the answer itself."""
     rows = _labelled()
     rows.add_row("answered", _who(completion))
-    rows.add_row("route", _route(completion.routing))
+    rows.add_row("route", route_text(completion.routing))
     if completion.routing.classification is not None:
         rows.add_row("judged", _judged(completion.routing.classification))
     rows.add_row("cache", cache_text(completion.cache))
@@ -55,7 +54,7 @@ def explanation_view(explanation: Explanation) -> RenderableType:
     """The plan for a request, and why."""
     routing = explanation.routing
     rows = _labelled()
-    rows.add_row("route", _route(routing))
+    rows.add_row("route", route_text(routing))
     parts: list[RenderableType] = [rows]
     if routing.classification is not None:
         rows.add_row("judged", _judged(routing.classification))
@@ -64,7 +63,7 @@ def explanation_view(explanation: Explanation) -> RenderableType:
     if routing.plan is not None:
         parts += ["", Padding(plan_view(routing.plan), (0, 0, 0, 1))]
     if explanation.rules:
-        parts += ["", Padding(_rules(explanation), (0, 0, 0, 1))]
+        parts += ["", Padding(rules_view(explanation.rules), (0, 0, 0, 1))]
     if routing.classification is not None and routing.classification.signals:
         parts += ["", Padding(_signals(routing.classification), (0, 0, 0, 1))]
     return Group(*parts)
@@ -127,21 +126,12 @@ def _who(completion: Completion) -> Text:
     return text
 
 
-def _route(routing: RoutingDecision) -> Text:
-    text = Text(routing.policy_step or "–", style="bold")
-    if routing.rule:
-        text.append(f" {routing.rule}", style="cyan")
-    if routing.reason:
-        text.append(f" · {routing.reason}")
-    if routing.degraded:
-        text.append(f" · without {', '.join(routing.degraded)}", style="yellow")
-    return text
-
-
 def _judged(found: Classification) -> Text:
     simple, medium, hard = found.probabilities
     text = Text(f"{found.task_type.value}, {found.complexity.value}", style="bold")
     text.append(f" · confidence {found.confidence:.2f} · simple {simple:.2f}, medium {medium:.2f}, complex {hard:.2f}")
+    if found.language:
+        text.append(f" · in {found.language}")
     text.append(f" · by {found.layer.value}", style="dim")
     return text
 
@@ -175,16 +165,6 @@ def _attempts(attempts: tuple[Attempt, ...]) -> Table:
             usd(attempt.cost_nanousd),
             ms(attempt.latency_s),
         )
-    return table
-
-
-def _rules(explanation: Explanation) -> Table:
-    table = _table("rules tried")
-    for name in ("rule", "matched", "first condition that did not hold"):
-        table.add_column(name, overflow="fold")
-    for trial in explanation.rules:
-        matched = Text("✓", style="green") if trial.matched else Text("✗", style="dim")
-        table.add_row(Text(trial.rule), matched, Text(trial.reason, style="dim"))
     return table
 
 

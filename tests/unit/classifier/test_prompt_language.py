@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from services.classifier.head import HeadJudgement
 from services.classifier.heuristics import judge
 from services.classifier.prompt_language import turn_language
 from services.classifier.small_llm import Opinion
 from services.classifier.turn import split_turn
-from services.classifier.verdicts import by_heuristics, by_small_llm
+from services.classifier.verdicts import by_embedding, by_heuristics, by_small_llm
 from spillway.chat import Message, Role
 from spillway.routing import Complexity, TaskType
 
@@ -48,3 +49,9 @@ def test_every_layer_says_the_language_of_the_last_turn() -> None:
     assert verdict.classification.language == "de"
     opinion = Opinion(Complexity.SIMPLE, TaskType.FACTUAL_QA, 0.9)
     assert by_small_llm(verdict, opinion).classification.language == "de"
+
+
+def test_the_embedding_layer_says_it_too() -> None:
+    words = judge([Message.of(Role.USER, "Und wie komme ich von hier in die Stadt?")], has_tools=False)
+    learned = HeadJudgement((0.8, 0.1, 0.1), (1.0, *[0.0] * (len(TaskType) - 1)), 0.1, 0.9)
+    assert by_embedding(words, learned, "head-1").classification.language == "de"

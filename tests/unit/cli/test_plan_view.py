@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 
 import pytest
-from rich.console import Console
+from rich.console import Console, RenderableType
 
-from spillway.cli.plan_view import gate_text, plan_view
+from spillway.cli.plan_view import gate_text, plan_view, route_text, rules_view
 from spillway.routing import (
     AgreementSpec,
     CompositeSpec,
@@ -17,7 +17,9 @@ from spillway.routing import (
     Normalizer,
     Plan,
     PlannedTier,
+    RoutingDecision,
     RulesSpec,
+    RuleTrial,
     SelfConfidenceSpec,
     SelfEvaluationSpec,
     Strategy,
@@ -25,9 +27,9 @@ from spillway.routing import (
 )
 
 
-def shown(plan: Plan) -> str:
+def shown(view: RenderableType) -> str:
     out = io.StringIO()
-    Console(file=out, width=160).print(plan_view(plan))
+    Console(file=out, width=160).print(view)
     return " ".join(out.getvalue().split())
 
 
@@ -88,9 +90,31 @@ def test_a_plan_shows_limits_streams_and_the_way_out() -> None:
         10_000_000,
         0.9,
     )
-    text = shown(plan)
+    text = shown(plan_view(plan))
     assert "plan: hedged, at most 1 escalations, at most $0.0100, confidence ≥ 0.9" in text
     assert text.count("an answer at all") == 3
     assert text.count("escape valve") == 1  # from the last tier nothing can follow
     for piece in ("when accepted", "after 64 tokens or 2.0 s", "as it is written", "at most 5.0 s", "judge c1 ≥ 0.9"):
         assert piece in text
+
+
+def test_a_route_says_its_step_its_rule_its_arm_why_and_by_which_configuration() -> None:
+    routing = RoutingDecision(
+        policy_step="rollout",
+        reason="outside the share that is routed: the baseline mid-1 answers, as before",
+        rule="office-hours",
+        degraded=("classifier",),
+        arm="baseline",
+        config_version="0123456789ab",
+    )
+    assert route_text(routing).plain == (
+        "rollout office-hours · baseline arm · outside the share that is routed: the baseline mid-1 answers, as before"
+        " · without classifier · config 0123456789ab"
+    )
+    assert route_text(RoutingDecision()).plain == "–"
+
+
+def test_rules_are_shown_in_the_order_in_which_they_were_tried() -> None:
+    trials = [RuleTrial("[vip]", False, "user_tier: not one of those named"), RuleTrial("night", True)]
+    text = shown(rules_view(trials))
+    assert text.index("[vip] ✗ user_tier: not one of those named") < text.index("night ✓")

@@ -131,10 +131,11 @@ def test_an_explanation_shows_plan_gates_rules_and_signals() -> None:
         )
     )
     trials = (RuleTrial("long", False, "input_chars_min: 5 of 1,000"), RuleTrial("maths", True))
-    routing = RoutingDecision("rule", "the rule says so", "maths", JUDGED, plan)
+    routing = RoutingDecision("rule", "the rule says so", "maths", replace(JUDGED, language="de"), plan, arm="routed")
     text = shown(explanation_view(Explanation(routing, CacheOutcome(CacheKind.MISS), trials)))
     for part in (
-        "rule maths · the rule says so",
+        "rule maths · routed arm · the rule says so",
+        "· in de",
         "near simple sums",
         "cheap_first, at most 2 escalations",
         "agreement with small-2",
