@@ -19,10 +19,9 @@ __all__ = ["GrpcAsker"]
 
 
 class GrpcAsker:
-    """The executor behind a channel, which is closed with it. `tier` is the one that `target` is configured in."""
+    """The executor behind a channel. `tier` is the one that `target` is configured in."""
 
     def __init__(self, channel: grpc.aio.Channel, *, tier: str, target: str) -> None:
-        self._channel = channel
         self._stub = executor_pb2_grpc.ExecutorServiceStub(channel)
         self._tier = tier
         self._target = target
@@ -48,7 +47,3 @@ class GrpcAsker:
         except wire.WireError as error:
             raise AskerError("unreadable") from error
         return Reply(execution.message.text, execution.cost_nanousd)
-
-    async def close(self) -> None:
-        """Closes the channel."""
-        await self._channel.close()

@@ -99,9 +99,6 @@ class Asker(Protocol):
     async def ask(self, chat: ChatRequest, *, timeout_s: float) -> Reply:
         """Raises AskerError, TimeoutError when it took longer than `timeout_s`."""
 
-    async def close(self) -> None:
-        """Gives the connection back."""
-
 
 class SmallLlmLayer:
     """Belongs to one event loop."""
@@ -151,10 +148,6 @@ class SmallLlmLayer:
             # An answer that cannot be read is paid for and helps nobody, again and again.
             self._cooldown.failed(ticket, self._clock.monotonic())
         return asked
-
-    async def close(self) -> None:
-        """Gives the connection back."""
-        await self._asker.close()
 
     async def _ask(self, messages: Sequence[Message], limit_s: float) -> Asked:
         started_s = self._clock.monotonic()

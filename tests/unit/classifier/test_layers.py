@@ -33,8 +33,6 @@ class FakeAsker:
             raise self.reply
         return self.reply
 
-    async def close(self) -> None: ...
-
 
 class BrokenEmbedder(HashEmbedder):
     async def embed(self, texts: object, **_: object) -> None:  # type: ignore[override]

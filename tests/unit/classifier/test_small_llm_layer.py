@@ -34,7 +34,6 @@ class FakeAsker:
     reply: Reply | Exception = field(default_factory=lambda: Reply(ANSWER, 70))
     hangs: bool = False
     asked: list[float] = field(default_factory=list)
-    closed: bool = False
     arrived: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
 
     async def ask(self, chat: ChatRequest, *, timeout_s: float) -> Reply:
@@ -45,9 +44,6 @@ class FakeAsker:
         if isinstance(self.reply, Exception):
             raise self.reply
         return self.reply
-
-    async def close(self) -> None:
-        self.closed = True
 
 
 def layer(asker: FakeAsker, clock: FakeClock | None = None, *, share_max: float = 1.0) -> SmallLlmLayer:
@@ -153,9 +149,3 @@ async def test_a_probe_that_its_caller_left_is_made_again() -> None:
     await asyncio.gather(probe, return_exceptions=True)
     asker.hangs, asker.reply = False, Reply(ANSWER)
     assert (await judged(layer_)).asking is Asking.ANSWERED
-
-
-async def test_it_closes_what_it_asks_through() -> None:
-    asker = FakeAsker()
-    await layer(asker).close()
-    assert asker.closed
