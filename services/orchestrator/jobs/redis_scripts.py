@@ -132,7 +132,6 @@ TAKE: Final = (
     _COMMON
     + """
 local owner, count, lease, tries_max, look = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), ARGV[5]
-redis.pcall('XGROUP', 'CREATE', QUEUE, 'workers', '0', 'MKSTREAM')
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', OPEN, '-inf', text(now), 'LIMIT', 0, look)) do
   if redis.call('EXISTS', job_key(id)) == 1 then finish(id, 'failed', '', ARGV[6], ARGV[7])
   else redis.call('ZREM', OPEN, id) redis.call('ZREM', LATER, id) end
@@ -158,7 +157,11 @@ local function take(entry, id, was_lost)
 end
 local function id_of(entry) return entry[2] and entry[2][2] end
 if count > 0 then
-  local lost = redis.call('XAUTOCLAIM', QUEUE, 'workers', 'any', lease, '0', 'COUNT', count)
+  local lost = redis.pcall('XAUTOCLAIM', QUEUE, 'workers', 'any', lease, '0', 'COUNT', count)
+  if lost.err then
+    redis.call('XGROUP', 'CREATE', QUEUE, 'workers', '0', 'MKSTREAM')
+    lost = {'0-0', {}}
+  end
   for _, entry in ipairs(lost[2]) do
     if entry and id_of(entry) then take(entry[1], id_of(entry), true) end
   end
