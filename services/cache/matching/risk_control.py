@@ -55,7 +55,7 @@ SAME_WORDS_WRONG: Final = 1e-3
 BOOKED_START: Final = 2.5
 """START of the formula above: while few wrong answers are allowed, one or two by chance must not break the limit."""
 
-MODEL_DEVIATIONS: Final = 0.5
+MODEL_DEVIATIONS: Final = 0.25
 """How far towards wrong the model's own uncertainty moves what is booked."""
 
 RECENT_AUDITS_MAX: Final = 50
