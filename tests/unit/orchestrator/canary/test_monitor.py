@@ -87,8 +87,8 @@ async def test_a_large_drop_is_one_alarm_with_its_interval_and_the_test_begins_a
     assert standing == {"code": took}
 
 
-async def test_a_kind_of_work_that_drops_alone_raises_its_own_alarm() -> None:
-    watched = Watched()
+async def test_a_kind_of_work_that_drops_alone_raises_its_own_alarm_and_both_its_tests_begin_anew() -> None:
+    watched = Watched(tighten=True)
     for _ in range(400):
         await watched.monitor.take(TaskType.MATH, 0)
         await watched.monitor.take(TaskType.CHITCHAT, -1)
@@ -100,6 +100,10 @@ async def test_a_kind_of_work_that_drops_alone_raises_its_own_alarm() -> None:
         if watched.alarms:
             break
     assert [alarm.stream for alarm in watched.alarms] == ["code"]
+    assert watched.monitor.levels() == {TaskType.CODE: 1}
+    left = {each.stream: each.drop.grades for each in watched.monitor.standings()}
+    assert "code" not in left
+    assert left.get(OVERALL, 0) < 20 < left["math"]  # that of all together was counted before, too
 
 
 async def test_no_drop_tightens_nothing() -> None:
@@ -294,3 +298,22 @@ async def test_an_answer_that_was_overtaken_takes_nothing_back() -> None:
     gate.set()
     await adding
     assert {each.drop.grades for each in watched.monitor.standings()} == {2}
+
+
+class Hesitant(MemoryDrift):
+    """A store that others use while a test is to begin anew."""
+
+    async def begin_anew(
+        self, stream: str, era: int, *, also: Collection[str] = (), tightened: Collection[TaskType] = ()
+    ) -> Drift | None:
+        await asyncio.sleep(0)
+        return await super().begin_anew(stream, era, also=also, tightened=tightened)
+
+
+async def test_of_two_replicas_that_see_the_same_drop_at_once_one_raises_the_alarm() -> None:
+    store = Hesitant()
+    pair = Watched(store, tighten=True), Watched(store, tighten=True)
+    while not any(each.alarms for each in pair):
+        await asyncio.gather(*(each.monitor.take(TaskType.CODE, UNITS) for each in pair))
+    assert sum(len(each.alarms) for each in pair) == 1
+    assert [each.monitor.levels() for each in pair] == [{TaskType.CODE: 1}] * 2
