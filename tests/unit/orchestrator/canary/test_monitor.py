@@ -314,6 +314,6 @@ async def test_of_two_replicas_that_see_the_same_drop_at_once_one_raises_the_ala
     store = Hesitant()
     pair = Watched(store, tighten=True), Watched(store, tighten=True)
     while not any(each.alarms for each in pair):
-        await asyncio.gather(*(each.monitor.take(TaskType.CODE, UNITS) for each in pair))
+        await asyncio.gather(*(each.monitor.take(TaskType.CODE, UNITS) for each in pair * 3))
     assert sum(len(each.alarms) for each in pair) == 1
     assert [each.monitor.levels() for each in pair] == [{TaskType.CODE: 1}] * 2
