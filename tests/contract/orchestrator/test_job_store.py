@@ -173,6 +173,21 @@ async def test_a_worker_that_renews_keeps_the_job(store: JobStore) -> None:
     await eventually(outlived, what="the first lease would be over")
 
 
+async def test_a_lost_job_is_found_among_many_that_are_well(store: JobStore) -> None:
+    names = [f"j{i}" for i in range(40)]
+    for name in names:
+        await submit(store, new(name))
+    assert len(await store.take("w1", 40, lease_s=1.0, tries_max=5)) == 40
+    well = dict.fromkeys(names[:-1], "w1")
+
+    async def taken() -> list[TakenJob]:
+        assert await store.renew(well) == set(well)
+        return await store.take("w2", 1, lease_s=1.0, tries_max=5)
+
+    (job,) = await eventually(taken, what="the last one's lease lapses")
+    assert job.job_id == names[-1]
+
+
 async def test_a_job_whose_workers_were_lost_too_often_has_failed_and_is_a_dead_letter(store: JobStore) -> None:
     await submit(store)
     for _ in range(2):
