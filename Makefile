@@ -1,4 +1,4 @@
-.PHONY: setup up test test-fast protos lock replay test-breaker test-heads soak-executor bench-executor bench-classifier fault-cache test-convergence bench-cache fault-ledger bench-ledger
+.PHONY: setup up test test-fast protos lock replay test-breaker test-heads soak-executor bench-executor bench-classifier fault-cache test-convergence bench-cache fault-ledger bench-ledger test-jobs
 setup:      ; scripts/setup
 up:         ; scripts/quickstart
 test:       ; scripts/test
@@ -27,3 +27,5 @@ bench-cache: ; PYTHONPATH="$(CURDIR)" .venv/bin/python -m bench.cache $(if $(GPT
 fault-ledger: ; SPILLWAY_KILL_ROUNDS=$(or $(ROUNDS),50) scripts/test --timeout 3000 tests/fault/ledger -k kills
 # What callers notice of a ledger that is killed or frozen (docs/ledger.md).
 bench-ledger: ; PYTHONPATH="$(CURDIR)" .venv/bin/python -m bench.ledger $(ARGS)
+# Processes that work on jobs killed (kill -9) at random under load, KILLS times; the suite does it 3 times.
+test-jobs: ; SPILLWAY_JOB_KILLS=$(or $(KILLS),40) scripts/test -s tests/fault/orchestrator/test_killed_workers.py
