@@ -174,6 +174,9 @@ async def test_a_submission_says_nothing_of_its_tenant(world: World) -> None:
         await jobs.cancel(job.job_id, "umbrella")
     with pytest.raises(NotFound):
         await anext(aiter(jobs.watch(job.job_id, "umbrella")))
+    async with world.running() as running:
+        await world.ended(running, job)
+    assert [request.tenant for request, *_ in world.models.calls] == ["acme"]
 
 
 async def test_a_failure_that_may_pass_is_tried_again(world: World) -> None:
