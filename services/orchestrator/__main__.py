@@ -3,50 +3,131 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 from opentelemetry import metrics
+from opentelemetry.metrics import Meter
 
 from services.orchestrator.background import Background
+from services.orchestrator.canary.canary import Canary, Charge
+from services.orchestrator.canary.drift_store import DriftStore
+from services.orchestrator.canary.metrics import CanaryMetrics
+from services.orchestrator.canary.monitor import DriftMonitor
+from services.orchestrator.canary.sample import Sample
+from services.orchestrator.canary.spending import Bound as CanaryBound
+from services.orchestrator.canary.traffic_metrics import TrafficMetrics
 from services.orchestrator.decision_log import DecisionLog
+from services.orchestrator.doorkeeper import Doorkeeper
+from services.orchestrator.feedback import FeedbackDesk
 from services.orchestrator.grpc_executor import GrpcExecutor
 from services.orchestrator.grpc_hops import GrpcCache, GrpcClassifier
+from services.orchestrator.grpc_ledger import GrpcLedger
+from services.orchestrator.idempotency import Replays
+from services.orchestrator.jobs.jobs import Jobs
+from services.orchestrator.jobs.metrics import JobMetrics
+from services.orchestrator.jobs.webhook import parse_secrets
+from services.orchestrator.jobs.webhook_guard import WebhookGuard
+from services.orchestrator.jobs.webhook_sender import WebhookSender
+from services.orchestrator.ledger_reporter import LedgerReporter
 from services.orchestrator.metrics import RequestMetrics
+from services.orchestrator.outcomes import OutcomeReporter
 from services.orchestrator.pipeline import Pipeline
+from services.orchestrator.quality import QualityTable
+from services.orchestrator.quality_feed import QualityFeed
+from services.orchestrator.quotas.bound import Bound
+from services.orchestrator.quotas.metrics import QuotaMetrics
+from services.orchestrator.quotas.quotas import Holder, Quotas
+from services.orchestrator.requests import Requests
 from services.orchestrator.servicer import OrchestratorServicer
+from services.orchestrator.shared_state import open_shared_state
 from services.runtime.channel import open_channel
 from services.runtime.clock import SystemClock
-from services.runtime.config import Loaded
+from services.runtime.config import ConfigError, Loaded, read_secret
+from services.runtime.document import Problem
 from services.runtime.main import run
 from services.runtime.server import Service
-from spillway.settings import ServiceAddress
+from spillway.routing import Grade, TierOutcome
+from spillway.settings import Jobs as JobsSettings
+from spillway.settings import ServiceAddress, Settings
 from spillway.v1.orchestrator_pb2_grpc import add_OrchestratorServiceServicer_to_server
 
 # Before serving: how long to wait for an executor.
 EXECUTOR_WAIT_S = 5.0
-# After the last call: how long stores, then outcomes and then records may take to get away.
+# After the last call: how long each of these may take to get away.
 STORES_CLOSE_S = 3.0
+CANARY_CLOSE_S = 1.0
 OUTCOMES_CLOSE_S = 2.0
+QUOTAS_CLOSE_S = 2.0
 RECORDS_CLOSE_S = 3.0
+# Of grades, where nothing is cost-aware: they are for people then.
+QUALITY_DAYS = 30
 
 
-async def build(loaded: Loaded) -> Service:
+@dataclass(frozen=True, slots=True)
+class _Channels:
+    cache: grpc.aio.Channel
+    classifier: grpc.aio.Channel
+    executor: grpc.aio.Channel
+    ledger: grpc.aio.Channel
+
+    @classmethod
+    def to(cls, settings: Settings) -> _Channels:
+        def channel(address: ServiceAddress, name: str) -> grpc.aio.Channel:
+            bytes_max = settings.limits.message_bytes_max
+            return open_channel(address.target, service_name=f"spillway.v1.{name}", message_bytes_max=bytes_max)
+
+        services = settings.services
+        return cls(
+            channel(services.cache, "CacheService"),
+            channel(services.classifier, "ClassifierService"),
+            channel(services.executor, "ExecutorService"),
+            channel(services.ledger, "LedgerService"),
+        )
+
+    def connect(self) -> None:
+        for channel in (self.cache, self.classifier, self.executor):
+            channel.get_state(try_to_connect=True)
+
+    async def close(self) -> None:
+        for channel in (self.cache, self.classifier, self.executor, self.ledger):
+            await channel.close()
+
+
+async def build(loaded: Loaded) -> Service:  # noqa: PLR0915 - one line for each part
     """The composition root."""
     settings = loaded.settings
     options = settings.orchestrator
-    counts = RequestMetrics(metrics.get_meter("spillway.orchestrator"), (tier.name for tier in settings.tiers))
-
-    def channel_to(address: ServiceAddress, service_name: str) -> grpc.aio.Channel:
-        return open_channel(
-            address.target, service_name=service_name, message_bytes_max=settings.limits.message_bytes_max
-        )
-
-    cache = channel_to(settings.services.cache, "spillway.v1.CacheService")
-    classifier = channel_to(settings.services.classifier, "spillway.v1.ClassifierService")
-    executor = channel_to(settings.services.executor, "spillway.v1.ExecutorService")
+    clock, meter = SystemClock(), metrics.get_meter("spillway.orchestrator")
+    counts = RequestMetrics(meter, (tier.name for tier in settings.tiers))
+    channels = _Channels.to(settings)
+    shared = open_shared_state(settings, clock)
     background = Background(options.background_tasks_max, counts.dropped)
+    cache, classifier = GrpcCache(channels.cache), GrpcClassifier(channels.classifier)
+    executor, ledger = GrpcExecutor(channels.executor), GrpcLedger(channels.ledger)
+    is_recorded = settings.ledger.enabled
+    reporter = (
+        LedgerReporter(ledger, clock, queued_max=settings.ledger.queued_max, on_drop=counts.dropped)
+        if is_recorded
+        else None
+    )
+    feed = QualityFeed(ledger, clock, window_days=_quality_days(settings)) if is_recorded else None
+    outcomes = OutcomeReporter(classifier, clock, on_drop=lambda count: counts.dropped("outcome", count))
+    quotas = Quotas(settings.quotas, shared.books, clock, run_s_max=options.deadline_s, metrics=QuotaMetrics(meter))
+    canary = _canary(
+        settings,
+        meter,
+        executor,
+        shared.drift,
+        clock,
+        quotas,
+        reporter,
+        outcomes.offer,
+    )
     decision_log = (
         DecisionLog(
             Path(options.decision_log),
@@ -59,41 +140,157 @@ async def build(loaded: Loaded) -> Service:
     pipeline = Pipeline(
         settings,
         config_version=loaded.version,
-        cache=GrpcCache(cache),
-        classifier=GrpcClassifier(classifier),
-        executor=GrpcExecutor(executor),
-        clock=SystemClock(),
+        cache=cache,
+        classifier=classifier,
+        executor=executor,
+        clock=clock,
         background=background,
         decision_log=decision_log,
-        on_outcomes_lost=lambda count: counts.dropped("outcome", count),
+        users=shared.users,
+        quotas=quotas,
+        reporter=reporter,
+        canary=canary,
+        qualities=lambda: feed.table if feed is not None else QualityTable(),
+        outcomes=outcomes,
         on_audit=counts.audited,
+        on_answer=TrafficMetrics(meter, (tier.name for tier in settings.tiers)).observe,
     )
-    servicer = OrchestratorServicer(pipeline, counts)
+    job_metrics = JobMetrics(meter)
+    replays = Replays(shared.replays, window_s=options.idempotency_window_s, clock=clock, on_event=job_metrics.replay)
+    requests = Requests(pipeline, quotas=quotas, replays=replays, clock=clock)
+    sender = _sender(loaded, clock)
+    jobs = Jobs(
+        settings.jobs,
+        store=shared.jobs,
+        replays=replays,
+        answer=requests.answer,
+        clock=clock,
+        metrics=job_metrics,
+        guard=_guard(settings.jobs),
+        sender=sender,
+    )
+    feedback = (
+        FeedbackDesk(
+            ledger,
+            flagship=lambda: pipeline.flagship,
+            answer=requests.answer,
+            outcomes=outcomes,
+            classifier=classifier,
+            cache=cache,
+            clock=clock,
+            background=background,
+        )
+        if is_recorded
+        else None
+    )
+    servicer = OrchestratorServicer(requests, counts, doorkeeper=Doorkeeper(None), jobs=jobs, feedback=feedback)
 
     async def warm() -> None:
-        for channel in (cache, classifier, executor):
-            channel.get_state(try_to_connect=True)
+        channels.connect()
         # Nothing can be answered without an executor. When all start together, a front that served at once would refuse
         # its first requests; one whose executors stay away serves all the same, and says so to each caller.
         with suppress(TimeoutError):
-            await asyncio.wait_for(executor.channel_ready(), EXECUTOR_WAIT_S)
+            await asyncio.wait_for(channels.executor.channel_ready(), EXECUTOR_WAIT_S)
+        await canary.monitor.start()
+        if feed is not None:
+            feed.start()
+        jobs.start()
+
+    async def reconfigure(changed: Loaded) -> None:
+        """Everything of the new configuration is made before anything of it is used."""
+        try:
+            pipeline.reconfigure(changed.settings, changed.version)
+        except ValueError as error:
+            raise ConfigError(changed.path, [Problem(0, "policy", str(error))]) from error
+        quotas.reconfigure(changed.settings.quotas)
+        canary.apply(changed.settings)
+        if feed is not None:
+            feed.reconfigure(window_days=_quality_days(changed.settings))
 
     async def close() -> None:
+        await jobs.close()
+        if sender is not None:
+            sender.close()
+        await canary.close(CANARY_CLOSE_S)
+        await canary.monitor.close()
         await background.close(STORES_CLOSE_S)
         await pipeline.close(OUTCOMES_CLOSE_S)
+        await quotas.close(QUOTAS_CLOSE_S)
+        if feed is not None:
+            await feed.close()
+        if reporter is not None:
+            await reporter.close(RECORDS_CLOSE_S)
         if decision_log is not None:
             await asyncio.to_thread(decision_log.close, RECORDS_CLOSE_S)
-        for channel in (cache, classifier, executor):
-            await channel.close()
+        await replays.close()
+        await shared.close()
+        await channels.close()
 
     return Service(
         name="orchestrator",
         register=lambda server: add_OrchestratorServiceServicer_to_server(servicer, server),
         service_names=("spillway.v1.OrchestratorService",),
         warm=warm,
-        draining=pipeline.stop_audits,
+        draining=pipeline.stop_extras,
         close=close,
+        reconfigure=reconfigure,
     )
+
+
+def _quality_days(settings: Settings) -> int:
+    return settings.policy.cost_aware.window_days if settings.policy.cost_aware else QUALITY_DAYS
+
+
+def _canary(
+    settings: Settings,
+    meter: Meter,
+    executor: GrpcExecutor,
+    store: DriftStore,
+    clock: SystemClock,
+    quotas: Quotas,
+    reporter: LedgerReporter | None,
+    on_learned: Callable[[Sequence[TierOutcome]], None],
+) -> Canary:
+    counts = CanaryMetrics(meter)
+    monitor = DriftMonitor(settings, store=store, clock=clock, on_alarm=counts.alarmed, on_uncounted=counts.uncounted)
+    counts.watch(monitor)
+
+    def on_grade(grade: Grade) -> None:
+        if reporter is not None:
+            reporter.offer_grade(grade)
+
+    async def admit(sample: Sample, bound: CanaryBound) -> Charge:
+        """Of the tenant's own budgets: a comparison is spent on its traffic."""
+        whole = Bound(bound.cost_nanousd, bound.tokens, bound.cost_nanousd)
+        return await quotas.admit(Holder(sample.tenant, sample.key_id), f"canary/{sample.request_id}", whole)
+
+    return Canary(
+        settings,
+        executor=executor,
+        monitor=monitor,
+        clock=clock,
+        draw=random.SystemRandom().random,
+        on_grade=on_grade,
+        on_outcome=counts.ended,
+        on_learned=on_learned,
+        admit=admit,
+    )
+
+
+def _sender(loaded: Loaded, clock: SystemClock) -> WebhookSender | None:
+    """None without a secret to sign with. Raises SecretError, ConfigError."""
+    jobs = loaded.settings.jobs
+    if not jobs.webhook_secret_env and not jobs.webhook_secret_file:
+        return None
+    try:
+        secrets = parse_secrets(read_secret(jobs.webhook_secret_env, jobs.webhook_secret_file))
+    except ValueError as error:
+        raise ConfigError(loaded.path, [Problem(0, "jobs.webhook_secret_env", str(error))]) from error
+    return WebhookSender(_guard(jobs), secrets, clock=clock) if secrets else None
+
+
+def _guard(jobs: JobsSettings) -> WebhookGuard:
+    return WebhookGuard(jobs.webhook_private_hosts)
 
 
 if __name__ == "__main__":

@@ -8,16 +8,21 @@ are let go when it has refused it.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextvars import Context
 
 from services.orchestrator.audits import Auditor
 from services.orchestrator.background import Background
+from services.orchestrator.canary.canary import Canary
+from services.orchestrator.canary.sample import sample_of
 from services.orchestrator.decision_log import DecisionLog
 from services.orchestrator.fresh_answer import fresh_answer
 from services.orchestrator.hops import CacheHop
+from services.orchestrator.ledger_reporter import LedgerReporter
 from services.orchestrator.outcomes import OutcomeReporter, tier_outcomes
 from services.orchestrator.run import Run
 from services.runtime.logs import get_logger
+from spillway.routing import Classification, Completion
 
 __all__ = ["Aftermath"]
 
@@ -38,22 +43,38 @@ class Aftermath:
         decision_log: DecisionLog | None,
         outcomes: OutcomeReporter,
         auditor: Auditor,
+        reporter: LedgerReporter | None,
+        canary: Canary | None,
+        on_answer: Callable[[Classification | None, Completion | None], None],
     ) -> None:
         self._cache = cache
         self._background = background
         self._decision_log = decision_log
         self._outcomes = outcomes
         self._auditor = auditor
+        self._reporter = reporter
+        self._canary = canary
+        self._on_answer = on_answer
 
     def finish(self, run: Run, *, context: Context | None = None) -> None:
         """To be called once the answer, or the error, has left. What it starts runs in `context`."""
-        if self._decision_log is not None:
-            self._decision_log.offer(run.record())
+        if run.replayed:
+            return
+        self._on_answer(run.classification, run.completion)
+        if self._decision_log is not None or self._reporter is not None:
+            record = run.record()
+            if self._decision_log is not None:
+                self._decision_log.offer(record)
+            if self._reporter is not None:
+                self._reporter.offer(record)
         if not (run.storable and self._background.spawn("store", lambda: self._store(run), context=context)):
             _leave(run)
         self._outcomes.offer(tier_outcomes(run.cluster, run.execution_done.attempts))
         if run.audit and run.status_code == 0:
             self._auditor.offer(run, context)
+        sample = sample_of(run, run.configured.settings) if self._canary is not None else None
+        if self._canary is not None and sample is not None:
+            self._canary.offer(sample, context)
 
     async def _store(self, run: Run) -> None:
         execution = run.execution

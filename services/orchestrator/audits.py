@@ -119,7 +119,7 @@ class Auditor:
         """What became of it, and what it cost."""
         chat = run.request.chat
         try:
-            plan = run.configured.policy.decide(run.request, run.classification).decision.plan
+            plan = run.configured.policy.decide(run.request, run.classification, run.state).decision.plan
             if plan is None:
                 return AuditOutcome.FAILED, 0
             execution = await self._executor.execute(

@@ -6,23 +6,28 @@ exchanged meanwhile.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from services.orchestrator.policy import Policy
 from spillway.routing import TaskType
-from spillway.settings import Settings, Target
+from spillway.settings import Price, Settings, Target
 
 __all__ = ["Configured"]
 
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """Made by `of`. `semantic_task_types` are the kinds of work whose answers are found by meaning."""
+    """Made by `of`. `semantic_task_types` are the kinds of work whose answers are found by meaning.
+
+    `prices` are by target.
+    """
 
     settings: Settings
     version: str
     policy: Policy
     flagship: Target
+    prices: Mapping[str, Price]
     semantic_task_types: frozenset[TaskType]
 
     @classmethod
@@ -33,5 +38,6 @@ class Configured:
             version,
             Policy(settings),
             settings.flagship_target,
+            {target.name: target.price for tier in settings.tiers for target in tier.targets},
             frozenset(settings.cache.semantic_task_types if settings.cache.semantic else ()),
         )

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from services.orchestrator.disclosure import SHARED
 from services.orchestrator.flights import Flights, flight_key
 from services.orchestrator.hops import CachedAnswer, CacheHop, ClassifierHop, Unanswered
 from services.orchestrator.opening import NoEligibleTargetError, Opening
+from services.orchestrator.rollout import Arm
 from services.orchestrator.rough import rough_classification
 from services.orchestrator.run import Run
+from services.orchestrator.users import UserCounter
 from services.runtime import telemetry
 from services.runtime.clock import Clock
 from services.runtime.errors import FailedPrecondition
@@ -49,11 +52,13 @@ class Front:
         *,
         cache: CacheHop,
         classifier: ClassifierHop,
+        users: UserCounter,
         clock: Clock,
         flights: Flights,
     ) -> None:
         self._cache = cache
         self._classifier = classifier
+        self._users = users
         self._clock = clock
         self._flights = flights
         self._down: set[str] = set()
@@ -64,10 +69,9 @@ class Front:
         `peek`: it is only asked what would be done. Then it waits for no request that is the same, nor they for it, and
         its lookups count nowhere.
         """
-        opening = self._open(run)
-        if opening.judge_first:
-            await self.judge(run, want_embedding=bool(run.configured.semantic_task_types))
-            opening = self._open(run)
+        opening = await self._judged_first(run, self._open(run))
+        if opening.needs_user:
+            opening = await self._judged_first(run, await self._with_user(run, peek=peek))
         run.cache_mode = opening.cache_mode
         hit: CachedAnswer | None = None
         if run.cache_mode is CacheMode.USE:
@@ -75,7 +79,7 @@ class Front:
                 run.seat = self._flights.board(flight_key(run.request, run.configured.version))
             hit = await self._look_up(run, opening, "cache.exact", peek=peek)
         else:
-            run.cache = CacheOutcome(CacheKind.BYPASS, reason=self._why_not_looked(run))
+            run.cache = CacheOutcome(CacheKind.BYPASS, reason=_why_not_looked(run, opening))
         if hit is not None:
             return hit, opening
         wants_embedding = bool(run.configured.semantic_task_types) and (
@@ -108,15 +112,26 @@ class Front:
             self._note_outage("classifier", "")
             run.classification, run.embedding = judgement.classification, judgement.embedding
 
+    async def _judged_first(self, run: Run, opening: Opening) -> Opening:
+        """The opening, with the judgement that has to come before the first lookup."""
+        if not opening.judge_first:
+            return opening
+        await self.judge(run, want_embedding=bool(run.configured.semantic_task_types))
+        return self._open(run)
+
+    async def _with_user(self, run: Run, *, peek: bool) -> Opening:
+        """The opening, knowing how many messages the end user sent before; this one counts unless it is a peek."""
+        request = run.request
+        with run.hop("users"):
+            count = await self._users.seen(request.tenant, request.end_user, peek=peek)
+        if count is None:
+            run.do_without("users")
+        run.state = replace(run.state, user_messages=count)
+        return self._open(run)
+
     def _open(self, run: Run) -> Opening:
         with refusals():
-            return run.configured.policy.open(run.request, run.classification)
-
-    def _why_not_looked(self, run: Run) -> str:
-        if not run.configured.settings.cache.enabled:
-            return "the cache is switched off"
-        asked = run.request.options.cache_mode is run.cache_mode
-        return f"{'the request' if asked else 'a rule'} says {run.cache_mode}"
+            return run.configured.policy.open(run.request, run.classification, run.state)
 
     async def _look_up(
         self, run: Run, opening: Opening, hop: str, embedding: Embedding | None = None, *, peek: bool
@@ -167,3 +182,13 @@ class Front:
         elif not reason and service in self._down:
             self._down.discard(service)
             _log.info("answers_again", hop=service)
+
+
+def _why_not_looked(run: Run, opening: Opening) -> str:
+    if not run.configured.settings.cache.enabled:
+        return "the cache is switched off"
+    if run.request.options.cache_mode is run.cache_mode:
+        return f"the request says {run.cache_mode}"
+    if opening.arm == Arm.BASELINE:
+        return "the baseline of the rollout has no cache"
+    return f"a rule says {run.cache_mode}"

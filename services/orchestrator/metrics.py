@@ -60,6 +60,8 @@ class RequestMetrics:
         done = run.completion
         tier = self._tier(done.tier) if done else "none"
         self._requests.add(1, {"outcome": _outcome(run), "tier": tier, "cache": run.cache.kind.value})
+        if run.replayed:
+            return  # what it cost was counted when it was answered
         if run.shared:
             self._shared.add(1)
         for service in run.degraded:

@@ -2,16 +2,18 @@
 
     begin ─► complete | stream | explain ─► the answer leaves ─► finish
 
-Promises: only the executor's errors, a route that leaves no target, and the deadline reach the caller; what is optional
-(`front`) never does. Of requests that are the same and under way at once, one asks the models (`flights`). Nothing is
-stored, recorded or learned before `finish`, which returns at once (`aftermath`). A cancelled caller cancels the hop
-under way, and nothing of its request is stored.
+Promises: only the executor's errors, a route that leaves no target, a spent budget, and the deadline reach the caller;
+what is optional (`front`) never does. Before models are asked, the most that they can cost is reserved of the tenant's
+budgets and becomes the plan's ceiling; what they did cost is settled however the request ends. Of requests that are the
+same and under way at once, one asks the models (`flights`). Nothing is stored, recorded or learned before `finish`,
+which returns at once (`aftermath`). A cancelled caller cancels the hop under way, and nothing of its request is stored.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from contextvars import Context
 from dataclasses import replace
 from uuid import uuid4
@@ -19,20 +21,28 @@ from uuid import uuid4
 from services.orchestrator.aftermath import Aftermath
 from services.orchestrator.audits import Auditor, AuditOutcome
 from services.orchestrator.background import Background
+from services.orchestrator.canary.canary import Canary
 from services.orchestrator.configured import Configured
 from services.orchestrator.decision_log import DecisionLog
 from services.orchestrator.flights import Flights
 from services.orchestrator.front import Front, refusals
 from services.orchestrator.hops import CachedAnswer, CacheHop, ClassifierHop, ExecutorHop
+from services.orchestrator.ledger_reporter import LedgerReporter
 from services.orchestrator.opening import Opening
 from services.orchestrator.outcomes import OutcomeReporter
 from services.orchestrator.policy import Routed
+from services.orchestrator.policy_state import PolicyState
+from services.orchestrator.quality import QualityTable
+from services.orchestrator.quotas.bound import bound_of
+from services.orchestrator.quotas.quotas import Holder, Quotas
 from services.orchestrator.run import Run
+from services.orchestrator.users import UserCounter
 from services.runtime.clock import Clock
 from services.runtime.errors import DeadlineExceeded, Internal
 from spillway.chat import FinishReason
 from spillway.routing import (
     AnswerDelta,
+    Classification,
     Completion,
     CompletionRequest,
     Execution,
@@ -62,15 +72,25 @@ class Pipeline:
         clock: Clock,
         background: Background,
         decision_log: DecisionLog | None,
-        on_outcomes_lost: Callable[[int], None] = lambda count: None,
+        outcomes: OutcomeReporter,
+        users: UserCounter,
+        quotas: Quotas,
+        reporter: LedgerReporter | None = None,
+        canary: Canary | None = None,
+        qualities: Callable[[], QualityTable] = QualityTable,
+        on_answer: Callable[[Classification | None, Completion | None], None] = lambda judgement, completion: None,
         on_audit: Callable[[AuditOutcome, int], None] = lambda outcome, cost_nanousd: None,
     ) -> None:
         self._configured = Configured.of(settings, config_version)
         self._executor = executor
+        self._quotas = quotas
+        self._canary = canary
+        self._qualities = qualities
         self._clock = clock
         self._flights = Flights()
-        self._front = Front(cache=cache, classifier=classifier, clock=clock, flights=self._flights)
-        self._outcomes = OutcomeReporter(classifier, clock, on_drop=on_outcomes_lost)
+        self._settling: set[asyncio.Task[None]] = set()
+        self._front = Front(cache=cache, classifier=classifier, users=users, clock=clock, flights=self._flights)
+        self._outcomes = outcomes
         self._auditor = Auditor(
             cache=cache,
             executor=executor,
@@ -85,6 +105,9 @@ class Pipeline:
             decision_log=decision_log,
             outcomes=self._outcomes,
             auditor=self._auditor,
+            reporter=reporter,
+            canary=canary,
+            on_answer=on_answer,
         )
 
     @property
@@ -96,18 +119,35 @@ class Pipeline:
         """For requests that begin from now on. Raises ValueError, and changes nothing, for settings that cannot be."""
         self._configured = Configured.of(settings, version)
 
-    def begin(self, request: CompletionRequest, *, remaining_s: float, trace_id: str = "") -> Run:
+    @property
+    def flagship(self) -> str:
+        """The target that savings are measured against, now."""
+        return self._configured.flagship.name
+
+    def begin(
+        self,
+        request: CompletionRequest,
+        *,
+        remaining_s: float,
+        trace_id: str = "",
+        key_id: str = "",
+        job_id: str = "",
+    ) -> Run:
         """A run for a request that came in now and whose caller waits for `remaining_s`."""
         now_s = self._clock.monotonic()
+        request_id, received_at_unix_s = request.request_id or uuid4().hex, self._clock.unix()
         return Run(
             request=request,
-            request_id=request.request_id or uuid4().hex,
+            request_id=request_id,
             configured=self._configured,
             clock=self._clock,
             started_s=now_s,
-            received_at_unix_s=self._clock.unix(),
+            received_at_unix_s=received_at_unix_s,
             deadline_s=now_s + remaining_s,
             trace_id=trace_id,
+            key_id=key_id,
+            job_id=job_id,
+            state=PolicyState(received_at_unix_s, request_id, qualities=self._qualities()),
         )
 
     async def complete(self, run: Run) -> Completion:
@@ -116,13 +156,13 @@ class Pipeline:
             hit, opening = await self._front.pass_through(run)
             if hit is not None:
                 return self._answer_from_cache(run, opening, hit)
-            plan = self._decide(run)
-            timeout_s = self._executor_timeout_s(run)
-            with run.hop("executor"), run.executing():
-                execution = await self._executor.execute(
-                    run.request.chat, plan, task_type=run.task_type, timeout_s=timeout_s
-                )
-            return run.answered(execution)
+            async with self._reserved(run, self._decide(run)) as plan:
+                timeout_s = self._executor_timeout_s(run)
+                with run.hop("executor"), run.executing():
+                    execution = await self._executor.execute(
+                        run.request.chat, plan, task_type=run.task_type, timeout_s=timeout_s
+                    )
+                return run.answered(execution)
 
     async def stream(self, run: Run) -> AsyncGenerator[AnswerDelta | Completion, None]:
         """The answer piece by piece, and the Completion last. Raises SpillwayError."""
@@ -133,20 +173,21 @@ class Pipeline:
                 yield AnswerDelta(hit.message.text, hit.message.tool_calls)
                 yield completion
                 return
-            plan = self._decide(run)
-            timeout_s = self._executor_timeout_s(run)
-            with run.hop("executor"), run.executing():
-                events = self._executor.stream(run.request.chat, plan, task_type=run.task_type, timeout_s=timeout_s)
-                execution: Execution | None = None
-                async with aclosing(events):
-                    async for event in events:
-                        if isinstance(event, Execution):
-                            execution = event
-                        else:
-                            yield event
-            if execution is None:
-                raise Internal(detail="the executor's stream had no end")
-            yield run.answered(execution)
+            async with self._reserved(run, self._decide(run)) as plan:
+                timeout_s = self._executor_timeout_s(run)
+                with run.hop("executor"), run.executing():
+                    events = self._executor.stream(run.request.chat, plan, task_type=run.task_type, timeout_s=timeout_s)
+                    execution: Execution | None = None
+                    async with aclosing(events):
+                        async for event in events:
+                            if isinstance(event, Execution):
+                                execution = event
+                            else:
+                                yield event
+                if execution is None:
+                    raise Internal(detail="the executor's stream had no end")
+                completion = run.answered(execution)
+            yield completion
 
     async def explain(self, run: Run) -> Explanation:
         """What would be done, with no model called and nothing stored. Raises SpillwayError."""
@@ -161,17 +202,21 @@ class Pipeline:
         """To be called once the answer, or the error, has left. `context` is the request's: for what follows."""
         self._aftermath.finish(run, context=context)
 
-    def stop_audits(self) -> None:
-        """To be called when the process begins to stop."""
+    def stop_extras(self) -> None:
+        """To be called when the process begins to stop: no audit and no canary begins any more."""
         self._auditor.stop()
+        if self._canary is not None:
+            self._canary.stop()
 
     async def close(self, timeout_s: float) -> None:
         """To be called after the last request: tells the classifier what is still to be told."""
+        if self._settling:
+            await asyncio.wait(self._settling, timeout=timeout_s)
         await self._outcomes.close(timeout_s)
 
     def _route(self, run: Run) -> Routed:
         with run.hop("policy"), refusals():
-            routed = run.configured.policy.decide(run.request, run.classification)
+            routed = run.configured.policy.decide(run.request, run.classification, run.state)
         run.routing = replace(routed.decision, degraded=tuple(run.degraded), config_version=run.configured.version)
         return routed
 
@@ -179,7 +224,33 @@ class Pipeline:
         plan = self._route(run).decision.plan
         if plan is None:
             raise Internal(detail="a decision without a plan")
+        plan = replace(plan, config_version=run.configured.version)
+        if self._canary is not None:
+            plan = replace(plan, confidence_min=self._canary.confidence_min(run.task_type, plan.confidence_min))
         return plan
+
+    @asynccontextmanager
+    async def _reserved(self, run: Run, plan: Plan) -> AsyncGenerator[Plan, None]:
+        """Around the execution of `plan`: the plan to execute, which may cost no more than the budgets allow."""
+        if self._quotas.is_empty:
+            yield plan
+            return
+        with run.hop("quotas"):
+            reservation = await self._quotas.admit(
+                Holder(run.request.tenant, run.key_id),
+                run.request_id,
+                bound_of(run.request.chat, plan, run.configured.prices),
+                run_s_max=run.remaining_s,
+            )
+        ceilings = [each for each in (plan.cost_nanousd_max, reservation.cost_nanousd_max) if each is not None]
+        try:
+            yield replace(plan, cost_nanousd_max=min(ceilings, default=None))
+        finally:
+            if not run.cost_unknown:  # else its lease charges all that was reserved: nobody knows what was spent
+                spent = reservation.settle(run.cost.cost_nanousd, run.tokens)
+                task = asyncio.get_running_loop().create_task(spent, name="settle")
+                self._settling.add(task)
+                task.add_done_callback(self._settling.discard)
 
     def _executor_timeout_s(self, run: Run) -> float:
         timeout_s = run.remaining_s - ANSWER_MARGIN_S
@@ -190,6 +261,7 @@ class Pipeline:
     def _answer_from_cache(self, run: Run, opening: Opening, hit: CachedAnswer) -> Completion:
         run.routing = RoutingDecision(
             policy_step=opening.step,
+            arm=opening.arm,
             reason="answered from the cache",
             rule=opening.rule_name,
             classification=run.classification,

@@ -17,6 +17,7 @@ from services.orchestrator.configured import Configured
 from services.orchestrator.flights import Seat
 from services.orchestrator.fresh_answer import is_proven
 from services.orchestrator.hops import CachedAnswer, CacheQuery, ExecutionError
+from services.orchestrator.policy_state import PolicyState
 from services.orchestrator.record import DecisionRecord, end_user_hash, prompt_sha256
 from services.runtime.clock import Clock
 from services.runtime.errors import SpillwayError
@@ -54,6 +55,7 @@ class Run:
     `configured` is what was in force when it came in. `cost_unknown`: models may have been called, and nobody says
     which. `shared`: the answer is that of a request that was under way at the same time. `audit`: the cache wants to
     hear what a model says. `key_id`: of the API key that the request came with. `job_id`: the job that it belongs to.
+    `replayed`: its id had an answer already.
     """
 
     request: CompletionRequest
@@ -68,6 +70,7 @@ class Run:
     job_id: str = ""
     hops: list[HopLatency] = field(default_factory=list)
     degraded: list[str] = field(default_factory=list)
+    state: PolicyState = field(default_factory=PolicyState)
     cache_mode: CacheMode = CacheMode.BYPASS
     cache: CacheOutcome = NOT_LOOKED
     judged: bool = False
@@ -83,6 +86,7 @@ class Run:
     seat: Seat | None = None
     shared: bool = False
     audit: bool = False
+    replayed: bool = False
 
     @property
     def remaining_s(self) -> float:
@@ -105,6 +109,12 @@ class Run:
         if self.completion is not None:
             return self.completion.cost
         return CostSummary(self.failed.cost_nanousd) if self.failed else CostSummary()
+
+    @property
+    def tokens(self) -> int:
+        """Input and output of every attempt, as far as they are known."""
+        used = [attempt.usage for attempt in self.execution_done.attempts if attempt.usage is not None]
+        return sum(usage.input_tokens + usage.output_tokens for usage in used)
 
     @property
     def execution_done(self) -> Completion | FailedExecution:
@@ -200,6 +210,12 @@ class Run:
         )
         return self.completion
 
+    def answered_again(self, earlier: Completion) -> Completion:
+        """The completion that the request's id had already, as it was."""
+        self.replayed, self.completion = True, earlier
+        self.routing, self.cache = earlier.routing, earlier.cache
+        return earlier
+
     def answered(self, execution: Execution) -> Completion:
         """The completion of an execution: every attempt costs; the flagship's estimate is on the answering call."""
         self.execution, self.cost_unknown = execution, False
@@ -234,6 +250,8 @@ class Run:
             "spillway.cache.reason": self.cache.reason,
             "spillway.policy_step": self.routing.policy_step,
             "spillway.rule": self.routing.rule,
+            "spillway.arm": self.routing.arm,
+            "spillway.config_version": self.configured.version,
             "spillway.degraded": ",".join(self.degraded),
         }
         done = self.completion
@@ -252,8 +270,9 @@ class Run:
             }
         if self.cache.similarity is not None:
             attributes["spillway.cache.similarity"] = self.cache.similarity
-        if self.shared:
-            attributes["spillway.shared"] = True
+        for name in ("shared", "replayed"):
+            if getattr(self, name):
+                attributes[f"spillway.{name}"] = True
         if self.cost_unknown:
             attributes["spillway.cost_unknown"] = True
         return {name: value for name, value in attributes.items() if value != ""}

@@ -391,23 +391,6 @@ async def test_a_wrong_request_is_refused_with_the_path_of_what_is_wrong() -> No
     ]
 
 
-async def test_what_is_not_part_of_this_version_says_so() -> None:
-    async with Neighbourhood() as town:
-        calls: dict[str, Any] = {
-            "SubmitJob": town.stub.SubmitJob(api.SubmitJobRequest()),
-            "GetJob": town.stub.GetJob(api.GetJobRequest()),
-            "CancelJob": town.stub.CancelJob(api.CancelJobRequest()),
-            "WatchJob": town.stub.WatchJob(api.WatchJobRequest()).read(),
-            "SendFeedback": town.stub.SendFeedback(api.SendFeedbackRequest()),
-        }
-        for name, call in calls.items():
-            with pytest.raises(grpc.aio.AioRpcError) as raised:
-                await call
-            seen = from_rpc_error(raised.value)
-            assert (seen.code, seen.reason) == (grpc.StatusCode.UNIMPLEMENTED, "NOT_IMPLEMENTED")
-            assert seen.public == f"{name} is not part of this version"
-
-
 async def test_the_classifier_is_told_of_pictures_and_not_sent_them() -> None:
     picture = ImagePart(data=b"\x89PNG", media_type="image/png")
     chat = ChatRequest((Message(Role.USER, (TextPart("What is this?"), picture)),))

@@ -19,7 +19,13 @@ from services.orchestrator.hops import (
     StoreResult,
     Unanswered,
 )
+from services.orchestrator.ledger_hop import FakeLedger
+from services.orchestrator.ledger_reporter import LedgerReporter
+from services.orchestrator.outcomes import OutcomeReporter
 from services.orchestrator.pipeline import Pipeline
+from services.orchestrator.quotas.memory_books import MemoryBooks
+from services.orchestrator.quotas.quotas import Quotas
+from services.orchestrator.users import MemoryUsers
 from services.runtime.clock import FakeClock
 from services.runtime.errors import SpillwayError
 from spillway.chat import ChatRequest, Embedding, FinishReason, Message, Role, Usage
@@ -213,6 +219,11 @@ class Bench:
         self.lost_outcomes: list[int] = []
         self.audits: list[tuple[AuditOutcome, int]] = []
         self._decision_log = decision_log
+        new = self.settings.policy.new_users
+        self.users = MemoryUsers(self.clock, forget_s=new.forget_s, users_max=new.users_max)
+        self.quotas = Quotas(self.settings.quotas, MemoryBooks(self.clock), self.clock, run_s_max=120.0)
+        self.ledger = FakeLedger()
+        self.reporter = LedgerReporter(self.ledger, self.clock, queued_max=100)
         self.use_executor(FakeExecutor(self.clock))
 
     def use_executor(self, executor: FakeExecutor) -> None:
@@ -226,7 +237,10 @@ class Bench:
             clock=self.clock,
             background=self.background,
             decision_log=self._decision_log,
-            on_outcomes_lost=self.lost_outcomes.append,
+            users=self.users,
+            quotas=self.quotas,
+            reporter=self.reporter,
+            outcomes=OutcomeReporter(self.classifier, self.clock, on_drop=self.lost_outcomes.append),
             on_audit=lambda outcome, cost_nanousd: self.audits.append((outcome, cost_nanousd)),
         )
 

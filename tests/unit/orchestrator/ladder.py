@@ -40,6 +40,7 @@ def settings_of(*tiers: dict[str, Any], policy: dict[str, Any] | None = None, **
             "providers": {"lab": {"base_url": "http://127.0.0.1:1/v1"}},
             "tiers": list(tiers) or [tier("simple"), tier("medium"), tier("complex")],
             "policy": policy or {},
+            "canary": {"share": 0},  # it would ask models that no test has asked for
             **sections,
         }
     )

@@ -207,7 +207,7 @@ async def test_an_audit_that_has_ended_makes_room_for_the_next() -> None:
 async def test_none_begins_once_the_process_stops() -> None:
     bench = audited()
     _, run = await ask(bench)
-    bench.pipeline.stop_audits()
+    bench.pipeline.stop_extras()
     await finished(bench, run)
     assert bench.executor.plans == []
     assert bench.audits == [(AuditOutcome.LEFT_OUT, 0)]

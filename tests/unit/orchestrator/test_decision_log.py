@@ -50,7 +50,14 @@ async def test_a_line_is_the_records_protobuf_json_on_one_line() -> None:
     assert wire.routing_decision_from_proto(pb.routing) == record.routing
     assert tuple(wire.attempt_from_proto(each) for each in pb.attempts) == record.attempts
     assert pb.cost.cost_nanousd == 4_350
-    assert [hop.hop for hop in pb.hops] == ["cache.exact", "classifier", "cache.semantic", "policy", "executor"]
+    assert [hop.hop for hop in pb.hops] == [
+        "users",
+        "cache.exact",
+        "classifier",
+        "cache.semantic",
+        "policy",
+        "executor",
+    ]
     assert (pb.tier, pb.target, pb.accepted, pb.escalations) == ("medium", "medium-1", True, 1)
     assert (pb.config_version, pb.trace_id, pb.status_code) == ("c0ffee", "ab" * 16, 0)
     raw = json.loads(line)

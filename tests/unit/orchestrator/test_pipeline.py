@@ -504,6 +504,7 @@ async def test_the_span_says_how_it_went_and_never_the_prompt() -> None:
     bench.classifier.says = Judgement(judged(Complexity.SIMPLE, 0.5))
     _, run = await complete(bench, request_of("a secret prompt"))
     assert run.span_attributes() == {
+        "spillway.config_version": "c0ffee",
         "spillway.request_id": run.request_id,
         "spillway.cache.outcome": "miss",
         "spillway.cache.reason": "nothing stored",

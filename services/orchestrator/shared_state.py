@@ -1,0 +1,74 @@
+"""What replicas share, in Redis where one is configured and in this process where not.
+
+Promises: each of these can be away without failing a request; each lets Redis alone for a moment then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+
+from services.orchestrator.canary.drift_store import DriftStore, MemoryDrift
+from services.orchestrator.canary.drift_store_redis import RedisDrift
+from services.orchestrator.jobs.job_store import JobStore
+from services.orchestrator.jobs.memory_store import MemoryJobStore
+from services.orchestrator.jobs.redis_store import RedisJobStore
+from services.orchestrator.quotas.books import Books
+from services.orchestrator.quotas.memory_books import MemoryBooks
+from services.orchestrator.quotas.redis_books import RedisBooks, connect
+from services.orchestrator.replay_store import MemoryReplayStore, ReplayStore
+from services.orchestrator.replay_store_redis import RedisReplayStore
+from services.orchestrator.users import MemoryUsers, RedisUsers, UserCounter
+from services.runtime.clock import Clock
+from services.runtime.config import read_secret
+from spillway.settings import Settings
+
+__all__ = ["SharedState", "open_shared_state"]
+
+# A job that could not be written down is refused: its store gets more time than what can be done without.
+JOB_TIMEOUT_FACTOR = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class SharedState:
+    """The stores. Who uses `books` and `drift` closes them; `close` ends the rest."""
+
+    users: UserCounter
+    replays: ReplayStore
+    jobs: JobStore
+    books: Books
+    drift: DriftStore
+    redis: Redis | None = None
+
+    async def close(self) -> None:
+        """After everything that uses them."""
+        if self.redis is not None:
+            await self.redis.aclose()
+
+
+def open_shared_state(settings: Settings, clock: Clock) -> SharedState:
+    """Connects to nothing yet. Raises SecretError."""
+    options, new = settings.orchestrator, settings.policy.new_users
+    if not options.redis_url:
+        return SharedState(
+            users=MemoryUsers(clock, forget_s=new.forget_s, users_max=new.users_max),
+            replays=MemoryReplayStore(clock),
+            jobs=MemoryJobStore(clock),
+            books=MemoryBooks(clock),
+            drift=MemoryDrift(),
+        )
+    password = read_secret(options.redis_password_env, "") if options.redis_password_env else ""
+    timeout_s = options.redis_timeout_s
+    # The time limit of each call lies around it; what waits longest is a job's.
+    redis = connect(options.redis_url, password=password, timeout_s=timeout_s * JOB_TIMEOUT_FACTOR)
+    return SharedState(
+        users=RedisUsers(redis, timeout_s=timeout_s, clock=clock, forget_s=new.forget_s),
+        replays=RedisReplayStore(redis, timeout_s=timeout_s, clock=clock),
+        jobs=RedisJobStore(redis, timeout_s=timeout_s * JOB_TIMEOUT_FACTOR, clock=clock),
+        books=RedisBooks(
+            connect(options.redis_url, password=password, timeout_s=timeout_s), clock, timeout_s=timeout_s
+        ),
+        drift=RedisDrift(options.redis_url, password=password, timeout_s=timeout_s, clock=clock),
+        redis=redis,
+    )

@@ -1,0 +1,134 @@
+"""Jobs, duplicates and feedback through the orchestrator's door, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+import pytest
+
+from services.runtime.errors import from_rpc_error
+from spillway.routing import CacheKind
+from spillway.v1 import orchestrator_pb2 as api
+from tests.integration.orchestrator.neighbours import Neighbourhood, asking, hit
+
+TIMEOUT_S = 30.0
+
+
+async def refused(call: Any) -> tuple[str, str]:
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await call
+    seen = from_rpc_error(raised.value)
+    return seen.code.name, seen.reason
+
+
+async def test_fifty_duplicates_at_once_ask_one_model_and_get_one_answer() -> None:
+    async with Neighbourhood() as town:
+        request = asking(request_id="r-1", tenant="acme")
+        answers = await asyncio.gather(*(town.stub.Complete(request, timeout=TIMEOUT_S) for _ in range(50)))
+        later = await town.stub.Complete(request, timeout=TIMEOUT_S)
+    assert len(town.executor.asked) == 1
+    assert {answer.completion.SerializeToString() for answer in (*answers, later)} == {
+        answers[0].completion.SerializeToString()
+    }
+
+
+async def test_a_duplicate_stream_is_the_same_answer_in_one_piece() -> None:
+    async with Neighbourhood() as town:
+        request = asking(request_id="r-1")
+        first = (await town.stub.Complete(request, timeout=TIMEOUT_S)).completion
+        call = town.stub.StreamComplete(api.StreamCompleteRequest(request=request), timeout=TIMEOUT_S)
+        events = [event async for event in call]
+    assert [event.WhichOneof("event") for event in events] == ["delta", "completion"]
+    assert events[0].delta.text == first.message.parts[0].text
+    assert events[1].completion == first
+    assert len(town.executor.asked) == 1
+
+
+async def test_a_stream_has_its_answer_kept_for_its_duplicates() -> None:
+    async with Neighbourhood() as town:
+        request = asking(request_id="r-1")
+        call = town.stub.StreamComplete(api.StreamCompleteRequest(request=request), timeout=TIMEOUT_S)
+        events = [event async for event in call]
+        again = (await town.stub.Complete(request, timeout=TIMEOUT_S)).completion
+    assert events[-1].completion == again
+    assert len(town.executor.asked) == 1
+
+
+async def test_another_request_under_a_used_id_is_a_conflict_and_another_tenants_is_not() -> None:
+    async with Neighbourhood() as town:
+        await town.stub.Complete(asking(request_id="r-1", tenant="acme"), timeout=TIMEOUT_S)
+        other = asking(request_id="r-1", tenant="acme", namespace="elsewhere")
+        assert await refused(town.stub.Complete(other)) == ("FAILED_PRECONDITION", "IDEMPOTENCY_CONFLICT")
+        await town.stub.Complete(asking(request_id="r-1", tenant="globex"), timeout=TIMEOUT_S)
+    assert len(town.executor.asked) == 2
+
+
+async def test_a_request_that_failed_is_tried_again_by_its_duplicate() -> None:
+    async def broken() -> None:
+        raise ValueError("once")
+
+    async with Neighbourhood() as town:
+        town.executor.before = broken
+        request = asking(request_id="r-1")
+        await refused(town.stub.Complete(request, timeout=TIMEOUT_S))
+        tried = len(town.executor.asked)
+        town.executor.before = Neighbourhood().executor.before
+        await town.stub.Complete(request, timeout=TIMEOUT_S)
+    assert len(town.executor.asked) == tried + 1
+
+
+async def test_a_job_is_answered_once_and_seen_by_its_tenant_alone() -> None:
+    async with Neighbourhood() as town:
+        request = asking(request_id="r-1", tenant="acme")
+        submitted = (await town.stub.SubmitJob(api.SubmitJobRequest(request=request), timeout=TIMEOUT_S)).job
+        again = (await town.stub.SubmitJob(api.SubmitJobRequest(request=request), timeout=TIMEOUT_S)).job
+        assert (submitted.state, again.job_id) == (api.JOB_STATE_QUEUED, submitted.job_id)
+        key = {"job_id": submitted.job_id, "tenant": "acme"}
+        states = [seen.job.state async for seen in town.stub.WatchJob(api.WatchJobRequest(**key), timeout=TIMEOUT_S)]
+        assert states[-1] == api.JOB_STATE_SUCCEEDED
+        job = (await town.stub.GetJob(api.GetJobRequest(**key), timeout=TIMEOUT_S)).job
+        assert job.completion.request_id == submitted.job_id
+        assert job.completion.cost.cost_nanousd == 4_350
+        assert (await town.stub.CancelJob(api.CancelJobRequest(**key), timeout=TIMEOUT_S)).job == job
+        foreign = api.GetJobRequest(job_id=submitted.job_id, tenant="globex")
+        assert await refused(town.stub.GetJob(foreign)) == ("NOT_FOUND", "NOT_FOUND")
+    assert len(town.executor.asked) == 1
+
+
+async def test_a_running_job_that_is_cancelled_stops_its_model() -> None:
+    async def forever() -> None:
+        await asyncio.Event().wait()
+
+    async with Neighbourhood() as town:
+        town.executor.before = forever
+        job = (await town.stub.SubmitJob(api.SubmitJobRequest(request=asking()), timeout=TIMEOUT_S)).job
+        await asyncio.wait_for(town.executor.working.wait(), TIMEOUT_S)
+        ended = (await town.stub.CancelJob(api.CancelJobRequest(job_id=job.job_id), timeout=TIMEOUT_S)).job
+        assert ended.state == api.JOB_STATE_CANCELLED
+        await asyncio.wait_for(town.executor.cancelled.wait(), TIMEOUT_S)
+
+
+@pytest.mark.parametrize("name", ["SubmitJob", "GetJob", "CancelJob", "WatchJob", "SendFeedback"])
+async def test_an_empty_request_says_what_is_missing(name: str) -> None:
+    async with Neighbourhood() as town:
+        message = getattr(api, f"{name}Request")()
+        call = getattr(town.stub, name)(message, timeout=TIMEOUT_S)
+        assert await refused(call.read() if name == "WatchJob" else call) == ("INVALID_ARGUMENT", "INVALID_FIELD")
+
+
+async def test_feedback_that_cannot_be_kept_is_unavailable_and_never_lost_silently() -> None:
+    async with Neighbourhood() as town:
+        feedback = api.SendFeedbackRequest(request_id="r-1", kind=api.SendFeedbackRequest.KIND_THUMBS_UP)
+        assert (await refused(town.stub.SendFeedback(feedback, timeout=TIMEOUT_S)))[0] == "UNAVAILABLE"
+
+
+async def test_a_hit_is_replayed_as_the_hit_that_it_was() -> None:
+    async with Neighbourhood() as town:
+        town.cache.exact = hit(CacheKind.EXACT_HIT)
+        request = asking(request_id="r-1")
+        first = (await town.stub.Complete(request, timeout=TIMEOUT_S)).completion
+        again = (await town.stub.Complete(request, timeout=TIMEOUT_S)).completion
+    assert first == again
+    assert len(town.cache.lookups) == 1
