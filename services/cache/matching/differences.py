@@ -17,12 +17,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from services.cache.matching.frame import frame_difference
-from services.cache.matching.inflection import OPPOSITES, same_word
+from services.cache.matching.inflection import LOOKALIKES, OPPOSITES, same_word
 from services.cache.matching.lexicon import (
     ACRONYMS,
     CASED_WORDS,
     DIRECTIONAL_WORDS,
     FUNCTION_WORDS,
+    LIGHT_WORDS,
     NEGATING_PREFIXES,
     NEGATIONS,
     UNITS,
@@ -89,8 +90,10 @@ def grammar_difference(a: Reading, b: Reading) -> str:
         return "order: the same words stand in another order"
     if not turned and a.words != b.words and sorted(a.words) == sorted(b.words):
         return "order: the same words stand in another order"
+    if not turned and a.sequence != b.sequence and sorted(a.sequence) == sorted(b.sequence):
+        return "order: the same words stand in another order"
     only_a, only_b = _unmatched(a, b)
-    if only_a or only_b:
+    if (only_a | only_b) - LIGHT_WORDS:
         return ""
     if not turned and _is_permuted(a, b):
         return "order: the same words stand in another order"
@@ -271,6 +274,8 @@ def _unmatched(a: Reading, b: Reading) -> tuple[set[str], set[str]]:
 def _alike(word: str, other: str, a: Reading, b: Reading) -> bool:
     if same_word(word, other, names=word in a.shouted or other in b.shouted):
         return True
+    if other in LOOKALIKES.get(word, frozenset()):
+        return False
     x, y = _root(word), _root(other)
     return len(x) >= _STEM_CHARS_MIN and x == y
 

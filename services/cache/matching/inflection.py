@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from services.cache.matching.lexicon import ANTONYMS, CONFUSABLES, SYNONYMS
 
-__all__ = ["OPPOSITES", "same_word", "stems_of"]
+__all__ = ["LOOKALIKES", "OPPOSITES", "same_word", "stems_of"]
 
 TYPO_CHARS_MIN = 6
 """Shorter words one letter apart are different words too often."""
@@ -29,14 +29,15 @@ def _both_ways(pairs: tuple[tuple[str, str], ...]) -> dict[str, frozenset[str]]:
 OPPOSITES = _both_ways(ANTONYMS)
 """Each word of ANTONYMS with its partners."""
 
-_LOOKALIKES = _both_ways(CONFUSABLES)
+LOOKALIKES = _both_ways(CONFUSABLES)
+"""Each word of CONFUSABLES with its partners."""
 
 
 def same_word(a: str, b: str, *, names: bool = False) -> bool:
     """Whether `b` may stand for `a`. `names`: one of them is written in capitals, so they must be equal."""
     if a == b or names:
         return a == b
-    if b in _LOOKALIKES.get(a, frozenset()) or b in OPPOSITES.get(a, frozenset()) or _voices_differ(a, b):
+    if b in LOOKALIKES.get(a, frozenset()) or b in OPPOSITES.get(a, frozenset()) or _voices_differ(a, b):
         return False
     if not _forms(a).isdisjoint(_forms(b)):
         return True

@@ -106,9 +106,10 @@ ACRONYMS = word_set("""
 """Names that are no words in lower case, so that capitals or none are a matter of care."""
 
 CONFUSABLES = _pairs("""
+    http/https ftp/ftps smtp/smtps imap/imaps ldap/ldaps
     desert/dessert casual/causal martial/marital prescribe/proscribe principal/principle stationary/stationery
     complement/compliment discreet/discrete ensure/insure affect/effect adverse/averse
-    imap/imaps ldap/ldaps aid/aids
+    aid/aids
 """)
 """Different words that look like one mistyped or inflected."""
 
@@ -187,9 +188,10 @@ DIRECTIONAL_WORDS = word_set("to from into onto than over under before after by 
 GENITIVE_WORDS = frozenset({"of"})
 """Words that another order may replace: "symptoms of a cold", "cold symptoms"."""
 
-LIGHT_WORDS = word_set(
-    "need needs want wants like likes get gets got give gives know knows help helps have has had let"
-)
+LIGHT_WORDS = word_set("""
+    need needs needed want wants wanted like likes liked get gets got give gives know knows help helps helped have has
+    had let
+""")
 """Verbs that are in every other question, and yet say who does it to whom by where they stand."""
 
 PERSONS = {
