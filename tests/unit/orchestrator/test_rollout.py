@@ -171,6 +171,7 @@ def test_names_that_run_together_have_places_of_their_own() -> None:
     rollout = Rollout()
     places = [
         place(rollout, "a", "bc", ""),
+        place(rollout, "b", "bc", ""),
         place(rollout, "ab", "c", ""),
         place(rollout, "a", "", "bc"),
         place(rollout, "", "abc", ""),
