@@ -19,6 +19,7 @@ from services.ledger.schema import TABLES, attempts, decisions, feedback, grades
 from services.ledger.store import ABOUT_MAX, LedgerStore
 from spillway.routing import CacheKind, CacheOutcome, Feedback, FeedbackKind, TaskType
 from tests.support.ledger_records import NOW, grade, record_pb
+from tests.support.processes import wait_until
 
 DAY_S = 86_400.0
 
@@ -167,12 +168,26 @@ def test_a_thousand_records_are_one_batch(store: LedgerStore, engine: Engine) ->
     assert counts(engine)["attempts"] == 2_000
 
 
-def test_batches_of_the_same_records_do_not_wait_for_each_other_for_ever(store: LedgerStore, engine: Engine) -> None:
+def test_batches_of_the_same_records_count_each_once(store: LedgerStore, engine: Engine) -> None:
     batch = [rows(f"r{number}") for number in range(60)]
     with ThreadPoolExecutor(4) as pool:
         new = list(pool.map(store.record_decisions, [batch, batch[::-1], batch[30:] + batch[:30], batch]))
     assert sum(new) == 60
     assert counts(engine)["attempts"] == 120
+
+
+def test_batches_that_share_records_in_another_order_do_not_wait_for_each_other(postgres_url: str) -> None:
+    engine = open_database(postgres_url, connections_max=4)
+    migrate(engine)
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    with ThreadPoolExecutor(1) as pool, engine.connect() as watcher:
+        with engine.begin() as other:
+            other.execute(decisions.insert(), [rows("a").decision])
+            writing = pool.submit(LedgerStore(engine).record_decisions, [rows("z"), rows("a")])
+            wait_until(lambda: watcher.execute(waiting).scalar_one(), what="the store waits for the other's a")
+            other.execute(decisions.insert(), [rows("z").decision])  # which the store must not have written before
+        assert writing.result() == 0
+    engine.dispose()
 
 
 def test_nothing_of_another_tenant_is_found(store: LedgerStore) -> None:

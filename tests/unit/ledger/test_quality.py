@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from random import Random
 
@@ -49,6 +50,16 @@ def test_it_is_never_below_0_nor_above_the_ratio_itself() -> None:
         pairs = [(random.random(), random.random()) for _ in range(random.randrange(2, 30))]
         given = sums(pairs)
         assert 0.0 <= ratio_lower(given) <= given.mean / given.flagship_mean
+
+
+def test_it_is_where_the_paired_t_test_begins_to_doubt_with_the_worst_pair_counted_in() -> None:
+    random = Random(8)
+    for _ in range(50):
+        pairs = [(random.random(), 0.5 + random.random() / 2) for _ in range(random.randrange(8, 60))]
+        lower = ratio_lower(sums(pairs))
+        differences = [score - lower * flagship for score, flagship in [*pairs, (0.0, 1.0)]]
+        t = statistics.mean(differences) / (statistics.stdev(differences) / math.sqrt(len(differences)))
+        assert t == pytest.approx(t_quantile(len(pairs)), rel=1e-6)
 
 
 def test_the_true_ratio_lies_below_it_in_no_more_than_the_stated_share_of_cases() -> None:
