@@ -19,10 +19,10 @@ import asyncio
 import hashlib
 import random
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from google.protobuf.message import DecodeError
 
@@ -50,10 +50,12 @@ ANSWER_BYTES_MAX: Final = 1_048_576
 POLL_MIN_S: Final = 0.02
 POLL_MAX_S: Final = 0.25
 POLL_GROWTH: Final = 1.5
-RELEASES_S: Final = 1.0
-"""How long closing waits for what was abandoned to be let go."""
+CLOSE_S: Final = 1.0
+"""How long closing waits for answers to be kept, and for what was abandoned to be let go."""
 
 _DOMAIN: Final = b"spillway.CompleteRequest/1\0"
+
+_Result = TypeVar("_Result")
 
 
 class ReplayEvent(StrEnum):
@@ -99,10 +101,14 @@ class Owner:
         self._renewal = replays.start_owning(key, token)
 
     async def finish(self, completion: Completion) -> Completion:
-        """Keeps the answer, and says which one counts: another one's, if it was kept before. Never raises."""
+        """Keeps the answer, and says which one counts: another one's, if it was kept before.
+
+        Raises nothing of its own. It is kept even if who waits for it is cancelled.
+        """
         kept = completion
+        keeping = self._replays.start(self._replays.keep(self._key, self._flight.digest, self._token, completion))
         try:
-            kept = await self._replays.keep(self._key, self._flight.digest, self._token, completion)
+            kept = await asyncio.shield(keeping)
         finally:
             self._end(kept)
         return kept
@@ -138,7 +144,7 @@ class Replays:
         self._rng = rng or random.Random()
         self._on_event = on_event
         self._flights: dict[str, _Flight] = {}
-        self._releases: set[asyncio.Task[None]] = set()
+        self._telling: set[asyncio.Task[Any]] = set()
         self._renewals: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -176,12 +182,12 @@ class Replays:
             raise DeadlineExceeded(detail="waited for a duplicate") from error
 
     async def close(self) -> None:
-        """Lets go of what was abandoned, for `RELEASES_S` at most. What is still owned is left to its lease."""
+        """Waits for what is to be told to the store, `CLOSE_S` at most. What is still owned is left to its lease."""
         self._closed = True
         await end_tasks(self._renewals)
-        if self._releases:
-            await asyncio.wait(self._releases, timeout=RELEASES_S)
-        await end_tasks(self._releases)
+        if self._telling:
+            await asyncio.wait(self._telling, timeout=CLOSE_S)
+        await end_tasks(self._telling)
 
     async def _begin(self, key: str, digest: bytes) -> Replayed | Owner:
         while (flight := self._flights.get(key)) is not None:
@@ -231,6 +237,13 @@ class Replays:
                     await self._clock.sleep(min(pause_s * jitter, remaining_s + POLL_MIN_S))
                     pause_s = min(pause_s * POLL_GROWTH, POLL_MAX_S)
 
+    def start(self, telling: Coroutine[Any, Any, _Result]) -> asyncio.Task[_Result]:
+        """Tells the store something, whoever waits for it."""
+        task = asyncio.create_task(telling, name="replay-tell")
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+        return task
+
     def start_owning(self, key: str, token: str) -> asyncio.Task[None]:
         """Keeps the lease from now on."""
         task = asyncio.create_task(self._keep_owning(key, token), name="replay-lease")
@@ -265,9 +278,7 @@ class Replays:
     def release(self, key: str, token: str) -> None:
         """Tells the store in the background."""
         if not self._closed:
-            task = asyncio.create_task(self._release(key, token), name="replay-release")
-            self._releases.add(task)
-            task.add_done_callback(self._releases.discard)
+            self.start(self._release(key, token))
 
     def land(self, key: str, flight: _Flight, completion: Completion | None) -> None:
         """Ends a flight; those that wait for it learn how."""

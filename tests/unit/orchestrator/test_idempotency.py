@@ -163,6 +163,36 @@ async def test_a_cancelled_owner_hands_over_and_a_cancelled_waiter_harms_nobody(
     await replays.close()
 
 
+class SlowStore(MemoryReplayStore):
+    """Keeps an answer when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__(SystemClock())
+        self.keeping = asyncio.Event()
+        self.may_keep = asyncio.Event()
+
+    async def keep(self, key: str, digest: bytes, answer: bytes, *, window_s: float) -> bytes:
+        self.keeping.set()
+        await self.may_keep.wait()
+        return await super().keep(key, digest, answer, window_s=window_s)
+
+
+async def test_an_answer_is_kept_even_if_its_caller_leaves_meanwhile() -> None:
+    store, model = SlowStore(), Model()
+    model.may_answer.set()
+    replays = Replays(store, window_s=600, clock=SystemClock())
+    caller = asyncio.create_task(replays.run("acme", "r", DIGEST, model))
+    await asyncio.wait_for(store.keeping.wait(), WELL_S)
+    duplicate = asyncio.create_task(replays.run("acme", "r", DIGEST, model))
+    await asyncio.sleep(0)
+    caller.cancel()
+    assert (await duplicate).text == "answer 1", "the answer is there, whoever asked for it"
+    store.may_keep.set()
+    await replays.close()
+    assert (await Replays(store, window_s=600, clock=SystemClock()).run("acme", "r", DIGEST, model)).text == "answer 1"
+    assert model.calls == 1
+
+
 async def test_another_body_under_the_same_id_is_a_conflict(replicas: Replicas) -> None:
     owner = await replicas.all[0].begin("acme", "r", request_digest(request("one")))
     assert isinstance(owner, Owner)
