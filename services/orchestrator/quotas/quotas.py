@@ -10,6 +10,7 @@ refused, as configured, and are counted; what passed is told too.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import secrets
 from dataclasses import dataclass
@@ -199,14 +200,12 @@ class Quotas:
 
     async def close(self, timeout_s: float) -> None:
         """Tells what there is to tell, within `timeout_s`; then closes the books."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                await asyncio.gather(*(self._tell_one(untold) for untold in list(self._untold.values())))
-        except TimeoutError:
-            pass
-        if self._telling is not None:
+        if self._telling is not None:  # first, for after an outage the books answer one call at a time
             self._telling.cancel()
             await asyncio.gather(self._telling, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self.tell_all_once()
         for _ in self._untold:
             self._lost()
         await self._books.close()
@@ -235,9 +234,13 @@ class Quotas:
         """Until there is nothing left to tell."""
         while self._untold:
             await self._clock.sleep(_TELL_AGAIN_S)
-            for untold in list(self._untold.values()):
-                if untold.order.run in self._untold:
-                    await self._tell_one(untold)
+            await self.tell_all_once()
+
+    async def tell_all_once(self) -> None:
+        """Tells everything that is still to be told; what cannot be told now is kept."""
+        for untold in list(self._untold.values()):
+            if untold.order.run in self._untold:
+                await self._tell_one(untold)
 
     async def _tell_one(self, untold: _Untold) -> None:
         is_old = self._clock.monotonic() - untold.since_s > TELL_S_MAX

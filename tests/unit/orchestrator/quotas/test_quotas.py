@@ -7,10 +7,13 @@ from typing import Any
 
 import grpc
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from services.orchestrator.quotas.books import BooksUnavailableError, Granted, Order, Refused, Spent
 from services.orchestrator.quotas.bound import Bound
 from services.orchestrator.quotas.memory_books import MemoryBooks
+from services.orchestrator.quotas.metrics import QuotaMetrics
 from services.orchestrator.quotas.quotas import Holder, Quotas
 from services.runtime.clock import FakeClock
 from services.runtime.errors import BudgetExhausted, RateLimited, SpillwayError
@@ -52,7 +55,19 @@ class World:
     def __init__(self, **settings: Any) -> None:
         self.clock = FakeClock()
         self.books = Books(self.clock)
-        self.quotas = Quotas(QuotaSettings.model_validate(settings), self.books, self.clock, run_s_max=60)
+        self.reader = InMemoryMetricReader()
+        provider = MeterProvider([self.reader], shutdown_on_exit=False)
+        metrics = QuotaMetrics(provider.get_meter("test"))
+        config = QuotaSettings.model_validate(settings)
+        self.quotas = Quotas(config, self.books, self.clock, run_s_max=60, metrics=metrics)
+
+    def counted(self, name: str) -> list[tuple[dict[str, Any], Any]]:
+        """What was counted: labels, and the value or the sum."""
+        data = self.reader.get_metrics_data()
+        assert data is not None
+        metrics = [m for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics]
+        points = [point for metric in metrics if metric.name == name for point in metric.data.data_points]
+        return [(dict(p.attributes or {}), getattr(p, "value", None) or getattr(p, "sum", None)) for p in points]
 
     async def standing(self, budget: str, holder: Holder = ACME) -> tuple[int, int]:
         seen, _ = (await self.quotas.look(holder))[budget]
@@ -229,6 +244,26 @@ async def test_what_is_under_way_is_settled_by_what_it_was_granted_under() -> No
     assert await world.standing("new") == (0, 0)
     world.quotas.reconfigure(QuotaSettings.model_validate({"budgets": [budget("old")]}))
     assert await world.standing("old") == (CENT, 0)
+
+
+async def test_what_happens_is_counted_by_names_of_the_configuration() -> None:
+    world = World(budgets=[budget(cents=4)], rates=[{"name": "r", "requests_per_minute": 1}])
+    await world.quotas.enter(ACME)
+    with pytest.raises(RateLimited):
+        await world.quotas.enter(ACME)
+    reservation = await world.quotas.admit(ACME, "1", BOUND)
+    await reservation.settle(5 * CENT, 1)
+    with pytest.raises(BudgetExhausted):
+        await world.quotas.admit(ACME, "2", BOUND)
+    world.books.is_away = True
+    await world.quotas.admit(ACME, "3", BOUND)
+    assert world.counted("spillway.quotas.refused") == [
+        ({"kind": "rate", "quota": "r"}, 1),
+        ({"kind": "budget", "quota": "b"}, 1),
+    ]
+    assert world.counted("spillway.quotas.used_ratio") == [({"budget": "b"}, 0.5)]
+    assert world.counted("spillway.quotas.overspent") == [({}, 3 * CENT)]
+    assert world.counted("spillway.quotas.without") == [({"outcome": "passed"}, 1)]
 
 
 def test_two_quotas_of_one_name_are_refused() -> None:
