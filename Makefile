@@ -1,4 +1,4 @@
-.PHONY: setup up test test-fast protos lock replay test-breaker test-heads soak-executor bench-executor bench-classifier fault-cache test-convergence bench-cache fault-ledger bench-ledger test-jobs
+.PHONY: setup up test test-fast protos lock replay test-breaker test-heads test-config soak-executor bench-executor bench-classifier fault-cache test-convergence bench-cache fault-ledger bench-ledger test-jobs
 setup:      ; scripts/setup
 up:         ; scripts/quickstart
 test:       ; scripts/test
@@ -11,6 +11,8 @@ replay:     ; scripts/replay $(RECORDED)
 test-breaker: ; HYPOTHESIS_PROFILE=thorough scripts/test tests/property/test_breaker.py
 # The classifier's head exchanged 100 times while 50 callers classify; the suite does it 12 times.
 test-heads: ; SPILLWAY_HEAD_SWAPS=100 scripts/test -s tests/fault/classifier/test_head_swaps.py
+# The configuration exchanged 200 times under load, in an executor and in the whole suite; the tests do it 30 and 10 times.
+test-config: ; SPILLWAY_CONFIG_SWAPS=200 scripts/test tests/fault/executor/test_config_swaps.py tests/e2e/test_config_changes.py
 # Every fault of a provider, in random order, again and again: ROUNDS rounds of about half a minute.
 soak-executor: ; SPILLWAY_SOAK_ROUNDS=$(or $(ROUNDS),20) scripts/test -s tests/fault/executor/test_storms.py -k soak
 # What the executor adds to a bare call of a provider (docs/bench.md).

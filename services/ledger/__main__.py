@@ -20,6 +20,7 @@ from services.runtime.config import ConfigError, Loaded, read_secret
 from services.runtime.document import Problem
 from services.runtime.logs import get_logger
 from services.runtime.main import run
+from services.runtime.reload import takes_over_nothing
 from services.runtime.server import Service
 from services.runtime.tasks import end_tasks
 from spillway.v1.ledger_pb2_grpc import add_LedgerServiceServicer_to_server
@@ -72,6 +73,7 @@ async def build(loaded: Loaded) -> Service:
         service_names=("spillway.v1.LedgerService",),
         warm=warm,
         close=close,
+        reconfigure=takes_over_nothing,
     )
 
 
