@@ -78,6 +78,7 @@ class Jobs:
         self._guard = guard
         self._takes_webhooks = sender is not None
         self._bell = Bell()
+        self._is_draining = False
         self._workers = Workers(
             store,
             replays,
@@ -111,6 +112,12 @@ class Jobs:
         self._workers.start()
         if self._courier is not None and self._settings.workers:
             self._courier.start()
+
+    def drain(self) -> None:
+        """To be called when the process begins to stop: takes no more jobs, and sends watchers to another process."""
+        self._is_draining = True
+        self._workers.drain()
+        self._bell.ring()
 
     async def close(self) -> None:
         """Hands back what is under way. To be called before the replays and the store's Redis are closed."""
@@ -158,13 +165,18 @@ class Jobs:
         return job
 
     async def watch(self, job_id: str, tenant: str) -> AsyncGenerator[Job, None]:
-        """The job now, and after every change until it has ended. Raises NotFound, Unavailable."""
+        """The job now, and after every change until it has ended.
+
+        Raises NotFound; Unavailable when the store is away for long, and when the process begins to stop.
+        """
         job = await self.get(job_id, tenant)
         yield job
         pause_s = WATCH_MIN_S
         seen_at_s = self._clock.monotonic()
         while not job.state.has_ended:
             await self._bell.wait(self._clock, pause_s)
+            if self._is_draining:
+                raise Unavailable(public="this server is stopping: watch again", retry_after_s=0.0)
             pause_s = min(pause_s * WATCH_GROWTH, WATCH_MAX_S)
             try:
                 now = await self.get(job_id, tenant)

@@ -112,6 +112,7 @@ class Workers:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._owners: dict[str, str] = {}
         self._loops: list[asyncio.Task[None]] = []
+        self._takes = True
 
     def start(self) -> None:
         """Begins to take jobs, unless it is to work on none."""
@@ -121,6 +122,10 @@ class Workers:
                 asyncio.create_task(self._check(), name="jobs-check"),
                 asyncio.create_task(self._count(), name="jobs-count"),
             ]
+
+    def drain(self) -> None:
+        """Takes no more jobs; those under way go on."""
+        self._takes = False
 
     async def close(self) -> None:
         """Takes no more, stops what is under way, and hands it back."""
@@ -135,7 +140,7 @@ class Workers:
     async def _take(self) -> None:
         while True:
             # Also without a free worker: somebody has to see to those whose time is over.
-            free = self._workers - len(self._tasks)
+            free = self._workers - len(self._tasks) if self._takes else 0
             owner = secrets.token_hex(8)
             try:
                 taken = await self._store.take(owner, free, lease_s=self._lease_s, tries_max=self._tries_max)

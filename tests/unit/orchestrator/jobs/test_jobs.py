@@ -353,6 +353,30 @@ async def test_watching_tells_every_state_until_the_end(world: World) -> None:
     )
 
 
+async def test_a_process_that_begins_to_stop_takes_no_more_jobs_and_sends_watchers_away(world: World) -> None:
+    gate = asyncio.Event()
+    world.models.script = [gate]
+    async with world.running() as jobs:
+        running = await jobs.submit(submission(), "acme")
+        await asyncio.wait_for(world.models.called.wait(), WELL_S)
+
+        async def watch() -> list[Job]:
+            return [now async for now in jobs.watch(running.job_id, "acme")]
+
+        watching = asyncio.create_task(watch())
+        await asyncio.sleep(0)
+        jobs.drain()
+        later = await jobs.submit(submission("later"), "acme")
+        with pytest.raises(Unavailable):
+            await asyncio.wait_for(watching, WELL_S)
+        gate.set()
+        await world.ended(jobs, running)
+        for _ in range(50):
+            await asyncio.sleep(0)
+            world.clock.advance(0.5)
+        assert (await jobs.get(later.job_id, "acme")).state is JobState.QUEUED
+
+
 async def test_a_webhook_is_told_once_of_the_end(world: World) -> None:
     async with world.running() as jobs:
         job = await jobs.submit(submission(webhook_url=URL), "acme")
