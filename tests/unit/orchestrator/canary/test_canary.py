@@ -117,6 +117,10 @@ async def test_after_stop_nothing_begins_and_what_waits_is_let_go() -> None:
     nest.models.held.set()
     assert await nest.canary.close(5) == 0
     assert len(nest.grades) == UNDER_WAY_MAX
+    nest.canary.offer(sample("too late"))
+    await nest.settled()
+    assert nest.outcomes[-1] == (CanaryOutcome.LEFT_OUT, 0)
+    assert len(nest.grades) == UNDER_WAY_MAX
 
 
 async def test_what_is_cut_off_counts_with_the_bound_of_its_call() -> None:

@@ -114,7 +114,8 @@ def attempt(tier: str, outcome: AttemptOutcome, purpose: AttemptPurpose = Attemp
     return Attempt(tier, f"{tier}-1", "m", "lab", outcome, purpose=purpose)
 
 
-A, R, E, S = AttemptOutcome.ACCEPTED, AttemptOutcome.REJECTED, AttemptOutcome.ERROR, AttemptOutcome.SKIPPED
+A, R, E = AttemptOutcome.ACCEPTED, AttemptOutcome.REJECTED, AttemptOutcome.ERROR
+S, C = AttemptOutcome.SKIPPED, AttemptOutcome.CANCELLED
 
 
 @pytest.mark.parametrize(
@@ -125,6 +126,7 @@ A, R, E, S = AttemptOutcome.ACCEPTED, AttemptOutcome.REJECTED, AttemptOutcome.ER
         ([("simple", R), ("simple", A)], [("simple", False)]),
         ([("simple", E), ("medium", A)], [("medium", False)]),
         ([("simple", R), ("medium", E)], [("simple", True)]),
+        ([("simple", A), ("medium", C)], [("simple", False)]),
         ([("simple", R), ("medium", S)], [("simple", False)]),
         ([("simple", R), ("medium", R), ("complex", R)], [("simple", True), ("medium", True), ("complex", False)]),
         ([], []),
