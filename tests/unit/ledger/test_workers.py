@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterator
 
 import pytest
 
 from services.ledger.workers import Workers
 from services.runtime.errors import Overloaded
+
+
+@pytest.fixture
+def hold() -> Iterator[threading.Event]:
+    """What threads wait for; set at the end, so that none outlives a test that fails."""
+    event = threading.Event()
+    yield event
+    event.set()
 
 
 async def until(workers: Workers, waiting: int) -> None:
@@ -17,9 +26,8 @@ async def until(workers: Workers, waiting: int) -> None:
             await asyncio.sleep(0.001)
 
 
-async def test_what_is_more_than_may_wait_is_refused_at_once() -> None:
+async def test_what_is_more_than_may_wait_is_refused_at_once(hold: threading.Event) -> None:
     workers = Workers("test", threads=1, waiting_max=2)
-    hold = threading.Event()
     held = [asyncio.create_task(workers.run(hold.wait)) for _ in range(2)]
     await until(workers, 2)
     with pytest.raises(Overloaded):
@@ -32,9 +40,9 @@ async def test_what_is_more_than_may_wait_is_refused_at_once() -> None:
     workers.close()
 
 
-async def test_a_caller_who_leaves_takes_back_only_what_has_not_begun() -> None:
+async def test_a_caller_who_leaves_takes_back_only_what_has_not_begun(hold: threading.Event) -> None:
     workers = Workers("test", threads=1, waiting_max=3)
-    hold, begun, done = threading.Event(), threading.Event(), []
+    begun, done = threading.Event(), list[str]()
 
     def first() -> None:
         begun.set()
