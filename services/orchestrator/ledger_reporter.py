@@ -3,7 +3,8 @@
 Promises: `offer` never waits and never fails; nothing leaves a queue before the ledger has acknowledged it, so a batch
 that it did not acknowledge is sent again (it is kept once all the same); a full queue drops what is offered, never what
 waits. Every item ends as exactly one of: acknowledged, or dropped and counted. One that the ledger refuses as wrong is
-dropped alone, not with its batch. A ledger that is away is asked less and less often, at least every BACKOFF_S_MAX.
+dropped alone, not with its batch. A ledger that is away is asked less and less often, at least every BACKOFF_S_MAX, and
+with a single item until it is back.
 For one event loop.
 """
 
@@ -102,6 +103,7 @@ class Outbox(Generic[T]):
             batch = list(islice(self._queued, self._batch_max))
             receipt = await self._send(batch, timeout_s=TIMEOUT_S)
             if receipt is Receipt.AWAY:
+                self._batch_max = 1  # translating a whole batch in vain would take time from requests
                 if self._closing.is_set():
                     await self._clock.sleep(BACKOFF_CLOSING_S)
                 else:

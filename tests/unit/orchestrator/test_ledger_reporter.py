@@ -73,7 +73,7 @@ async def test_a_full_batch_does_not_wait_and_none_is_larger() -> None:
     assert telling.ledger.batches == [BATCH_MAX, 3]
 
 
-async def test_a_batch_that_was_not_acknowledged_is_sent_again_first_and_the_same() -> None:
+async def test_a_batch_that_was_not_acknowledged_is_sent_again_first() -> None:
     telling = Telling()
     telling.ledger.says = Receipt.AWAY
     telling.offer("a", "b")
@@ -93,6 +93,19 @@ async def test_a_ledger_that_stays_away_is_asked_less_and_less_often() -> None:
     for _ in range(1_000):
         await telling.passes(1.0)
     assert 1_000 / (2 * BACKOFF_S_MAX) - 5 <= len(telling.ledger.batches) <= 1_000 / BACKOFF_S_MAX + 10
+
+
+async def test_a_ledger_that_is_away_is_asked_with_one_record_and_gets_whole_batches_again_once_it_is_back() -> None:
+    telling = Telling()
+    telling.ledger.says = Receipt.AWAY
+    telling.offer(*(str(number) for number in range(40)))
+    for _ in range(3):
+        await telling.passes(BACKOFF_S_MAX)
+    assert telling.ledger.batches[0] == 40
+    assert set(telling.ledger.batches[1:]) == {1}
+    telling.ledger.says, telling.ledger.batches = Receipt.KEPT, []
+    await telling.passes(BACKOFF_S_MAX)
+    assert telling.ledger.batches == [1, 2, 4, 8, 16, 9]
 
 
 async def test_a_full_queue_drops_what_is_new_and_counts_exactly() -> None:
