@@ -7,7 +7,7 @@ import itertools
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from services.executor.execution import Executor
@@ -115,6 +115,14 @@ gates = st.lists(
     st.booleans(),
     st.one_of(st.integers(1, 30_000_000), st.integers(1, 1_000_000_000)),
     st.sampled_from([None, 10, 300, 20_000]),
+)
+@example(  # who loses a race is cancelled, and may be paid all the same
+    luck=[Fate("slow", 1.0, 1.0), Fate("good", 0.3, 0.3)],
+    strategy=Strategy.RACE,
+    shape={"simple": ([], None), "medium": ([], None), "complex": ([], None)},
+    streaming=False,
+    ceiling=1_000_000_000,
+    limit=300,
 )
 @settings(max_examples=150, deadline=None)
 def test_the_true_costs_of_all_calls_never_exceed_the_ceiling(

@@ -186,7 +186,14 @@ async def test_an_exhausted_budget_says_when_its_window_ends(books: Books, perio
 
 @pytest.mark.parametrize(
     ("when", "days"),
-    [((2026, 2, 1), 28), ((2026, 4, 1), 30), ((2026, 12, 1), 31), ((2028, 2, 1), 29), ((2100, 2, 1), 28)],
+    [
+        ((2026, 2, 1), 28),
+        ((2026, 6, 1), 30),
+        ((2026, 11, 1), 30),
+        ((2026, 12, 1), 31),
+        ((2028, 2, 1), 29),
+        ((2100, 2, 1), 28),
+    ],
 )
 async def test_months_are_those_of_the_calendar(
     books: Books, clock: FakeClock, when: tuple[int, int, int], days: int

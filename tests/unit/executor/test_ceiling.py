@@ -66,7 +66,7 @@ def test_a_character_that_normalises_to_many_is_bounded_too() -> None:
 
 def test_everything_that_is_sent_is_in_the_bound() -> None:
     bare = input_tokens_most(chat("x"))
-    schema = '{"type":"object","properties":{"a":{"type":"string"}}}'
+    schema = '{"type":"object","properties":{"a":{"type":"string","description":"' + "s" * 2_000 + '"}}}'
     more = [
         ChatRequest((*chat("x").messages, Message.of(Role.ASSISTANT, "y" * 100))),
         ChatRequest((Message(Role.USER, (TextPart("x"), ImagePart(url="https://x/y"))),)),

@@ -97,6 +97,13 @@ def test_only_the_whole_key_is_good(tmp_path: Path) -> None:
             file.keys.authenticate(metadata, "complete")
 
 
+def test_two_keys_at_once_are_none(tmp_path: Path) -> None:
+    (first, first_key), (second, second_key) = make(1), make(2)
+    file = File(tmp_path, first, second)
+    with pytest.raises(Unauthenticated):
+        file.keys.authenticate([("authorization", f"Bearer {first_key}"), ("x-api-key", second_key)], "complete")
+
+
 def test_why_a_key_is_not_good_is_not_told_to_the_caller(tmp_path: Path) -> None:
     entry, key = make()
     file = File(tmp_path, entry)
