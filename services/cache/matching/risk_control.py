@@ -203,7 +203,7 @@ class RiskController:
         found = self.consider(features, refusal=refusal)
         if self._model is not None:
             guard = found.judged.guard if found.judged is not None else ""
-            self._recent.append(found.wrong if found.serve else self._charged(found.wrong, guard))
+            self._recent.append(found.wrong if found.serve else min(1.0, self._charged(found.wrong, guard)))
         if not found.serve:
             return found
         audit, chance = self._draw_audit(found.wrong)
@@ -363,10 +363,13 @@ class RiskController:
         )
 
     def _charged(self, wrong: float, guard: str) -> float:
-        """What P(wrong) is taken for where that guard speaks."""
+        """What P(wrong) is taken for where that guard speaks; infinite where the guard decides, whatever it is."""
         if not guard:
             return wrong
-        return min(1.0, wrong * self._guards.surcharge(guard)) if wrong <= GUARDED_WRONG_MAX else 1.0
+        surcharge = self._guards.surcharge(guard)
+        if wrong > GUARDED_WRONG_MAX or not math.isfinite(surcharge):
+            return math.inf
+        return min(1.0, wrong * surcharge)
 
     @property
     def _spent(self) -> float:

@@ -143,3 +143,23 @@ def test_a_hard_difference_is_not_hidden_by_one_that_may_be_lifted() -> None:
     assert refused_by("turn off the lamp", "turn on the lamp", "how does the lamp get lit") == "opposites"
     assert refused_by("turn off the lamp", "turn on the lamp", "please turn off the lamp") == ""
     assert refused_by("turn off the hall lamp", "turn on the hall lamp", "light the kitchen lamp") == "opposites"
+
+
+class Sure:
+    """A model to whom nothing is ever wrong."""
+
+    def log_odds(self, features: object) -> float:
+        return 9.0
+
+    def wrong(self, log_odds: float, *, deviations: float = 0.0) -> float:
+        return 0.0
+
+
+@pytest.mark.parametrize("guard", [*HARD, *LIFTABLE])
+def test_a_guard_that_is_not_lifted_decides_however_sure_a_model_is_and_whatever_the_bar(guard: str) -> None:
+    controller = RiskController(RiskPolicy(1.0), Random(1))
+    controller.adopt(Sure())  # type: ignore[arg-type]
+    for _ in range(60):
+        controller.decide(np.zeros(len(NAMES)))
+    assert controller.decide(np.zeros(len(NAMES))).serve
+    assert not controller.decide(np.zeros(len(NAMES)), refusal=lambda: f"{guard}: it speaks").serve
