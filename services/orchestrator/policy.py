@@ -106,10 +106,11 @@ class Policy:
         if only_target:
             self._limits.check_target(only_target, limits)
         if request.options.pinned_target:
-            # Of a pinned request an open rule can only change the limits.
-            waits = any(_limits_the_cache(each, pinned=True) for each in search.open_rules)
+            # Of a pinned request an open rule can only change the limits, and the gates, which the cache does not know.
+            first = any(_limits_the_cache(each, pinned=True) for each in search.open_rules)
+            waits = first or any(each.then.gates is not None for each in search.open_rules)
             return self._opened(
-                request, search, limits, "pinned", only_target, needs_judgement=waits, judge_first=waits
+                request, search, limits, "pinned", only_target, needs_judgement=waits, judge_first=first
             )
         if rule is not None and (rule.then.target or rule.then.start_tier):
             return self._opened(request, search, limits, "rule", only_target)

@@ -350,6 +350,18 @@ def test_a_rules_gates_replace_those_of_every_tier_and_none_leaves_those_that_al
     assert gates_for("strict", pinned_target="simple-1") == [(SelfConfidenceSpec(5),)]
 
 
+def test_of_a_pinned_request_a_judged_rule_with_gates_waits_for_the_judgement_but_the_cache_does_not() -> None:
+    gates = [{"kind": "self_confidence", "threshold": 5}]
+    rule = {"name": "hard", "when": {"complexity": ["complex"]}, "then": {"gates": gates}}
+    policy = Policy(settings_of(policy={"rules": [rule]}))
+    request = request_of(pinned_target="simple-1")
+    opening = policy.open(request)
+    assert (opening.needs_judgement, opening.judge_first) == (True, False)
+    plan = policy.decide(request, judged(COMPLEX)).decision.plan
+    assert plan is not None
+    assert plan.tiers[0].gates == (SelfConfidenceSpec(5),)
+
+
 # Time, and what a configuration may name.
 
 
