@@ -40,6 +40,7 @@ from services.orchestrator.pipeline import Pipeline
 from services.orchestrator.quality import QualityTable
 from services.orchestrator.quality_feed import QualityFeed
 from services.orchestrator.quotas.bound import Bound
+from services.orchestrator.quotas.keys import Keys
 from services.orchestrator.quotas.metrics import QuotaMetrics
 from services.orchestrator.quotas.quotas import Holder, Quotas
 from services.orchestrator.requests import Requests
@@ -51,8 +52,8 @@ from services.runtime.config import ConfigError, Loaded, read_secret
 from services.runtime.document import Problem
 from services.runtime.main import run
 from services.runtime.server import Service
+from spillway.api_keys import KeyFileError
 from spillway.routing import Grade, TierOutcome
-from spillway.settings import Jobs as JobsSettings
 from spillway.settings import ServiceAddress, Settings
 from spillway.v1.orchestrator_pb2_grpc import add_OrchestratorServiceServicer_to_server
 
@@ -166,7 +167,7 @@ async def build(loaded: Loaded) -> Service:  # noqa: PLR0915 - one line for each
         answer=requests.answer,
         clock=clock,
         metrics=job_metrics,
-        guard=_guard(settings.jobs),
+        guard=_guard(loaded),
         sender=sender,
     )
     feedback = (
@@ -183,7 +184,12 @@ async def build(loaded: Loaded) -> Service:  # noqa: PLR0915 - one line for each
         if is_recorded
         else None
     )
-    servicer = OrchestratorServicer(requests, counts, doorkeeper=Doorkeeper(None), jobs=jobs, feedback=feedback)
+    doorkeeper = Doorkeeper(_keys(loaded, clock))
+    servicer = OrchestratorServicer(requests, counts, doorkeeper=doorkeeper, jobs=jobs, feedback=feedback)
+
+    def draining() -> None:
+        jobs.drain()
+        pipeline.stop_extras()
 
     async def warm() -> None:
         channels.connect()
@@ -209,8 +215,6 @@ async def build(loaded: Loaded) -> Service:  # noqa: PLR0915 - one line for each
 
     async def close() -> None:
         await jobs.close()
-        if sender is not None:
-            sender.close()
         await canary.close(CANARY_CLOSE_S)
         await canary.monitor.close()
         await background.close(STORES_CLOSE_S)
@@ -231,7 +235,7 @@ async def build(loaded: Loaded) -> Service:  # noqa: PLR0915 - one line for each
         register=lambda server: add_OrchestratorServiceServicer_to_server(servicer, server),
         service_names=("spillway.v1.OrchestratorService",),
         warm=warm,
-        draining=pipeline.stop_extras,
+        draining=draining,
         close=close,
         reconfigure=reconfigure,
     )
@@ -286,11 +290,26 @@ def _sender(loaded: Loaded, clock: SystemClock) -> WebhookSender | None:
         secrets = parse_secrets(read_secret(jobs.webhook_secret_env, jobs.webhook_secret_file))
     except ValueError as error:
         raise ConfigError(loaded.path, [Problem(0, "jobs.webhook_secret_env", str(error))]) from error
-    return WebhookSender(_guard(jobs), secrets, clock=clock) if secrets else None
+    return WebhookSender(_guard(loaded), secrets, clock=clock) if secrets else None
 
 
-def _guard(jobs: JobsSettings) -> WebhookGuard:
-    return WebhookGuard(jobs.webhook_private_hosts)
+def _keys(loaded: Loaded, clock: SystemClock) -> Keys | None:
+    """None where none are required. Raises ConfigError for a file that cannot be used."""
+    path = loaded.settings.orchestrator.keys_file
+    if not path:
+        return None
+    try:
+        return Keys(Path(path), clock)
+    except KeyFileError as error:
+        raise ConfigError(loaded.path, [Problem(0, "orchestrator.keys_file", str(error))]) from error
+
+
+def _guard(loaded: Loaded) -> WebhookGuard:
+    """Raises ConfigError for a network that is none."""
+    try:
+        return WebhookGuard(loaded.settings.jobs.webhook_private_hosts)
+    except ValueError as error:
+        raise ConfigError(loaded.path, [Problem(0, "jobs.webhook_private_hosts", str(error))]) from error
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from contextvars import Context
 
 from services.orchestrator.idempotency import Owner, Replayed, Replays, request_digest
 from services.orchestrator.pipeline import Pipeline
-from services.orchestrator.quotas.quotas import Quotas
+from services.orchestrator.quotas.quotas import Holder, Quotas
 from services.orchestrator.run import Run
 from services.runtime.clock import Clock
 from spillway.routing import AnswerDelta, Completion, CompletionRequest, Explanation
@@ -38,6 +38,10 @@ class Requests:
     def begin(self, request: CompletionRequest, *, remaining_s: float, trace_id: str = "", key_id: str = "") -> Run:
         """A run for a request that came in now and whose caller waits for `remaining_s`."""
         return self._pipeline.begin(request, remaining_s=remaining_s, trace_id=trace_id, key_id=key_id)
+
+    async def enter(self, tenant: str, key_id: str) -> None:
+        """Counts a request, or a job, against the rates of its holder. Raises RateLimited, Unavailable."""
+        await self._quotas.enter(Holder(tenant, key_id))
 
     async def complete(self, run: Run) -> Completion:
         """The answer. Raises SpillwayError."""
@@ -95,6 +99,7 @@ class Requests:
     async def _claimed(self, run: Run) -> Replayed | Owner | None:
         """What its id is; None without one. Raises RateLimited, FailedPrecondition, DeadlineExceeded."""
         with run.ending():
+            await self.enter(run.request.tenant, run.key_id)
             if not run.request.request_id:
                 return None
             digest = request_digest(run.request)

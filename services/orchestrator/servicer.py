@@ -89,6 +89,7 @@ class OrchestratorServicer(orchestrator_pb2_grpc.OrchestratorServiceServicer):
         value = wire.job_submission_from_proto(request)
         caller = self._doorkeeper.admit(context, "jobs", value.request.tenant)
         check_job_submission(value)
+        await self._requests.enter(caller.tenant, caller.key_id)
         return pb.SubmitJobResponse(job=_job(await self._jobs.submit(value, caller.tenant, caller.key_id)))
 
     async def GetJob(self, request: pb.GetJobRequest, context: Context) -> pb.GetJobResponse:
@@ -114,6 +115,8 @@ class OrchestratorServicer(orchestrator_pb2_grpc.OrchestratorServiceServicer):
         check_feedback(value)
         if self._feedback is None:
             raise NotImplementedYet("feedback without a ledger")
+        if value.retry is not None:
+            await self._requests.enter(caller.tenant, caller.key_id)
         retried = await self._feedback.send(value)
         return pb.SendFeedbackResponse(retried=None if retried is None else _completion(retried))
 

@@ -1,14 +1,18 @@
-"""Jobs, duplicates and feedback through the orchestrator's door, over real sockets."""
+"""Jobs, duplicates, keys, quotas and feedback through the orchestrator's door, over real sockets."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from typer.testing import CliRunner
 
 from services.runtime.errors import from_rpc_error
+from spillway.cli.app import app
 from spillway.routing import CacheKind
 from spillway.v1 import orchestrator_pb2 as api
 from tests.integration.orchestrator.neighbours import Neighbourhood, asking, hit
@@ -132,3 +136,54 @@ async def test_a_hit_is_replayed_as_the_hit_that_it_was() -> None:
         again = (await town.stub.Complete(request, timeout=TIMEOUT_S)).completion
     assert first == again
     assert len(town.cache.lookups) == 1
+
+
+async def test_where_keys_are_required_the_key_names_the_tenant_and_the_scope(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    command = ["keys", "new", "--file", str(path), "--tenant", "acme", "--scope", "complete", "--scope", "jobs"]
+    secret = CliRunner().invoke(app, command).stdout.split()[0]
+    async with Neighbourhood(orchestrator={"keys_file": str(path)}) as town:
+        stub, mine = town.stub, (("authorization", f"Bearer {secret}"),)
+        assert await refused(stub.Complete(asking())) == ("UNAUTHENTICATED", "UNAUTHENTICATED")
+        wrong = (("authorization", f"Bearer {secret[:-1]}x"),)
+        assert await refused(stub.Complete(asking(), metadata=wrong)) == ("UNAUTHENTICATED", "UNAUTHENTICATED")
+        await stub.Complete(asking(), metadata=mine, timeout=TIMEOUT_S)
+        await stub.Complete(asking(tenant="acme"), metadata=mine, timeout=TIMEOUT_S)
+        assert {lookup.scope.tenant for lookup in town.cache.lookups} == {"acme"}
+        denied = ("PERMISSION_DENIED", "PERMISSION_DENIED")
+        assert await refused(stub.Complete(asking(tenant="globex"), metadata=mine)) == denied
+        assert await refused(stub.Explain(api.ExplainRequest(request=asking()), metadata=mine)) == denied
+        job = (await stub.SubmitJob(api.SubmitJobRequest(request=asking()), metadata=mine, timeout=TIMEOUT_S)).job
+        assert await refused(stub.GetJob(api.GetJobRequest(job_id=job.job_id))) == ("UNAUTHENTICATED",) * 2
+        seen = await stub.GetJob(api.GetJobRequest(job_id=job.job_id), metadata=mine, timeout=TIMEOUT_S)
+        assert seen.job.job_id == job.job_id
+
+
+async def test_a_rate_counts_cached_answers_and_jobs_too_and_says_when_to_come_back() -> None:
+    rates = {"rates": [{"name": "slow", "requests_per_minute": 2}]}
+    async with Neighbourhood(quotas=rates) as town:
+        town.cache.exact = hit(CacheKind.EXACT_HIT)
+        await town.stub.Complete(asking(tenant="acme"), timeout=TIMEOUT_S)
+        await town.stub.SubmitJob(api.SubmitJobRequest(request=asking(tenant="acme")), timeout=TIMEOUT_S)
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await town.stub.Complete(asking(tenant="acme"), timeout=TIMEOUT_S)
+        error = from_rpc_error(raised.value)
+        assert (error.code.name, error.reason) == ("RESOURCE_EXHAUSTED", "RATE_LIMITED")
+        assert error.retry_after_s is not None
+        assert 0 < error.retry_after_s <= 30
+        await town.stub.Complete(asking(tenant="globex"), timeout=TIMEOUT_S)
+
+
+async def test_a_budget_becomes_the_plans_ceiling_and_what_is_left_is_what_was_not_spent() -> None:
+    budgets = {"budgets": [{"name": "day", "period": "day", "cost_usd": 0.05}]}
+    async with Neighbourhood(quotas=budgets) as town:
+        await town.stub.Complete(asking(tenant="acme"), timeout=TIMEOUT_S)
+        ceiling = town.executor.asked[0].plan.cost_nanousd_max
+        assert 4_350 < ceiling <= 50_000_000
+        spent = replace(town.executor.gives.attempts[-1], cost_nanousd=50_000_000)
+        town.executor.gives = replace(town.executor.gives, attempts=(spent,))
+        await town.stub.Complete(asking("another", tenant="acme"), timeout=TIMEOUT_S)
+        third = town.stub.Complete(asking("a third", tenant="acme"), timeout=TIMEOUT_S)
+        assert await refused(third) == ("RESOURCE_EXHAUSTED", "BUDGET_EXHAUSTED")
+        await town.stub.Complete(asking("a third", tenant="globex"), timeout=TIMEOUT_S)
+    assert len(town.executor.asked) == 3
