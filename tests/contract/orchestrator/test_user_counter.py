@@ -109,6 +109,17 @@ def commands(stats: dict[str, dict[str, int]]) -> int:
     return sum(found["calls"] for name, found in stats.items() if name in {"cmdstat_evalsha", "cmdstat_eval"})
 
 
+async def test_no_more_users_of_a_tenant_are_kept_in_redis_than_the_bound(redis_server: RedisServer) -> None:
+    client = redis_client(redis_server.url)
+    users = counter_of(client, users_max=3)
+    for number in range(10):
+        await users.seen("acme", f"user-{number}")
+    with redis_server.client() as look:
+        seen, counts = key_names("acme")
+        assert (look.zcard(seen), look.hlen(counts)) == (3, 3)
+    await client.aclose()
+
+
 async def test_keys_are_of_one_slot_hold_no_names_and_expire(redis_server: RedisServer) -> None:
     client = redis_client(redis_server.url)
     await counter_of(client).seen("acme", "ann")

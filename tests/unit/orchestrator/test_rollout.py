@@ -182,6 +182,11 @@ def test_names_that_run_together_have_places_of_their_own() -> None:
     assert place(rollout, "a", "\ud800", "") != place(rollout, "a", "\udfff", "")
 
 
+def test_a_users_requests_are_all_in_one_arm() -> None:
+    policy = policy_of(HALF)
+    assert len({decided(policy, request_of(end_user="ann", request_id=f"r{n}")).arm for n in range(20)}) == 1
+
+
 def test_an_arm_has_a_place_for_everybody() -> None:
     nobody, everybody = Arms(Rollout(percent=0)), Arms(Rollout(percent=100))
     for number in range(200):

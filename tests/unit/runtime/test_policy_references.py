@@ -80,6 +80,7 @@ APART: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"endpoint": ["support/*"]}, {"endpoint": ["sup*"]}),
     ({"input_chars_min": 100}, {"input_chars_min": 99}),
     ({"input_tokens_max": 100}, {"input_chars_max": 401}),
+    ({"input_chars_min": 398}, {"input_tokens_min": 100}),
     ({"time": OFFICE}, {"time": {"start": "09:00", "end": "17:00"}}),
     ({"time": OFFICE}, {"time": {**OFFICE, "timezone": "Europe/Berlin"}}),
     ({"complexity": ["simple", "medium"]}, {"tags": ["a"]}),
