@@ -9,6 +9,7 @@ Everything here blocks: it is for threads.
 from __future__ import annotations
 
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ __all__ = ["DatabaseError", "is_sqlite", "migrate", "open_database", "reading", 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 # A writer waits so long for another; a batch takes some tens of milliseconds.
 BUSY_TIMEOUT_MS: Final = 5_000
+_WAL_PAUSE_MS: Final = 50
 CONNECT_TIMEOUT_S: Final = 5
 # No statement of the ledger's takes a second on a sound server.
 STATEMENT_TIMEOUT_MS: Final = 15_000
@@ -121,10 +123,20 @@ def _open_sqlite(url: URL, connections_max: int) -> Engine:
 
 
 def _prepare_sqlite(engine: Engine) -> None:
-    """Readers and the writer do not wait for each other from here on; the file remembers it."""
+    """Readers and the writer do not wait for each other from here on; the file remembers it.
+
+    SQLite does not wait for others with this one statement, so it is tried again.
+    """
     raw = engine.raw_connection()
     try:
-        raw.cursor().execute("PRAGMA journal_mode=WAL")
+        for tries_left in reversed(range(BUSY_TIMEOUT_MS // _WAL_PAUSE_MS)):
+            try:
+                raw.cursor().execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError:
+                if not tries_left:
+                    raise
+                time.sleep(_WAL_PAUSE_MS / 1_000)
     finally:
         raw.close()
 

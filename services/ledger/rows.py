@@ -59,10 +59,12 @@ _TEXTS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class DecisionRows:
-    """One record: its row in `decisions`, and those of its parts, which lack only the decision's id."""
+    """One record: its row in `decisions`, and those of its parts, which lack only the decision's id.
 
-    tenant: str
-    request_id: str
+    `key` is tenant, request id and `failed_at_us`: no two records in the ledger have the same.
+    """
+
+    key: tuple[str, str, int]
     decision: Row
     attempts: tuple[Row, ...]
     verdicts: tuple[Row, ...]
@@ -89,8 +91,7 @@ def decision_rows(pb: ledger_pb2.DecisionRecord, path: str = "record") -> Decisi
     cache = wire.cache_finding_from_proto(pb.cache, f"{path}.cache")
     attempts = tuple(wire.attempt_from_proto(attempt, f"{path}.attempts[{i}]") for i, attempt in enumerate(pb.attempts))
     return DecisionRows(
-        tenant=pb.tenant,
-        request_id=pb.request_id,
+        key=(pb.tenant, pb.request_id, _failed_at_us(pb)),
         decision=_decision(pb, routing, cache),
         attempts=tuple(_attempt(number, attempt) for number, attempt in enumerate(attempts)),
         verdicts=tuple(_verdicts(attempts)),
@@ -138,12 +139,22 @@ def record_from_json(text: str) -> ledger_pb2.DecisionRecord:
     return json_format.Parse(text, ledger_pb2.DecisionRecord(), ignore_unknown_fields=True)
 
 
+def _received_at_us(pb: ledger_pb2.DecisionRecord) -> int:
+    return pb.received_at.seconds * 1_000_000 + pb.received_at.nanos // 1_000
+
+
+def _failed_at_us(pb: ledger_pb2.DecisionRecord) -> int:
+    """0 for an answer; of a failed run when it came in, which tells the runs of a request id apart."""
+    return _received_at_us(pb) if pb.status_code else 0
+
+
 def _decision(pb: ledger_pb2.DecisionRecord, routing: RoutingDecision, cache: CacheOutcome) -> Row:
     judged, plan = routing.classification, routing.plan
     return {
         "tenant": pb.tenant,
         "request_id": pb.request_id,
-        "received_at_us": pb.received_at.seconds * 1_000_000 + pb.received_at.nanos // 1_000,
+        "received_at_us": _received_at_us(pb),
+        "failed_at_us": _failed_at_us(pb),
         "trace_id": pb.trace_id,
         "end_user_hash": pb.end_user_hash,
         "user_tier": pb.user_tier,

@@ -92,6 +92,7 @@ decisions: Final = Table(
     _text("tenant"),
     _text("request_id"),
     _count("received_at_us"),
+    _count("failed_at_us"),  # 0: answered; else received_at_us, so that every failed run of a request id is kept
     _text("trace_id"),
     _text("end_user_hash"),
     _text("user_tier"),
@@ -132,7 +133,7 @@ decisions: Final = Table(
     _count("latency_us"),
     _text("config_version"),
     _text("record_json"),
-    UniqueConstraint("tenant", "request_id"),
+    UniqueConstraint("tenant", "request_id", "failed_at_us"),
     Index(None, "received_at_us"),
 )
 

@@ -1,8 +1,8 @@
 """What the ledger writes and reads, one transaction each.
 
 Promises: a batch is kept as a whole or not at all; what is already there stays as it is, so that everything may be sent
-again; of a tenant's request id the first record stays. Nothing is found across tenants but the sums of
-`measure_quality`. Blocks, and raises SQLAlchemy's errors: for threads, of which any number may share one.
+again; of a tenant's request id the first answer stays, and every run that failed. Nothing is found across tenants but
+the sums of `measure_quality`. Blocks, and raises SQLAlchemy's errors: for threads, of which any number may share one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Insert, Table, case, delete, distinct, func, select, tuple_
+from sqlalchemy import Connection, Engine, Insert, Select, Table, case, delete, distinct, func, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from services.ledger.database import is_sqlite, reading
@@ -47,22 +47,22 @@ class LedgerStore:
     def record_decisions(self, batch: Sequence[DecisionRows]) -> int:
         """How many were new."""
         # In one order everywhere: two batches of the same records cannot wait for each other.
-        first: dict[tuple[str, str], DecisionRows] = {}
+        first: dict[tuple[str, str, int], DecisionRows] = {}
         for rows in batch:
-            first.setdefault((rows.tenant, rows.request_id), rows)
+            first.setdefault(rows.key, rows)
         ordered = [first[key] for key in sorted(first)]
         if not ordered:
             return 0
-        statement = self._keep_first(decisions, "tenant", "request_id").returning(
-            decisions.c.id, decisions.c.tenant, decisions.c.request_id
+        statement = self._keep_first(decisions, "tenant", "request_id", "failed_at_us").returning(
+            decisions.c.id, decisions.c.tenant, decisions.c.request_id, decisions.c.failed_at_us
         )
         with self._engine.begin() as connection:
             new = connection.execute(statement, [rows.decision for rows in ordered]).all()
             for table in (attempts, verdicts, hops):
                 parts = [
                     {"decision_id": number} | part
-                    for number, tenant, request_id in new
-                    for part in _parts(first[tenant, request_id], table)
+                    for number, *key in new
+                    for part in _parts(first[key[0], key[1], key[2]], table)
                 ]
                 if parts:
                     connection.execute(table.insert(), parts)
@@ -70,9 +70,7 @@ class LedgerStore:
 
     def record_feedback(self, row: Row) -> str | None:
         """Keeps it; the `record_json` of the decision that it is about, None while that is not known."""
-        about = select(decisions.c.record_json).where(
-            decisions.c.tenant == row["tenant"], decisions.c.request_id == row["request_id"]
-        )
+        about = _record_of(row["tenant"], row["request_id"])
         with self._engine.begin() as connection:
             connection.execute(self._keep_first(feedback, "feedback_id"), [row])
             return connection.execute(about).scalar_one_or_none()
@@ -85,9 +83,7 @@ class LedgerStore:
 
     def decision(self, tenant: str, request_id: str) -> FoundDecision | None:
         """One of this tenant's decisions, with the oldest ABOUT_MAX of what is known about it."""
-        query = select(decisions.c.record_json).where(
-            decisions.c.tenant == tenant, decisions.c.request_id == request_id
-        )
+        query = _record_of(tenant, request_id)
         with self._reading.begin() as connection:
             record_json = connection.execute(query).scalar_one_or_none()
             if record_json is None:
@@ -156,6 +152,15 @@ class LedgerStore:
         return statement
 
 
+def _record_of(tenant: object, request_id: object) -> Select[str]:
+    """The answered run of a request id; without one, the last that failed."""
+    mine = (decisions.c.tenant == tenant) & (decisions.c.request_id == request_id)
+    answered_first = case((decisions.c.failed_at_us == 0, 0), else_=1)
+    return (
+        select(decisions.c.record_json).where(mine).order_by(answered_first, decisions.c.failed_at_us.desc()).limit(1)
+    )
+
+
 def _parts(rows: DecisionRows, table: Table) -> Iterable[Row]:
     if table is attempts:
         return rows.attempts
@@ -199,6 +204,7 @@ def _opinions(connection: Connection, since_us: int) -> dict[tuple[str, str], tu
             feedback.c.received_at_us >= since_us,
             feedback.c.kind.in_(LIKED + DISLIKED),
             decisions.c.target != "",
+            decisions.c.failed_at_us == 0,
             decisions.c.task_type != "",
             decisions.c.cache_kind != CacheKind.SEMANTIC_HIT.value,
         )

@@ -67,7 +67,8 @@ class LedgerServiceServicer:
     """
 
     def RecordDecisions(self, request, context):
-        """Keeps a batch of decision records. Idempotent: of a tenant's request id the first record stays.
+        """Keeps a batch of decision records. Idempotent: of a tenant's request id the first answered one stays, and of those
+        that failed each that came in at another time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

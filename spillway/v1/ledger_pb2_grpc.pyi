@@ -36,7 +36,9 @@ class LedgerServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> LedgerServiceAsyncStub: ...
     RecordDecisions: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.RecordDecisionsRequest, _ledger_pb2.RecordDecisionsResponse]
-    """Keeps a batch of decision records. Idempotent: of a tenant's request id the first record stays."""
+    """Keeps a batch of decision records. Idempotent: of a tenant's request id the first answered one stays, and of those
+    that failed each that came in at another time.
+    """
     RecordFeedback: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.RecordFeedbackRequest, _ledger_pb2.RecordFeedbackResponse]
     """Keeps what a person made of an answer, also when its decision has not arrived (yet). Idempotent by feedback id."""
     RecordGrades: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.RecordGradesRequest, _ledger_pb2.RecordGradesResponse]
@@ -52,7 +54,9 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     RecordDecisions: _aio.UnaryUnaryMultiCallable[_ledger_pb2.RecordDecisionsRequest, _ledger_pb2.RecordDecisionsResponse]  # type: ignore[assignment]
-    """Keeps a batch of decision records. Idempotent: of a tenant's request id the first record stays."""
+    """Keeps a batch of decision records. Idempotent: of a tenant's request id the first answered one stays, and of those
+    that failed each that came in at another time.
+    """
     RecordFeedback: _aio.UnaryUnaryMultiCallable[_ledger_pb2.RecordFeedbackRequest, _ledger_pb2.RecordFeedbackResponse]  # type: ignore[assignment]
     """Keeps what a person made of an answer, also when its decision has not arrived (yet). Idempotent by feedback id."""
     RecordGrades: _aio.UnaryUnaryMultiCallable[_ledger_pb2.RecordGradesRequest, _ledger_pb2.RecordGradesResponse]  # type: ignore[assignment]
@@ -71,7 +75,9 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ledger_pb2.RecordDecisionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_pb2.RecordDecisionsResponse, _abc.Awaitable[_ledger_pb2.RecordDecisionsResponse]]:
-        """Keeps a batch of decision records. Idempotent: of a tenant's request id the first record stays."""
+        """Keeps a batch of decision records. Idempotent: of a tenant's request id the first answered one stays, and of those
+        that failed each that came in at another time.
+        """
 
     @_abc_1.abstractmethod
     def RecordFeedback(

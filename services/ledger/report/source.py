@@ -149,8 +149,12 @@ class Source:
             yield str(hop), int(latency_us)
 
     def remarks(self) -> Iterator[Remark]:
-        """Feedback on the window's decisions, whenever it came."""
-        same = and_(feedback.c.tenant == decisions.c.tenant, feedback.c.request_id == decisions.c.request_id)
+        """Feedback on the window's answers, whenever it came."""
+        same = and_(
+            feedback.c.tenant == decisions.c.tenant,
+            feedback.c.request_id == decisions.c.request_id,
+            decisions.c.failed_at_us == 0,
+        )
         query = select(feedback.c.kind, decisions.c.id, decisions.c.tier, decisions.c.task_type, decisions.c.arm)
         for row in self._rows(query.join(decisions, same)):
             yield Remark(*row)

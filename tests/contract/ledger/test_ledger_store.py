@@ -163,6 +163,19 @@ def test_of_a_tenants_request_id_the_first_record_stays(store: LedgerStore, engi
     }
 
 
+def test_runs_that_failed_are_kept_beside_the_answer_of_their_request_id(store: LedgerStore, engine: Engine) -> None:
+    failed = [rows("r1", status_code=14, endpoint=f"try {n}", received_at_unix_s=NOW + n) for n in (1, 2)]
+    assert store.record_decisions([*failed, failed[0]]) == 2
+    found = store.decision("acme", "r1")
+    assert found is not None
+    assert record_from_json(found.record_json).endpoint == "try 2"
+    assert store.record_decisions([*failed, rows("r1", endpoint="answered")]) == 1
+    again = store.record_feedback(said("f1", FeedbackKind.THUMBS_UP))
+    assert again is not None
+    assert record_from_json(again).endpoint == "answered"
+    assert counts(engine)["decisions"] == 3
+
+
 def test_a_thousand_records_are_one_batch(store: LedgerStore, engine: Engine) -> None:
     assert store.record_decisions([rows(f"r{number}") for number in range(1_000)]) == 1_000
     assert counts(engine)["attempts"] == 2_000

@@ -62,6 +62,7 @@ def _make_decisions() -> None:
         _text("tenant"),
         _text("request_id"),
         _count("received_at_us"),
+        _count("failed_at_us"),
         *map(_text, ("trace_id", "end_user_hash", "user_tier", "endpoint", "tags_json", "namespace", "key_id")),
         *map(_text, ("job_id", "prompt_sha256", "task_type", "complexity", "language")),
         _number("confidence", nullable=True),
@@ -83,7 +84,7 @@ def _make_decisions() -> None:
         _count("latency_us"),
         _text("config_version"),
         _text("record_json"),
-        _unique("decisions", "tenant", "request_id"),
+        _unique("decisions", "tenant", "request_id", "failed_at_us"),
     )
     _index("decisions", "received_at_us")
 
