@@ -33,6 +33,7 @@ NEEDS_RESTART: Final[dict[str, tuple[str, ...]]] = {
     "services.ledger.target": ("orchestrator",),
     "limits": EVERYONE,
     "telemetry.otlp_endpoint": EVERYONE,
+    "telemetry.prometheus_listen": EVERYONE,
     "telemetry.sample_ratio": EVERYONE,
     "telemetry.export_interval_s": EVERYONE,
     "orchestrator.deadline_s": EVERYONE,

@@ -41,9 +41,13 @@ def run(name: str, build: Callable[[Loaded], Awaitable[Service]]) -> None:
     if not listen:
         parser.error("--listen is needed")
     logs.configure(service=name, level=loaded.settings.log.level)
-    signals = telemetry.setup(name, loaded.settings.telemetry)
     try:
-        uvloop.run(_serve(build, loaded, listen))
+        signals = telemetry.setup(name, loaded.settings.telemetry)
+    except telemetry.PrometheusListenError as error:
+        logs.get_logger(__name__).error("not_serving", reason=str(error))
+        sys.exit(EXIT_FAILED)
+    try:
+        uvloop.run(_serve(build, loaded, listen, signals.prometheus_listen))
     except (ConfigError, SecretError) as error:  # of a file or variable that the configuration names
         sys.stderr.write(f"{error}\n")
         sys.exit(EXIT_CONFIG)
@@ -54,7 +58,9 @@ def run(name: str, build: Callable[[Loaded], Awaitable[Service]]) -> None:
         signals.close()
 
 
-async def _serve(build: Callable[[Loaded], Awaitable[Service]], loaded: Loaded, listen: str) -> None:
+async def _serve(
+    build: Callable[[Loaded], Awaitable[Service]], loaded: Loaded, listen: str, prometheus_listen: str
+) -> None:
     logs.report_loop_exceptions(asyncio.get_running_loop())
     service = await build(loaded)
-    await serve(service, loaded, listen=listen)
+    await serve(service, loaded, listen=listen, prometheus_listen=prometheus_listen)

@@ -197,8 +197,10 @@ async def start(service: Service, loaded: Loaded, listen: str) -> RunningServer:
     return running
 
 
-async def serve(service: Service, loaded: Loaded, *, listen: str) -> None:
+async def serve(service: Service, loaded: Loaded, *, listen: str, prometheus_listen: str = "") -> None:
     """Serves until SIGTERM or SIGINT. Prints one JSON line on standard output when SERVING.
+
+    The line has `prometheus_listen` too, unless it is empty.
 
     From then on the file that `loaded` came from is followed; SIGHUP has it looked at once more, at once.
     """
@@ -218,8 +220,10 @@ async def serve(service: Service, loaded: Loaded, *, listen: str) -> None:
         return
     stopped.cancel()
     running = starting.result()
-    line = json.dumps({"event": "serving", "service": service.name, "listen": running.address})
-    sys.stdout.write(line + "\n")
+    ready = {"event": "serving", "service": service.name, "listen": running.address}
+    if prometheus_listen:
+        ready["prometheus_listen"] = prometheus_listen
+    sys.stdout.write(json.dumps(ready) + "\n")
     sys.stdout.flush()
     logger.info("serving", listen=running.address, config=loaded.version)
     reloader = running.follow(loaded)

@@ -1,20 +1,21 @@
-"""Traces and metrics of a process, over OTLP; nothing at all without an endpoint.
+"""Traces and metrics of a process: over OTLP, and to be scraped by Prometheus; nothing at all without either.
 
-Promises: with no endpoint there is no provider, no thread and no interceptor, and every span is the no-op one. With
-one, spans leave within the configured interval from a bounded queue; a collector that is gone costs dropped spans, one
-log line a minute, and at most CLOSE_S_MAX at the end. Services make their own spans with
-`opentelemetry.trace.get_tracer`.
+Promises: with neither there is no provider, no thread and no interceptor, and every span is the no-op one. With an OTLP
+endpoint, spans leave within the configured interval from a bounded queue; a collector that is gone costs dropped spans,
+one log line a minute, and at most CLOSE_S_MAX at the end. With an address for Prometheus alone there are metrics and no
+spans. Services make their own spans with `opentelemetry.trace.get_tracer`.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final
 
@@ -28,9 +29,13 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import SpanProcessor
 
+    from services.runtime.prometheus import PrometheusEndpoint
+
 __all__ = [
     "CLOSE_S_MAX",
+    "PrometheusListenError",
     "Telemetry",
+    "certificate_expires_at",
     "current_trace_id",
     "install",
     "is_on",
@@ -53,6 +58,10 @@ _ENDPOINT_ENV: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _METRICS_ENV: Final = "OTEL_METRICS_EXPORTER"
 
 
+class PrometheusListenError(Exception):
+    """The address for Prometheus cannot be listened on."""
+
+
 class _OncePerInterval(logging.Filter):
     """Lets one record through per interval, whichever logger it comes from."""
 
@@ -71,10 +80,14 @@ class _OncePerInterval(logging.Filter):
 
 @dataclass(frozen=True, slots=True)
 class Telemetry:
-    """What `setup` made. With telemetry off, both calls return at once."""
+    """What `setup` made. With telemetry off, both calls return at once.
+
+    `prometheus_listen` is where metrics can be scraped, "host:port"; empty when they cannot.
+    """
 
     _shutdowns: tuple[Callable[[], object], ...] = ()
     _flushes: tuple[Callable[[], object], ...] = ()
+    prometheus_listen: str = ""
 
     @property
     def on(self) -> bool:
@@ -103,12 +116,25 @@ def _all_within(calls: tuple[Callable[[], object], ...], timeout_s: float) -> bo
 def setup(service: str, settings: TelemetrySettings) -> Telemetry:
     """Sets the process's providers for `service` (e.g. "cache"). Call once per process, before channels and servers.
 
-    An empty `otlp_endpoint` is filled from $OTEL_EXPORTER_OTLP_ENDPOINT; when that is empty too, nothing happens.
-    With $OTEL_METRICS_EXPORTER=none only traces are sent.
+    An empty `otlp_endpoint` is filled from $OTEL_EXPORTER_OTLP_ENDPOINT; when that and `prometheus_listen` are empty,
+    nothing happens. With $OTEL_METRICS_EXPORTER=none only traces are pushed. Raises PrometheusListenError.
     """
     endpoint = settings.otlp_endpoint or os.environ.get(_ENDPOINT_ENV, "")
-    if not endpoint:
+    if not endpoint and not settings.prometheus_listen:
         return Telemetry()
+    processor, pushing = _otlp(endpoint, settings) if endpoint else (None, None)
+    readers = [] if pushing is None else [pushing]
+    if not settings.prometheus_listen:
+        return install(service, settings.sample_ratio, processor, readers)
+    from services.runtime.prometheus import PrometheusEndpoint  # noqa: PLC0415 - loaded only when it is wanted
+
+    scraped = PrometheusEndpoint()
+    listen = scraped.serve(settings.prometheus_listen)
+    made = install(service, settings.sample_ratio, processor, [*readers, scraped.reader], scraped)
+    return replace(made, prometheus_listen=listen)
+
+
+def _otlp(endpoint: str, settings: TelemetrySettings) -> tuple[SpanProcessor, MetricReader | None]:
     # The SDK and the exporters are loaded only when they are wanted: 25 MB and a quarter of a second.
     from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter  # noqa: PLC0415
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
@@ -126,36 +152,45 @@ def setup(service: str, settings: TelemetrySettings) -> Telemetry:
         export_timeout_millis=_EXPORT_TIMEOUT_S * 1_000,
     )
     if os.environ.get(_METRICS_ENV, "") == "none":
-        return install(service, settings.sample_ratio, processor)
+        return processor, None
     reader = PeriodicExportingMetricReader(
         OTLPMetricExporter(endpoint=endpoint, insecure=insecure, timeout=_EXPORT_TIMEOUT_S),
         export_interval_millis=max(settings.export_interval_s, _METRICS_INTERVAL_S_MIN) * 1_000,
         export_timeout_millis=_EXPORT_TIMEOUT_S * 1_000,
     )
-    return install(service, settings.sample_ratio, processor, reader)
+    return processor, reader
 
 
 def install(
-    service: str, sample_ratio: float, processor: SpanProcessor, reader: MetricReader | None = None
+    service: str,
+    sample_ratio: float,
+    processor: SpanProcessor | None,
+    readers: Sequence[MetricReader],
+    scraped: PrometheusEndpoint | None = None,
 ) -> Telemetry:
-    """Sets the process's providers with the given ends."""
+    """Sets the process's providers with the given ends; no tracer provider without a processor."""
     from opentelemetry.sdk.metrics import MeterProvider  # noqa: PLC0415
-    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
-    from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased  # noqa: PLC0415
 
     resource = _resource(service)
-    spans = TracerProvider(
-        resource=resource, sampler=ParentBased(TraceIdRatioBased(sample_ratio)), shutdown_on_exit=False
-    )
-    spans.add_span_processor(processor)
-    measures = MeterProvider(metric_readers=[reader] if reader else [], resource=resource, shutdown_on_exit=False)
-    trace.set_tracer_provider(spans)
+    measures = MeterProvider(metric_readers=readers, resource=resource, shutdown_on_exit=False)
     metrics.set_meter_provider(measures)
     timeout_ms = CLOSE_S_MAX * 1_000
-    return Telemetry(
-        _shutdowns=(spans.shutdown, lambda: measures.shutdown(timeout_millis=timeout_ms)),
-        _flushes=(spans.force_flush, lambda: measures.force_flush(timeout_millis=timeout_ms)),
-    )
+    shutdowns: list[Callable[[], object]] = [lambda: measures.shutdown(timeout_millis=timeout_ms)]
+    flushes: list[Callable[[], object]] = [lambda: measures.force_flush(timeout_millis=timeout_ms)]
+    if processor is not None:
+        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+        from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased  # noqa: PLC0415
+
+        spans = TracerProvider(
+            resource=resource, sampler=ParentBased(TraceIdRatioBased(sample_ratio)), shutdown_on_exit=False
+        )
+        spans.add_span_processor(processor)
+        trace.set_tracer_provider(spans)
+        shutdowns.append(spans.shutdown)
+        flushes.append(spans.force_flush)
+    if scraped is not None:
+        shutdowns.append(scraped.close)
+    return Telemetry(tuple(shutdowns), tuple(flushes))
 
 
 def _resource(service: str) -> Resource:
@@ -182,8 +217,10 @@ def _quieten_exporters() -> None:
 
 
 def is_on() -> bool:
-    """Whether this process has a tracer provider."""
-    return not isinstance(trace.get_tracer_provider(), (trace.ProxyTracerProvider, trace.NoOpTracerProvider))
+    """Whether `setup` has set providers in this process."""
+    # Not imported for that: without telemetry the SDK stays unloaded.
+    sdk = sys.modules.get("opentelemetry.sdk.metrics")
+    return sdk is not None and isinstance(metrics.get_meter_provider(), sdk.MeterProvider)
 
 
 def tracer() -> trace.Tracer:
@@ -194,6 +231,13 @@ def tracer() -> trace.Tracer:
 def meter() -> metrics.Meter:
     """The runtime's own meter."""
     return metrics.get_meter(_NAME)
+
+
+def certificate_expires_at(unix_s: float) -> None:
+    """Shows when the certificate that this process serves with expires, as Unix time; again after each rotation."""
+    meter().create_gauge(
+        "spillway.tls.expiry", unit="s", description="When the certificate served with expires, as Unix time."
+    ).set(unix_s)
 
 
 def current_trace_id() -> str:

@@ -15,6 +15,7 @@ from typing import Any, Final
 import grpc
 from opentelemetry import context as otel_context
 from opentelemetry import propagate
+from opentelemetry.metrics import Histogram
 from opentelemetry.trace import Span, SpanKind, StatusCode, set_span_in_context
 
 from services.runtime import telemetry
@@ -45,6 +46,15 @@ def _attributes(method: str) -> dict[str, str]:
     return {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
 
 
+def _durations(side: str, description: str) -> Histogram:
+    return telemetry.meter().create_histogram(
+        f"rpc.{side}.duration",
+        unit="s",
+        description=description,
+        explicit_bucket_boundaries_advisory=_DURATION_BUCKETS_S,
+    )
+
+
 class CallOutcome:
     """How a call ended: OK until someone says otherwise."""
 
@@ -60,12 +70,7 @@ class ServerCalls:
 
     def __init__(self) -> None:
         self._tracer = telemetry.tracer()
-        self._duration = telemetry.meter().create_histogram(
-            "rpc.server.duration",
-            unit="s",
-            description="How long calls took.",
-            explicit_bucket_boundaries_advisory=_DURATION_BUCKETS_S,
-        )
+        self._duration = _durations("server", "How long calls took, as seen by who answered them.")
 
     @contextmanager
     def observe(self, method: str, metadata: Sequence[tuple[str, str | bytes]]) -> Iterator[CallOutcome]:
@@ -111,9 +116,11 @@ def _conclude(span: Span, code: grpc.StatusCode, *, error: bool) -> None:
 class _ClientCalls:
     """Starts the span of a call, hands its context to the server, and ends the span when the call is done."""
 
+    def __init__(self) -> None:
+        self._duration = _durations("client", "How long calls took, as seen by who made them.")
+
     def _start(self, details: grpc.aio.ClientCallDetails) -> tuple[Span, grpc.aio.ClientCallDetails]:
-        raw: str | bytes = details.method  # bytes, whatever the type stubs say
-        method = raw.decode() if isinstance(raw, bytes) else raw
+        method = _text(details.method)  # bytes, whatever the type stubs say
         span = telemetry.tracer().start_span(
             method.removeprefix("/"), kind=SpanKind.CLIENT, attributes=_attributes(method)
         )
@@ -131,6 +138,7 @@ class _ClientCalls:
     async def _call(
         self, continuation: Callable[[Any, Any], Any], details: grpc.aio.ClientCallDetails, request: object
     ) -> Any:
+        started_s = time.perf_counter()
         span, traced = self._start(details)
         try:
             call = await continuation(traced, request)
@@ -138,21 +146,28 @@ class _ClientCalls:
             span.set_status(StatusCode.ERROR)
             span.end()
             raise
-        call.add_done_callback(lambda done: _end(span, done))
+        attributes = _attributes(_text(details.method))
+        call.add_done_callback(lambda done: self._end(span, done, attributes, started_s))
         return call
 
+    def _end(self, span: Span, call: grpc.aio.Call, attributes: dict[str, str], started_s: float) -> None:
+        """Ends the span of a call that is done; its code is then there without waiting."""
+        waiting = call.code()
+        try:
+            waiting.send(None)
+        except StopIteration as stop:
+            code: grpc.StatusCode = stop.value
+            _conclude(span, code, error=code is not grpc.StatusCode.OK)
+            self._duration.record(
+                time.perf_counter() - started_s, {**attributes, "rpc.grpc.status_code": code.value[0]}
+            )
+        finally:
+            waiting.close()
+            span.end()
 
-def _end(span: Span, call: grpc.aio.Call) -> None:
-    """Ends the span of a call that is done; its code is then there without waiting."""
-    waiting = call.code()
-    try:
-        waiting.send(None)
-    except StopIteration as stop:
-        code: grpc.StatusCode = stop.value
-        _conclude(span, code, error=code is not grpc.StatusCode.OK)
-    finally:
-        waiting.close()
-        span.end()
+
+def _text(method: str | bytes) -> str:
+    return method.decode() if isinstance(method, bytes) else method
 
 
 class _UnaryCalls(_ClientCalls, grpc.aio.UnaryUnaryClientInterceptor):

@@ -68,6 +68,11 @@ class Telemetry(Section):
     """Where traces and metrics go."""
 
     otlp_endpoint: str = Field("", description="An OTLP gRPC endpoint, e.g. http://jaeger:4317; empty means no export.")
+    prometheus_listen: str = Field(
+        "",
+        pattern=r"^$|^[^\s/]+:\d{1,5}$",
+        description="host:port where Prometheus may scrape this process, without TLS; port 0: a free one. Empty: no.",
+    )
     query_url: str = Field("", description="Jaeger's query API, for `spillway ask` to show traces.")
     sample_ratio: Ratio = Field(1.0, description="Share of new traces kept; a caller's decision is followed.")
     export_interval_s: Seconds = Field(1.0, description="At most so long after its end a span leaves.")
