@@ -37,6 +37,7 @@ from spillway.settings.policy import CostAware, NewUsers, Policy, Rollout, Rule,
 from spillway.settings.process import Limits, Log, Orchestrator, ServiceAddress, Services, Telemetry
 from spillway.settings.quotas import Budget, Quotas, Rate
 from spillway.settings.section import Name, Section
+from spillway.settings.tls import Tls
 
 __all__ = [
     "AgreementGate",
@@ -83,6 +84,7 @@ __all__ = [
     "Target",
     "Telemetry",
     "Tier",
+    "Tls",
     "WeekTime",
 ]
 
@@ -106,6 +108,7 @@ class Settings(Section):
     executor: Executor = Executor()
     ledger: Ledger = Ledger()
     services: Services = Services()
+    tls: Tls = Tls()
     limits: Limits = Limits()
     telemetry: Telemetry = Telemetry()
     log: Log = Log()

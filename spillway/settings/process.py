@@ -48,6 +48,9 @@ class ServiceAddress(Section):
 
     listen: str = Field(min_length=1, description="host:port, or unix:/path.")
     target: str = Field(min_length=1, description="A gRPC target, e.g. dns:///executor:50054.")
+    server_name: str = Field(
+        "", max_length=253, description="With tls: the name its certificate has to have. Default: the target's host."
+    )
 
 
 def _local(port: int) -> ServiceAddress:

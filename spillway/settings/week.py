@@ -51,9 +51,7 @@ def minutes(part: WeekTime) -> frozenset[int]:
     start, end = _of_day(part.start), _of_day(part.end)
     length = end - start if end >= start else end - start + _DAY_MINUTES
     days = [_DAYS.index(day) for day in part.days or _DAYS]
-    return frozenset(
-        (day * _DAY_MINUTES + start + minute) % WEEK_MINUTES for day in days for minute in range(length)
-    )
+    return frozenset((day * _DAY_MINUTES + start + minute) % WEEK_MINUTES for day in days for minute in range(length))
 
 
 def _is_on(part: WeekTime, day: int) -> bool:
