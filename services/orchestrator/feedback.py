@@ -10,9 +10,9 @@ something of the cache, and nothing of the tier.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import Final, Protocol
 from uuid import uuid4
 
 from services.orchestrator.background import Background
@@ -54,7 +54,10 @@ _OPINIONS: Final = {
     FeedbackKind.COMPLAINT: False,
 }
 
-Answer = Callable[[CompletionRequest], Awaitable[Completion]]
+class Answer(Protocol):
+    """Answers a request for the holder of a key, empty without keys. Raises SpillwayError."""
+
+    async def __call__(self, request: CompletionRequest, /, *, key_id: str) -> Completion: ...
 
 
 def opinion_of(kind: FeedbackKind) -> bool | None:
@@ -90,7 +93,7 @@ class FeedbackDesk:
         self._new_id = new_id
         self._told: OrderedDict[tuple[str, str, bool], None] = OrderedDict()
 
-    async def send(self, feedback: Feedback) -> Completion | None:
+    async def send(self, feedback: Feedback, key_id: str = "") -> Completion | None:
         """Keeps the feedback, which has been checked; the flagship's answer when a retry was asked for.
 
         Raises SpillwayError: of the ledger when the feedback was not kept, of the retry when that failed.
@@ -100,7 +103,7 @@ class FeedbackDesk:
         retried: Completion | None = None
         try:
             if feedback.retry is not None:
-                retried = await self._answer(self._again(feedback, feedback.retry))
+                retried = await self._answer(self._again(feedback, feedback.retry), key_id=key_id)
         finally:
             self._background.spawn(
                 "feedback", lambda: self._learn(feedback, feedback_id, received_at_unix_s, decided, retried)

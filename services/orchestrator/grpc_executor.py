@@ -17,7 +17,7 @@ from typing import Final
 
 import grpc
 
-from services.orchestrator.hops import ExecutionError
+from services.orchestrator.hops import Again, ExecutionError
 from services.runtime.errors import Internal, SpillwayError, Unavailable, from_rpc_error
 from spillway import wire
 from spillway.chat import ChatRequest
@@ -97,7 +97,13 @@ class GrpcExecutor:
         self._resends = Resends()
 
     async def execute(
-        self, chat: ChatRequest, plan: Plan, *, task_type: TaskType | None, timeout_s: float
+        self,
+        chat: ChatRequest,
+        plan: Plan,
+        *,
+        task_type: TaskType | None,
+        timeout_s: float,
+        again: Again | None = None,
     ) -> Execution:
         request = _execute_request(chat, plan, task_type)
         sending = _Sending(self._resends, timeout_s)
@@ -106,14 +112,21 @@ class GrpcExecutor:
                 try:
                     response = await self._stub.Execute(request, timeout=sending.remaining_s)
                 except grpc.aio.AioRpcError as error:
-                    if not await sending.repeats(error):
+                    if not await sending.repeats(error) or (planned := await _planned(plan, again)) is None:
                         raise _executor_error(error) from error
+                    request = _execute_request(chat, planned, task_type)
                 else:
                     self._resends.answered()
                     return _read(response.execution)
 
     async def stream(
-        self, chat: ChatRequest, plan: Plan, *, task_type: TaskType | None, timeout_s: float
+        self,
+        chat: ChatRequest,
+        plan: Plan,
+        *,
+        task_type: TaskType | None,
+        timeout_s: float,
+        again: Again | None = None,
     ) -> AsyncGenerator[AnswerDelta | Execution, None]:
         request = executor_pb2.StreamExecuteRequest(request=_execute_request(chat, plan, task_type))
         sending = _Sending(self._resends, timeout_s)
@@ -131,8 +144,10 @@ class GrpcExecutor:
                             begun = True
                             yield _read_delta(response.delta)
                 except grpc.aio.AioRpcError as error:
-                    if begun or execution is not None or not await sending.repeats(error):
+                    may_repeat = not begun and execution is None and await sending.repeats(error)
+                    if not may_repeat or (planned := await _planned(plan, again)) is None:
                         raise _broken_off(_executor_error(error), begun=begun) from error
+                    request = executor_pb2.StreamExecuteRequest(request=_execute_request(chat, planned, task_type))
                 else:
                     break
                 finally:
@@ -141,6 +156,10 @@ class GrpcExecutor:
             raise Unavailable("STREAM_INTERRUPTED", "the stream broke off before its end", detail="no execution event")
         # Handed on after the call's own end, so that leaving early never cancels a call that was as good as done.
         yield execution
+
+
+async def _planned(plan: Plan, again: Again | None) -> Plan | None:
+    return plan if again is None else await again()
 
 
 def _execute_request(chat: ChatRequest, plan: Plan, task_type: TaskType | None) -> executor_pb2.ExecuteRequest:

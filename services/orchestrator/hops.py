@@ -8,7 +8,7 @@ gave. Cancelling the caller cancels the call.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -27,6 +27,7 @@ from spillway.routing import (
 )
 
 __all__ = [
+    "Again",
     "CacheHop",
     "CacheQuery",
     "CacheReply",
@@ -168,17 +169,36 @@ class ClassifierHop(Protocol):
         ...
 
 
+Again = Callable[[], Awaitable[Plan | None]]
+"""What to send when a call was lost with its executor and may have cost something: a plan, or None for nothing more."""
+
+
 class ExecutorHop(Protocol):
     """The executor."""
 
     async def execute(
-        self, chat: ChatRequest, plan: Plan, *, task_type: TaskType | None, timeout_s: float
+        self,
+        chat: ChatRequest,
+        plan: Plan,
+        *,
+        task_type: TaskType | None,
+        timeout_s: float,
+        again: Again | None = None,
     ) -> Execution:
-        """Run the plan. Raises SpillwayError, ExecutionError where it is known what was done in vain."""
+        """Run the plan. Raises SpillwayError, ExecutionError where it is known what was done in vain.
+
+        Without `again` a call that was lost is sent again as it was.
+        """
         ...
 
     def stream(
-        self, chat: ChatRequest, plan: Plan, *, task_type: TaskType | None, timeout_s: float
+        self,
+        chat: ChatRequest,
+        plan: Plan,
+        *,
+        task_type: TaskType | None,
+        timeout_s: float,
+        again: Again | None = None,
     ) -> AsyncGenerator[AnswerDelta | Execution, None]:
         """Run the plan; deltas as they come, then the Execution, last and once. Raises as `execute`."""
         ...

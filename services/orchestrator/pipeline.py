@@ -12,7 +12,7 @@ which returns at once (`aftermath`). A cancelled caller cancels the hop under wa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from contextvars import Context
 from dataclasses import replace
@@ -26,16 +26,16 @@ from services.orchestrator.configured import Configured
 from services.orchestrator.decision_log import DecisionLog
 from services.orchestrator.flights import Flights
 from services.orchestrator.front import Front, refusals
-from services.orchestrator.hops import CachedAnswer, CacheHop, ClassifierHop, ExecutorHop
+from services.orchestrator.hops import Again, CachedAnswer, CacheHop, ClassifierHop, ExecutorHop
 from services.orchestrator.ledger_reporter import LedgerReporter
 from services.orchestrator.opening import Opening
 from services.orchestrator.outcomes import OutcomeReporter
 from services.orchestrator.policy import Routed
 from services.orchestrator.policy_state import PolicyState
 from services.orchestrator.quality import QualityTable
-from services.orchestrator.quotas.bound import bound_of
-from services.orchestrator.quotas.quotas import Holder, Quotas
+from services.orchestrator.quotas.quotas import Quotas
 from services.orchestrator.run import Run
+from services.orchestrator.spending import Spending
 from services.orchestrator.users import UserCounter
 from services.runtime.clock import Clock
 from services.runtime.errors import DeadlineExceeded, Internal
@@ -156,11 +156,11 @@ class Pipeline:
             hit, opening = await self._front.pass_through(run)
             if hit is not None:
                 return self._answer_from_cache(run, opening, hit)
-            async with self._reserved(run, self._decide(run)) as plan:
+            async with self._reserved(run, self._decide(run)) as (plan, again):
                 timeout_s = self._executor_timeout_s(run)
                 with run.hop("executor"), run.executing():
                     execution = await self._executor.execute(
-                        run.request.chat, plan, task_type=run.task_type, timeout_s=timeout_s
+                        run.request.chat, plan, task_type=run.task_type, timeout_s=timeout_s, again=again
                     )
                 return run.answered(execution)
 
@@ -173,10 +173,12 @@ class Pipeline:
                 yield AnswerDelta(hit.message.text, hit.message.tool_calls)
                 yield completion
                 return
-            async with self._reserved(run, self._decide(run)) as plan:
+            async with self._reserved(run, self._decide(run)) as (plan, again):
                 timeout_s = self._executor_timeout_s(run)
                 with run.hop("executor"), run.executing():
-                    events = self._executor.stream(run.request.chat, plan, task_type=run.task_type, timeout_s=timeout_s)
+                    events = self._executor.stream(
+                        run.request.chat, plan, task_type=run.task_type, timeout_s=timeout_s, again=again
+                    )
                     execution: Execution | None = None
                     async with aclosing(events):
                         async for event in events:
@@ -230,27 +232,19 @@ class Pipeline:
         return plan
 
     @asynccontextmanager
-    async def _reserved(self, run: Run, plan: Plan) -> AsyncGenerator[Plan, None]:
-        """Around the execution of `plan`: the plan to execute, which may cost no more than the budgets allow."""
-        if self._quotas.is_empty:
-            yield plan
-            return
-        with run.hop("quotas"):
-            reservation = await self._quotas.admit(
-                Holder(run.request.tenant, run.key_id),
-                run.request_id,
-                bound_of(run.request.chat, plan, run.configured.prices),
-                run_s_max=run.remaining_s,
-            )
-        ceilings = [each for each in (plan.cost_nanousd_max, reservation.cost_nanousd_max) if each is not None]
+    async def _reserved(self, run: Run, plan: Plan) -> AsyncGenerator[tuple[Plan, Again | None], None]:
+        """Around the execution of `plan`: the plan under its budgets, and how to send it again."""
+        spending = Spending(self._quotas, run, plan, self._settle)
+        under_budget = await spending.open()
         try:
-            yield replace(plan, cost_nanousd_max=min(ceilings, default=None))
+            yield under_budget, None if self._quotas.is_empty else spending.again
         finally:
-            if not run.cost_unknown:  # else its lease charges all that was reserved: nobody knows what was spent
-                spent = reservation.settle(run.cost.cost_nanousd, run.tokens)
-                task = asyncio.get_running_loop().create_task(spent, name="settle")
-                self._settling.add(task)
-                task.add_done_callback(self._settling.discard)
+            spending.settle()
+
+    def _settle(self, telling: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(telling, name="settle")
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
 
     def _executor_timeout_s(self, run: Run) -> float:
         timeout_s = run.remaining_s - ANSWER_MARGIN_S

@@ -23,7 +23,7 @@ from services.orchestrator.requests import Requests
 from services.orchestrator.run import Run
 from services.runtime import telemetry
 from services.runtime.channel import remaining_s
-from services.runtime.errors import NotImplementedYet
+from services.runtime.errors import Unavailable
 from spillway import wire
 from spillway.routing import AnswerDelta, Completion, Job
 from spillway.v1 import orchestrator_pb2 as pb
@@ -36,7 +36,7 @@ Context = grpc.aio.ServicerContext[object, object]
 
 
 class OrchestratorServicer(orchestrator_pb2_grpc.OrchestratorServiceServicer):
-    """The public API. Without a ledger (`feedback` None) feedback is UNIMPLEMENTED."""
+    """The public API. Without a ledger (`feedback` None) feedback is UNAVAILABLE."""
 
     def __init__(
         self,
@@ -114,10 +114,10 @@ class OrchestratorServicer(orchestrator_pb2_grpc.OrchestratorServiceServicer):
         value = replace(value, tenant=caller.tenant)
         check_feedback(value)
         if self._feedback is None:
-            raise NotImplementedYet("feedback without a ledger")
+            raise Unavailable(public="feedback needs a ledger, and this configuration has none")
         if value.retry is not None:
             await self._requests.enter(caller.tenant, caller.key_id)
-        retried = await self._feedback.send(value)
+        retried = await self._feedback.send(value, caller.key_id)
         return pb.SendFeedbackResponse(retried=None if retried is None else _completion(retried))
 
     def _job_tenant(

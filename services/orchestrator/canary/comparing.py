@@ -132,7 +132,9 @@ class Comparing:
         )
         tab.under_way = bound
         try:
-            execution = await self.executor.execute(chat, plan, task_type=self.sample.task_type, timeout_s=timeout_s)
+            execution = await self.executor.execute(
+                chat, plan, task_type=self.sample.task_type, timeout_s=timeout_s, again=_not_again
+            )
         except ExecutionError as error:
             tab.spend(error.failed.cost_nanousd, 0)
             raise NoGrade(failed) from error
@@ -144,3 +146,7 @@ class Comparing:
         usage = execution.usage_total
         tab.spend(execution.cost_nanousd, usage.input_tokens + usage.output_tokens)
         return execution
+
+
+async def _not_again() -> None:
+    """What was lost may have cost all that it could."""

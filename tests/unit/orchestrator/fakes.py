@@ -11,6 +11,7 @@ from services.orchestrator.audits import AuditOutcome
 from services.orchestrator.background import Background
 from services.orchestrator.decision_log import DecisionLog
 from services.orchestrator.hops import (
+    Again,
     CachedAnswer,
     CacheQuery,
     CacheReply,
@@ -166,7 +167,7 @@ class FakeExecutor:
     holding: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def execute(
-        self, chat: ChatRequest, plan: Plan, *, task_type: TaskType | None, timeout_s: float
+        self, chat: ChatRequest, plan: Plan, *, task_type: TaskType | None, timeout_s: float, again: Again | None = None
     ) -> Execution:
         self.plans.append((plan, task_type, timeout_s))
         await self._work()
@@ -175,7 +176,7 @@ class FakeExecutor:
         return self.gives
 
     async def stream(
-        self, chat: ChatRequest, plan: Plan, *, task_type: TaskType | None, timeout_s: float
+        self, chat: ChatRequest, plan: Plan, *, task_type: TaskType | None, timeout_s: float, again: Again | None = None
     ) -> AsyncGenerator[AnswerDelta | Execution, None]:
         self.plans.append((plan, task_type, timeout_s))
         try:

@@ -84,7 +84,7 @@ class Desk:
             background=self.background,
         )
 
-    async def answer(self, request: CompletionRequest) -> Completion:
+    async def answer(self, request: CompletionRequest, /, *, key_id: str) -> Completion:
         self.asked.append(request)
         if isinstance(self.answers, SpillwayError):
             raise self.answers

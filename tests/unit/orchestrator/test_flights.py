@@ -11,7 +11,7 @@ import pytest
 
 from services.orchestrator.disclosure import SHARED
 from services.orchestrator.flights import Flights
-from services.orchestrator.hops import CacheReply, StoreResult, Unanswered
+from services.orchestrator.hops import Again, CacheReply, StoreResult, Unanswered
 from services.orchestrator.run import Run
 from services.runtime.clock import FakeClock
 from services.runtime.errors import SpillwayError, Unavailable
@@ -43,7 +43,7 @@ class HeldExecutor(FakeExecutor):
     next_gives: list[Execution | SpillwayError] = field(default_factory=list)
 
     async def execute(
-        self, chat: ChatRequest, plan: Plan, *, task_type: TaskType | None, timeout_s: float
+        self, chat: ChatRequest, plan: Plan, *, task_type: TaskType | None, timeout_s: float, again: Again | None = None
     ) -> Execution:
         held: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.calls.append(held)

@@ -12,6 +12,7 @@ from services.orchestrator.canary.canary import Admit, Canary, CanaryOutcome
 from services.orchestrator.canary.drift_store import DriftStore, MemoryDrift
 from services.orchestrator.canary.monitor import Alarm, DriftMonitor
 from services.orchestrator.canary.sample import Sample
+from services.orchestrator.hops import Again
 from services.runtime.clock import FakeClock
 from services.runtime.errors import SpillwayError
 from spillway.chat import ChatRequest, FinishReason, Message, Role, Usage
@@ -56,7 +57,7 @@ class Models:
     under_way_most: int = 0
 
     async def execute(
-        self, chat: ChatRequest, plan: Plan, *, task_type: TaskType | None, timeout_s: float
+        self, chat: ChatRequest, plan: Plan, *, task_type: TaskType | None, timeout_s: float, again: Again | None = None
     ) -> Execution:
         self.asked.append((chat, plan, task_type, timeout_s))
         self.under_way += 1
@@ -71,7 +72,7 @@ class Models:
         return scripted if isinstance(scripted, Execution) else self.execution(scripted, plan)
 
     def stream(
-        self, chat: ChatRequest, plan: Plan, *, task_type: TaskType | None, timeout_s: float
+        self, chat: ChatRequest, plan: Plan, *, task_type: TaskType | None, timeout_s: float, again: Again | None = None
     ) -> AsyncGenerator[AnswerDelta | Execution, None]:
         raise AssertionError("nobody reads along")
 

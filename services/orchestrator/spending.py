@@ -1,0 +1,56 @@
+"""What one run may spend: the reservation of its tenant's budgets, and the plan whose ceiling it is.
+
+Promises: a plan is executed under one reservation once. When a call of it is lost with its executor, nobody knows what
+was spent: that reservation is left to its lease, which charges all of it, and the call is sent again under a new one,
+or not at all when the budgets do not allow that. What a run came to is settled however it ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+
+from services.orchestrator.quotas.bound import bound_of
+from services.orchestrator.quotas.quotas import Holder, Quotas, Reservation
+from services.orchestrator.run import Run
+from spillway.routing import Plan
+
+__all__ = ["Spending"]
+
+
+class Spending:
+    """For one run. `open` first, `settle` last; `again` in between. `start` runs a coroutine to its end."""
+
+    def __init__(
+        self, quotas: Quotas, run: Run, plan: Plan, start: Callable[[Coroutine[None, None, None]], None]
+    ) -> None:
+        self._quotas = quotas
+        self._run = run
+        self._plan = plan
+        self._start = start
+        self._reservation: Reservation | None = None
+
+    async def open(self) -> Plan:
+        """The plan to execute. Raises BudgetExhausted, RateLimited, Unavailable."""
+        if self._quotas.is_empty:
+            return self._plan
+        run = self._run
+        with run.hop("quotas"):
+            self._reservation = await self._quotas.admit(
+                Holder(run.request.tenant, run.key_id),
+                run.request_id,
+                bound_of(run.request.chat, self._plan, run.configured.prices),
+                run_s_max=run.remaining_s,
+            )
+        ceilings = (self._plan.cost_nanousd_max, self._reservation.cost_nanousd_max)
+        return replace(self._plan, cost_nanousd_max=min((each for each in ceilings if each is not None), default=None))
+
+    async def again(self) -> Plan:
+        """The plan for a call that was lost and is sent again. Raises as `open`."""
+        self._reservation = None
+        return await self.open()
+
+    def settle(self) -> None:
+        """Tells what the run came to. Returns at once."""
+        if self._reservation is not None and not self._run.cost_unknown:
+            self._start(self._reservation.settle(self._run.cost.cost_nanousd, self._run.tokens))
