@@ -14,9 +14,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from services.orchestrator.idempotency import Replays, request_digest
-from services.orchestrator.replay_store import MemoryReplayStore
-from services.orchestrator.replay_store_redis import RedisReplayStore
+from services.orchestrator.replays.idempotency import Replays, request_digest
+from services.orchestrator.replays.replay_store import MemoryReplayStore
+from services.orchestrator.replays.replay_store_redis import RedisReplayStore
 from services.runtime.clock import SystemClock
 from spillway.chat import ChatRequest, Message, Role
 from spillway.routing import Completion, CompletionRequest

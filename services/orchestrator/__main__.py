@@ -27,7 +27,6 @@ from services.orchestrator.feedback import FeedbackDesk
 from services.orchestrator.grpc_executor import GrpcExecutor
 from services.orchestrator.grpc_hops import GrpcCache, GrpcClassifier
 from services.orchestrator.grpc_ledger import GrpcLedger
-from services.orchestrator.idempotency import Replays
 from services.orchestrator.jobs.jobs import Jobs
 from services.orchestrator.jobs.metrics import JobMetrics
 from services.orchestrator.jobs.webhook import parse_secrets
@@ -37,12 +36,13 @@ from services.orchestrator.ledger_reporter import LedgerReporter
 from services.orchestrator.metrics import RequestMetrics
 from services.orchestrator.outcomes import OutcomeReporter
 from services.orchestrator.pipeline import Pipeline
-from services.orchestrator.quality import QualityTable
+from services.orchestrator.policy.quality import QualityTable
 from services.orchestrator.quality_feed import QualityFeed
 from services.orchestrator.quotas.bound import Bound
 from services.orchestrator.quotas.keys import Keys
 from services.orchestrator.quotas.metrics import QuotaMetrics
 from services.orchestrator.quotas.quotas import Holder, Quotas
+from services.orchestrator.replays.idempotency import Replays
 from services.orchestrator.requests import Requests
 from services.orchestrator.servicer import OrchestratorServicer
 from services.orchestrator.shared_state import open_shared_state
@@ -129,6 +129,17 @@ async def build(loaded: Loaded) -> Service:  # noqa: PLR0915 - one line for each
         reporter,
         outcomes.offer,
     )
+    waiting = {
+        "background": lambda: background.under_way,
+        "outcome": lambda: outcomes.queued,
+        "canary": lambda: canary.waiting + canary.under_way,
+    }
+    if reporter is not None:
+        waiting |= {
+            "ledger_record": lambda: reporter.records.queued,
+            "ledger_grade": lambda: reporter.grades.queued,
+        }
+    counts.watch(waiting)
     decision_log = (
         DecisionLog(
             Path(options.decision_log),
@@ -158,7 +169,7 @@ async def build(loaded: Loaded) -> Service:  # noqa: PLR0915 - one line for each
     )
     job_metrics = JobMetrics(meter)
     replays = Replays(shared.replays, window_s=options.idempotency_window_s, clock=clock, on_event=job_metrics.replay)
-    requests = Requests(pipeline, quotas=quotas, replays=replays, clock=clock)
+    requests = Requests(pipeline, quotas=quotas, replays=replays, clock=clock, on_answer=counts.ended)
     sender = _sender(loaded, clock)
     jobs = Jobs(
         settings.jobs,

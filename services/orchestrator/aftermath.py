@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextvars import Context
+from contextvars import Context, copy_context
 
 from services.orchestrator.audits import Auditor
 from services.orchestrator.background import Background
@@ -66,7 +66,7 @@ class Aftermath:
             if self._decision_log is not None:
                 self._decision_log.offer(record)
             if self._reporter is not None:
-                self._reporter.offer(record)
+                (context or copy_context()).run(self._reporter.offer, record)  # its batch is linked with the request
         if not (run.storable and self._background.spawn("store", lambda: self._store(run), context=context)):
             _leave(run)
         self._outcomes.offer(tier_outcomes(run.cluster, run.execution_done.attempts))

@@ -16,8 +16,8 @@ from enum import StrEnum
 from services.orchestrator.background import Background
 from services.orchestrator.fresh_answer import fresh_answer, is_proven
 from services.orchestrator.hops import CacheHop, ExecutionError, ExecutorHop
-from services.orchestrator.opening import NoEligibleTargetError
 from services.orchestrator.outcomes import OutcomeReporter, tier_outcomes
+from services.orchestrator.policy.opening import NoEligibleTargetError
 from services.orchestrator.run import Run
 from services.runtime import telemetry
 from services.runtime.clock import Clock

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from services.orchestrator.policy import Policy
+from services.orchestrator.policy.policy import Policy
 from spillway.routing import TaskType
 from spillway.settings import Price, Settings, Target
 

@@ -54,6 +54,7 @@ _OPINIONS: Final = {
     FeedbackKind.COMPLAINT: False,
 }
 
+
 class Answer(Protocol):
     """Answers a request for the holder of a key, empty without keys. Raises SpillwayError."""
 

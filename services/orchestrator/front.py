@@ -15,9 +15,9 @@ from dataclasses import replace
 from services.orchestrator.disclosure import SHARED
 from services.orchestrator.flights import Flights, flight_key
 from services.orchestrator.hops import CachedAnswer, CacheHop, ClassifierHop, Unanswered
-from services.orchestrator.opening import NoEligibleTargetError, Opening
-from services.orchestrator.rollout import Arm
-from services.orchestrator.rough import rough_classification
+from services.orchestrator.policy.opening import NoEligibleTargetError, Opening
+from services.orchestrator.policy.rollout import Arm
+from services.orchestrator.policy.rough import rough_classification
 from services.orchestrator.run import Run
 from services.orchestrator.users import UserCounter
 from services.runtime import telemetry

@@ -17,8 +17,11 @@ from contextvars import Context
 from itertools import islice
 from typing import Final, Generic, Protocol, TypeVar
 
+from opentelemetry import trace
+
 from services.orchestrator.ledger_hop import LedgerHop, Receipt
 from services.orchestrator.record import DecisionRecord
+from services.runtime import telemetry
 from services.runtime.clock import Clock
 from services.runtime.tasks import end_tasks
 from spillway.routing import Grade
@@ -55,7 +58,7 @@ class Outbox(Generic[T]):
         self._clock = clock
         self._queued_max = queued_max
         self._on_drop = on_drop
-        self._queued: deque[T] = deque()
+        self._queued: deque[tuple[T, trace.SpanContext]] = deque()
         self._due = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
@@ -69,11 +72,14 @@ class Outbox(Generic[T]):
         return len(self._queued)
 
     def offer(self, item: T) -> bool:
-        """Queues it if there is room; False when it was dropped. Returns at once."""
+        """Queues it if there is room; False when it was dropped. Returns at once.
+
+        The batch that it leaves with is a trace of its own, with a link to the current span.
+        """
         if self._closing.is_set() or len(self._queued) >= self._queued_max:
             self._drop(1)
             return False
-        self._queued.append(item)
+        self._queued.append((item, trace.get_current_span().get_span_context()))
         if len(self._queued) >= BATCH_MAX:
             self._due.set()
         if self._task is None or self._task.done():
@@ -101,7 +107,8 @@ class Outbox(Generic[T]):
             if self._batch_max == BATCH_MAX:
                 await self._until(self._due, FLUSH_S, ready=len(self._queued) >= BATCH_MAX)
             batch = list(islice(self._queued, self._batch_max))
-            receipt = await self._send(batch, timeout_s=TIMEOUT_S)
+            with telemetry.tracer().start_as_current_span(self._name, links=_links(batch)):
+                receipt = await self._send([item for item, _ in batch], timeout_s=TIMEOUT_S)
             if receipt is Receipt.AWAY:
                 self._batch_max = 1  # translating a whole batch in vain would take time from requests
                 if self._closing.is_set():
@@ -135,6 +142,11 @@ class Outbox(Generic[T]):
         finally:
             for each in waits:
                 each.cancel()
+
+
+def _links(batch: Sequence[tuple[object, trace.SpanContext]]) -> list[trace.Link]:
+    """To the requests of a batch, or as many of them as a span holds."""
+    return [trace.Link(context) for _, context in batch if context.is_valid]
 
 
 class LedgerReporter:

@@ -1,14 +1,15 @@
 """What the orchestrator counts.
 
 Promises: labels come from bounded sets: the configured tiers, the kinds of cache outcome, and the reasons of
-error.proto (any other reason counts as "OTHER"). Without a meter provider every count costs next to nothing.
+error.proto (any other reason counts as "OTHER"). What alarms look at is there from the start, at zero, so that the
+first loss is seen as one. Without a meter provider every count costs next to nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
-from opentelemetry.metrics import Meter
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from services.orchestrator.audits import AuditOutcome
 from services.orchestrator.run import Run
@@ -19,6 +20,8 @@ __all__ = ["RequestMetrics"]
 _PREFIX = "ERROR_REASON_"
 _REASONS = frozenset(name.removeprefix(_PREFIX) for name in error_pb2.ErrorReason.keys())  # noqa: SIM118 - no mapping
 _CANCELLED = 1
+DROPPED = ("store", "record", "outcome", "audit", "ledger_record", "ledger_grade")
+"""Kinds of background work."""
 
 
 class RequestMetrics:
@@ -54,6 +57,28 @@ class RequestMetrics:
         self._audit_cost = meter.create_counter(
             "spillway.audit_cost", unit="{nanousd}", description="Spent on audits, charged to no request."
         )
+        for tier in (*self._tiers, "none"):
+            for counter in (self._cost, self._flagship_cost, self._escalations, self._fallbacks):
+                counter.add(0, {"tier": tier})
+        for kind in DROPPED:
+            self._dropped.add(0, {"kind": kind})
+        for service in ("cache", "classifier"):
+            self._done_without.add(0, {"service": service})
+        for outcome in AuditOutcome:
+            self._audits.add(0, {"outcome": outcome.value})
+        self._shared.add(0)
+        self._audit_cost.add(0)
+        self._meter = meter
+
+    def watch(self, waiting: Mapping[str, Callable[[], int]]) -> None:
+        """Shows how much waits or is under way, by kind: numbers that may be read by another thread. Once."""
+
+        def observe(_: CallbackOptions) -> Iterable[Observation]:
+            return [Observation(read(), {"kind": kind}) for kind, read in waiting.items()]
+
+        self._meter.create_observable_gauge(
+            "spillway.background.waiting", [observe], unit="{item}", description="Work of requests that were answered."
+        )
 
     def ended(self, run: Run) -> None:
         """Counts one request that has ended."""
@@ -74,7 +99,7 @@ class RequestMetrics:
             self._fallbacks.add(run.execution_done.fallbacks, labels)
 
     def dropped(self, kind: str, count: int = 1) -> None:
-        """Counts background work that was given up; `kind` is "store", "record", "outcome" or "audit"."""
+        """Counts background work that was given up; `kind` is one of DROPPED."""
         self._dropped.add(count, {"kind": kind})
 
     def audited(self, outcome: AuditOutcome, cost_nanousd: int) -> None:

@@ -61,6 +61,11 @@ class OutcomeReporter:
         self._task: asyncio.Task[None] | None = None
         self._closed = False
 
+    @property
+    def queued(self) -> int:
+        """How many are not sent yet."""
+        return len(self._queued)
+
     def offer(self, outcomes: Sequence[TierOutcome]) -> None:
         """Queues what there is room for. Returns at once."""
         room = 0 if self._closed else QUEUED_MAX - len(self._queued)

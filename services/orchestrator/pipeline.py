@@ -28,11 +28,11 @@ from services.orchestrator.flights import Flights
 from services.orchestrator.front import Front, refusals
 from services.orchestrator.hops import Again, CachedAnswer, CacheHop, ClassifierHop, ExecutorHop
 from services.orchestrator.ledger_reporter import LedgerReporter
-from services.orchestrator.opening import Opening
 from services.orchestrator.outcomes import OutcomeReporter
-from services.orchestrator.policy import Routed
-from services.orchestrator.policy_state import PolicyState
-from services.orchestrator.quality import QualityTable
+from services.orchestrator.policy.opening import Opening
+from services.orchestrator.policy.policy import Routed
+from services.orchestrator.policy.policy_state import PolicyState
+from services.orchestrator.policy.quality import QualityTable
 from services.orchestrator.quotas.quotas import Quotas
 from services.orchestrator.run import Run
 from services.orchestrator.spending import Spending

@@ -10,7 +10,7 @@ import asyncio
 from contextvars import Context
 from typing import Final, Protocol
 
-from services.orchestrator.quality import QualityTable
+from services.orchestrator.policy.quality import QualityTable
 from services.runtime.clock import Clock
 from services.runtime.logs import get_logger
 from services.runtime.tasks import end_tasks

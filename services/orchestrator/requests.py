@@ -7,14 +7,15 @@ recorded, stored or learned of it. For one event loop.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from contextvars import Context
 
-from services.orchestrator.idempotency import Owner, Replayed, Replays, request_digest
 from services.orchestrator.pipeline import Pipeline
 from services.orchestrator.quotas.quotas import Holder, Quotas
+from services.orchestrator.replays.idempotency import Owner, Replayed, Replays, request_digest
 from services.orchestrator.run import Run
+from services.runtime import telemetry
 from services.runtime.clock import Clock
 from spillway.routing import AnswerDelta, Completion, CompletionRequest, Explanation
 
@@ -24,11 +25,21 @@ __all__ = ["Requests"]
 class Requests:
     """The use case of Complete, StreamComplete and Explain, and what jobs and feedback answer through."""
 
-    def __init__(self, pipeline: Pipeline, *, quotas: Quotas, replays: Replays, clock: Clock) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        *,
+        quotas: Quotas,
+        replays: Replays,
+        clock: Clock,
+        on_answer: Callable[[Run], None] = lambda run: None,
+    ) -> None:
+        """`on_answer` is told of each run that ended in `answer`; of the others the servicer knows."""
         self._pipeline = pipeline
         self._quotas = quotas
         self._replays = replays
         self._clock = clock
+        self._on_answer = on_answer
 
     @property
     def deadline_s(self) -> float:
@@ -90,10 +101,18 @@ class Requests:
     ) -> Completion:
         """For work that does not come through the door, and whose id is taken care of. `deadline_s` is monotonic."""
         remaining_s = self.deadline_s if deadline_s is None else max(0.0, deadline_s - self._clock.monotonic())
-        run = self._pipeline.begin(request, remaining_s=remaining_s, job_id=job_id, key_id=key_id)
+        run = self._pipeline.begin(
+            request,
+            remaining_s=remaining_s,
+            trace_id=telemetry.current_trace_id(),
+            job_id=job_id,
+            key_id=key_id,
+        )
         try:
             return await self._pipeline.complete(run)
         finally:
+            telemetry.set_attributes(run.span_attributes())
+            self._on_answer(run)
             self._pipeline.finish(run)
 
     async def _claimed(self, run: Run) -> Replayed | Owner | None:

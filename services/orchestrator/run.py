@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import grpc
@@ -17,8 +17,9 @@ from services.orchestrator.configured import Configured
 from services.orchestrator.flights import Seat
 from services.orchestrator.fresh_answer import is_proven
 from services.orchestrator.hops import CachedAnswer, CacheQuery, ExecutionError
-from services.orchestrator.policy_state import PolicyState
+from services.orchestrator.policy.policy_state import PolicyState
 from services.orchestrator.record import DecisionRecord, end_user_hash, prompt_sha256
+from services.runtime import telemetry
 from services.runtime.clock import Clock
 from services.runtime.errors import SpillwayError
 from spillway.chat import Embedding
@@ -38,6 +39,9 @@ from spillway.routing import (
 )
 
 __all__ = ["Run"]
+
+# Hops that no span of a gRPC call shows: what replicas share, in Redis.
+_SPANS = frozenset({"quotas", "replays", "users"})
 
 # A cancellation so close to the deadline was the deadline's.
 DEADLINE_SLACK_S = 0.02
@@ -147,10 +151,11 @@ class Run:
 
     @contextmanager
     def hop(self, name: str) -> Iterator[None]:
-        """Records how long the body took, however it ended."""
+        """Records how long the body took, however it ended; as a span too, where no call to a service is one."""
         start_s = self.clock.monotonic()
         try:
-            yield
+            with _span(name) if name in _SPANS else nullcontext():
+                yield
         finally:
             self.hops.append(HopLatency(name, self.clock.monotonic() - start_s))
 
@@ -312,3 +317,7 @@ class Run:
             shared=self.shared,
             namespace=request.namespace,
         )
+
+
+def _span(name: str) -> AbstractContextManager[object]:
+    return telemetry.tracer().start_as_current_span(name, record_exception=False, set_status_on_exception=False)

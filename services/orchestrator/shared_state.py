@@ -17,8 +17,8 @@ from services.orchestrator.jobs.redis_store import RedisJobStore
 from services.orchestrator.quotas.books import Books
 from services.orchestrator.quotas.memory_books import MemoryBooks
 from services.orchestrator.quotas.redis_books import RedisBooks, connect
-from services.orchestrator.replay_store import MemoryReplayStore, ReplayStore
-from services.orchestrator.replay_store_redis import RedisReplayStore
+from services.orchestrator.replays.replay_store import MemoryReplayStore, ReplayStore
+from services.orchestrator.replays.replay_store_redis import RedisReplayStore
 from services.orchestrator.users import MemoryUsers, RedisUsers, UserCounter
 from services.runtime.clock import Clock
 from services.runtime.config import read_secret

@@ -13,10 +13,10 @@ from typing import Any
 from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
-from services.orchestrator.opening import NoEligibleTargetError
-from services.orchestrator.policy import Policy, Routed
-from services.orchestrator.policy_state import PolicyState
-from services.orchestrator.quality import QualityTable
+from services.orchestrator.policy.opening import NoEligibleTargetError
+from services.orchestrator.policy.policy import Policy, Routed
+from services.orchestrator.policy.policy_state import PolicyState
+from services.orchestrator.policy.quality import QualityTable
 from spillway.routing import (
     CacheMode,
     Classification,

@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from services.orchestrator.conditions import examine
-from services.orchestrator.facts import Facts
+from services.orchestrator.policy.conditions import examine
+from services.orchestrator.policy.facts import Facts
 from spillway.chat import ChatRequest, ToolDefinition
 from spillway.routing import Classification, CompletionRequest, Complexity, TaskType
 from spillway.settings import RuleCondition

@@ -16,6 +16,7 @@ from services.cache.semantic_cache import SemanticCache
 from services.cache.servicer import CacheServicer
 from services.classifier.servicer import ClassifierServicer
 from services.executor.servicer import ExecutorServicer
+from services.orchestrator.doorkeeper import Doorkeeper
 from services.orchestrator.servicer import OrchestratorServicer
 from spillway.v1 import cache_pb2, chat_pb2, classifier_pb2, executor_pb2, orchestrator_pb2
 from spillway.validation import InvalidValue
@@ -25,7 +26,7 @@ NONE = cast("Any", None)
 CACHE = CacheServicer(cast("SemanticCache", SimpleNamespace(lookup=None, store=None)))
 CLASSIFIER = ClassifierServicer(NONE, memory=NONE, metrics=NONE, clock=NONE, deadline_s=1.0)
 EXECUTOR = ExecutorServicer(NONE, NONE, deadline_s=1.0)
-ORCHESTRATOR = OrchestratorServicer(NONE, NONE)
+ORCHESTRATOR = OrchestratorServicer(NONE, NONE, doorkeeper=Doorkeeper(None), jobs=NONE, feedback=NONE)
 
 NOBODY, NOTHING, UNNAMED = chat_pb2.ChatMessage(), chat_pb2.ContentPart(), chat_pb2.ToolCall()
 USER = chat_pb2.ROLE_USER
@@ -66,6 +67,23 @@ DOORS: dict[str, tuple[str, Callable[[chat_pb2.ChatRequest], Awaitable[Any]]]] =
     "orchestrator.Complete": (
         "chat.",
         lambda chat: ORCHESTRATOR.Complete(orchestrator_pb2.CompleteRequest(chat=chat), NONE),
+    ),
+    "orchestrator.SubmitJob": (
+        "request.chat.",
+        lambda chat: ORCHESTRATOR.SubmitJob(
+            orchestrator_pb2.SubmitJobRequest(request=orchestrator_pb2.CompleteRequest(chat=chat)), NONE
+        ),
+    ),
+    "orchestrator.SendFeedback": (
+        "retry.chat.",
+        lambda chat: ORCHESTRATOR.SendFeedback(
+            orchestrator_pb2.SendFeedbackRequest(
+                request_id="r",
+                kind=orchestrator_pb2.SendFeedbackRequest.KIND_REGENERATED,
+                retry=orchestrator_pb2.CompleteRequest(chat=chat),
+            ),
+            NONE,
+        ),
     ),
     "orchestrator.StreamComplete": (
         "request.chat.",

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from services.orchestrator.canary.comparing import CanaryOutcome
+from services.orchestrator.canary.drift import STREAMS
 from services.orchestrator.canary.monitor import Alarm, DriftMonitor
 from spillway.routing import TaskType
 
@@ -36,6 +37,10 @@ class CanaryMetrics:
         self._uncounted = meter.create_counter(
             "spillway.canary.uncounted", unit="{grade}", description="Grades that the shared count did not get."
         )
+
+        self._uncounted.add(0)
+        for stream in STREAMS:
+            self._alarms.add(0, {"task_type": stream})
 
     def ended(self, outcome: CanaryOutcome, cost_nanousd: int, task_type: TaskType) -> None:
         """Counts one sample that was drawn, whatever became of it."""

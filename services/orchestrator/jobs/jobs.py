@@ -14,7 +14,6 @@ from collections.abc import AsyncGenerator, Awaitable, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 
-from services.orchestrator.idempotency import Replays
 from services.orchestrator.jobs.courier import LEASE_S as NOTICE_LEASE_S
 from services.orchestrator.jobs.courier import Courier, NoticeSender
 from services.orchestrator.jobs.job_store import (
@@ -27,6 +26,8 @@ from services.orchestrator.jobs.job_store import (
 from services.orchestrator.jobs.metrics import JobMetrics
 from services.orchestrator.jobs.webhook_guard import ForbiddenUrlError, WebhookGuard
 from services.orchestrator.jobs.workers import LEASE_S, AnswerJob, Bell, Workers
+from services.orchestrator.replays.idempotency import Replays
+from services.runtime import telemetry
 from services.runtime.clock import Clock
 from services.runtime.errors import FailedPrecondition, InvalidRequest, NotFound, Overloaded, Unavailable
 from spillway.routing import Job, JobSubmission
@@ -149,6 +150,7 @@ class Jobs:
             raise FailedPrecondition("IDEMPOTENCY_CONFLICT", "the request id was used for another job") from None
         except TooManyJobsError:
             raise Overloaded(FULL_RETRY_S, detail="jobs.queued_max") from None
+        telemetry.set_attributes({"spillway.job_id": job.job_id})
         if job.job_id == new.job_id:
             self._metrics.submitted()
             self._bell.ring()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from opentelemetry.metrics import Meter
 
-from services.orchestrator.idempotency import ReplayEvent
+from services.orchestrator.replays.idempotency import ReplayEvent
 from spillway.routing import JobState
 from spillway.v1 import error_pb2
 
@@ -36,6 +36,13 @@ class JobMetrics:
             unit="{request}",
             description="Requests that named their id, by what it was found to be.",
         )
+        self._submitted.add(0)
+        for state in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED):
+            self._ended.add(0, {"state": state.value, "reason": ""})
+        for outcome in ("ended", "retry", "handed_back"):
+            self._tries.add(0, {"outcome": outcome})
+        for event in ReplayEvent:
+            self._replays.add(0, {"outcome": event.value})
 
     def submitted(self) -> None:
         """Counts a submission."""

@@ -17,9 +17,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final, Protocol
 
-from services.orchestrator.idempotency import Replays, request_digest
 from services.orchestrator.jobs.job_store import LATE, Ending, JobStore, JobStoreError, TakenJob
 from services.orchestrator.jobs.retries import is_retryable, retry_delay_s
+from services.orchestrator.replays.idempotency import Replays, request_digest
+from services.runtime import telemetry
 from services.runtime.clock import Clock
 from services.runtime.errors import Internal, SpillwayError
 from services.runtime.logs import describe_exception, get_logger
@@ -185,6 +186,16 @@ class Workers:
         self._bell.ring()
 
     async def _work(self, job: TakenJob, owner: str) -> None:
+        """In a trace of its own: whoever submitted it is long gone, and may have spoken to another process."""
+        with telemetry.tracer().start_as_current_span(
+            "job",
+            attributes={"spillway.job_id": job.job_id, "spillway.job.try": job.tries},
+            record_exception=False,
+            set_status_on_exception=False,
+        ):
+            await self._worked(job, owner)
+
+    async def _worked(self, job: TakenJob, owner: str) -> None:
         request = replace(job.submission.request, request_id=job.job_id)
         deadline_s = self._clock.monotonic() + job.remaining_s
 

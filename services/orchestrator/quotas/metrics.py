@@ -31,6 +31,10 @@ class QuotaMetrics:
         self._unsettled = meter.create_counter(
             "spillway.quotas.unsettled", unit="{request}", description="Never settled here: their leases are charged."
         )
+        for outcome in ("passed", "refused"):
+            self._without.add(0, {"outcome": outcome})
+        self._overspent.add(0)
+        self._unsettled.add(0)
 
     def refused(self, kind: str, quota: str) -> None:
         """A request was turned away; `kind` is budget or rate, `quota` its configured name."""

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from services.orchestrator.replay_store import Answered, Busy, Conflict, MemoryReplayStore, Owned, ReplayStore
-from services.orchestrator.replay_store_redis import RedisReplayStore
+from services.orchestrator.replays.replay_store import Answered, Busy, Conflict, MemoryReplayStore, Owned, ReplayStore
+from services.orchestrator.replays.replay_store_redis import RedisReplayStore
 from services.runtime.clock import SystemClock
 from tests.support.jobs_parts import WELL_S, eventually, redis_client
 from tests.support.redis_server import RedisServer

@@ -15,7 +15,6 @@ import pytest
 from opentelemetry.metrics import NoOpMeterProvider
 from standardwebhooks import Webhook
 
-from services.orchestrator.idempotency import Replays
 from services.orchestrator.jobs.jobs import Jobs
 from services.orchestrator.jobs.metrics import JobMetrics
 from services.orchestrator.jobs.redis_scripts import PREFIX
@@ -23,7 +22,8 @@ from services.orchestrator.jobs.redis_store import RedisJobStore
 from services.orchestrator.jobs.webhook import parse_secrets
 from services.orchestrator.jobs.webhook_guard import WebhookGuard
 from services.orchestrator.jobs.webhook_sender import WebhookSender
-from services.orchestrator.replay_store import MemoryReplayStore
+from services.orchestrator.replays.idempotency import Replays
+from services.orchestrator.replays.replay_store import MemoryReplayStore
 from services.runtime.clock import SystemClock
 from spillway.routing import Completion, CompletionRequest, Job, JobState
 from spillway.settings import Jobs as JobsSettings

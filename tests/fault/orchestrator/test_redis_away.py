@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from opentelemetry.metrics import NoOpMeterProvider
 
-from services.orchestrator.idempotency import Replays
 from services.orchestrator.jobs.jobs import Jobs
 from services.orchestrator.jobs.metrics import JobMetrics
 from services.orchestrator.jobs.redis_store import RedisJobStore
 from services.orchestrator.jobs.webhook_guard import WebhookGuard
-from services.orchestrator.replay_store_redis import RedisReplayStore
+from services.orchestrator.replays.idempotency import Replays
+from services.orchestrator.replays.replay_store_redis import RedisReplayStore
 from services.runtime.clock import SystemClock
 from services.runtime.errors import NotFound, Unavailable
 from spillway.routing import Completion, CompletionRequest, Job, JobState

@@ -9,9 +9,16 @@ from dataclasses import replace
 
 import pytest
 
-from services.orchestrator.idempotency import ANSWER_BYTES_MAX, Owner, Replayed, ReplayEvent, Replays, request_digest
-from services.orchestrator.replay_store import MemoryReplayStore
-from services.orchestrator.replay_store_redis import RedisReplayStore
+from services.orchestrator.replays.idempotency import (
+    ANSWER_BYTES_MAX,
+    Owner,
+    Replayed,
+    ReplayEvent,
+    Replays,
+    request_digest,
+)
+from services.orchestrator.replays.replay_store import MemoryReplayStore
+from services.orchestrator.replays.replay_store_redis import RedisReplayStore
 from services.runtime.clock import FakeClock, SystemClock
 from services.runtime.errors import DeadlineExceeded, FailedPrecondition, Unavailable
 from spillway.routing import Completion, RoutingOptions

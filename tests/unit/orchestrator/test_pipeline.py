@@ -11,8 +11,8 @@ import grpc
 import pytest
 
 from services.orchestrator.hops import CacheReply, ExecutionError, Judgement, Unanswered
+from services.orchestrator.policy.rough import ROUGH_CONFIDENCE
 from services.orchestrator.record import json_line
-from services.orchestrator.rough import ROUGH_CONFIDENCE
 from services.orchestrator.run import Run
 from services.runtime.errors import DeadlineExceeded, FailedPrecondition, Overloaded, SpillwayError, Unavailable
 from spillway.chat import FinishReason

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from services.orchestrator.opening import NoEligibleTargetError
-from services.orchestrator.policy import Policy
-from services.orchestrator.rungs import estimated_tokens
+from services.orchestrator.policy.opening import NoEligibleTargetError
+from services.orchestrator.policy.policy import Policy
+from services.orchestrator.policy.rungs import estimated_tokens
 from spillway.chat import ChatRequest, GenerationParams, ImagePart, Message, Role, TextPart, ToolDefinition
 from spillway.routing import AgreementSpec, CacheMode, Classification, Complexity, Normalizer, Strategy, TaskType
 from tests.unit.orchestrator.ladder import judged, request_of, settings_of, target, tier

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from services.orchestrator.policy import Policy
-from services.orchestrator.policy_state import PolicyState
-from services.orchestrator.quality import QualityTable
+from services.orchestrator.policy.policy import Policy
+from services.orchestrator.policy.policy_state import PolicyState
+from services.orchestrator.policy.quality import QualityTable
 from spillway.routing import (
     AgreementSpec,
     Classification,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from services.orchestrator.quality import QualityTable
+from services.orchestrator.policy.quality import QualityTable
 from services.orchestrator.quality_feed import POLL_S, QualityFeed
 from services.runtime.clock import FakeClock
 from spillway.routing import MeasuredQuality, TaskType

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from services.orchestrator.opening import Opening
-from services.orchestrator.policy import Policy
-from services.orchestrator.policy_state import PolicyState
-from services.orchestrator.rollout import Arm, Arms, place
+from services.orchestrator.policy.opening import Opening
+from services.orchestrator.policy.policy import Policy
+from services.orchestrator.policy.policy_state import PolicyState
+from services.orchestrator.policy.rollout import Arm, Arms, place
 from spillway.routing import CacheMode, CompletionRequest, JudgeSpec, RoutingDecision, Strategy, TaskType
 from spillway.settings import Rollout
 from tests.unit.orchestrator.ladder import judged, request_of, settings_of, target, tier

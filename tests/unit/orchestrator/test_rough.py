@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from services.orchestrator.policy import Policy
-from services.orchestrator.rough import ROUGH_CONFIDENCE, rough_classification
+from services.orchestrator.policy.policy import Policy
+from services.orchestrator.policy.rough import ROUGH_CONFIDENCE, rough_classification
 from spillway.routing import Complexity, TaskType
 from tests.unit.orchestrator.ladder import request_of, settings_of
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from services.orchestrator.facts import Facts
-from services.orchestrator.rules import find_rule
+from services.orchestrator.policy.facts import Facts
+from services.orchestrator.policy.rules import find_rule
 from spillway.chat import ChatRequest, ImagePart, Message, Role, ToolDefinition
 from spillway.routing import CompletionRequest, Complexity, TaskType
 from spillway.settings import Rule

@@ -7,8 +7,8 @@ from typing import Any
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from services.orchestrator.idempotency import ReplayEvent
 from services.orchestrator.jobs.metrics import JobMetrics
+from services.orchestrator.replays.idempotency import ReplayEvent
 from spillway.routing import JobState
 
 

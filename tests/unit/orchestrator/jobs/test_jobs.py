@@ -11,7 +11,6 @@ from dataclasses import replace
 import pytest
 from opentelemetry.metrics import NoOpMeterProvider
 
-from services.orchestrator.idempotency import Replays, request_digest
 from services.orchestrator.jobs.job_store import Ending, JobStoreError, Notice
 from services.orchestrator.jobs.jobs import Jobs
 from services.orchestrator.jobs.memory_store import MemoryJobStore
@@ -19,7 +18,8 @@ from services.orchestrator.jobs.metrics import JobMetrics
 from services.orchestrator.jobs.retries import DELIVERY_DELAYS_S, delivery_delay_s, is_retryable, retry_delay_s
 from services.orchestrator.jobs.webhook_guard import WebhookGuard
 from services.orchestrator.jobs.webhook_sender import Sent
-from services.orchestrator.replay_store import MemoryReplayStore
+from services.orchestrator.replays.idempotency import Replays, request_digest
+from services.orchestrator.replays.replay_store import MemoryReplayStore
 from services.runtime.clock import FakeClock
 from services.runtime.errors import (
     DeadlineExceeded,

@@ -1,0 +1,1 @@
+"""One answer for a request id, however often it is asked."""

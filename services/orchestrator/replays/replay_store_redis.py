@@ -1,0 +1,124 @@
+"""What is known of request ids, in Redis: for all replicas, and for longer than any of them lives.
+
+    spillway:replay:1:{TENANT}:ID   a hash: digest, owner ("" for none), until (ms, Redis's time), answer
+
+TENANT and ID are hashes; the braces keep a tenant's keys in one slot of a cluster. One key per request id, one script
+per step, no clock but Redis's own.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from redis.asyncio import Redis
+
+from services.orchestrator.guarded_redis import GuardedRedis, RedisGoneError
+from services.orchestrator.replays.replay_store import Answered, Busy, Claim, Conflict, Owned, ReplayStoreError
+from services.runtime.clock import Clock
+
+__all__ = ["RedisReplayStore"]
+
+_PREFIX: Final = "spillway:replay:1:"
+
+_NOW: Final = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+"""
+
+# ARGV: digest, owner, lease ms, window ms.
+_CLAIM: Final = (
+    _NOW
+    + """
+local row = redis.call('HMGET', KEYS[1], 'digest', 'owner', 'until', 'answer')
+if row[1] and row[1] ~= ARGV[1] then return {'conflict'} end
+if row[4] then return {'answered', row[4]} end
+local owned = row[2] and row[2] ~= ''
+if owned and tonumber(row[3]) > now then return {'busy', string.format('%.0f', tonumber(row[3]) - now)} end
+redis.call('HSET', KEYS[1], 'digest', ARGV[1], 'owner', ARGV[2], 'until', string.format('%.0f', now + ARGV[3]))
+redis.call('PEXPIRE', KEYS[1], math.max(tonumber(ARGV[3]), tonumber(ARGV[4])))
+return {'owned', owned and '1' or '0'}
+"""
+)
+
+# ARGV: owner, lease ms.
+_RENEW: Final = (
+    _NOW
+    + """
+if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'until', string.format('%.0f', now + ARGV[2]))
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[2]) then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+return 1
+"""
+)
+
+# ARGV: digest, answer, window ms.
+_KEEP: Final = """
+local row = redis.call('HMGET', KEYS[1], 'digest', 'answer')
+if row[1] and row[1] ~= ARGV[1] then return false end
+if row[2] then return row[2] end
+redis.call('HSET', KEYS[1], 'digest', ARGV[1], 'owner', '', 'until', '0', 'answer', ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+return false
+"""
+
+# ARGV: owner.
+_RELEASE: Final = """
+if redis.call('HGET', KEYS[1], 'owner') == ARGV[1] then redis.call('HSET', KEYS[1], 'owner', '', 'until', '0') end
+return 0
+"""
+
+
+class RedisReplayStore:
+    """See ReplayStore. `redis` decodes no responses; who made it closes it."""
+
+    def __init__(self, redis: Redis, *, timeout_s: float, clock: Clock) -> None:
+        self._redis = GuardedRedis(redis, timeout_s=timeout_s, clock=clock)
+        self._claim = self._redis.script(_CLAIM)
+        self._renew = self._redis.script(_RENEW)
+        self._keep = self._redis.script(_KEEP)
+        self._release = self._redis.script(_RELEASE)
+
+    async def claim(self, key: str, digest: bytes, owner: str, *, lease_s: float, window_s: float) -> Claim:
+        try:
+            reply = await self._redis.run(self._claim, [_name(key)], [digest, owner, _ms(lease_s), _ms(window_s)])
+        except RedisGoneError as error:
+            raise ReplayStoreError(str(error)) from error
+        match reply:
+            case [b"owned", taken_over]:
+                return Owned(taken_over == b"1")
+            case [b"answered", answer]:
+                return Answered(answer)
+            case [b"busy", remaining_ms]:
+                return Busy(int(remaining_ms) / 1_000)
+            case [b"conflict"]:
+                return Conflict()
+            case _:
+                raise ReplayStoreError("a reply that is none")
+
+    async def renew(self, key: str, owner: str, *, lease_s: float) -> bool:
+        try:
+            return bool(await self._redis.run(self._renew, [_name(key)], [owner, _ms(lease_s)]))
+        except RedisGoneError as error:
+            raise ReplayStoreError(str(error)) from error
+
+    async def keep(self, key: str, digest: bytes, answer: bytes, *, window_s: float) -> bytes:
+        try:
+            earlier: bytes | None = await self._redis.run(self._keep, [_name(key)], [digest, answer, _ms(window_s)])
+        except RedisGoneError as error:
+            raise ReplayStoreError(str(error)) from error
+        return answer if earlier is None else earlier
+
+    async def release(self, key: str, owner: str) -> None:
+        try:
+            await self._redis.run(self._release, [_name(key)], [owner])
+        except RedisGoneError as error:
+            raise ReplayStoreError(str(error)) from error
+
+
+def _name(key: str) -> str:
+    tenant, _, identifier = key.partition(":")
+    return f"{_PREFIX}{{{tenant}}}:{identifier}"
+
+
+def _ms(seconds: float) -> int:
+    return max(1, round(seconds * 1_000))
