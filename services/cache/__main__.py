@@ -36,6 +36,7 @@ from services.runtime.config import ConfigError, Loaded, SecretError, read_secre
 from services.runtime.document import Problem
 from services.runtime.main import run
 from services.runtime.server import Service
+from services.runtime.tls import open_certificates
 from spillway.settings import Cache as CacheSettings
 from spillway.v1.cache_pb2_grpc import add_CacheServiceServicer_to_server
 
@@ -67,10 +68,13 @@ async def build(loaded: Loaded) -> Service:
     pair_model = _pair_model(loaded)
     store = await _store(loaded, clock)
     index = VectorIndex(entries_max=settings.entries_max, executor=threads)
+    certificates = open_certificates(loaded.settings.tls, "cache")
     classifier = open_channel(
         loaded.settings.services.classifier.target,
         service_name="spillway.v1.ClassifierService",
         message_bytes_max=loaded.settings.limits.message_bytes_max,
+        certificates=certificates,
+        server_name=loaded.settings.services.classifier.server_name,
     )
     search = SemanticSearch(
         store,
@@ -114,6 +118,7 @@ async def build(loaded: Loaded) -> Service:
         warm=cache.start,
         close=close,
         reconfigure=reconfigure,
+        certificates=certificates,
     )
 
 

@@ -32,6 +32,7 @@ from services.runtime.config import Loaded
 from services.runtime.logs import get_logger
 from services.runtime.main import run
 from services.runtime.server import Service
+from services.runtime.tls import Certificates, open_certificates
 from spillway.settings import Classifier as ClassifierSettings
 from spillway.settings import Settings, SmallLlm
 from spillway.v1.classifier_pb2_grpc import add_ClassifierServiceServicer_to_server
@@ -91,8 +92,9 @@ def _keeper(memory: ClusterMemory | None, settings: ClassifierSettings, clock: C
 class _SmallLlms:
     """The layer of each configuration, over one channel, which is opened when the first of them needs it."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, certificates: Certificates | None) -> None:
         self._clock = clock
+        self._certificates = certificates
         self._channel: grpc.aio.Channel | None = None
         self._made_of: tuple[str, SmallLlm] | None = None
         self._layer: SmallLlmLayer | None = None
@@ -109,6 +111,8 @@ class _SmallLlms:
                     settings.services.executor.target,
                     service_name="spillway.v1.ExecutorService",
                     message_bytes_max=settings.limits.message_bytes_max,
+                    certificates=self._certificates,
+                    server_name=settings.services.executor.server_name,
                 )
             self._made_of = (tier, options)
             self._layer = SmallLlmLayer(
@@ -130,7 +134,8 @@ async def build(loaded: Loaded) -> Service:
     settings = loaded.settings.classifier
     clock = SystemClock()
     memory = _memory(loaded.settings)
-    small_llms = _SmallLlms(clock)
+    certificates = open_certificates(loaded.settings.tls, "classifier")
+    small_llms = _SmallLlms(clock, certificates)
     classifier = Classifier(
         heuristics_confidence_min=settings.heuristics_confidence_min,
         tiers=Tiers.of(loaded.settings),
@@ -190,6 +195,7 @@ async def build(loaded: Loaded) -> Service:
         warm=warm,
         close=close,
         reconfigure=reconfigure,
+        certificates=certificates,
     )
 
 

@@ -52,6 +52,7 @@ from services.runtime.config import ConfigError, Loaded, read_secret
 from services.runtime.document import Problem
 from services.runtime.main import run
 from services.runtime.server import Service
+from services.runtime.tls import Certificates, open_certificates
 from spillway.api_keys import KeyFileError
 from spillway.routing import Grade, TierOutcome
 from spillway.settings import ServiceAddress, Settings
@@ -77,10 +78,15 @@ class _Channels:
     ledger: grpc.aio.Channel
 
     @classmethod
-    def to(cls, settings: Settings) -> _Channels:
+    def to(cls, settings: Settings, certificates: Certificates | None) -> _Channels:
         def channel(address: ServiceAddress, name: str) -> grpc.aio.Channel:
-            bytes_max = settings.limits.message_bytes_max
-            return open_channel(address.target, service_name=f"spillway.v1.{name}", message_bytes_max=bytes_max)
+            return open_channel(
+                address.target,
+                service_name=f"spillway.v1.{name}",
+                message_bytes_max=settings.limits.message_bytes_max,
+                certificates=certificates,
+                server_name=address.server_name,
+            )
 
         services = settings.services
         return cls(
@@ -105,7 +111,8 @@ async def build(loaded: Loaded) -> Service:  # noqa: PLR0915 - one line for each
     options = settings.orchestrator
     clock, meter = SystemClock(), metrics.get_meter("spillway.orchestrator")
     counts = RequestMetrics(meter, (tier.name for tier in settings.tiers))
-    channels = _Channels.to(settings)
+    certificates = open_certificates(settings.tls, "orchestrator")
+    channels = _Channels.to(settings, certificates)
     shared = open_shared_state(settings, clock)
     background = Background(options.background_tasks_max, counts.dropped)
     cache, classifier = GrpcCache(channels.cache), GrpcClassifier(channels.classifier)
@@ -249,6 +256,7 @@ async def build(loaded: Loaded) -> Service:  # noqa: PLR0915 - one line for each
         draining=draining,
         close=close,
         reconfigure=reconfigure,
+        certificates=certificates,
     )
 
 

@@ -3,7 +3,8 @@
 Promises: calls go round robin over every address of the target and only to those whose health service says SERVING;
 a call that was lost with its connection is sent again on UNAVAILABLE, at most ATTEMPTS_MAX times in all, and in an
 outage hardly ever (retry throttling: a burst of some four, 1.001 times the traffic in 5,000 calls); what a handler
-complains of is not repeated; a dead connection is noticed within KEEPALIVE_S + KEEPALIVE_TIMEOUT_S.
+complains of is not repeated; a dead connection is noticed within KEEPALIVE_S + KEEPALIVE_TIMEOUT_S. With certificates
+it is TLS: a server of another authority or another name is not spoken to, and new files cost no call.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Final
 import grpc
 
 from services.runtime.interceptors import remaining_s
+from services.runtime.renewed_channel import RenewedChannel
+from services.runtime.tls import Certificates, Pems
 from services.runtime.tracing import client_interceptors
 
 __all__ = ["ATTEMPTS_MAX", "open_channel", "remaining_s"]
@@ -51,10 +54,18 @@ def _service_config(service_name: str) -> str:
     )
 
 
-def open_channel(target: str, *, service_name: str, message_bytes_max: int) -> grpc.aio.Channel:
+def open_channel(
+    target: str,
+    *,
+    service_name: str,
+    message_bytes_max: int,
+    certificates: Certificates | None = None,
+    server_name: str = "",
+) -> grpc.aio.Channel:
     """A channel to `target`, e.g. "dns:///executor:50054" or "ipv4:127.0.0.1:1,127.0.0.1:2"; connects when first used.
 
     `service_name` is the full name whose health decides, e.g. "spillway.v1.CacheService". To be closed by the caller.
+    With `certificates` it is TLS, and the server's has to have `server_name`, by default the target's host.
     """
     options: list[tuple[str, str | int]] = [
         ("grpc.service_config", _service_config(service_name)),
@@ -72,4 +83,14 @@ def open_channel(target: str, *, service_name: str, message_bytes_max: int) -> g
         ("grpc.max_reconnect_backoff_ms", int(_RECONNECT_S_MAX * 1_000)),
         ("grpc.dns_min_time_between_resolutions_ms", int(_RESOLVE_S_MIN * 1_000)),
     ]
-    return grpc.aio.insecure_channel(target, options=options, interceptors=client_interceptors())
+    interceptors = client_interceptors()
+    if certificates is None:
+        return grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)
+    if server_name:
+        options.append(("grpc.ssl_target_name_override", server_name))
+
+    def secure(pems: Pems) -> grpc.aio.Channel:
+        credentials = grpc.ssl_channel_credentials(pems.authorities, pems.key, pems.certificate)
+        return grpc.aio.secure_channel(target, credentials, options=options, interceptors=interceptors)
+
+    return RenewedChannel(certificates, secure)

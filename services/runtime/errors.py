@@ -62,6 +62,7 @@ VIOLATIONS_MAX: Final = 12
 _VIOLATION_CHARS_MAX: Final = 128
 # A longer wait than this is no advice.
 _RETRY_AFTER_S_MAX: Final = 86_400.0
+_NOT_LET_IN: Final = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 
 Violations = tuple[tuple[str, str], ...]
 
@@ -245,12 +246,13 @@ def from_rpc_error(error: grpc.RpcError) -> SpillwayError:
     """What a failed call means, for the caller of the caller.
 
     An error that a Spillway service made keeps its code, reason, public text, violations, retry time and metadata. What
-    gRPC itself says (addresses, sizes) becomes `detail`, behind constant public text.
+    gRPC itself says (addresses, sizes) becomes `detail`, behind constant public text. A service that does not let
+    another in (`tls.callers`) is INTERNAL: the installation is wrong, not who called.
     """
     if not isinstance(error, grpc.aio.AioRpcError):
         return Internal(detail=f"UNKNOWN: {type(error).__name__}")
     failure = read_failure(error)
-    if not failure.reason:
+    if not failure.reason or failure.code in _NOT_LET_IN:
         return _from_code(failure)
     return SpillwayError(
         failure.code,

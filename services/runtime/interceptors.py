@@ -4,7 +4,7 @@ Promises, for every call: the request's bytes are parsed here, so that a malform
 MALFORMED_MESSAGE; more calls than the limit are refused at once with OVERLOADED; a call has a deadline, the caller's or
 the default, capped; whatever a servicer raises becomes a status with a reason and constant public text, and a defect is
 logged under the trace id. CancelledError is never touched. Health, reflection and channelz pass the same door without
-limit, deadline and span.
+limit, deadline and span. Where it is said who may call, everything but health is for those alone.
 
 Contract for servicers: raise SpillwayError (or WireError, InvalidValue); streams are async generators; never call
 `context.abort` or `context.read`.
@@ -13,7 +13,7 @@ Contract for servicers: raise SpillwayError (or WireError, InvalidValue); stream
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from contextvars import ContextVar
 from typing import Any, Final
@@ -33,6 +33,7 @@ from services.runtime.errors import (
     from_rpc_error,
 )
 from services.runtime.logs import describe_exception, get_logger
+from services.runtime.peer import not_admitted, peer_names
 from services.runtime.tracing import CallOutcome, ServerCalls, is_infrastructure
 from spillway.validation import InvalidValue
 from spillway.wire import WireError
@@ -42,6 +43,10 @@ __all__ = ["Door", "remaining_s", "to_spillway_error"]
 # Advice for callers that were refused: by then a call or two has left.
 OVERLOADED_RETRY_AFTER_S: Final = 0.1
 _NOT_FOUND: Final = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.NOT_FOUND.value[0])  # grpc.aio gives either
+
+STRANGERS_MAX: Final = 100
+"""So many callers that may not call are told of in the log, each once."""
+_HEALTH: Final = "/grpc.health.v1.Health/"
 
 _deadline: ContextVar[float | None] = ContextVar("spillway_deadline", default=None)
 
@@ -86,9 +91,20 @@ class Door(grpc.aio.ServerInterceptor):
     """See the head of this module. One per server."""
 
     def __init__(
-        self, *, calls_max: int, deadline_s_max: float, message_bytes_max: int, calls: ServerCalls | None
+        self,
+        *,
+        calls_max: int,
+        deadline_s_max: float,
+        message_bytes_max: int,
+        calls: ServerCalls | None,
+        callers: Collection[str] = (),
     ) -> None:
-        """`calls` observes calls; None when telemetry is off."""
+        """`calls` observes calls; None when telemetry is off.
+
+        `callers` are the names, of certificates, that may call (`peer.peer_names`); empty: everybody may.
+        """
+        self._callers = frozenset(callers)
+        self._strangers: set[frozenset[str]] = set()
         self._calls_max = calls_max
         self._deadline_s_max = deadline_s_max
         self._message_bytes_max = message_bytes_max
@@ -132,10 +148,13 @@ class Door(grpc.aio.ServerInterceptor):
     def _wrap(self, method: str, handler: Handler) -> Handler:
         behavior = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
         guard = self._watch if is_infrastructure(method) else self._serve
+        is_for_all = not self._callers or method.startswith(_HEALTH)
         requests = self._parsed_stream if handler.request_streaming else self._parsed
 
         async def unary(raw: Any, context: Context) -> Any:
             async def answer() -> bytes:
+                if not is_for_all:
+                    self._admit(context)
                 request = requests(raw, handler.request_deserializer)
                 response = await behavior(request, context)
                 if response is None and context.code() in _NOT_FOUND:  # so says channelz
@@ -146,6 +165,8 @@ class Door(grpc.aio.ServerInterceptor):
 
         async def stream(raw: Any, context: Context) -> None:
             async def answer() -> None:
+                if not is_for_all:
+                    self._admit(context)
                 request = requests(raw, handler.request_deserializer)
                 responses = behavior(request, context)
                 if not hasattr(responses, "__aiter__"):
@@ -169,6 +190,17 @@ class Door(grpc.aio.ServerInterceptor):
             grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
         )
         return make_stream(stream, response_serializer=handler.response_serializer)
+
+    def _admit(self, context: Context) -> None:
+        """Raises SpillwayError for a caller whose certificate has none of the names."""
+        names = peer_names(context.auth_context())
+        if not names.isdisjoint(self._callers):
+            return
+        error = not_admitted(names)
+        if names not in self._strangers and len(self._strangers) < STRANGERS_MAX:
+            self._strangers.add(names)
+            self._logger.warning("caller_not_admitted", reason=error.reason, detail=error.detail)
+        raise error
 
     def _parsed(self, raw: bytes, deserialize: Callable[[bytes], Any]) -> Any:
         if len(raw) > self._message_bytes_max:
