@@ -14,6 +14,7 @@ from typing import Final
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from services.classifier.complexity import Judgement
+from services.classifier.small_llm_layer import Asking
 from spillway.routing import TierOutcome
 
 __all__ = ["ClassifierMetrics"]
@@ -65,6 +66,10 @@ class ClassifierMetrics:
         self._cost = meter.create_counter(
             "spillway.classifier.small_llm.cost", unit="{nanousd}", description="Spent on the small LLM."
         )
+        self._left_out.add(0)
+        self._cost.add(0)
+        for asking in Asking:
+            self._asked.add(0, {"outcome": asking.value})
         meter.create_observable_gauge(
             "spillway.classifier.embedding.queue",
             [_reading(queued)],

@@ -92,7 +92,15 @@ class AttemptInProgress:
         """Writes everything on the span and ends it at the time when the call ended. May be called again: no effect."""
         metrics, self.metrics = self.metrics, None
         if metrics is not None:
-            metrics.attempt(self.tier.name, self.target.name, self.outcome.value)
+            metrics.attempt(
+                self.tier.name,
+                self.target.name,
+                self.outcome.value,
+                billed=self.billed,
+                latency_s=self.latency_s,
+                time_to_first_token_s=self.time_to_first_token_s,
+                verdicts=self.verdicts,
+            )
         span = self.span
         if not span.is_recording():
             return

@@ -1,22 +1,25 @@
 """What the executor counts.
 
-Promises: labels come from bounded sets: the configured tiers and targets, the outcomes of attempts, the states of a
-breaker. Gauges are read by the exporter's thread, so only from what may be read there. A breaker shows as open until a
-probe is let through. Without a meter provider every count costs next to nothing.
+Promises: labels come from bounded sets: the configured tiers and targets, the outcomes of attempts, the names of gates
+and their verdicts, the states of a breaker. Gauges are read by the exporter's thread, so only from what may be read
+there. A breaker shows as open until a probe is let through. Without a meter provider every count costs next to nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from services.executor.breaker import BreakerState
 from services.executor.targets import TargetChange, TargetPool
+from spillway.chat import Usage
+from spillway.routing import GateVerdict
 
 __all__ = ["STATE_VALUES", "ExecutorMetrics"]
 
+_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
 STATE_VALUES: Final = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
 
 
@@ -27,6 +30,24 @@ class ExecutorMetrics:
         self._pool = pool
         self._tiers = pool.tiers
         self._attempts = meter.create_counter("spillway.attempts", unit="{call}", description="Calls of models.")
+        self._duration = meter.create_histogram(
+            "spillway.attempt.duration",
+            unit="s",
+            description="How long calls of models took.",
+            explicit_bucket_boundaries_advisory=_SECONDS,
+        )
+        self._first_token = meter.create_histogram(
+            "spillway.attempt.time_to_first_token",
+            unit="s",
+            description="Of streamed calls of models.",
+            explicit_bucket_boundaries_advisory=_SECONDS,
+        )
+        self._tokens = meter.create_counter(
+            "spillway.tokens", unit="{token}", description="Billed, of every call of a model, opinions included."
+        )
+        self._verdicts = meter.create_counter(
+            "spillway.gate.verdicts", unit="{verdict}", description="What gates said of answers."
+        )
         self._transitions = meter.create_counter(
             "spillway.breaker.transitions", unit="{transition}", description="Changes of a breaker's state."
         )
@@ -46,11 +67,30 @@ class ExecutorMetrics:
         self._tiers = pool.tiers
         self._pool = pool
 
-    def attempt(self, tier: str, target: str, outcome: str) -> None:
+    def attempt(
+        self,
+        tier: str,
+        target: str,
+        outcome: str,
+        *,
+        billed: Usage | None = None,
+        latency_s: float | None = None,
+        time_to_first_token_s: float | None = None,
+        verdicts: Sequence[GateVerdict] = (),
+    ) -> None:
         """Counts one attempt that has ended, or was not made. A plan may name any tier, and any target."""
         tier = tier if tier in self._tiers else "other"
         target = target if target in self._pool else "other"
         self._attempts.add(1, {"tier": tier, "target": target, "outcome": outcome})
+        if latency_s is not None:
+            self._duration.record(latency_s, {"target": target, "outcome": outcome})
+        if time_to_first_token_s is not None:
+            self._first_token.record(time_to_first_token_s, {"target": target})
+        if billed is not None:
+            self._tokens.add(billed.input_tokens, {"tier": tier, "target": target, "direction": "input"})
+            self._tokens.add(billed.output_tokens, {"tier": tier, "target": target, "direction": "output"})
+        for verdict in verdicts:
+            self._verdicts.add(1, {"tier": tier, "gate": verdict.gate, "verdict": verdict.verdict.value})
 
     def _changed(self, change: TargetChange) -> None:
         labels = {"target": change.target.name, "to": change.transition.state.value}

@@ -24,6 +24,10 @@ class LedgerCounts:
         self._deleted = meter.create_counter(
             "spillway.ledger.deleted", unit="{row}", description="Too old: decisions, or what never had one."
         )
+        for kind in ("decision", "feedback", "grade"):
+            self._kept.add(0, {"kind": kind})
+            self._repeated.add(0, {"kind": kind})
+        self._deleted.add(0)
 
     def observe(self, waiting: Mapping[str, Callable[[], int]], refused: Mapping[str, Callable[[], int]]) -> None:
         """Exports what the threads ("write", "read") have to do, and what they refused. Once."""

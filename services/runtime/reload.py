@@ -93,6 +93,8 @@ class Reloader:
         self._reloads = meter.create_counter(
             "spillway.config.reloads", unit="{reload}", description="Changed files, by what became of them."
         )
+        for outcome in ("applied", "unchanged", "refused"):
+            self._reloads.add(0, {"outcome": outcome})
         for name, read, text in (
             ("info", self._info, "1, with the version in force."),
             ("refused", self._refused, "1 while the file as it is now is refused."),

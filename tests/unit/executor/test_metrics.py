@@ -11,7 +11,8 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from services.executor.breaker import CallResult
 from services.executor.metrics import ExecutorMetrics
 from services.executor.targets import Lease, TargetPool
-from spillway.routing import Plan, PlannedTier, SelfConfidenceSpec
+from spillway.chat import Usage
+from spillway.routing import GateVerdict, Plan, PlannedTier, SelfConfidenceSpec, Verdict
 from tests.unit.executor.builders import DOWN, Bench, chat, settings
 
 Points = list[tuple[dict[str, Any], Any]]
@@ -93,3 +94,26 @@ def test_transitions_count_by_target_and_by_who_began() -> None:
         ({"target": "a1", "to": "open", "by_peer": False}, 1),
         ({"target": "a2", "to": "open", "by_peer": True}, 1),
     ]
+
+
+def test_a_call_of_a_model_counts_with_its_tokens_its_time_and_what_the_gates_said() -> None:
+    counted = Counted(TargetPool(settings(), random=lambda: 0.5))
+    verdicts = [
+        GateVerdict(gate="self_confidence", verdict=Verdict.FAIL, reason="2 of 5"),
+        GateVerdict(gate="hard_failure", verdict=Verdict.PASS, reason=""),
+    ]
+    counted.metrics.attempt(
+        "simple", "a1", "rejected", billed=Usage(7, 5), latency_s=0.3, time_to_first_token_s=0.1, verdicts=verdicts
+    )
+    counted.metrics.attempt("made up", "made up", "skipped")
+    labels = {"tier": "simple", "target": "a1"}
+    assert counted.points("spillway.tokens") == [
+        ({**labels, "direction": "input"}, 7),
+        ({**labels, "direction": "output"}, 5),
+    ]
+    assert counted.points("spillway.gate.verdicts") == [
+        ({"tier": "simple", "gate": "self_confidence", "verdict": "fail"}, 1),
+        ({"tier": "simple", "gate": "hard_failure", "verdict": "pass"}, 1),
+    ]
+    assert counted.points("spillway.attempt.duration") == [({"target": "a1", "outcome": "rejected"}, None)]
+    assert counted.points("spillway.attempt.time_to_first_token") == [({"target": "a1"}, None)]

@@ -11,7 +11,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from services.orchestrator.audits import AuditOutcome
 from services.orchestrator.hops import ExecutionError, Unanswered
-from services.orchestrator.metrics import RequestMetrics
+from services.orchestrator.metrics import DROPPED, RequestMetrics
 from services.orchestrator.run import Run
 from services.runtime.errors import SpillwayError, Unavailable
 from spillway.routing import CacheKind, FailedExecution
@@ -41,15 +41,19 @@ class Counted:
         metrics = [m for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics if m.name == name]
         return [(dict(point.attributes or {}), getattr(point, "value", None)) for point in metrics[0].data.data_points]
 
+    def counted(self, name: str) -> list[tuple[dict[str, Any], Any]]:
+        """Those that are not zero."""
+        return [(labels, value) for labels, value in self.points(name) if value]
+
 
 async def test_an_answer_counts_with_its_cost_its_tier_and_its_escalations() -> None:
     counted = Counted()
     await counted.end(Bench())
     assert counted.points("spillway.requests") == [({"outcome": "accepted", "tier": "medium", "cache": "miss"}, 1)]
-    assert counted.points("spillway.cost") == [({"tier": "medium"}, 4_350)]
-    assert counted.points("spillway.flagship_cost") == [({"tier": "medium"}, 24_000)]
-    assert counted.points("spillway.escalations") == [({"tier": "medium"}, 1)]
-    assert counted.points("spillway.fallbacks") == [({"tier": "medium"}, 0)]
+    assert counted.counted("spillway.cost") == [({"tier": "medium"}, 4_350)]
+    assert counted.counted("spillway.flagship_cost") == [({"tier": "medium"}, 24_000)]
+    assert counted.counted("spillway.escalations") == [({"tier": "medium"}, 1)]
+    assert counted.counted("spillway.fallbacks") == []
 
 
 async def test_an_answer_without_proof_counts_apart() -> None:
@@ -58,7 +62,7 @@ async def test_an_answer_without_proof_counts_apart() -> None:
     bench.classifier.says = Unanswered("unavailable")
     await counted.end(bench)
     assert counted.points("spillway.requests")[0][0]["outcome"] == "unproven"
-    assert counted.points("spillway.done_without") == [({"service": "classifier"}, 1)]
+    assert counted.counted("spillway.done_without") == [({"service": "classifier"}, 1)]
 
 
 @pytest.mark.parametrize(
@@ -76,9 +80,9 @@ async def test_what_was_done_in_vain_counts_with_its_cost() -> None:
     failed = FailedExecution(executed().attempts[:2], 350, escalations=1, fallbacks=2)
     bench.executor.gives = ExecutionError(Unavailable("NO_MODEL_AVAILABLE", "no model could answer"), failed)
     await counted.end(bench)
-    assert counted.points("spillway.cost") == [({"tier": "none"}, 350)]
-    assert counted.points("spillway.escalations") == [({"tier": "none"}, 1)]
-    assert counted.points("spillway.fallbacks") == [({"tier": "none"}, 2)]
+    assert counted.counted("spillway.cost") == [({"tier": "none"}, 350)]
+    assert counted.counted("spillway.escalations") == [({"tier": "none"}, 1)]
+    assert counted.counted("spillway.fallbacks") == [({"tier": "none"}, 2)]
 
 
 async def test_a_cached_answer_of_a_tier_that_is_gone_has_the_label_other() -> None:
@@ -92,10 +96,23 @@ def test_what_is_dropped_counts_by_kind() -> None:
     counted = Counted()
     counted.metrics.dropped("store")
     counted.metrics.dropped("record", 3)
-    assert sorted(counted.points("spillway.background.dropped"), key=repr) == [
+    assert sorted(counted.counted("spillway.background.dropped"), key=repr) == [
         ({"kind": "record"}, 3),
         ({"kind": "store"}, 1),
     ]
+
+
+def test_a_loss_is_seen_from_the_first_on_since_what_is_lost_counts_from_zero() -> None:
+    counted = Counted()
+    for kind in DROPPED:
+        assert ({"kind": kind}, 0) in counted.points("spillway.background.dropped")
+    assert ({"tier": "none"}, 0) in counted.points("spillway.escalations")
+
+
+def test_what_waits_is_shown_by_kind() -> None:
+    counted, waiting = Counted(), [3]
+    counted.metrics.watch({"background": lambda: len(waiting), "outcome": lambda: waiting[0]})
+    assert counted.points("spillway.background.waiting") == [({"kind": "background"}, 1), ({"kind": "outcome"}, 3)]
 
 
 async def test_who_shared_anothers_answer_counts_as_a_hit_and_apart() -> None:
@@ -110,12 +127,13 @@ async def test_who_shared_anothers_answer_counts_as_a_hit_and_apart() -> None:
     await asyncio.gather(*(call(run) for run in runs))
     assert counted.points("spillway.shared") == [({}, 1)]
     assert sorted(each["cache"] for each, _ in counted.points("spillway.requests")) == ["exact_hit", "miss"]
-    assert sum(cost for _, cost in counted.points("spillway.cost")) == 4_350
+    assert sum(cost for _, cost in counted.counted("spillway.cost")) == 4_350
 
 
 def test_audits_count_by_outcome_and_their_cost_apart_from_the_requests() -> None:
     counted = Counted()
     counted.metrics.audited(AuditOutcome.WRONG, 300)
     counted.metrics.audited(AuditOutcome.LEFT_OUT, 0)
-    assert counted.points("spillway.audits") == [({"outcome": "wrong"}, 1), ({"outcome": "left_out"}, 1)]
-    assert counted.points("spillway.audit_cost") == [({}, 300)]
+    audits = {labels["outcome"]: count for labels, count in counted.counted("spillway.audits")}
+    assert audits == {"wrong": 1, "left_out": 1}
+    assert counted.counted("spillway.audit_cost") == [({}, 300)]
