@@ -59,7 +59,7 @@ async def test_a_request_is_one_trace_with_its_store_and_the_server_span_says_ho
             asking("A prompt about quokkas", request_id="r1"), metadata=parent, timeout=30
         )
         await asyncio.wait_for(town.cache.stored.get(), 30)
-        # One server span, one of the look for its id, and client spans for two lookups, a judgement, an execution and a store.
+        # A server span, the look for its id, and client spans for two lookups, a judgement, an execution and a store.
         root = await asyncio.to_thread(receiver.tree, TRACE_ID, spans_min=7, parent_id=SPAN_ID)
     assert response.completion.trace_id == TRACE_ID
     assert root.kind == "server"
