@@ -6,6 +6,7 @@ concerns the policy is in `policy_references`, what concerns gates in `gate_refe
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 from services.runtime.document import Document, Place
@@ -39,6 +40,9 @@ def check(document: Document) -> None:
         (("classifier", "small_llm", "target"), mapping(mapping(data.get("classifier")).get("small_llm")), "target"),
     ):
         known(document, place, section.get(key), tier_of_target, "target")
+    quotas = mapping(data.get("quotas"))
+    kinds = ("budgets", "rates")
+    check_unique(document, chain.from_iterable(items(quotas.get(k), ("quotas", k)) for k in kinds), "quota")
     cache = mapping(data.get("cache"))
     if cache.get("store") == "redis" and not cache.get("redis_url"):
         document.add(("cache", "redis_url"), "must be set for the store redis")

@@ -200,6 +200,11 @@ def test_a_floor_above_the_ceiling_of_a_rule_is_an_error(tmp_path: Path) -> None
     assert list(problems(tmp_path, GOOD + rule)) == ["policy.rules[0].then.tier_ceiling"]
 
 
+def test_two_quotas_of_one_name_are_an_error(tmp_path: Path) -> None:
+    quotas = "quotas:\n  budgets: [{name: q, period: day, cost_usd: 1}]\n  rates: [{name: q, requests_per_minute: 1}]\n"
+    assert list(problems(tmp_path, GOOD + quotas)) == ["quotas.rates[0].name"]
+
+
 def test_a_last_rule_without_a_condition_is_fine(tmp_path: Path) -> None:
     rules = "[{name: r, when: {has_tools: true}, then: {target: a}}, {name: s, when: {}, then: {target: b}}]"
     assert len(good(tmp_path, f"{GOOD}policy: {{rules: {rules}}}\n").settings.policy.rules) == 2
