@@ -6,14 +6,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import grpc
 import pytest
 
 from services.orchestrator.grpc_executor import GrpcExecutor, Resends
-from services.orchestrator.hops import ExecutionError
-from services.runtime.errors import InvalidRequest, SpillwayError, Unavailable
+from services.orchestrator.hops import Again, ExecutionError
+from services.runtime.errors import BudgetExhausted, InvalidRequest, SpillwayError, Unavailable
 from spillway import wire
 from spillway.routing import AnswerDelta, Attempt, AttemptOutcome, Execution, FailedExecution, Plan, PlannedTier
 from spillway.v1 import executor_pb2 as pb
@@ -31,16 +32,20 @@ class Executor(executor_pb2_grpc.ExecutorServiceServicer):
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
-        self.calls = 0
+        self.plans: list[pb.Plan] = []
         self.begins_first = False
 
-    async def _step(self, context: Any) -> None:
-        self.calls += 1
+    @property
+    def calls(self) -> int:
+        return len(self.plans)
+
+    async def _step(self, request: pb.ExecuteRequest, context: Any) -> None:
+        self.plans.append(request.plan)
         if self.steps:
             await self.steps.pop(0)(context)
 
     async def Execute(self, request: pb.ExecuteRequest, context: Any) -> pb.ExecuteResponse:
-        await self._step(context)
+        await self._step(request, context)
         return pb.ExecuteResponse(execution=wire.execution_to_proto(executed()))
 
     async def StreamExecute(
@@ -48,7 +53,7 @@ class Executor(executor_pb2_grpc.ExecutorServiceServicer):
     ) -> AsyncIterator[pb.StreamExecuteResponse]:
         if self.begins_first:
             yield pb.StreamExecuteResponse(delta=pb.AnswerDelta(text="Par"))
-        await self._step(context)
+        await self._step(request.request, context)
         yield pb.StreamExecuteResponse(delta=pb.AnswerDelta(text="is."))
         yield pb.StreamExecuteResponse(execution=wire.execution_to_proto(executed()))
 
@@ -100,6 +105,43 @@ async def test_a_lost_call_is_sent_again_twice_and_not_thrice(call: Callable[[Gr
             await call(hop)
         assert caught.value.reason == "SERVICE_UNAVAILABLE"
         assert servicer.calls == 6
+
+
+async def afresh(hop: GrpcExecutor, again: Again, *, streams: bool) -> None:
+    if streams:
+        events = hop.stream(CHAT, PLAN, task_type=None, timeout_s=20.0, again=again)
+        assert [event async for event in events]
+    else:
+        assert (await hop.execute(CHAT, PLAN, task_type=None, timeout_s=20.0, again=again)).accepted
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_a_lost_call_is_sent_again_with_the_plan_of_now(*, streams: bool) -> None:
+    ceilings = iter([700, 500])
+
+    async def again() -> Plan:
+        return replace(PLAN, cost_nanousd_max=next(ceilings))
+
+    async with executor() as (servicer, hop):
+        servicer.steps = [lost, lost]
+        await afresh(hop, again, streams=streams)
+        assert [plan.cost_nanousd_max for plan in servicer.plans] == [0, 700, 500]
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_a_lost_call_is_not_sent_again_without_a_plan_for_it(*, streams: bool) -> None:
+    async def nothing() -> None:
+        return None
+
+    async def refused() -> Plan:
+        raise BudgetExhausted("day", 3.0)
+
+    async with executor() as (servicer, hop):
+        for again, error in ((nothing, Unavailable), (refused, BudgetExhausted)):
+            servicer.steps = [lost]
+            with pytest.raises(error):
+                await afresh(hop, again, streams=streams)
+        assert servicer.calls == 2
 
 
 @pytest.mark.parametrize("call", [execute, stream])
