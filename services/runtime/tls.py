@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final, cast
 
 import grpc
-from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from services.runtime import telemetry
 from services.runtime.clock import Clock, SystemClock
@@ -67,7 +67,9 @@ class _Places:
 
 def open_certificates(settings: Tls, service: str) -> Certificates | None:
     """The certificates of the process `service`; None where TLS is off. Raises SecretError."""
-    return Certificates(settings, service, clock=SystemClock()) if settings.is_on else None
+    if not settings.is_on:
+        return None
+    return Certificates(settings, service, clock=SystemClock(), meter=telemetry.meter())
 
 
 class Certificates:
@@ -76,16 +78,17 @@ class Certificates:
     `start` begins to follow them, `close` ends it.
     """
 
-    def __init__(self, settings: Tls, service: str, *, clock: Clock) -> None:
+    def __init__(self, settings: Tls, service: str, *, clock: Clock, meter: Meter) -> None:
         self._places = _Places.of(settings, service)
         self._clock = clock
         self._followers: dict[object, Callable[[Pems], None]] = {}
         self._poll: asyncio.Task[None] | None = None
         self._log = get_logger(__name__)
-        meter = telemetry.meter()
         self._reloads = meter.create_counter(
             "spillway.tls.reloads", unit="{reload}", description="Changed certificate files, by what became of them."
         )
+        for outcome in ("applied", "refused"):
+            self._reloads.add(0, {"outcome": outcome})
         meter.create_observable_gauge(
             "spillway.tls.refused", [self._refused], description="1 while the files as they are now are refused."
         )
