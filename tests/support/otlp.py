@@ -31,6 +31,8 @@ class Span:
     end_ns: int
     attributes: dict[str, Any]
     error: bool
+    links: list[str] = field(default_factory=list)
+    """Trace ids."""
     children: list[Span] = field(default_factory=list)
 
     def walk(self) -> list[Span]:
@@ -49,6 +51,8 @@ class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
         self._server = grpc.server(futures.ThreadPoolExecutor(4))
         trace_service_pb2_grpc.add_TraceServiceServicer_to_server(self, self._server)  # type: ignore[no-untyped-call]
         self.endpoint = f"http://127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self._onward: trace_service_pb2_grpc.TraceServiceStub | None = None
+        self._channel: grpc.Channel | None = None
 
     def __enter__(self) -> Self:
         self._server.start()
@@ -58,10 +62,19 @@ class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._server.stop(None)
+        if self._channel is not None:
+            self._channel.close()
+
+    def forward(self, address: str) -> None:
+        """Hands what comes in from now on to another receiver as well, as a collector does."""
+        self._channel = grpc.insecure_channel(address.removeprefix("http://"))
+        self._onward = trace_service_pb2_grpc.TraceServiceStub(self._channel)  # type: ignore[no-untyped-call]
 
     def Export(  # noqa: N802 - named by the OTLP service
         self, request: trace_service_pb2.ExportTraceServiceRequest, context: grpc.ServicerContext
     ) -> trace_service_pb2.ExportTraceServiceResponse:
+        if self._onward is not None:
+            self._onward.Export(request, timeout=20)
         with self._lock:
             for resource_spans in request.resource_spans:
                 service = _values(resource_spans.resource.attributes).get("service.name", "")
@@ -83,6 +96,23 @@ class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
             seen = [(s.service, s.kind, s.name, s.span_id, s.parent_id) for s in self._spans.get(trace_id, [])]
             raise AssertionError(f"{error}; seen: {seen}") from None
         return root
+
+    def linked(self, trace_id: str, name: str) -> str:
+        """The trace of the first span with that name that has a link to `trace_id`, once there is one."""
+
+        def find() -> str:
+            with self._lock:
+                return next(
+                    (
+                        each
+                        for each, spans in self._spans.items()
+                        if any(span.name == name and trace_id in span.links for span in spans)
+                    ),
+                    "",
+                )
+
+        found: str = wait_until(find, what=f"a span {name} with a link to {trace_id}", within_s=20)
+        return found
 
     def traces(self) -> list[str]:
         with self._lock:
@@ -111,6 +141,7 @@ def _span(service: str, span: trace_pb2.Span) -> Span:
         end_ns=span.end_time_unix_nano,
         attributes=_values(span.attributes),
         error=span.status.code == trace_pb2.Status.STATUS_CODE_ERROR,
+        links=[link.trace_id.hex() for link in span.links],
     )
 
 

@@ -63,6 +63,8 @@ class Suite:
         self.folder = folder
         self.processes: dict[str, Process] = {}
         self.addresses: dict[str, str] = {}
+        self.scraped: dict[str, str] = {}
+        """Where each process's metrics are, with `telemetry.prometheus_listen` in `config`."""
         self._overrides = copy.deepcopy(dict(config or {}))
         self._executors = executors
         self._otlp_endpoint = otlp_endpoint
@@ -108,7 +110,10 @@ class Suite:
 
     def start(self, name: str, *, listen: str = "127.0.0.1:0") -> str:
         """Starts one service ("executor", "executor-2", …), waits until it serves, and gives its address."""
-        self.addresses[name] = str(self.launch(name, listen=listen).ready()["listen"])
+        ready = self.launch(name, listen=listen).ready()
+        self.addresses[name] = str(ready["listen"])
+        if "prometheus_listen" in ready:
+            self.scraped[name] = str(ready["prometheus_listen"])
         return self.addresses[name]
 
     def launch(self, name: str, *, listen: str) -> Process:
@@ -131,7 +136,10 @@ class Suite:
     def _start(self) -> None:
         sandbox = Process("services.sandbox", ["--port", "0", *self._sandbox_args], {}, self.folder / "sandbox.log")
         self.processes["sandbox"] = sandbox
-        self.addresses["sandbox"] = str(sandbox.ready()["url"])
+        ready = sandbox.ready()
+        self.addresses["sandbox"] = str(ready["url"])
+        if "otlp_endpoint" in ready:  # with --otlp-port
+            self.addresses["sandbox_otlp"] = str(ready["otlp_endpoint"])
         for name in self._leaves:
             self.start(name)
         for number in range(2, self._executors + 1):

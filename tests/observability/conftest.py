@@ -1,0 +1,62 @@
+"""One suite with all on that can be watched: ledger, canary, jobs, quotas, a sealed cache; traces and metrics."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.support.judging_provider import JudgingProvider
+from tests.support.otlp import Receiver
+from tests.support.suite import LADDER, PRICES, Suite
+
+ALL_KINDS = ["chitchat", "factual_qa", "summarization", "extraction", "classification", "rewriting", "translation"]
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """`receiver` gets every span, and hands it on to the sandbox's store, which tells it the way Jaeger does."""
+
+    suite: Suite
+    receiver: Receiver
+
+
+@pytest.fixture(scope="package")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    folder = tmp_path_factory.mktemp("watched")
+    (folder / "prompt.key").write_text(secrets.token_hex(32))
+    simple, complex_ = LADDER["tiers"]
+    with JudgingProvider() as judge, Receiver() as receiver:
+        grader = {"name": "grader-1", "provider": "judge", "model": "grader-1", "price": PRICES["small-1"]}
+        config = {
+            **LADDER,
+            "providers": {"judge": {"base_url": judge.base_url}},
+            "tiers": [simple, {**complex_, "targets": [*complex_["targets"], grader]}],
+            "flagship": "large-1",
+            "telemetry": {"prometheus_listen": "127.0.0.1:0"},
+            "canary": {"share": 1.0, "judge": "grader-1", "cost_usd_per_day": 1000},
+            "executor": {"breaker": {"calls_min": 2, "failure_ratio": 0.1, "open_s": 0.2, "open_s_max": 0.2}},
+            "quotas": {
+                "budgets": [{"name": "daily", "period": "day", "cost_usd": 1000}],
+                "rates": [{"name": "slow", "tenant": "hasty", "requests_per_minute": 1}],
+            },
+            "cache": {
+                "store": "file",
+                "file": str(folder / "cache.sqlite"),
+                "prompt_key_file": str(folder / "prompt.key"),
+                "max_wrong_rate": 0.05,
+                "semantic_task_types": ALL_KINDS,
+                "audits": {"share": 1.0},
+            },
+        }
+        with Suite(
+            folder,
+            config=config,
+            otlp_endpoint=receiver.endpoint,
+            sandbox_args=("--otlp-port", "0"),
+            ledger=True,
+        ) as suite:
+            receiver.forward(suite.addresses["sandbox_otlp"])
+            yield Watched(suite, receiver)
