@@ -39,6 +39,11 @@ class RequestMetrics:
         self._escalations = meter.create_counter(
             "spillway.escalations", unit="{escalation}", description="Next tiers tried because of quality."
         )
+        self._escalated = meter.create_counter(
+            "spillway.requests.escalated",
+            unit="{request}",
+            description="Of those, the ones that went up a tier or more.",
+        )
         self._fallbacks = meter.create_counter(
             "spillway.fallbacks", unit="{fallback}", description="Other targets tried because of availability."
         )
@@ -58,7 +63,7 @@ class RequestMetrics:
             "spillway.audit_cost", unit="{nanousd}", description="Spent on audits, charged to no request."
         )
         for tier in (*self._tiers, "none"):
-            for counter in (self._cost, self._flagship_cost, self._escalations, self._fallbacks):
+            for counter in (self._cost, self._flagship_cost, self._escalations, self._escalated, self._fallbacks):
                 counter.add(0, {"tier": tier})
         for kind in DROPPED:
             self._dropped.add(0, {"kind": kind})
@@ -97,6 +102,8 @@ class RequestMetrics:
             self._flagship_cost.add(run.cost.flagship_cost_nanousd, labels)
             self._escalations.add(run.execution_done.escalations, labels)
             self._fallbacks.add(run.execution_done.fallbacks, labels)
+            if run.execution_done.escalations:
+                self._escalated.add(1, labels)
 
     def dropped(self, kind: str, count: int = 1) -> None:
         """Counts background work that was given up; `kind` is one of DROPPED."""

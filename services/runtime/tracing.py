@@ -71,6 +71,9 @@ class ServerCalls:
     def __init__(self) -> None:
         self._tracer = telemetry.tracer()
         self._duration = _durations("server", "How long calls took, as seen by who answered them.")
+        self._active = telemetry.meter().create_up_down_counter(
+            "rpc.server.active_requests", unit="{request}", description="Calls under way."
+        )
 
     @contextmanager
     def observe(self, method: str, metadata: Sequence[tuple[str, str | bytes]]) -> Iterator[CallOutcome]:
@@ -79,6 +82,7 @@ class ServerCalls:
         carrier = {key: value for key, value in metadata if isinstance(value, str)}
         attributes = _attributes(method)
         started_s = time.perf_counter()
+        self._active.add(1, attributes)
         token = otel_context.attach(propagate.extract(carrier))
         try:
             with self._tracer.start_as_current_span(
@@ -101,6 +105,7 @@ class ServerCalls:
                         span.set_attribute("spillway.error.reason", outcome.reason)
         finally:
             otel_context.detach(token)
+            self._active.add(-1, attributes)
             self._duration.record(
                 time.perf_counter() - started_s,
                 {**attributes, "rpc.grpc.status_code": outcome.code.value[0]},

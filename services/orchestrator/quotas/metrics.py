@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from opentelemetry.metrics import Meter
 
+from spillway.settings import Quotas
+
 __all__ = ["QuotaMetrics"]
 
 _SHARES = [0.0, 0.1, 0.25, 0.5, 0.75, 0.8, 0.9, 0.95, 0.99, 1.0, 1.25, 2.0]
@@ -35,6 +37,12 @@ class QuotaMetrics:
             self._without.add(0, {"outcome": outcome})
         self._overspent.add(0)
         self._unsettled.add(0)
+
+    def follow(self, settings: Quotas) -> None:
+        """These are the quotas from now on: the first refusal of each is to be seen as one."""
+        for kind, quotas in (("budget", settings.budgets), ("rate", settings.rates)):
+            for quota in quotas:
+                self._refused.add(0, {"kind": kind, "quota": quota.name})
 
     def refused(self, kind: str, quota: str) -> None:
         """A request was turned away; `kind` is budget or rate, `quota` its configured name."""

@@ -109,6 +109,8 @@ class Quotas:
         self._clock = clock
         self._lease_s = run_s_max + _LEASE_MARGIN_S
         self._metrics = metrics
+        if metrics is not None:
+            metrics.follow(settings)
         self._untold: dict[str, _Untold] = {}
         self._telling: asyncio.Task[None] | None = None
 
@@ -125,6 +127,8 @@ class Quotas:
     def reconfigure(self, settings: QuotaSettings) -> None:
         """Other budgets and rates from now on; what is under way is settled by those under which it was granted."""
         self._settings = settings
+        if self._metrics is not None:
+            self._metrics.follow(settings)
 
     async def enter(self, holder: Holder) -> None:
         """Counts a request against the rates of requests, whoever will answer it. Raises RateLimited, Unavailable."""

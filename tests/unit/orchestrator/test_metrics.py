@@ -53,6 +53,7 @@ async def test_an_answer_counts_with_its_cost_its_tier_and_its_escalations() -> 
     assert counted.counted("spillway.cost") == [({"tier": "medium"}, 4_350)]
     assert counted.counted("spillway.flagship_cost") == [({"tier": "medium"}, 24_000)]
     assert counted.counted("spillway.escalations") == [({"tier": "medium"}, 1)]
+    assert counted.counted("spillway.requests.escalated") == [({"tier": "medium"}, 1)]
     assert counted.counted("spillway.fallbacks") == []
 
 
@@ -77,11 +78,12 @@ async def test_a_failure_counts_by_a_reason_that_is_known(reason: str, label: st
 
 async def test_what_was_done_in_vain_counts_with_its_cost() -> None:
     counted, bench = Counted(), Bench()
-    failed = FailedExecution(executed().attempts[:2], 350, escalations=1, fallbacks=2)
+    failed = FailedExecution(executed().attempts[:2], 350, escalations=2, fallbacks=2)
     bench.executor.gives = ExecutionError(Unavailable("NO_MODEL_AVAILABLE", "no model could answer"), failed)
     await counted.end(bench)
     assert counted.counted("spillway.cost") == [({"tier": "none"}, 350)]
-    assert counted.counted("spillway.escalations") == [({"tier": "none"}, 1)]
+    assert counted.counted("spillway.escalations") == [({"tier": "none"}, 2)]
+    assert counted.counted("spillway.requests.escalated") == [({"tier": "none"}, 1)]
     assert counted.counted("spillway.fallbacks") == [({"tier": "none"}, 2)]
 
 
