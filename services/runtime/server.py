@@ -187,14 +187,14 @@ async def serve(service: Service, loaded: Loaded, *, listen: str, prometheus_lis
         return
     stopped.cancel()
     running = starting.result()
-    ready = {"event": "serving", "service": service.name, "listen": running.address}
+    places = {"listen": running.address}
     if prometheus_listen:
-        ready["prometheus_listen"] = prometheus_listen
+        places["prometheus_listen"] = prometheus_listen
     if running.health_address != running.address:
-        ready["health_listen"] = running.health_address
-    sys.stdout.write(json.dumps(ready) + "\n")
+        places["health_listen"] = running.health_address
+    sys.stdout.write(json.dumps({"event": "serving", "service": service.name, **places}) + "\n")
     sys.stdout.flush()
-    logger.info("serving", listen=running.address, config=loaded.version)
+    logger.info("serving", **places, config=loaded.version)
     reloader = running.follow(loaded)
     if _HANGUP is not None:
         loop.add_signal_handler(_HANGUP, reloader.hang_up)
