@@ -67,7 +67,7 @@ class World:
         assert data is not None
         metrics = [m for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics]
         points = [point for metric in metrics if metric.name == name for point in metric.data.data_points]
-        return [(dict(p.attributes or {}), getattr(p, "value", None) or getattr(p, "sum", None)) for p in points]
+        return [(dict(p.attributes or {}), getattr(p, "value", getattr(p, "sum", None))) for p in points]
 
     async def standing(self, budget: str, holder: Holder = ACME) -> tuple[int, int]:
         seen, _ = (await self.quotas.look(holder))[budget]
