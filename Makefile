@@ -1,4 +1,4 @@
-.PHONY: setup up test test-fast protos lock replay test-breaker test-heads test-config soak-executor bench-executor bench-classifier fault-cache test-convergence bench-cache fault-ledger bench-ledger test-jobs
+.PHONY: setup up test test-fast protos lock replay test-breaker test-heads test-config soak-executor bench-executor bench-classifier fault-cache test-convergence bench-cache fault-ledger bench-ledger test-jobs test-tls
 setup:      ; scripts/setup
 up:         ; scripts/quickstart
 test:       ; scripts/test
@@ -31,3 +31,5 @@ fault-ledger: ; SPILLWAY_KILL_ROUNDS=$(or $(ROUNDS),50) scripts/test --timeout 3
 bench-ledger: ; PYTHONPATH="$(CURDIR)" .venv/bin/python -m bench.ledger $(ARGS)
 # Processes that work on jobs killed (kill -9) at random under load, KILLS times; the suite does it 3 times.
 test-jobs: ; SPILLWAY_JOB_KILLS=$(or $(KILLS),40) scripts/test -s tests/fault/orchestrator/test_killed_workers.py
+# Certificates renewed 20 times under load, and then the authority, with not one call lost (docs/security.md).
+test-tls:   ; SPILLWAY_TLS_RENEWALS=20 scripts/test -s tests/security/test_tls_suite.py -k renewed
