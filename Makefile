@@ -33,3 +33,9 @@ bench-ledger: ; PYTHONPATH="$(CURDIR)" .venv/bin/python -m bench.ledger $(ARGS)
 test-jobs: ; SPILLWAY_JOB_KILLS=$(or $(KILLS),40) scripts/test -s tests/fault/orchestrator/test_killed_workers.py
 # Certificates renewed 20 times under load, and then the authority, with not one call lost (docs/security.md).
 test-tls:   ; SPILLWAY_TLS_RENEWALS=20 scripts/test -s tests/security/test_tls_suite.py -k renewed
+# Every image built without a registry (Debian's buildah), the suite started from them by podman and looked at.
+images:      ; scripts/images $(SERVICE)
+images-test: ; SPILLWAY_IMAGES=1 scripts/test -s tests/deploy/test_images.py
+# What is in an image (CycloneDX), into .spillway/sbom; known vulnerabilities, which needs the network's advisory services.
+sbom:        ; scripts/sbom
+audit:       ; scripts/sbom --audit

@@ -85,8 +85,11 @@ class Container:
         return found
 
     def changed(self) -> list[str]:
-        """What differs in its own file system from the image's; places where something is mounted are not in it."""
-        mounts = {str(mount["Destination"]) for mount in self.inspect()["Mounts"]}
+        """What differs in its own file system from the image's, but for places where podman mounts something."""
+        mounts = {str(mount["Destination"]) for mount in self.inspect()["Mounts"]} | {
+            "/etc/hosts",
+            "/run/.containerenv",
+        }
         lines = [line.split(" ", 1) for line in _podman("diff", self.id).splitlines()]
         return [path for _, path in lines if not any(m == path or m.startswith(path + "/") for m in mounts)]
 

@@ -1,0 +1,130 @@
+"""What goes into an image: the packages of its service alone, and the start that finds secrets in files."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import signal
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from services.classifier.model import model_directory, sha256_of
+from services.classifier.model_build import build
+from tests.support.processes import REPOSITORY
+
+DOCKER = REPOSITORY / "deploy" / "docker"
+LOCK = (REPOSITORY / "requirements.lock").read_text()
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+SERVICES = ("orchestrator", "classifier", "cache", "executor", "ledger", "sandbox")
+# Of the parts that are large or reach out, what a service must not bring.
+FOREIGN = {
+    "orchestrator": {"faiss-cpu", "onnxruntime", "numpy", "sqlalchemy", "jsonschema-rs"},
+    "classifier": {"faiss-cpu", "redis", "sqlalchemy", "jsonschema-rs", "onnx"},
+    "cache": {"onnxruntime", "httpx", "sqlalchemy", "tokenizers"},
+    "executor": {"faiss-cpu", "onnxruntime", "numpy", "sqlalchemy"},
+    "ledger": {"faiss-cpu", "onnxruntime", "redis", "httpx", "numpy", "matplotlib"},
+    "sandbox": {"faiss-cpu", "onnxruntime", "numpy", "redis", "sqlalchemy"},
+}
+OF_DEVELOPMENT = {"pytest", "mypy", "ruff", "hypothesis", "grpcio-tools", "matplotlib"}
+
+
+@pytest.fixture(scope="module")
+def requirements() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("image_requirements", DOCKER / "requirements.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_an_image_has_what_its_extra_needs_and_nothing_of_the_others(service: str, requirements: ModuleType) -> None:
+    roots = requirements.roots(PROJECT, service)
+    selected = requirements.selected(LOCK, roots)
+    names = set(re.findall(r"^([a-z0-9-]+)==", selected, re.MULTILINE))
+    assert roots <= names
+    assert {"grpcio", "protobuf", "pydantic", "typing-extensions"} <= names
+    assert not names & (FOREIGN[service] | OF_DEVELOPMENT)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_package_of_an_image_is_locked_by_hash(service: str, requirements: ModuleType) -> None:
+    selected = requirements.selected(LOCK, requirements.roots(PROJECT, service))
+    blocks = re.split(r"\n(?=[a-z0-9])", selected.strip())
+    assert blocks
+    assert all("--hash=sha256:" in block for block in blocks)
+    assert set(selected.splitlines()) - {""} <= set(LOCK.splitlines())  # not a version or hash of its own
+
+
+def test_a_package_that_the_lock_does_not_have_ends_the_build(requirements: ModuleType) -> None:
+    with pytest.raises(ValueError, match="run scripts/lock"):
+        requirements.selected(LOCK, ["no-such-package"])
+
+
+def test_what_is_needed_by_what_is_needed_comes_too(requirements: ModuleType) -> None:
+    lock = (
+        "# head\na==1 \\\n    --hash=sha256:0\n    # via spillway (pyproject.toml)\n"
+        "b==2 \\\n    --hash=sha256:1\n    # via a\nc==3 ; python_full_version < '3.12' \\\n    --hash=sha256:2\n"
+        "    # via\n    #   b\n    #   d\nd==4 \\\n    --hash=sha256:3\n    # via spillway (pyproject.toml)\n"
+    )
+    selected = requirements.selected(lock, ["a"])
+    assert re.findall(r"^(\w)==", selected, re.MULTILINE) == ["a", "b", "c"]
+    assert "python_full_version < '3.12'" in selected
+
+
+def test_the_model_that_is_baked_in_is_the_one_that_the_classifier_builds() -> None:
+    directory = model_directory(os.environ)
+    build(directory)
+    lines = [line.split() for line in (DOCKER / "model.sha256").read_text().splitlines()]
+    assert {Path(path).name: digest for digest, path in lines} == {
+        name: sha256_of(directory / name) for name in ("model.onnx", "tokenizer.json")
+    }
+
+
+def start(folder: Path, body: str, environment: dict[str, str]) -> subprocess.Popen[str]:
+    """`serve.py` with a service of its own, which is `body`."""
+    package = folder / "services" / "probe"
+    package.mkdir(parents=True, exist_ok=True)
+    (folder / "services" / "__init__.py").touch()
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text(body)
+    return subprocess.Popen(
+        [sys.executable, "-P", DOCKER / "serve.py", "--listen", "x"],
+        env={**os.environ, "PYTHONPATH": str(folder), "SPILLWAY_SERVICE": "probe", **environment},
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_password_comes_from_the_file_that_is_named(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("hunter2\n")
+    body = "import os, sys; print(os.environ['DATABASE_PASSWORD'], *sys.argv[1:])"
+    process = start(tmp_path, body, {"SECRET_FILE_DATABASE_PASSWORD": str(tmp_path / "password")})
+    assert process.communicate(timeout=30) == ("hunter2 --listen x\n", "")
+
+
+def test_a_password_file_that_is_missing_ends_the_start_and_is_named(tmp_path: Path) -> None:
+    process = start(tmp_path, "print('served')", {"SECRET_FILE_X": str(tmp_path / "none")})
+    out, error = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert out == ""
+    assert error.strip() == f"SECRET_FILE_X: {tmp_path / 'none'} cannot be read: FileNotFoundError"
+
+
+def test_sigterm_while_a_service_is_still_being_imported_ends_it(tmp_path: Path) -> None:
+    body = "import threading; print('importing', flush=True); threading.Event().wait(60)"
+    process = start(tmp_path, body, {})
+    assert process.stdout is not None
+    assert process.stdout.readline() == "importing\n"
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGTERM

@@ -1,0 +1,124 @@
+"""Who may talk to whom: nobody, but along the edges of the architecture, opened at both ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.manifests import SERVICES, Rendered, render
+
+pytestmark = [pytest.mark.usefixtures("tools"), pytest.mark.timeout(400)]
+
+PORTS = {"orchestrator": 50051, "classifier": 50052, "cache": 50053, "executor": 50054, "ledger": 50055, "redis": 6379}
+# The architecture's, inside of the suite.
+EDGES = {
+    ("orchestrator", "classifier"),
+    ("orchestrator", "cache"),
+    ("orchestrator", "executor"),
+    ("orchestrator", "ledger"),
+    ("cache", "classifier"),
+    ("classifier", "executor"),
+    ("orchestrator", "redis"),
+    ("cache", "redis"),
+    ("executor", "redis"),
+}
+LEAVES_THE_CLUSTER = {"orchestrator", "executor"}
+PRIVATE = {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"}
+NAME = "app.kubernetes.io/name"
+
+
+def names(selector: dict[str, Any], everybody: set[str]) -> set[str]:
+    """The pods that a selector of this namespace means, by name."""
+    labels = dict(selector.get("matchLabels", {}))
+    found = {labels[NAME]} if NAME in labels else set(everybody)
+    for expression in selector.get("matchExpressions", []):
+        assert expression["key"] == NAME
+        assert expression["operator"] == "In"
+        found &= set(expression["values"])
+    return found
+
+
+def edges(rendered: Rendered, direction: str) -> Iterator[tuple[str, str, int]]:
+    """(caller, called, port) of every rule between pods of the namespace, as one end has it."""
+    everybody = {workload["metadata"]["name"] for workload, _ in rendered.pods()}
+    key = "from" if direction == "ingress" else "to"
+    for policy in rendered.of("NetworkPolicy"):
+        own = names(policy["spec"]["podSelector"], everybody)
+        for rule in policy["spec"].get(direction, []):
+            for peer in rule[key]:
+                if "podSelector" not in peer or "namespaceSelector" in peer or NAME not in str(peer):
+                    continue
+                for other in names(peer["podSelector"], everybody):
+                    for mine in own:
+                        for port in rule["ports"]:
+                            pair = (other, mine) if direction == "ingress" else (mine, other)
+                            yield (*pair, port["port"])
+
+
+@pytest.mark.parametrize("overlay", ["base", "dev", "production", "autoscaling", "mtls", "monitoring"])
+def test_every_namespace_denies_both_ways_by_default(overlay: str) -> None:
+    rendered = render(overlay)
+    for namespace in {workload["metadata"]["namespace"] for workload, _ in rendered.pods()}:
+        (policy,) = [
+            policy["spec"]
+            for policy in rendered.of("NetworkPolicy")
+            if policy["metadata"]["namespace"] == namespace and policy["metadata"]["name"] == "default-deny"
+        ]
+        assert policy == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+
+
+@pytest.mark.parametrize("overlay", ["base", "dev", "production", "autoscaling", "mtls"])
+def test_the_edges_are_those_of_the_architecture_and_open_at_both_ends(overlay: str) -> None:
+    rendered = render(overlay)
+    running = {workload["metadata"]["name"] for workload, _ in rendered.pods()}
+    expected = {(a, b, PORTS[b]) for a, b in EDGES if b in running}
+    if "sandbox" in running:
+        expected.add(("executor", "sandbox", 8090))
+    for collector in running & {"jaeger", "otel-collector"}:
+        expected |= {(service, collector, 4317) for service in SERVICES}
+    outgoing = {edge for edge in edges(rendered, "egress") if edge[1] in running}
+    assert outgoing == expected
+    assert (
+        set(edges(rendered, "ingress")) & {(a, b, p) for a, b, p in edges(rendered, "ingress") if b in running}
+        == expected
+    )
+
+
+@pytest.mark.parametrize("overlay", ["base", "production", "autoscaling", "mtls"])
+def test_only_the_executor_and_webhooks_leave_the_cluster(overlay: str) -> None:
+    rendered = render(overlay)
+    leaving: set[str] = set()
+    for policy in rendered.of("NetworkPolicy"):
+        for rule in policy["spec"].get("egress", []):
+            assert rule.get("to"), policy["metadata"]["name"]  # a rule without peers is the whole world
+            for peer in rule["to"]:
+                block = peer.get("ipBlock")
+                if block is None or block["cidr"] in PRIVATE or block["cidr"].startswith("169.254.20.10"):
+                    continue
+                leaving |= names(policy["spec"]["podSelector"], set())
+                assert [port["port"] for port in rule["ports"]] == [443]
+                if block["cidr"] == "0.0.0.0/0":
+                    assert (
+                        set(block["except"]) >= PRIVATE
+                    )  # nor the cloud's metadata, nor another tenant of the cluster
+    assert leaving == LEAVES_THE_CLUSTER
+
+
+def test_in_development_nobody_but_webhooks_leaves_the_cluster() -> None:
+    policy = render("dev").get("NetworkPolicy", "executor-providers")
+    assert all("ipBlock" not in peer for rule in policy["spec"]["egress"] for peer in rule["to"])
+
+
+@pytest.mark.parametrize("overlay", ["base", "dev", "production", "autoscaling", "mtls"])
+def test_callers_get_to_the_orchestrator_alone(overlay: str) -> None:
+    rendered = render(overlay)
+    let_in = {
+        policy["metadata"]["name"]
+        for policy in rendered.of("NetworkPolicy")
+        for rule in policy["spec"].get("ingress", [])
+        for peer in rule["from"]
+        if "spillway.dev/caller" in str(peer)
+    }
+    assert let_in == {"orchestrator"}
