@@ -11,8 +11,8 @@ import grpc
 import pytest
 from typer.testing import CliRunner
 
-from services.runtime.errors import from_rpc_error
 from spillway.cli.app import app
+from spillway.failure import read_failure
 from spillway.routing import CacheKind
 from spillway.v1 import orchestrator_pb2 as api
 from tests.integration.orchestrator.neighbours import Neighbourhood, asking, hit
@@ -23,7 +23,7 @@ TIMEOUT_S = 30.0
 async def refused(call: Any) -> tuple[str, str]:
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await call
-    seen = from_rpc_error(raised.value)
+    seen = read_failure(raised.value)
     return seen.code.name, seen.reason
 
 
@@ -167,7 +167,7 @@ async def test_a_rate_counts_cached_answers_and_jobs_too_and_says_when_to_come_b
         await town.stub.SubmitJob(api.SubmitJobRequest(request=asking(tenant="acme")), timeout=TIMEOUT_S)
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await town.stub.Complete(asking(tenant="acme"), timeout=TIMEOUT_S)
-        error = from_rpc_error(raised.value)
+        error = read_failure(raised.value)
         assert (error.code.name, error.reason) == ("RESOURCE_EXHAUSTED", "RATE_LIMITED")
         assert error.retry_after_s is not None
         assert 0 < error.retry_after_s <= 30
