@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import grpc
 
@@ -43,18 +44,29 @@ __all__ = [
     "MESSAGE_BYTES_MAX",
     "TARGET_VARIABLE",
     "TIMEOUT_S",
+    "TLS_CA_VARIABLE",
+    "TLS_CERT_VARIABLE",
+    "TLS_KEY_VARIABLE",
+    "TLS_NAME_VARIABLE",
     "WATCH_S",
     "Caller",
+    "CredentialsError",
     "Metadata",
     "Progress",
     "Prompt",
     "channel_options",
+    "credentials_of_environment",
     "public_errors",
+    "server_name_options",
 ]
 
 DEFAULT_TARGET = "127.0.0.1:50051"
 TARGET_VARIABLE = "SPILLWAY_TARGET"
 API_KEY_VARIABLE = "SPILLWAY_API_KEY"
+TLS_CA_VARIABLE = "SPILLWAY_TLS_CA"
+TLS_CERT_VARIABLE = "SPILLWAY_TLS_CERT"
+TLS_KEY_VARIABLE = "SPILLWAY_TLS_KEY"
+TLS_NAME_VARIABLE = "SPILLWAY_TLS_SERVER_NAME"
 TIMEOUT_S = 60.0
 WATCH_S = 86_400.0
 """The longest that a job may take."""
@@ -88,6 +100,40 @@ _SERVICE_CONFIG = {
     # gives one back, and with half of them gone nothing is retried: an outage of 2,000 calls is 1.08 times the traffic.
     "retryThrottling": {"maxTokens": 400, "tokenRatio": 1.0},
 }
+
+
+class CredentialsError(ValueError):
+    """The environment names certificates that cannot be used."""
+
+
+def credentials_of_environment() -> grpc.ChannelCredentials | None:
+    """Of the PEM files that $SPILLWAY_TLS_CA (whom to believe), $SPILLWAY_TLS_CERT and $SPILLWAY_TLS_KEY name.
+
+    None without the first: then there is no TLS. The other two may be missing together. Raises CredentialsError.
+    """
+    variables = (TLS_CA_VARIABLE, TLS_CERT_VARIABLE, TLS_KEY_VARIABLE)
+    authority, certificate, key = (_file_of(name) for name in variables)
+    if (certificate is None) is not (key is None) or (authority is None and key is not None):
+        raise CredentialsError(
+            f"TLS needs {TLS_CA_VARIABLE}; and {TLS_CERT_VARIABLE} and {TLS_KEY_VARIABLE}, or neither"
+        )
+    return None if authority is None else grpc.ssl_channel_credentials(authority, key, certificate)
+
+
+def server_name_options() -> tuple[tuple[str, str], ...]:
+    """For a TLS channel: the name in $SPILLWAY_TLS_SERVER_NAME is that which the certificate has to have."""
+    name = os.environ.get(TLS_NAME_VARIABLE, "")
+    return (("grpc.ssl_target_name_override", name),) if name else ()
+
+
+def _file_of(variable: str) -> bytes | None:
+    path = os.environ.get(variable, "")
+    if not path:
+        return None
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise CredentialsError(f"the file of {variable} cannot be read: {error.strerror}") from None
 
 
 class Caller:

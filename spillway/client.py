@@ -27,7 +27,9 @@ from spillway.calling import (
     Progress,
     Prompt,
     channel_options,
+    credentials_of_environment,
     public_errors,
+    server_name_options,
 )
 from spillway.chat import GenerationParams
 from spillway.errors import RequestError
@@ -52,8 +54,10 @@ class Client(Caller):
     `target` is a gRPC target such as "dns:///spillway:50051"; None means $SPILLWAY_TARGET, else 127.0.0.1:50051.
     `timeout_s` is the total time of a call, retries and escalations included. `tenant` is that of requests that name
     none. `api_key` goes with every call as "authorization: Bearer KEY"; None means $SPILLWAY_API_KEY, "" means none.
-    `metadata` goes with every call too, e.g. a traceparent. `credentials` make the connection a TLS one; without them
-    everything, the key included, travels in the clear. Connecting happens at the first call.
+    `metadata` goes with every call too, e.g. a traceparent. `credentials` make the connection a TLS one; None means
+    those of $SPILLWAY_TLS_CA, $SPILLWAY_TLS_CERT and $SPILLWAY_TLS_KEY, and without these everything, the key included,
+    travels in the clear. Connecting happens at the first call. Raises ValueError for arguments or variables that cannot
+    be used.
     """
 
     def __init__(
@@ -69,10 +73,11 @@ class Client(Caller):
     ) -> None:
         super().__init__(target, timeout_s, tenant, metadata, api_key)
         options = channel_options(message_bytes_max)
+        credentials = credentials or credentials_of_environment()
         if credentials is None:
             self._channel = grpc.insecure_channel(self.target, options)
         else:
-            self._channel = grpc.secure_channel(self.target, credentials, options)
+            self._channel = grpc.secure_channel(self.target, credentials, (*options, *server_name_options()))
         self._stub = orchestrator_pb2_grpc.OrchestratorServiceStub(self._channel)
 
     def complete(
@@ -233,10 +238,11 @@ class AsyncClient(Caller):
     ) -> None:
         super().__init__(target, timeout_s, tenant, metadata, api_key)
         options = channel_options(message_bytes_max)
+        credentials = credentials or credentials_of_environment()
         if credentials is None:
             self._channel = grpc.aio.insecure_channel(self.target, options)
         else:
-            self._channel = grpc.aio.secure_channel(self.target, credentials, options)
+            self._channel = grpc.aio.secure_channel(self.target, credentials, (*options, *server_name_options()))
         self._stub = orchestrator_pb2_grpc.OrchestratorServiceStub(self._channel)
 
     async def complete(

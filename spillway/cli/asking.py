@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
+from spillway.calling import CredentialsError
 from spillway.cli.executors import NoExecutorError
 from spillway.cli.health import NoServiceError
 from spillway.cli.recording import RecordingError
@@ -57,6 +58,7 @@ FAILURES = (
     NoExecutorError,
     NoServiceError,
     UnreadablePromptError,
+    CredentialsError,
     OSError,
 )
 

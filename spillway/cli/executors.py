@@ -18,6 +18,7 @@ from typing import Self
 import grpc
 
 from services.runtime.config import ConfigError, load
+from spillway.cli.channels import open_channel
 from spillway.cli.state import read_state
 from spillway.v1 import executor_pb2, executor_pb2_grpc
 
@@ -117,7 +118,7 @@ class Executors:
 
     async def __aenter__(self) -> Self:
         options = [("grpc.max_reconnect_backoff_ms", 1_000)]
-        self._channels = [grpc.aio.insecure_channel(address, options=options) for address in self._addresses]
+        self._channels = [open_channel(address, options) for address in self._addresses]
         return self
 
     async def __aexit__(

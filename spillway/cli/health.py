@@ -23,6 +23,7 @@ from rich.text import Text
 
 from services.runtime.config import ConfigError, load
 from services.runtime.health import CONFIG_NAME, KEPT_KEY, REFUSED_KEY, VERSION_KEY
+from spillway.cli.channels import open_channel
 from spillway.cli.executors import addresses_of
 from spillway.cli.state import read_state
 from spillway.cli.terminal import open_console
@@ -97,7 +98,7 @@ async def show_services(services: Sequence[tuple[str, str]], *, as_json: bool) -
 
 async def service_health(service: str, address: str) -> ServiceHealth:
     """What the process at `address` says of itself."""
-    async with grpc.aio.insecure_channel(address, _OPTIONS) as channel:
+    async with open_channel(address, _OPTIONS) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)  # its type stubs leave the methods out
         try:
             overall = await stub.Check(health_pb2.HealthCheckRequest(), timeout=ASK_S_MAX)

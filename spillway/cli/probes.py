@@ -12,6 +12,7 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from spillway.cli.channels import open_channel
 from spillway.failure import read_failure
 from spillway.v1 import classifier_pb2, classifier_pb2_grpc
 
@@ -26,7 +27,7 @@ _NO_MODEL = "EMBEDDING_UNAVAILABLE"
 
 async def answers_grpc(address: str, timeout_s: float) -> bool:
     """Whether the gRPC server answers a health check, whatever the answer."""
-    async with grpc.aio.insecure_channel(address, _OPTIONS) as channel:
+    async with open_channel(address, _OPTIONS) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)  # its type stubs leave the methods out
         try:
             await stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
@@ -52,7 +53,7 @@ async def answers_http(url: str, timeout_s: float) -> bool:
 
 async def lacks_embedding(target: str, timeout_s: float) -> bool:
     """Whether the classifier at `target` says that it has no embedding model; False when it says nothing."""
-    async with grpc.aio.insecure_channel(target, _OPTIONS) as channel:
+    async with open_channel(target, _OPTIONS) as channel:
         stub = classifier_pb2_grpc.ClassifierServiceStub(channel)
         try:
             await stub.Embed(classifier_pb2.EmbedRequest(texts=["?"]), timeout=timeout_s)

@@ -338,8 +338,7 @@ async def test_of_certificates_that_come_one_after_the_other_the_last_are_used(t
         stub = executor_pb2_grpc.ExecutorServiceStub(channel)
         await stub.Execute(command("!ok"), timeout=20)
         before = channel._current
-        second = Authority.create("second")
-        it.folders.issue("orchestrator", authority=second)  # which nobody will ever take
+        it.folders.issue("orchestrator", authority=Authority.create("second"))  # which the server does not take
         await look()
         assert channel._current is before
         it.folders.issue("orchestrator")
@@ -347,6 +346,8 @@ async def test_of_certificates_that_come_one_after_the_other_the_last_are_used(t
         await until(lambda: channel._current is not before)
         await stub.Execute(command("!ok"), timeout=20)
         assert it.toy.calls == 2
+        # Nothing still waits for the server to take those in between.
+        await until(lambda: not any(task.get_name() == "tls-channel" for task in asyncio.all_tasks()))
 
 
 async def test_a_channel_that_nobody_has_used_is_renewed_without_connecting(tmp_path: Path) -> None:

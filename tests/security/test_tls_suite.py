@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import ssl
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -121,6 +124,35 @@ def test_a_service_takes_calls_of_those_who_are_named_alone(running: tuple[Certi
         pytest.raises(RequestError, match="the client certificate does not allow this"),
     ):
         client.complete("What is the capital of France?")
+
+
+@pytest.mark.slow
+def test_commands_and_clients_take_their_certificates_from_the_environment(
+    running: tuple[CertificateFolders, Suite], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders, suite = running
+    own = folders.folder / "client"
+    monkeypatch.setenv("SPILLWAY_TLS_CA", f"{own}/ca.crt")
+    with suite.client() as client, pytest.raises(UnavailableError):
+        client.explain("What is the capital of France?", timeout_s=20)
+    monkeypatch.setenv("SPILLWAY_TLS_CERT", f"{own}/tls.crt")
+    with pytest.raises(ValueError, match="SPILLWAY_TLS_KEY"):
+        suite.client()
+    monkeypatch.setenv("SPILLWAY_TLS_KEY", f"{own}/tls.key")
+    with suite.client() as client:
+        client.explain("What is the capital of France?")
+    status = [sys.executable, "-m", "spillway.cli", "status", "--json", "--config", str(suite.folder / "spillway.yaml")]
+    done = subprocess.run(status, check=False, capture_output=True, text=True, timeout=60)
+    seen = {each["service"]: each["serving"] for each in json.loads(done.stdout)["services"]}
+    assert [seen[service] for service in ("classifier", "cache", "executor")] == [True] * 3, done.stdout
+    monkeypatch.setenv("SPILLWAY_TLS_SERVER_NAME", "somebody-else")
+    with suite.client() as client, pytest.raises(UnavailableError, match="Hostname Verification"):
+        client.explain("What is the capital of France?", timeout_s=20)
+    monkeypatch.setenv("SPILLWAY_TLS_CA", f"{own}/none.crt")
+    with pytest.raises(ValueError, match="the file of SPILLWAY_TLS_CA cannot be read"):
+        suite.client()
+    done = subprocess.run(status, check=False, capture_output=True, text=True, timeout=60)
+    assert "the file of SPILLWAY_TLS_CA cannot be read" in json.loads(done.stdout)["error"]["message"]
 
 
 @pytest.mark.slow
