@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import signal
@@ -128,3 +129,17 @@ def test_sigterm_while_a_service_is_still_being_imported_ends_it(tmp_path: Path)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)
     assert process.returncode == 128 + signal.SIGTERM
+
+
+@pytest.mark.timeout(300)
+def test_the_bill_of_materials_names_every_package_with_its_hashes(requirements: ModuleType) -> None:
+    done = subprocess.run(
+        [REPOSITORY / "scripts" / "sbom"], check=False, capture_output=True, text=True, timeout=280, cwd=REPOSITORY
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for service in SERVICES:
+        bill = json.loads((REPOSITORY / ".spillway" / "sbom" / f"{service}.cdx.json").read_text())
+        assert bill["bomFormat"] == "CycloneDX"
+        found = {(part["name"], part["version"]) for part in bill["components"]}
+        selected = requirements.selected(LOCK, requirements.roots(PROJECT, service))
+        assert found == set(re.findall(r"^([A-Za-z0-9._-]+)==([^ ;\n]+)", selected, re.MULTILINE))

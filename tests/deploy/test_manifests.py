@@ -310,3 +310,43 @@ def test_the_collector_keeps_what_has_to_be_kept() -> None:
         in settings_of(production).telemetry.otlp_endpoint
     )
     assert 4317 in [port["port"] for port in service["spec"]["ports"]]
+
+
+def test_every_dashboard_and_rule_is_mounted() -> None:
+    rendered = render("monitoring")
+    folder = REPOSITORY / "deploy" / "k8s" / "overlays" / "monitoring"
+    files = {path.name: path.read_text() for path in [*folder.glob("dashboards/*"), *folder.glob("rules/*")]}
+    assert files
+    held = {key: text for config in rendered.of("ConfigMap") for key, text in config["data"].items()}
+    assert {name: held.get(name) for name in files} == files
+    mounted = {
+        source["configMap"]["name"]
+        for _, pod in rendered.pods()
+        for volume in pod["volumes"]
+        for source in (volume, *volume.get("projected", {}).get("sources", []))
+        if "configMap" in source
+    }
+    assert mounted >= {config["metadata"]["name"] for config in rendered.of("ConfigMap")}
+
+
+def test_what_prometheus_adds_is_no_label_of_a_metric() -> None:
+    rendered = render("monitoring")
+    (name,) = [
+        c["metadata"]["name"] for c in rendered.of("ConfigMap") if c["metadata"]["name"].startswith("prometheus-config")
+    ]
+    (job,) = yaml.safe_load(rendered.config(name, "prometheus.yaml"))["scrape_configs"]
+    added = {rule["target_label"] for rule in job["relabel_configs"] if "target_label" in rule}
+    assert {"namespace", "pod", "job"} <= added  # by these an adapter and the rules find a pod
+    labels = " ".join(
+        line.split("|")[4]
+        for line in (REPOSITORY / "docs" / "metrics.md").read_text().splitlines()
+        if line.startswith("| `")
+    )
+    assert "`outcome`" in labels
+    assert not [label for label in added if f"`{label}`" in labels]
+
+
+def test_no_object_is_too_large_for_what_kubectl_notes_of_it(rendered: Rendered) -> None:
+    for resource in rendered.resources:
+        noted = json.dumps(json.dumps(resource))
+        assert len(noted) < 200_000, resource["metadata"]["name"]
