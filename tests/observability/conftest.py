@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
 
+from tests.observability.table import SECURE, SELDOM, table
+from tests.observability.traffic import send
+from tests.observability.watched import Watched
 from tests.support.judging_provider import JudgingProvider
 from tests.support.otlp import Receiver
+from tests.support.processes import wait_until
+from tests.support.scrape import Family, scrape
 from tests.support.suite import LADDER, PRICES, Suite
 
 ALL_KINDS = ["chitchat", "factual_qa", "summarization", "extraction", "classification", "rewriting", "translation"]
-
-
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """`receiver` gets every span, and hands it on to the sandbox's store, which tells it the way Jaeger does."""
-
-    suite: Suite
-    receiver: Receiver
 
 
 @pytest.fixture(scope="package")
@@ -60,3 +56,21 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         ) as suite:
             receiver.forward(suite.addresses["sandbox_otlp"])
             yield Watched(suite, receiver)
+
+
+@pytest.fixture(scope="package")
+def shown(watched: Watched) -> dict[str, dict[str, Family]]:
+    """By process, once all that is in the table is there."""
+    send(watched.suite)
+    rows = [row for row in table().values() if row.name not in SELDOM | SECURE]
+    wanted = {(process, row.name) for row in rows for process in row.processes}
+
+    def missing() -> set[tuple[str, str]]:
+        found = scrape(watched.suite.scraped.items())
+        return wanted - {(process, name) for process, names in found.items() for name in names}
+
+    try:
+        wait_until(lambda: not missing(), what="every metric of the table", within_s=30)
+    except AssertionError as error:
+        raise AssertionError(f"{error}; missing: {sorted(missing())}") from None
+    return scrape(watched.suite.scraped.items())

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
@@ -13,76 +11,14 @@ from services.orchestrator.canary.traffic import LEAST, NEWEST_LABELS
 from services.orchestrator.canary.traffic_metrics import TrafficMetrics
 from services.orchestrator.jobs.metrics import JobMetrics
 from services.runtime.prometheus import PrometheusEndpoint
-from tests.observability.conftest import Watched
-from tests.observability.traffic import FRESH, send
-from tests.support.processes import wait_until
-from tests.support.scrape import Family, families, scrape
+from tests.observability.table import SELDOM, table
+from tests.observability.traffic import FRESH
+from tests.observability.watched import Watched
+from tests.support.scrape import Family, families
 
 pytestmark = pytest.mark.slow
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
-PROCESSES = ("orchestrator", "classifier", "cache", "executor", "ledger")
-# What takes thousands of requests or a webhook: shown by the same code in this process.
-SELDOM = {
-    "spillway_label_drift",
-    "spillway_label_drift_state",
-    "spillway_escalation_share",
-    "spillway_escalation_share_state",
-    "spillway_webhooks_total",
-}
-# What takes certificates: tests/unit/runtime/test_prometheus.py, tests/unit/runtime/test_tls.py.
-SECURE = {"spillway_tls_expiry_seconds", "spillway_tls_reloads_total", "spillway_tls_refused"}
 STANDARD = re.compile(r"process_\w+")
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the table."""
-
-    otel: str
-    name: str
-    kind: str
-    labels: frozenset[str]
-    processes: frozenset[str]
-    sometimes: frozenset[str]
-    """Processes that show it only when there was occasion to: in brackets."""
-
-
-def table() -> dict[str, Row]:
-    rows = [
-        [cell.strip() for cell in line.strip("|").split("|")]
-        for line in PAGE.read_text(encoding="utf-8").splitlines()
-        if re.match(r"\| `(rpc|spillway)\.", line)
-    ]
-    return {
-        name.strip("`"): Row(
-            otel.strip("`"),
-            name.strip("`"),
-            kind,
-            frozenset(re.findall(r"`(\w+)`", labels)),
-            frozenset(PROCESSES if of == "all" else re.findall(r"\w+", of.partition("(")[0])),
-            frozenset(re.findall(r"\w+", of.partition("(")[2])),
-        )
-        for otel, name, kind, labels, of, _ in rows
-    }
-
-
-@pytest.fixture(scope="module")
-def shown(watched: Watched) -> dict[str, dict[str, Family]]:
-    """By process, once all that is in the table is there."""
-    send(watched.suite)
-    rows = [row for row in table().values() if row.name not in SELDOM | SECURE]
-    wanted = {(process, row.name) for row in rows for process in row.processes}
-
-    def missing() -> set[tuple[str, str]]:
-        found = scrape(watched.suite.scraped.items())
-        return wanted - {(process, name) for process, names in found.items() for name in names}
-
-    try:
-        wait_until(lambda: not missing(), what="every metric of the table", within_s=30)
-    except AssertionError as error:
-        raise AssertionError(f"{error}; missing: {sorted(missing())}") from None
-    return scrape(watched.suite.scraped.items())
 
 
 def test_every_metric_that_a_process_shows_is_in_the_table_as_it_is(shown: dict[str, dict[str, Family]]) -> None:

@@ -1,0 +1,18 @@
+"""What the tests of this room look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.support.otlp import Receiver
+from tests.support.suite import Suite
+
+__all__ = ["Watched"]
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """`receiver` gets every span, and hands it on to the sandbox's store, which tells it the way Jaeger does."""
+
+    suite: Suite
+    receiver: Receiver
