@@ -131,6 +131,7 @@ def grade_row(value: Grade) -> Row:
         "orders_agree": value.orders_agree,
         "cost_nanousd": value.cost_nanousd,
         "graded_at_us": to_us(value.graded_at_unix_s),
+        "outcome": value.outcome,
     }
 
 

@@ -28,6 +28,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 
 __all__ = ["TABLES", "AnyText", "attempts", "decisions", "feedback", "grades", "hops", "metadata", "verdicts"]
@@ -222,6 +223,7 @@ grades: Final = Table(
     _flag("orders_agree"),
     _count("cost_nanousd"),
     _count("graded_at_us"),
+    Column("outcome", AnyText(), nullable=False, server_default=text("''")),  # empty: a grade; else cost alone
     UniqueConstraint("grade_id"),
     Index(None, "tenant", "request_id"),
     Index(None, "graded_at_us"),

@@ -32,7 +32,14 @@ from spillway import wire
 from spillway.routing import Feedback, FeedbackKind, Grade, GradeSource, TaskType
 from spillway.v1 import ledger_pb2 as pb
 from spillway.v1 import ledger_pb2_grpc
-from spillway.validation import TENANT_CHARS_MAX, InvalidValue, Violation, check_feedback, check_grades
+from spillway.validation import (
+    NAME_CHARS_MAX,
+    TENANT_CHARS_MAX,
+    InvalidValue,
+    Violation,
+    check_feedback,
+    check_grades,
+)
 
 __all__ = ["LedgerServicer"]
 
@@ -109,8 +116,12 @@ class LedgerServicer(ledger_pb2_grpc.LedgerServiceServicer):
         window_s = wire.duration_from_proto(request.window, "window") if request.HasField("window") else WINDOW_S
         if not 0 < window_s <= WINDOW_S_MAX:
             raise InvalidValue([Violation("window", "must be above 0 and at most 3,650 days")])
+        named = {"flagship_target": request.flagship_target, "judge_target": request.judge_target}
+        too_long = [name for name, value in named.items() if len(value) > NAME_CHARS_MAX]
+        if too_long:
+            raise InvalidValue([Violation(name, f"must have at most {NAME_CHARS_MAX} characters") for name in too_long])
         since_us = to_us(self._clock.unix() - window_s)
-        measured = await _in(self._readers, lambda: self._store.measure_quality(since_us))
+        measured = await _in(self._readers, lambda: self._store.measure_quality(since_us, **named))
         return pb.MeasureQualityResponse(qualities=[wire.measured_quality_to_proto(each) for each in measured])
 
 
@@ -163,6 +174,7 @@ def _decision(found: FoundDecision) -> pb.GetDecisionResponse:
                     orders_agree=row["orders_agree"],
                     cost_nanousd=row["cost_nanousd"],
                     graded_at_unix_s=row["graded_at_us"] / 1e6,
+                    outcome=row["outcome"],
                 )
             )
             for row in found.grades

@@ -94,14 +94,17 @@ class LedgerStore:
                 _about(connection, grades, "graded_at_us", tenant, request_id),
             )
 
-    def measure_quality(self, since_us: int) -> tuple[MeasuredQuality, ...]:
+    def measure_quality(
+        self, since_us: int, *, flagship_target: str = "", judge_target: str = ""
+    ) -> tuple[MeasuredQuality, ...]:
         """Of each target and kind of work what grades and feedback since then say, by target and kind.
 
-        A request counts once, whatever the number of thumbs; what is said of an answer that was found by meaning says
-        nothing of the target that had written it for another question.
+        Of grades those beside `flagship_target` alone, and by `judge_target` or against known answers; empty: any. What
+        came to no grade does not count. A request counts once, whatever the number of thumbs; what is said of an answer
+        that was found by meaning says nothing of the target that had written it for another question.
         """
         with self._reading.begin() as connection:
-            sums = _grade_sums(connection, since_us)
+            sums = _grade_sums(connection, since_us, flagship_target, judge_target)
             opinions = _opinions(connection, since_us)
         nothing = GradeSums(0, 0.0, 0.0, 0.0, 0.0, 0.0)
         found = []
@@ -177,12 +180,19 @@ def _about(connection: Connection, table: Table, time: str, tenant: str, request
     return tuple(dict(row) for row in connection.execute(query).mappings())
 
 
-def _grade_sums(connection: Connection, since_us: int) -> dict[tuple[str, str], GradeSums]:
+def _grade_sums(
+    connection: Connection, since_us: int, flagship_target: str, judge_target: str
+) -> dict[tuple[str, str], GradeSums]:
     score, flagship = grades.c.score, grades.c.flagship_score
     columns = [func.sum(each) for each in (score, flagship, score * score, flagship * flagship, score * flagship)]
+    counted = [grades.c.graded_at_us >= since_us, grades.c.outcome == ""]
+    if flagship_target:
+        counted.append(grades.c.flagship_target == flagship_target)
+    if judge_target:
+        counted.append(grades.c.judge_target.in_((judge_target, "")))
     query = (
         select(grades.c.target, grades.c.task_type, func.count(), *columns)
-        .where(grades.c.graded_at_us >= since_us)
+        .where(*counted)
         .group_by(grades.c.target, grades.c.task_type)
     )
     return {

@@ -38,6 +38,7 @@ class GradeSource(StrEnum):
 
     CANARY = "canary"
     EVALUATION = "evaluation"
+    AUDIT = "audit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,8 @@ class Grade:
     """What a judge made of an answer beside the flagship's to the same request.
 
     `score` and `flagship_score` are in [0, 1], means over both orders of presentation. `cost_nanousd` is what the
-    flagship's answer and the judge cost.
+    flagship's answer and the judge cost. With an `outcome` it is no grade but what was spent without one (of source
+    AUDIT: what an audit of a cached answer came to), and the scores say nothing.
     """
 
     grade_id: str
@@ -63,6 +65,7 @@ class Grade:
     orders_agree: bool = True
     cost_nanousd: int = 0
     graded_at_unix_s: float = 0.0
+    outcome: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -281,7 +281,9 @@ Global___RecordFeedbackResponse: _TypeAlias = RecordFeedbackResponse  # noqa: Y0
 
 @_typing.final
 class Grade(_message.Message):
-    """What a judge, blind to who wrote which, made of an answer beside the flagship's to the same request."""
+    """What a judge, blind to who wrote which, made of an answer beside the flagship's to the same request; or, with an
+    `outcome`, what asking cost that came to no grade.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -297,6 +299,8 @@ class Grade(_message.Message):
         """A share of live answers."""
         SOURCE_EVALUATION: Grade._Source.ValueType  # 2
         """An evaluation on labelled data."""
+        SOURCE_AUDIT: Grade._Source.ValueType  # 3
+        """A cached answer, for which a model was asked as well; always with an outcome."""
 
     class Source(_Source, metaclass=_SourceEnumTypeWrapper):
         """Where it comes from."""
@@ -307,6 +311,8 @@ class Grade(_message.Message):
     """A share of live answers."""
     SOURCE_EVALUATION: Grade.Source.ValueType  # 2
     """An evaluation on labelled data."""
+    SOURCE_AUDIT: Grade.Source.ValueType  # 3
+    """A cached answer, for which a model was asked as well; always with an outcome."""
 
     GRADE_ID_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
@@ -323,6 +329,7 @@ class Grade(_message.Message):
     ORDERS_AGREE_FIELD_NUMBER: _builtins.int
     COST_NANOUSD_FIELD_NUMBER: _builtins.int
     GRADED_AT_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
     grade_id: _builtins.str
     """Its id, at most 64 printable ASCII characters."""
     request_id: _builtins.str
@@ -351,6 +358,10 @@ class Grade(_message.Message):
     """Whether the two orders of presentation named the same better answer, or both none."""
     cost_nanousd: _builtins.int
     """What the flagship's answer and the judge cost, in nano US dollars."""
+    outcome: _builtins.str
+    """Empty for a grade. Else why there is none, e.g. "judge_unreadable", or what an audit came to, e.g. "wrong": then the
+    scores say nothing, and it counts as cost alone. At most 64 characters.
+    """
     @_builtins.property
     def graded_at(self) -> _timestamp_pb2.Timestamp:
         """When it was graded."""
@@ -373,10 +384,11 @@ class Grade(_message.Message):
         orders_agree: _builtins.bool = ...,
         cost_nanousd: _builtins.int = ...,
         graded_at: _timestamp_pb2.Timestamp | None = ...,
+        outcome: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["graded_at", b"graded_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arm", b"arm", "cost_nanousd", b"cost_nanousd", "flagship_score", b"flagship_score", "flagship_target", b"flagship_target", "grade_id", b"grade_id", "graded_at", b"graded_at", "judge_target", b"judge_target", "orders_agree", b"orders_agree", "request_id", b"request_id", "score", b"score", "source", b"source", "target", b"target", "task_type", b"task_type", "tenant", b"tenant", "tier", b"tier"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arm", b"arm", "cost_nanousd", b"cost_nanousd", "flagship_score", b"flagship_score", "flagship_target", b"flagship_target", "grade_id", b"grade_id", "graded_at", b"graded_at", "judge_target", b"judge_target", "orders_agree", b"orders_agree", "outcome", b"outcome", "request_id", b"request_id", "score", b"score", "source", b"source", "target", b"target", "task_type", b"task_type", "tenant", b"tenant", "tier", b"tier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -487,11 +499,17 @@ Global___GetDecisionResponse: _TypeAlias = GetDecisionResponse  # noqa: Y015
 
 @_typing.final
 class MeasureQualityRequest(_message.Message):
-    """Of which time."""
+    """Of which time, and beside whom."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     WINDOW_FIELD_NUMBER: _builtins.int
+    FLAGSHIP_TARGET_FIELD_NUMBER: _builtins.int
+    JUDGE_TARGET_FIELD_NUMBER: _builtins.int
+    flagship_target: _builtins.str
+    """Only grades beside this flagship; empty means any, which mixes them."""
+    judge_target: _builtins.str
+    """Only grades by this judge, and those against known answers, which have none; empty means any."""
     @_builtins.property
     def window(self) -> _duration_pb2.Duration:
         """How far back to look; absent means 30 days."""
@@ -500,10 +518,12 @@ class MeasureQualityRequest(_message.Message):
         self,
         *,
         window: _duration_pb2.Duration | None = ...,
+        flagship_target: _builtins.str = ...,
+        judge_target: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flagship_target", b"flagship_target", "judge_target", b"judge_target", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from spillway.routing import Feedback, Grade, JobSubmission
+from spillway.routing import Feedback, Grade, GradeSource, JobSubmission
 from spillway.validation.request import (
     REQUEST_ID_CHARS_MAX,
     TENANT_CHARS_MAX,
@@ -22,6 +22,7 @@ WEBHOOK_URL_CHARS_MAX: Final = 2_000
 JOB_TIMEOUT_S_MAX: Final = 86_400.0
 ID_CHARS_MAX: Final = 64
 GRADES_MAX: Final = 1_000
+OUTCOME_CHARS_MAX: Final = 64
 
 _ID: Final = re.compile(r"[!-~]+")
 _PRINTABLE_ASCII: Final = re.compile(r"[ -~]+")
@@ -82,6 +83,9 @@ def _grades(values: Sequence[Grade]) -> Iterator[Violation]:
         yield from chars(grade.tenant, TENANT_CHARS_MAX, f"{path}.tenant")
         for name in ("tier", "target", "arm", "flagship_target", "judge_target"):
             yield from chars(getattr(grade, name), NAME_CHARS_MAX, f"{path}.{name}")
+        yield from chars(grade.outcome, OUTCOME_CHARS_MAX, f"{path}.outcome")
+        if grade.source is GradeSource.AUDIT and not grade.outcome:
+            yield Violation(f"{path}.outcome", "must be set for an audit")
         yield from between(grade.score, 0, 1, f"{path}.score")
         yield from between(grade.flagship_score, 0, 1, f"{path}.flagship_score")
         if grade.cost_nanousd < 0:

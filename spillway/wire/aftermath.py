@@ -86,6 +86,7 @@ def grade_to_proto(value: Grade) -> ledger_pb2.Grade:
         orders_agree=value.orders_agree,
         cost_nanousd=value.cost_nanousd,
         graded_at=timestamp_to_proto(value.graded_at_unix_s),
+        outcome=value.outcome,
     )
 
 
@@ -107,6 +108,7 @@ def grade_from_proto(pb: ledger_pb2.Grade, path: str = "grade") -> Grade:
         orders_agree=pb.orders_agree,
         cost_nanousd=pb.cost_nanousd,
         graded_at_unix_s=timestamp_from_proto(pb.graded_at),
+        outcome=pb.outcome,
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, select
+from sqlalchemy import Connection, Select, and_, func, select
 
 from services.ledger.schema import attempts, decisions, feedback, grades, hops, verdicts
 
@@ -162,8 +162,17 @@ class Source:
     def graded(self) -> Iterator[Graded]:
         """Grades given in the window."""
         columns = [grades.c[name] for name in Graded.__slots__]
-        for row in self._connection.execute(select(*columns).where(self._graded_inside)):
+        query = select(*columns).where(self._graded_inside, grades.c.outcome == "")
+        for row in self._connection.execute(query):
             yield Graded(*row)
+
+    def ungraded_costs(self) -> Iterator[tuple[str, str, int]]:
+        """(source, outcome, nano dollars): what was spent in the window beside the requests, without a grade: on
+        comparisons that came to none (source canary), and on audits of cached answers (source audit)."""
+        columns = (grades.c.source, grades.c.outcome, func.sum(grades.c.cost_nanousd))
+        query = select(*columns).where(self._graded_inside, grades.c.outcome != "")
+        for source, outcome, cost in self._connection.execute(query.group_by(grades.c.source, grades.c.outcome)):
+            yield str(source), str(outcome), int(cost)
 
     def _rows(self, query: Select[*tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
         """Of a query that has the decisions in it, what is inside the window."""

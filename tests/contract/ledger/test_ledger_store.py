@@ -14,10 +14,11 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, func, inspect, select, text
 
 from services.ledger.database import DatabaseError, migrate, open_database, upgrade
+from services.ledger.report.source import Source, Window
 from services.ledger.rows import DecisionRows, decision_rows, feedback_row, grade_row, record_from_json, to_us
 from services.ledger.schema import TABLES, attempts, decisions, feedback, grades, hops, metadata, verdicts
 from services.ledger.store import ABOUT_MAX, LedgerStore
-from spillway.routing import CacheKind, CacheOutcome, Feedback, FeedbackKind, TaskType
+from spillway.routing import CacheKind, CacheOutcome, Feedback, FeedbackKind, GradeSource, TaskType
 from tests.support.ledger_records import NOW, grade, record_pb
 from tests.support.processes import wait_until
 
@@ -77,7 +78,8 @@ def test_an_older_ledger_keeps_what_it_holds(engine: Engine) -> None:
         upgrade(connection, "0001")
     old = LedgerStore(engine)
     old.record_decisions([rows("r1")])
-    old.record_grades([grade_row(grade("g1"))])
+    later = {"outcome"}
+    old.record_grades([{name: value for name, value in grade_row(grade("g1")).items() if name not in later}])
     old.record_feedback(said("f1", FeedbackKind.THUMBS_UP))
     before = counts(engine)
     migrate(engine)
@@ -263,6 +265,37 @@ def test_quality_is_of_each_target_and_kind_of_work_in_the_window(store: LedgerS
     assert (maths.target, maths.task_type, maths.grades) == ("small-1", TaskType.MATH, 2)
     assert (maths.mean, maths.flagship_mean) == (0.75, 0.75)
     assert (code.task_type, code.grades, code.mean, code.ratio_lower) == (TaskType.CODE, 1, 0.25, 0.0)
+
+
+def test_quality_beside_one_flagship_by_one_judge_leaves_out_what_others_were_held_against(store: LedgerStore) -> None:
+    store.record_grades(
+        [
+            *(grade_row(grade(f"former{n}", flagship_target="weak", score=0.6, flagship_score=0.6)) for n in range(9)),
+            grade_row(grade("now", score=0.5)),
+            grade_row(grade("other", judge_target="mild", score=1.0)),
+            grade_row(grade("known", judge_target="", score=0.25)),
+        ]
+    )
+    (all_of_them,) = store.measure_quality(0)
+    (now,) = store.measure_quality(0, flagship_target="large-1", judge_target="large-1")
+    (former,) = store.measure_quality(0, flagship_target="weak")
+    assert [found.grades for found in (all_of_them, now, former)] == [12, 2, 9]
+    assert (now.mean, now.flagship_mean) == (0.375, 1.0)
+    assert store.measure_quality(0, flagship_target="new") == ()
+
+
+def test_what_came_to_no_grade_is_kept_with_its_cost_and_says_nothing_of_quality(
+    store: LedgerStore, engine: Engine
+) -> None:
+    unread = grade("unread", outcome="judge_unreadable", score=0.0, flagship_score=0.0, cost_nanousd=30)
+    audit = grade("audit", source=GradeSource.AUDIT, outcome="wrong", score=0.0, flagship_score=0.0, cost_nanousd=5)
+    store.record_grades([grade_row(each) for each in (grade("g1"), unread, audit, replace(audit, grade_id="b"))])
+    (quality,) = store.measure_quality(0)
+    assert (quality.grades, quality.mean) == (1, 0.75)
+    with engine.connect() as connection:
+        source = Source(connection, Window(0, NOW + 1))
+        assert [each.cost_nanousd for each in source.graded()] == [7]
+        assert sorted(source.ungraded_costs()) == [("audit", "wrong", 10), ("canary", "judge_unreadable", 30)]
 
 
 def test_thumbs_count_once_for_a_request_and_not_for_what_was_found_by_meaning(store: LedgerStore) -> None:

@@ -16,7 +16,7 @@ from services.ledger.__main__ import build
 from services.runtime.config import ConfigError, load
 from spillway import wire
 from spillway.failure import read_failure
-from spillway.routing import Feedback, FeedbackKind, TaskType
+from spillway.routing import Feedback, FeedbackKind, GradeSource, TaskType
 from spillway.v1 import ledger_pb2, ledger_pb2_grpc, orchestrator_pb2
 from tests.support.ledger_process import LedgerProcess
 from tests.support.ledger_records import grade, record_pb
@@ -121,6 +121,10 @@ def test_feedback_grades_and_windows_out_of_their_ranges_are_refused_by_name(stu
     undated = wire.grade_to_proto(grade("g"))
     undated.ClearField("graded_at")
     assert refused(stub.RecordGrades, ledger_pb2.RecordGradesRequest(grades=[undated]))[1] == ["grades[0].graded_at"]
+    audit = wire.grade_to_proto(grade("g", source=GradeSource.AUDIT))
+    assert refused(stub.RecordGrades, ledger_pb2.RecordGradesRequest(grades=[audit]))[1] == ["grades[0].outcome"]
+    long = ledger_pb2.MeasureQualityRequest(flagship_target="x" * 500)
+    assert refused(stub.MeasureQuality, long)[1] == ["flagship_target"]
     window = ledger_pb2.MeasureQualityRequest(window=Duration(seconds=-1))
     assert refused(stub.MeasureQuality, window)[1] == ["window"]
 
