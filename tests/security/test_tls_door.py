@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,6 @@ from tests.support.certificates import CertificateFolders, credentials_of
 from tests.support.toy import NAME, Toy, command, settings, toy_service
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
-LIMITS = {"drain_s": 0, "grace_s": 5}
 
 
 class Served:
@@ -74,14 +73,21 @@ class Served:
 
 
 @asynccontextmanager
-async def served(folder: Path, **tls: Any) -> AsyncIterator[Served]:
-    folders = CertificateFolders(folder / "certs").make("executor", "orchestrator")
-    sections = {"limits": LIMITS, "tls": {**folders.settings, **tls}}
+async def served(
+    folder: Path,
+    *,
+    listen: str = "127.0.0.1:0",
+    drain_s: float = 0.0,
+    folders: CertificateFolders | None = None,
+    **tls: Any,
+) -> AsyncIterator[Served]:
+    folders = folders or CertificateFolders(folder / "certs").make("executor", "orchestrator")
+    sections = {"limits": {"drain_s": drain_s, "grace_s": 5}, "tls": {**folders.settings, **tls}}
     loaded = settings(folder, yaml.safe_dump(sections))
     own = open_certificates(loaded.settings.tls, "executor")
     assert own is not None
     toy = Toy()
-    server = await start(replace(toy_service(toy), name="executor", certificates=own), loaded, "127.0.0.1:0")
+    server = await start(replace(toy_service(toy), name="executor", certificates=own), loaded, listen)
     try:
         yield Served(folders, toy, server, own)
     finally:
@@ -389,6 +395,49 @@ async def test_renewals_without_end_keep_a_bounded_number_of_channels(tmp_path: 
         it.toy.release.set()
         ended = await asyncio.gather(*waiting, return_exceptions=True)
         assert [isinstance(each, BaseException) for each in ended] == [True, True] + [False] * RETIRED_MAX
+
+
+async def test_calls_go_round_over_healthy_servers_through_renewals_and_a_restart_and_none_is_lost(
+    tmp_path: Path,
+) -> None:
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(served(tmp_path))
+        second_up = served(tmp_path, drain_s=0.3, folders=first.folders)
+        second = await second_up.__aenter__()
+        address = second.server.address
+        target = f"ipv4:{first.server.address},{address}"
+        channel, look = await stack.enter_async_context(hop(first, target=target, server_name="executor"))
+        stub = executor_pb2_grpc.ExecutorServiceStub(channel)
+        ended = asyncio.Event()
+
+        async def call() -> None:
+            while not ended.is_set():
+                await stub.Execute(command("!ok"), timeout=20)
+
+        async def more(*toys: Toy) -> None:
+            goals = [toy.calls + 50 for toy in toys]
+            await until(lambda: all(toy.calls >= goal for toy, goal in zip(toys, goals, strict=True)))
+
+        callers = [asyncio.create_task(call()) for _ in range(4)]
+        await more(first.toy, second.toy)
+        before = channel._current
+        first.folders.issue("orchestrator")
+        await look()
+        await until(lambda: channel._current is not before)
+        await more(first.toy, second.toy)
+        await second_up.__aexit__(None, None, None)
+        await more(first.toy)
+        first.folders.issue("executor")
+        again = await stack.enter_async_context(served(tmp_path, listen=address, folders=first.folders))
+        await more(first.toy, again.toy)
+        ended.set()
+        await asyncio.gather(*callers)
+
+
+async def test_a_socket_file_speaks_tls_too(tmp_path: Path) -> None:
+    async with served(tmp_path, listen=f"unix:{tmp_path}/s") as it:
+        assert await it.ask(it.folders.credentials("orchestrator"), server_name="executor") is None
+        assert await it.ask(None) is not None
 
 
 async def test_a_closed_channel_follows_no_files(tmp_path: Path) -> None:
