@@ -38,7 +38,6 @@ def cpu_s(pid: int) -> float:
 
 
 async def measured(folder: Path, *, calls: int, secure: bool) -> Figures:
-    folder.mkdir()
     folders = CertificateFolders(folder / "certs").make("toy", "caller")
     tls = {"tls": folders.settings} if secure else {}
     loaded = settings(folder, yaml.safe_dump({"limits": {"drain_s": 0, "grace_s": 1}, **tls}))
@@ -76,7 +75,7 @@ async def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for run in range(options.runs):
             for secure in (False, True) if run % 2 else (True, False):
-                place = Path(folder) / f"{run}-{secure}"
+                place = Path(tempfile.mkdtemp(dir=folder))
                 figures[secure].append(await measured(place, calls=options.calls, secure=secure))
     for secure, runs in figures.items():
         said = []
