@@ -70,6 +70,7 @@ def _measures(report: Report) -> Iterator[Measure]:
     for name, value in (
         ("gates_cost_usd", report.gates_cost_nanousd * _NANO),
         ("canary_cost_usd", report.canary_cost_nanousd * _NANO),
+        ("audits_cost_usd", report.audits_cost_nanousd * _NANO),
         ("canary_grades", report.canary_grades),
         ("cost_unknown", report.cost_unknown),
     ):

@@ -26,7 +26,7 @@ from typing import Final, Protocol
 
 from services.ledger.report.source import Asked, Decided, Graded, Remark
 from spillway.intervals import Interval, mean_interval, wilson
-from spillway.routing import AttemptOutcome, AttemptPurpose, CacheKind, FeedbackKind, Verdict
+from spillway.routing import AttemptOutcome, AttemptPurpose, CacheKind, FeedbackKind, GradeSource, Verdict
 
 __all__ = [
     "ALARM_ESCALATED",
@@ -60,6 +60,9 @@ _DISLIKED: Final = frozenset(
     {FeedbackKind.THUMBS_DOWN.value, FeedbackKind.REGENERATED.value, FeedbackKind.COMPLAINT.value}
 )
 
+_CANARY: Final = GradeSource.CANARY.value
+_AUDIT: Final = GradeSource.AUDIT.value
+
 
 class Rows(Protocol):
     """Where rows come from: services.ledger.report.source.Source, or lists."""
@@ -70,6 +73,7 @@ class Rows(Protocol):
     def hops(self) -> Iterable[tuple[str, int]]: ...
     def remarks(self) -> Iterable[Remark]: ...
     def graded(self) -> Iterable[Graded]: ...
+    def ungraded_costs(self) -> Iterable[tuple[str, str, int]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +131,8 @@ class TierFigures:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All of it. `canary_cost_nanousd` is not part of the requests' cost; `gates_cost_nanousd` is."""
+    """All of it. `canary_cost_nanousd`, also of comparisons without a grade, and `audits_cost_nanousd` are not part of
+    the requests' cost; `gates_cost_nanousd` is."""
 
     all: Group | None
     groups: tuple[Group, ...]
@@ -140,6 +145,7 @@ class Report:
     feedback: Mapping[str, int]
     gates_cost_nanousd: int
     canary_cost_nanousd: int
+    audits_cost_nanousd: int
     canary_grades: int
     cost_unknown: int
     flagship_targets: tuple[str, ...]
@@ -218,6 +224,9 @@ def make_report(rows: Rows, tier_order: Sequence[str] = ()) -> Report:
         schema[tier][verdict] += 1
     remarks = list(rows.remarks())
     graded = list(rows.graded())
+    ungraded: Counter[str] = Counter()
+    for grade_source, _, cost_nanousd in rows.ungraded_costs():
+        ungraded[grade_source] += cost_nanousd
     latencies: dict[str, array[int]] = defaultdict(lambda: array("q"))
     for hop, latency_us in rows.hops():
         latencies[hop].append(latency_us)
@@ -232,7 +241,8 @@ def make_report(rows: Rows, tier_order: Sequence[str] = ()) -> Report:
         drift=cohorts.drift(),
         feedback=dict(Counter(remark.kind for remark in remarks).most_common()),
         gates_cost_nanousd=asked.gates_cost,
-        canary_cost_nanousd=sum(grade.cost_nanousd for grade in graded),
+        canary_cost_nanousd=sum(grade.cost_nanousd for grade in graded) + ungraded[_CANARY],
+        audits_cost_nanousd=ungraded[_AUDIT],
         canary_grades=len(graded),
         cost_unknown=cohorts.cost_unknown,
         flagship_targets=tuple(sorted(cohorts.flagships)),

@@ -76,6 +76,7 @@ def _key(report: Report, whole: Group) -> str:
         (span(whole.escalated), f"% escalated: {state_of_escalation('', whole.escalated) or 'nothing asked'}"),
         (usd(report.gates_cost_nanousd), "of the cost is gates and judges"),
         (usd(report.canary_cost_nanousd), f"canary beside it, {report.canary_grades:,} grades"),
+        (usd(report.audits_cost_nanousd), "audits of cached answers beside it"),
     )
     unknown = f"<p class=note>Of {report.cost_unknown:,} requests that were broken off the cost is not known.</p>"
     return (

@@ -80,7 +80,7 @@ def _summary(report: Report, whole: Group) -> Iterable[RenderableType]:
     )
     yield Text(
         f"gates and judges {usd(report.gates_cost_nanousd)} of the cost; canary {usd(report.canary_cost_nanousd)} "
-        f"beside it, for {report.canary_grades:,} grades"
+        f"beside it, for {report.canary_grades:,} grades; audits {usd(report.audits_cost_nanousd)} beside it"
     )
     if report.cost_unknown:
         yield Text(f"of {report.cost_unknown:,} requests that were broken off the cost is not known", style="yellow")

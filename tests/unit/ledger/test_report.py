@@ -61,6 +61,7 @@ class ListedRows:
     times: list[tuple[str, int]] = field(default_factory=list)
     said: list[Remark] = field(default_factory=list)
     grades: list[Graded] = field(default_factory=list)
+    ungraded: list[tuple[str, str, int]] = field(default_factory=list)
 
     def decided(self) -> Iterable[Decided]:
         return self.decisions
@@ -80,6 +81,9 @@ class ListedRows:
     def graded(self) -> Iterable[Graded]:
         return self.grades
 
+    def ungraded_costs(self) -> Iterable[tuple[str, str, int]]:
+        return self.ungraded
+
 
 def whole(*decisions: Decided) -> Group:
     found = make_report(ListedRows(list(decisions))).all
@@ -97,6 +101,12 @@ def test_a_failed_request_costs_and_saves_nothing() -> None:
     assert (found.requests, found.failed) == (2, 1)
     assert (found.cost_nanousd, found.flagship_cost_nanousd) == (400, 1_000)
     assert found.savings == pytest.approx(0.6)
+
+
+def test_comparisons_without_a_grade_and_audits_cost_and_are_no_grades() -> None:
+    ungraded = [("canary", "judge_failed", 40), ("canary", "cut_off", 5), ("audit", "right", 7)]
+    report = make_report(ListedRows([PLAIN], grades=[GRADE], ungraded=ungraded))
+    assert (report.canary_cost_nanousd, report.audits_cost_nanousd, report.canary_grades) == (545, 7, 1)
 
 
 def test_hits_are_no_evidence_of_gates_or_escalation() -> None:
