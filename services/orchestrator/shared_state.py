@@ -1,6 +1,7 @@
 """What replicas share, in Redis where one is configured and in this process where not.
 
-Promises: each of these can be away without failing a request; each lets Redis alone for a moment then.
+Promises: each of these can be away without failing a request; each lets Redis alone for a moment then. Each has
+connections of its own, so a crowd at one of them keeps no other waiting.
 """
 
 from __future__ import annotations
@@ -39,12 +40,12 @@ class SharedState:
     jobs: JobStore
     books: Books
     drift: DriftStore
-    redis: Redis | None = None
+    clients: tuple[Redis, ...] = ()
 
     async def close(self) -> None:
         """After everything that uses them."""
-        if self.redis is not None:
-            await self.redis.aclose()
+        for client in self.clients:
+            await client.aclose()
 
 
 def open_shared_state(settings: Settings, clock: Clock) -> SharedState:
@@ -60,15 +61,17 @@ def open_shared_state(settings: Settings, clock: Clock) -> SharedState:
         )
     password = read_secret(options.redis_password_env, "") if options.redis_password_env else ""
     timeout_s = options.redis_timeout_s
-    # The time limit of each call lies around it; what waits longest is a job's.
-    redis = connect(options.redis_url, password=password, timeout_s=timeout_s * JOB_TIMEOUT_FACTOR)
+    jobs_timeout_s = timeout_s * JOB_TIMEOUT_FACTOR
+
+    def client(limit_s: float = timeout_s) -> Redis:
+        return connect(options.redis_url, password=password, timeout_s=limit_s)
+
+    users, replays, jobs = client(), client(), client(jobs_timeout_s)
     return SharedState(
-        users=RedisUsers(redis, timeout_s=timeout_s, clock=clock, forget_s=new.forget_s),
-        replays=RedisReplayStore(redis, timeout_s=timeout_s, clock=clock),
-        jobs=RedisJobStore(redis, timeout_s=timeout_s * JOB_TIMEOUT_FACTOR, clock=clock),
-        books=RedisBooks(
-            connect(options.redis_url, password=password, timeout_s=timeout_s), clock, timeout_s=timeout_s
-        ),
+        users=RedisUsers(users, timeout_s=timeout_s, clock=clock, forget_s=new.forget_s),
+        replays=RedisReplayStore(replays, timeout_s=timeout_s, clock=clock),
+        jobs=RedisJobStore(jobs, timeout_s=jobs_timeout_s, clock=clock),
+        books=RedisBooks(client(), clock, timeout_s=timeout_s),
         drift=RedisDrift(options.redis_url, password=password, timeout_s=timeout_s, clock=clock),
-        redis=redis,
+        clients=(users, replays, jobs),
     )

@@ -9,9 +9,7 @@ A Redis that comes back empty has forgotten what was spent: persistence (`append
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import hashlib
 import json
 import math
 from typing import Any, Final
@@ -20,8 +18,9 @@ from urllib.parse import urlsplit
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import RedisError
 
+from services.orchestrator.guarded_redis import CONNECTIONS_MAX, GuardedRedis, RedisGoneError
 from services.orchestrator.quotas.books import (
     BooksUnavailableError,
     BudgetLine,
@@ -36,25 +35,18 @@ from services.orchestrator.quotas.memory_books import KEEP_S
 from services.orchestrator.quotas.redis_script import PREFIX, SCRIPT
 from services.runtime.clock import Clock
 from services.runtime.config import SecretError
-from services.runtime.cooldown import Cooldown
-from services.runtime.logs import get_logger
 
 __all__ = ["PAUSE_S", "RedisBooks", "connect"]
 
 PAUSE_S: Final = 1.0
 """How long a Redis that did not answer is left alone."""
 _FAILURES_MAX: Final = 3
-_CONNECTIONS_MAX: Final = 64
-_SHA: Final = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
-_GONE: Final = (RedisError, TimeoutError, OSError)
-
-_log = get_logger(__name__)
 
 Json = dict[str, Any]
 
 
 def connect(url: str, *, password: str, timeout_s: float) -> Redis:
-    """A client for the books. SecretError for an URL with a password in it."""
+    """A client for one GuardedRedis. SecretError for an URL with a password in it."""
     if urlsplit(url).password:
         raise SecretError("orchestrator.redis_url must not contain a password: name its variable in redis_password_env")
     return Redis.from_url(
@@ -67,7 +59,7 @@ def connect(url: str, *, password: str, timeout_s: float) -> Redis:
         health_check_interval=0,
         decode_responses=False,
         protocol=2,
-        max_connections=_CONNECTIONS_MAX,
+        max_connections=CONNECTIONS_MAX,
     )
 
 
@@ -76,11 +68,11 @@ class RedisBooks:
 
     def __init__(self, redis: Redis, clock: Clock, *, timeout_s: float, time: Clock | None = None) -> None:
         self._redis = redis
-        self._clock = clock
-        self._timeout_s = timeout_s
         self._time = time
-        self._cooldown = Cooldown(pause_s=PAUSE_S, failures_max=_FAILURES_MAX)
-        self._places = asyncio.Semaphore(_CONNECTIONS_MAX)
+        self._guarded = GuardedRedis(
+            redis, timeout_s=timeout_s, clock=clock, pause_s=PAUSE_S, failures_max=_FAILURES_MAX
+        )
+        self._script = self._guarded.script(SCRIPT)
 
     async def reserve(self, order: Order) -> Granted | Refused:
         step = {
@@ -127,34 +119,16 @@ class RedisBooks:
 
     async def close(self) -> None:
         """Closes the connections."""
-        with contextlib.suppress(*_GONE):
+        with contextlib.suppress(RedisError, OSError):
             await self._redis.aclose()
 
     async def _run(self, tenant: str, step: Json) -> Any:
         now_us = 0 if self._time is None else round(self._time.unix() * 1e6)
         argument = json.dumps(step | {"now_us": now_us, "keep_ms": math.ceil(KEEP_S * 1_000)})
-        ticket = self._cooldown.enter(self._clock.monotonic())
-        if ticket is None:
-            raise BooksUnavailableError("Redis did not answer a moment ago")
         try:
-            async with asyncio.timeout(self._timeout_s), self._places:
-                answer = await self._evaluate(f"{PREFIX}:{{{tenant}}}:leases", argument)
-        except asyncio.CancelledError:
-            self._cooldown.abandoned(ticket)
-            raise
-        except _GONE as error:
-            self._cooldown.failed(ticket, self._clock.monotonic())
-            if isinstance(error, ResponseError):  # read-only, out of memory, or a defect of the script
-                _log.warning("quotas_refused_by_redis", detail=str(error)[:200])
-            raise BooksUnavailableError(type(error).__name__) from error
-        self._cooldown.succeeded(ticket)
-        return answer
-
-    async def _evaluate(self, key: str, argument: str) -> Any:
-        try:
-            return await self._redis.evalsha(_SHA, 1, key, argument)
-        except NoScriptError:
-            return await self._redis.eval(SCRIPT, 1, key, argument)
+            return await self._guarded.run(self._script, [f"{PREFIX}:{{{tenant}}}:leases"], [argument])
+        except RedisGoneError as error:
+            raise BooksUnavailableError(str(error)) from error
 
 
 def _budget(line: BudgetLine) -> Json:
