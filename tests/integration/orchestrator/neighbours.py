@@ -214,7 +214,7 @@ class Neighbourhood:
 
     async def break_off(self, name: str) -> None:
         """Drops a neighbour's connections with what is under way on them."""
-        await self.servers[name]._server.stop(None)
+        await self.servers[name]._ports[0].server.stop(None)
 
     async def stop(self, name: str) -> None:
         await self.servers.pop(name).stop()
