@@ -1,4 +1,4 @@
-.PHONY: setup up test test-fast protos lock replay test-breaker test-heads test-config soak-executor bench-executor bench-classifier fault-cache test-convergence bench-cache fault-ledger bench-ledger test-jobs test-tls
+.PHONY: setup up test test-fast protos lock replay test-breaker test-heads test-config soak-executor bench-executor bench-classifier fault-cache test-convergence bench-cache fault-ledger bench-ledger test-jobs test-tls images images-test sbom audit bench-suite
 setup:      ; scripts/setup
 up:         ; scripts/quickstart
 test:       ; scripts/test
@@ -39,3 +39,5 @@ images-test: ; SPILLWAY_IMAGES=1 scripts/test -s tests/deploy/test_images.py
 # What is in an image (CycloneDX), into .spillway/sbom; known vulnerabilities, which needs the network's advisory services.
 sbom:        ; scripts/sbom
 audit:       ; scripts/sbom --audit
+# What a request costs each process of the suite (docs/scale.md).
+bench-suite: ; PYTHONPATH="$(CURDIR)" .venv/bin/python -m bench.suite_cost $(ARGS)

@@ -1,6 +1,6 @@
 """What a request costs each process of the suite: CPU milliseconds and memory, by what becomes of the request.
 
-    python -m bench.suite_cost [--requests 1500] [--concurrency 16] [--rounds 3]
+    python -m bench.suite_cost [--requests 1500] [--concurrency 16] [--rounds 3] [--latency-s 0]
 
 The suite runs as processes on this machine, with a real Redis and the sandbox for a provider, which are measured too.
 CPU is what the kernel has booked to a process (/proc/PID/stat), so other work on the machine disturbs it less than it
@@ -28,6 +28,7 @@ from tests.support.suite import Suite
 
 TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
 WORDS = ["river", "castle", "mountain", "bridge", "market", "harbour", "forest", "island", "valley", "garden", "temple"]
+ANSWER = "It was described in 1820 by a surveyor of the crown."
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=1500, help="of each kind, in a round (default: %(default)s)")
     parser.add_argument("--concurrency", type=int, default=16, help="callers at once (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="(default: %(default)s)")
+    parser.add_argument("--latency-s", type=float, default=0.0, help="of the model (default: %(default)s)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         redis = RedisServer(Path(folder))
@@ -120,7 +122,8 @@ def main() -> None:
                 "executor": {"share_redis_url": redis.url},
             }
             with Suite(Path(folder), config=config, ledger=True) as suite:
-                suite.script({"*": [{"text": "It was described in 1820 by a surveyor of the crown.", "confidence": 5}]})
+                step = {"text": ANSWER, "confidence": 5, "latency_s": arguments.latency_s}
+                suite.script({"*": [step]})
                 asyncio.run(measure(suite, redis, arguments))
         finally:
             redis.stop()

@@ -40,7 +40,13 @@ BYTES_MAX_OTHERS = 220e6
 @pytest.fixture(scope="module")
 def images() -> None:
     done = subprocess.run(
-        [REPOSITORY / "scripts" / "images"], check=False, capture_output=True, text=True, timeout=800, cwd=REPOSITORY
+        [REPOSITORY / "scripts" / "images"],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=800,
+        cwd=REPOSITORY,
+        env={**os.environ, "WITH_PODMAN": "1"},
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
 
@@ -120,7 +126,7 @@ def test_a_service_runs_as_nobody_special_on_a_file_system_that_it_cannot_write(
 @pytest.mark.parametrize("name", ["sandbox", *SERVICES])
 def test_an_image_says_what_it_is_and_is_small(name: str, images: None) -> None:
     raw = subprocess.run(
-        ["podman", "image", "inspect", f"localhost/spillway/{name}:0.1.0"], check=True, capture_output=True, text=True
+        ["podman", "image", "inspect", f"docker.io/spillway/{name}:0.1.0"], check=True, capture_output=True, text=True
     ).stdout
     image = json.loads(raw)[0]
     labels = image["Labels"]

@@ -56,7 +56,7 @@ class Container:
             options += ["--volume", f"{place}:{inside}"]
         for name, value in (environment or {}).items():
             options += ["--env", f"{name}={value}"]
-        self.id = _podman(*runtime, "run", *options, f"localhost/spillway/{service}:{tag}", *arguments).strip()
+        self.id = _podman(*runtime, "run", *options, f"docker.io/spillway/{service}:{tag}", *arguments).strip()
         self._log = folder / f"{service}.log"
 
     def ready(self) -> dict[str, Any]:
