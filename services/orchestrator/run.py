@@ -115,12 +115,6 @@ class Run:
         return CostSummary(self.failed.cost_nanousd) if self.failed else CostSummary()
 
     @property
-    def tokens(self) -> int:
-        """Input and output of every attempt, as far as they are known."""
-        used = [attempt.usage for attempt in self.execution_done.attempts if attempt.usage is not None]
-        return sum(usage.input_tokens + usage.output_tokens for usage in used)
-
-    @property
     def execution_done(self) -> Completion | FailedExecution:
         """Its attempts, escalations and fallbacks, whether they came to an answer or not."""
         return self.completion or self.failed or FailedExecution(())

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 
-from services.orchestrator.quotas.bound import bound_of
+from services.orchestrator.quotas.bound import bound_of, tokens_spent
 from services.orchestrator.quotas.quotas import Holder, Quotas, Reservation
 from services.orchestrator.run import Run
 from spillway.routing import Plan
@@ -52,5 +52,7 @@ class Spending:
 
     def settle(self) -> None:
         """Tells what the run came to. Returns at once."""
-        if self._reservation is not None and not self._run.cost_unknown:
-            self._start(self._reservation.settle(self._run.cost.cost_nanousd, self._run.tokens))
+        run = self._run
+        if self._reservation is not None and not run.cost_unknown:
+            tokens = tokens_spent(run.request.chat, self._plan, run.execution_done.attempts, run.configured.prices)
+            self._start(self._reservation.settle(run.cost.cost_nanousd, tokens))

@@ -4,26 +4,39 @@ Promises: pure. The most is what the plan comes to when every call is answered, 
 each with everything that its gates ask, on the dearest rungs that can be reached. Calls that are billed and fail come
 on top, and that is no danger to a budget of money: what is granted goes to the executor as a ceiling, which no call may
 exceed. So it is a matter of how much is held while nothing is known. Tokens have no such ceiling: their bound counts
-every call that the plan can come to, answers that are graded at four bytes a token.
+every call that the plan can come to, answers that are graded at four bytes a token. What calls came to afterwards is
+what their providers counted; one that may have been charged and that nobody counted has taken its bound.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from spillway.bounds import cost_most, input_tokens_most, output_tokens_least, output_tokens_most
 from spillway.chat import ChatRequest
-from spillway.routing import AgreementSpec, JudgeSpec, Plan, PlannedTier, SelfEvaluationSpec, Strategy
+from spillway.routing import (
+    AgreementSpec,
+    Attempt,
+    AttemptOutcome,
+    AttemptPurpose,
+    JudgeSpec,
+    Plan,
+    PlannedTier,
+    SelfEvaluationSpec,
+    Strategy,
+)
 from spillway.settings import Price
 
-__all__ = ["Bound", "bound_of"]
+__all__ = ["Bound", "bound_of", "tokens_spent"]
 
 _ADDITIONS_TOKENS: Final = 600  # what gates may add to a prompt
 _GRADE_INPUT_TOKENS: Final = 256  # how a grader is asked, beside question, answer and rubric
 _GRADE_OUTPUT_TOKENS: Final = 400
 _WATERFALL_RUNGS: Final = 3
+_NEVER_CHARGED: Final = frozenset({AttemptOutcome.SKIPPED, AttemptOutcome.THROTTLED})
+_GRADES: Final = frozenset({AttemptPurpose.JUDGE, AttemptPurpose.SELF_EVALUATION})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +72,7 @@ def bound_of(chat: ChatRequest, plan: Plan, prices: Mapping[str, Price]) -> Boun
                 yield second
                 yield from (call(name, tokens_in, tokens_out) for name in gate.further_targets)
             elif isinstance(gate, JudgeSpec | SelfEvaluationSpec):
-                rubric = len(gate.rubric.encode()) if isinstance(gate, JudgeSpec) else 0
-                # The answer that is graded has as many bytes as it has; four for each token is what texts come to.
-                graded = tokens_in + 4 * tokens_out + _GRADE_INPUT_TOKENS + rubric
-                yield call(gate.target or target, graded, _GRADE_OUTPUT_TOKENS)
+                yield call(gate.target or target, _graded(tokens_in, tokens_out, gate), _GRADE_OUTPUT_TOKENS)
 
     def answer(tier: PlannedTier, target: str) -> _Call:
         calls = [call(target, tokens_in, tokens_out), *asked_by_gates(tier, target)]
@@ -87,6 +97,34 @@ def bound_of(chat: ChatRequest, plan: Plan, prices: Mapping[str, Price]) -> Boun
         least_cost_nanousd=min(least, cost),
         rate_tokens=tokens_in + tokens_out,
     )
+
+
+def tokens_spent(chat: ChatRequest, plan: Plan, attempts: Sequence[Attempt], prices: Mapping[str, Price]) -> int:
+    """The tokens that `attempts` under `plan` took, and for those that nobody counted the most that it may have been.
+
+    A call without a cost was not charged, unless its target is one that costs nothing.
+    """
+    tokens_in = input_tokens_most(chat) + _ADDITIONS_TOKENS
+    tokens_out = output_tokens_most(chat)
+    graders = [gate for tier in plan.tiers for gate in tier.gates if isinstance(gate, JudgeSpec | SelfEvaluationSpec)]
+    graded = max((_graded(tokens_in, tokens_out, gate) for gate in graders), default=tokens_in)
+
+    def of(attempt: Attempt) -> int:
+        if attempt.usage is not None:
+            return attempt.usage.input_tokens + attempt.usage.output_tokens
+        price = prices.get(attempt.target)
+        is_free = price is not None and not price.input_usd_per_mtok and not price.output_usd_per_mtok
+        if not attempt.cost_nanousd and (not is_free or attempt.outcome in _NEVER_CHARGED):
+            return 0
+        return graded + _GRADE_OUTPUT_TOKENS if attempt.purpose in _GRADES else tokens_in + tokens_out
+
+    return sum(of(attempt) for attempt in attempts)
+
+
+def _graded(tokens_in: int, tokens_out: int, gate: JudgeSpec | SelfEvaluationSpec) -> int:
+    """What a grader reads. The answer has as many bytes as it has; four for each token is what texts come to."""
+    rubric = len(gate.rubric.encode()) if isinstance(gate, JudgeSpec) else 0
+    return tokens_in + 4 * tokens_out + _GRADE_INPUT_TOKENS + rubric
 
 
 def _answers_max(plan: Plan) -> int:

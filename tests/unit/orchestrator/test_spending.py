@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
+from services.orchestrator.quotas.bound import bound_of
 from services.orchestrator.quotas.memory_books import MemoryBooks
 from services.orchestrator.quotas.quotas import Holder, Quotas
 from services.orchestrator.run import Run
 from services.orchestrator.spending import Spending
 from services.runtime.clock import FakeClock
 from services.runtime.errors import BudgetExhausted
-from spillway.routing import Plan, PlannedTier
+from spillway.chat import Usage
+from spillway.routing import Attempt, AttemptOutcome, FailedExecution, Plan, PlannedTier
 from spillway.settings import Quotas as QuotaSettings
 from tests.unit.orchestrator.fakes import Bench, executed
 from tests.unit.orchestrator.ladder import request_of
@@ -25,8 +27,10 @@ PLAN = Plan((PlannedTier("simple", ("simple-1",)),))
 class Till:
     """A budget of a day, and a run that spends of it."""
 
-    def __init__(self, cost_usd: float | None) -> None:
+    def __init__(self, cost_usd: float | None, *, tokens: int | None = None) -> None:
         budgets: list[dict[str, Any]] = []
+        if tokens is not None:
+            budgets.append({"name": "tokens", "period": "day", "tokens": tokens})
         if cost_usd is not None:
             budgets.append({"name": "day", "period": "day", "cost_usd": cost_usd})
         clock = FakeClock()
@@ -99,3 +103,41 @@ async def test_a_budget_that_does_not_pay_twice_ends_a_lost_call() -> None:
         await spending.again()
     spending.settle()
     assert await till.standing() == (0, 4_000_000)
+
+
+def uncounted(outcome: AttemptOutcome, cost_nanousd: int) -> Attempt:
+    return Attempt("simple", "simple-1", "m", "p", outcome, cost_nanousd=cost_nanousd)
+
+
+@pytest.mark.parametrize("outcome", [AttemptOutcome.ACCEPTED, AttemptOutcome.CANCELLED, AttemptOutcome.ERROR])
+async def test_a_charged_call_whose_tokens_nobody_counted_has_taken_as_many_as_it_may_have(
+    outcome: AttemptOutcome,
+) -> None:
+    till = Till(None, tokens=100_000)
+    spending = till.spending()
+    await spending.open()
+    till.run.failed = FailedExecution((uncounted(outcome, 900),))
+    spending.settle()
+    most = bound_of(till.run.request.chat, PLAN, till.run.configured.prices).tokens
+    assert await till.standing() == (most, 0)
+
+
+@pytest.mark.parametrize("outcome", [AttemptOutcome.SKIPPED, AttemptOutcome.THROTTLED, AttemptOutcome.ERROR])
+async def test_a_call_that_was_not_charged_takes_no_tokens(outcome: AttemptOutcome) -> None:
+    till = Till(None, tokens=100_000)
+    spending = till.spending()
+    await spending.open()
+    till.run.failed = FailedExecution((uncounted(outcome, 0),))
+    spending.settle()
+    assert await till.standing() == (0, 0)
+
+
+async def test_what_providers_count_is_what_a_budget_of_tokens_is_charged() -> None:
+    till = Till(None, tokens=100_000)
+    spending = till.spending()
+    await spending.open()
+    done = executed()
+    till.run.answered(replace(done, attempts=(replace(done.attempts[0], usage=Usage(11, 4)), *done.attempts[1:])))
+    assert len(done.attempts) == 1
+    spending.settle()
+    assert await till.standing() == (15, 0)
