@@ -69,7 +69,8 @@ class Aftermath:
                 (context or copy_context()).run(self._reporter.offer, record)  # its batch is linked with the request
         if not (run.storable and self._background.spawn("store", lambda: self._store(run), context=context)):
             _leave(run)
-        self._outcomes.offer(tier_outcomes(run.cluster, run.execution_done.attempts))
+        proven = tier_outcomes(run.cluster, run.execution_done.attempts)
+        (context or copy_context()).run(self._outcomes.offer, proven)
         if run.audit and run.status_code == 0:
             self._auditor.offer(run, context)
         sample = sample_of(run, run.configured.settings) if self._canary is not None else None

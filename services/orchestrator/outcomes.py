@@ -13,7 +13,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import Context
 
+from opentelemetry import trace
+
 from services.orchestrator.hops import ClassifierHop
+from services.runtime import telemetry
 from services.runtime.clock import Clock
 from spillway.routing import Attempt, AttemptOutcome, AttemptPurpose, OutcomeSource, TierOutcome, proves
 
@@ -23,6 +26,8 @@ BATCH_MAX = 1_000  # of classifier.proto
 FLUSH_S = 1.0
 # Some seconds of a busy front, about 1 MB.
 QUEUED_MAX = 10_000
+# Of a batch to the requests that it tells of: as many as a span holds by default.
+LINKS_MAX = 128
 # Nobody waits for it; a classifier that hangs only holds up the next batch.
 TIMEOUT_S = 2.0
 
@@ -57,6 +62,7 @@ class OutcomeReporter:
         self._clock = clock
         self._on_drop = on_drop
         self._queued: deque[TierOutcome] = deque()
+        self._told_in: deque[trace.SpanContext] = deque(maxlen=LINKS_MAX)
         self._due = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
@@ -67,7 +73,12 @@ class OutcomeReporter:
         return len(self._queued)
 
     def offer(self, outcomes: Sequence[TierOutcome]) -> None:
-        """Queues what there is room for. Returns at once."""
+        """Queues what there is room for. Returns at once.
+
+        The batch that they leave with is a trace of its own, with a link to the current span.
+        """
+        if outcomes and (told_in := trace.get_current_span().get_span_context()).is_valid:
+            self._told_in.append(told_in)
         room = 0 if self._closed else QUEUED_MAX - len(self._queued)
         self._queued.extend(outcomes[:room])
         if len(outcomes) > room:
@@ -96,7 +107,9 @@ class OutcomeReporter:
             batch = [self._queued.popleft() for _ in range(min(BATCH_MAX, len(self._queued)))]
             arrived = False
             try:
-                arrived = await self._classifier.record_outcomes(batch, timeout_s=TIMEOUT_S)
+                with telemetry.tracer().start_as_current_span("outcomes", links=[*map(trace.Link, self._told_in)]):
+                    self._told_in.clear()
+                    arrived = await self._classifier.record_outcomes(batch, timeout_s=TIMEOUT_S)
             finally:
                 if not arrived:
                     self._on_drop(len(batch))

@@ -31,6 +31,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             "providers": {"judge": {"base_url": judge.base_url}},
             "tiers": [simple, {**complex_, "targets": [*complex_["targets"], grader]}],
             "flagship": "large-1",
+            "policy": {**LADDER["policy"], "new_users": {"messages": 1}},
             "telemetry": {"prometheus_listen": "127.0.0.1:0"},
             "canary": {"share": 1.0, "judge": "grader-1", "cost_usd_per_day": 1000},
             "executor": {"breaker": {"calls_min": 2, "failure_ratio": 0.1, "open_s": 0.2, "open_s_max": 0.2}},

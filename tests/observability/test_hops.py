@@ -1,0 +1,130 @@
+"""Every hop of a request is in its trace, and the trace is the same over OTLP and in Jaeger's own JSON."""
+
+from __future__ import annotations
+
+import pytest
+
+from spillway.chat import ChatRequest, Message, Role
+from spillway.routing import CompletionRequest, FeedbackKind, JobState
+from tests.observability.traffic import ENDED, GOOD
+from tests.observability.watched import Watched
+from tests.support import jaeger
+from tests.support.jaeger import shape
+from tests.support.otlp import Span
+from tests.support.processes import wait_until
+
+pytestmark = pytest.mark.slow
+
+
+def hop(root: Span, service: str, method: str) -> list[Span]:
+    """The server spans of a hop, each the only child of a client span of the orchestrator's."""
+    servers = [span for span in root.find(method, "server") if span.service == f"spillway-{service}"]
+    for server in servers:
+        (client,) = [span for span in root.walk() if server in span.children]
+        assert (client.service, client.kind, client.name) == ("spillway-orchestrator", "client", server.name)
+        assert client.children == [server]
+        assert client.start_ns <= server.start_ns <= server.end_ns
+    return servers
+
+
+def is_whole(root: Span, parts: tuple[str, ...]) -> bool:
+    """Whether there is a span of each name, and no call of a service without its other side."""
+    calls = [span for span in root.walk() if span.kind == "client" and span.name.startswith("spillway.")]
+    return all(root.find(part) for part in parts) and all(len(call.children) == 1 for call in calls)
+
+
+def tellings(watched: Watched, trace_id: str, *parts: str, parent_id: str = "") -> tuple[Span, Span]:
+    """A whole trace as it came over OTLP, and as the sandbox's store exports it: the same."""
+
+    def look() -> tuple[Span, Span] | None:
+        root = watched.receiver.tree(trace_id, spans_min=1, parent_id=parent_id)
+        if not is_whole(root, parts):
+            return None
+        told = jaeger.tree(jaeger.fetch(watched.suite.addresses["sandbox"], trace_id))
+        return (root, told) if len(told.walk()) == len(root.walk()) else None
+
+    root, told = wait_until(look, what=f"a whole trace with {parts}, told twice")
+    assert shape(told) == shape(root)
+    return root, told
+
+
+def test_a_request_shows_every_hop_and_what_follows_it(watched: Watched) -> None:
+    watched.suite.script({"*": [GOOD]})
+    request = CompletionRequest(
+        chat=ChatRequest((Message.of(Role.USER, "Which river flows through Innsbruck?"),)), end_user="someone"
+    )
+    with watched.suite.client() as client:
+        client.complete(request)  # of the next one it is known that it is not the first
+        request = CompletionRequest(
+            chat=ChatRequest((Message.of(Role.USER, "Which river flows through Salzburg?"),)), end_user="someone"
+        )
+        completion = client.complete(request)
+    parts = ("CacheService/Store", "canary", "users", "quotas")
+    for tree in tellings(watched, completion.trace_id, *parts):
+        assert (tree.service, tree.kind) == ("spillway-orchestrator", "server")
+        assert tree.attributes["spillway.tier"] == "simple"
+        assert tree.attributes["spillway.cost_nanousd"] == completion.cost.cost_nanousd > 0
+        for inner in ("users", "quotas"):
+            (span,) = tree.find(inner, "internal")
+            assert span in tree.children
+        assert [each.attributes["spillway.cache.outcome"] for each in hop(tree, "cache", "Lookup")] == ["miss", "miss"]
+        (judged,) = hop(tree, "classifier", "Classify")
+        assert 0 <= judged.attributes["spillway.classifier.confidence"] <= 1
+        (canary,) = tree.find("canary", "internal")
+        assert canary.attributes["spillway.canary.outcome"] == "graded"
+        assert canary.attributes["spillway.canary.cost_nanousd"] > 0
+        answer, *compared = hop(tree, "executor", "Execute")
+        assert answer not in canary.walk()
+        assert all(each in canary.walk() for each in compared)
+        models = [each.attributes["gen_ai.request.model"] for each in tree.find("chat ", "client")]
+        assert models == ["small-1", "large-1", "grader-1", "grader-1"]
+        (stored,) = hop(tree, "cache", "Store")
+        assert stored.end_ns >= tree.children[0].start_ns
+
+
+@pytest.mark.parametrize(
+    ("batch", "service", "method"),
+    [("ledger-records", "ledger", "RecordDecisions"), ("outcomes", "classifier", "RecordOutcomes")],
+)
+def test_what_is_told_in_batches_is_linked_with_the_requests_that_it_tells_of(
+    watched: Watched, batch: str, service: str, method: str
+) -> None:
+    watched.suite.script({"*": [GOOD]})
+    with watched.suite.client() as client:
+        completion = client.complete(f"Which river flows through {method}?")
+    linked = watched.receiver.linked(completion.trace_id, batch)
+    for tree in tellings(watched, linked, method):
+        assert (tree.service, tree.name) == ("spillway-orchestrator", batch)
+        assert completion.trace_id in tree.links
+        assert len(hop(tree, service, method)) == 1
+
+
+def test_a_job_is_a_trace_of_its_own_that_its_submission_names(watched: Watched) -> None:
+    watched.suite.script({"*": [GOOD]})
+    with watched.suite.client() as client:
+        job = client.submit_job("Which river flows through Bregenz?")
+        ended = wait_until(lambda: (now := client.get_job(job.job_id)).state in ENDED and now, what="the job ends")
+    assert ended.state is JobState.SUCCEEDED
+    for root in tellings(watched, ended.completion.trace_id, "ExecutorService/Execute", "CacheService/Store", "canary"):
+        assert (root.service, root.name, root.kind) == ("spillway-orchestrator", "job", "internal")
+        assert root.attributes["spillway.job_id"] == job.job_id
+        assert root.attributes["spillway.job.try"] == 1
+        assert root.attributes["spillway.tier"] == "simple"
+        assert len(hop(root, "classifier", "Classify")) == 1
+    submissions = [
+        root
+        for trace_id in watched.receiver.traces()
+        for root in [watched.receiver.tree(trace_id, spans_min=1)]
+        if root.name.endswith("SubmitJob") and root.attributes.get("spillway.job_id") == job.job_id
+    ]
+    assert len(submissions) == 1
+
+
+def test_feedback_shows_the_ledger(watched: Watched) -> None:
+    trace_id, span_id = "1af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    watched.suite.script({"*": [GOOD]})
+    with watched.suite.client(metadata=(("traceparent", f"00-{trace_id}-{span_id}-01"),)) as client:
+        client.send_feedback("some-request", FeedbackKind.THUMBS_UP)
+    for root in tellings(watched, trace_id, "RecordFeedback", parent_id=span_id):
+        assert root.name.endswith("SendFeedback")
+        assert len(hop(root, "ledger", "RecordFeedback")) == 1
