@@ -2,8 +2,9 @@
 
 Promises: `send` returns once the ledger has kept the feedback, and raises when it has not, before anything was spent.
 What is told to the classifier and the cache is told in the background, each opinion once, whichever comes first, the
-feedback or its decision. With a retry the flagship answers the request again, past the cache, and its answer takes the
-place of the one that was found there. Who was answered by meaning got another question's answer: their thumbs say
+feedback or its decision. With a retry the flagship answers the request again, past the cache and within the caller's
+own limits, and its answer takes the place of the one that was found there, unless the caller keeps away from the cache.
+Who was answered by meaning got another question's answer: their thumbs say
 something of the cache, and nothing of the tier.
 """
 
@@ -31,7 +32,6 @@ from spillway.routing import (
     Feedback,
     FeedbackKind,
     OutcomeSource,
-    RoutingOptions,
     TierOutcome,
 )
 
@@ -112,7 +112,13 @@ class FeedbackDesk:
         return retried
 
     def _again(self, feedback: Feedback, retry: CompletionRequest) -> CompletionRequest:
-        options = RoutingOptions(pinned_target=self._flagship(), cache_mode=CacheMode.REFRESH)
+        is_bypassed = retry.options.cache_mode is CacheMode.BYPASS
+        options = replace(
+            retry.options,
+            strategy=None,
+            pinned_target=self._flagship(),
+            cache_mode=CacheMode.BYPASS if is_bypassed else CacheMode.REFRESH,
+        )
         return replace(retry, request_id="", tenant=feedback.tenant, options=options)
 
     async def _keep(self, feedback: Feedback, feedback_id: str, received_at_unix_s: float) -> Decided | None:
@@ -162,6 +168,8 @@ class FeedbackDesk:
         self, feedback: Feedback, retry: CompletionRequest, decided: Decided, retried: Completion
     ) -> None:
         """The flagship's answer to the same request: evidence about the entry that had been served."""
+        if retry.options.cache_mode is CacheMode.BYPASS:
+            return
         if not retried.accepted or retried.finish_reason is not FinishReason.STOP or not decided.cache_entry_key:
             return
         if prompt_sha256(retry.chat.last_user_text) != decided.prompt_sha256:  # it is not the same request

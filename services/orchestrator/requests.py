@@ -51,7 +51,7 @@ class Requests:
         return self._pipeline.begin(request, remaining_s=remaining_s, trace_id=trace_id, key_id=key_id)
 
     async def enter(self, tenant: str, key_id: str) -> None:
-        """Counts a request, or a job, against the rates of its holder. Raises RateLimited, Unavailable."""
+        """Counts a request, a job or feedback against the rates of its holder. Raises RateLimited, Unavailable."""
         await self._quotas.enter(Holder(tenant, key_id))
 
     async def complete(self, run: Run) -> Completion:
@@ -84,7 +84,9 @@ class Requests:
                 begun.abandon()
 
     async def explain(self, run: Run) -> Explanation:
-        """What would be done, with no model called and nothing stored. Raises SpillwayError."""
+        """What would be done, with no model called and nothing stored; it counts as a request. Raises SpillwayError."""
+        with run.ending():
+            await self.enter(run.request.tenant, run.key_id)
         return await self._pipeline.explain(run)
 
     def finish(self, run: Run, *, context: Context | None = None) -> None:

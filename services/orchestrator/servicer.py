@@ -86,8 +86,8 @@ class OrchestratorServicer(orchestrator_pb2_grpc.OrchestratorServiceServicer):
         return wire.explanation_to_proto(replace(explanation, cache=disclosed(explanation.cache)))
 
     async def SubmitJob(self, request: pb.SubmitJobRequest, context: Context) -> pb.SubmitJobResponse:
+        caller = self._doorkeeper.admit(context, "jobs", request.request.tenant)
         value = wire.job_submission_from_proto(request)
-        caller = self._doorkeeper.admit(context, "jobs", value.request.tenant)
         check_job_submission(value)
         await self._requests.enter(caller.tenant, caller.key_id)
         return pb.SubmitJobResponse(job=_job(await self._jobs.submit(value, caller.tenant, caller.key_id)))
@@ -107,16 +107,17 @@ class OrchestratorServicer(orchestrator_pb2_grpc.OrchestratorServiceServicer):
                 yield pb.WatchJobResponse(job=_job(job))
 
     async def SendFeedback(self, request: pb.SendFeedbackRequest, context: Context) -> pb.SendFeedbackResponse:
+        caller = self._doorkeeper.admit(context, "feedback", request.tenant)
+        if request.HasField("retry"):  # who may say what an answer was worth may not have another one made for it
+            self._doorkeeper.admit(context, "complete", request.tenant)
         value = wire.feedback_from_proto(request)
-        caller = self._doorkeeper.admit(context, "feedback", value.tenant)
         if value.retry is not None:
             value = replace(value, retry=replace(value.retry, tenant=caller.tenant))
         value = replace(value, tenant=caller.tenant)
         check_feedback(value)
         if self._feedback is None:
             raise Unavailable(public="feedback needs a ledger, and this configuration has none")
-        if value.retry is not None:
-            await self._requests.enter(caller.tenant, caller.key_id)
+        await self._requests.enter(caller.tenant, caller.key_id)
         retried = await self._feedback.send(value, caller.key_id)
         return pb.SendFeedbackResponse(retried=None if retried is None else _completion(retried))
 

@@ -952,8 +952,11 @@ class SendFeedbackRequest(_message.Message):
     """A remark, at most 2,000 characters."""
     @_builtins.property
     def retry(self) -> Global___CompleteRequest:
-        """The same request once more, for the flagship to answer now; absent means no retry. Its `request_id` and options
-        are not looked at, its tenant is the one above.
+        """The same request once more, for the flagship to answer now; absent means no retry. Only with THUMBS_DOWN,
+        REGENERATED and COMPLAINT, and only for an API key that has the scope `complete` as well. Its `request_id` and its
+        tenant are not looked at. Of its options the limits hold: cache mode (BYPASS stays so, else the cache is refreshed),
+        TTL, cost, confidence, tier floor and ceiling; when these exclude the flagship it is NO_ELIGIBLE_TARGET. A strategy
+        and a pinned target are not looked at.
         """
 
     def __init__(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from spillway.routing import Feedback, Grade, GradeSource, JobSubmission
+from spillway.routing import Feedback, FeedbackKind, Grade, GradeSource, JobSubmission
 from spillway.validation.request import (
     REQUEST_ID_CHARS_MAX,
     TENANT_CHARS_MAX,
@@ -24,12 +24,13 @@ ID_CHARS_MAX: Final = 64
 GRADES_MAX: Final = 1_000
 OUTCOME_CHARS_MAX: Final = 64
 
+_DISLIKES: Final = frozenset({FeedbackKind.THUMBS_DOWN, FeedbackKind.REGENERATED, FeedbackKind.COMPLAINT})
 _ID: Final = re.compile(r"[!-~]+")
 _PRINTABLE_ASCII: Final = re.compile(r"[ -~]+")
 
 
 def check_feedback(value: Feedback) -> None:
-    """Raises InvalidValue. Of a retry, what it asks is checked; its request id and options are not looked at."""
+    """Raises InvalidValue. Of a retry, what it asks is checked, its limits included."""
     raise_if_any(_feedback(value))
     if value.retry is not None:
         check_completion_request(value.retry, "retry")
@@ -64,6 +65,8 @@ def _feedback(value: Feedback) -> Iterator[Violation]:
     yield from _request_id(value.request_id, "request_id")
     yield from chars(value.tenant, TENANT_CHARS_MAX, "tenant")
     yield from chars(value.comment, COMMENT_CHARS_MAX, "comment")
+    if value.retry is not None and value.kind not in _DISLIKES:
+        yield Violation("retry", "only for an answer that was not good: thumbs down, regenerated, a complaint")
 
 
 def _job_submission(value: JobSubmission) -> Iterator[Violation]:

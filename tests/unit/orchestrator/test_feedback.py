@@ -129,7 +129,7 @@ async def test_feedback_that_is_not_kept_is_an_error_and_nothing_is_spent() -> N
 async def test_a_retry_is_answered_by_the_flagship_past_the_cache_and_for_the_tenant_of_the_feedback() -> None:
     desk = Desk()
     retry = replace(
-        request_of("Why?"), request_id="r1", tenant="somebody", options=RoutingOptions(tier_ceiling="simple")
+        request_of("Why?"), request_id="r1", tenant="somebody", options=RoutingOptions(pinned_target="other")
     )
     assert await desk.desk.send(replace(DOWN, retry=retry)) == desk.answers
     (asked,) = desk.asked
@@ -137,6 +137,22 @@ async def test_a_retry_is_answered_by_the_flagship_past_the_cache_and_for_the_te
     assert asked.options == RoutingOptions(pinned_target="flagship", cache_mode=CacheMode.REFRESH)
     assert desk.ledger.feedback[0][1].retry is None
     assert [outcome.sufficed for outcome in await desk.learned()] == [False]
+
+
+async def test_a_retry_keeps_the_limits_that_its_caller_set() -> None:
+    desk = Desk(ledger=FakeLedger(knows=HIT))
+    limits = RoutingOptions(
+        tier_floor="medium",
+        tier_ceiling="complex",
+        confidence_min=0.9,
+        cost_nanousd_max=1_000,
+        cache_mode=CacheMode.BYPASS,
+    )
+    await desk.desk.send(replace(DOWN, retry=replace(request_of("Why?"), options=limits)))
+    (asked,) = desk.asked
+    assert asked.options == replace(limits, pinned_target="flagship")
+    await desk.learned()
+    assert desk.cache.evidence == [], "who keeps away from the cache leaves nothing in it"
 
 
 async def test_a_retry_that_fails_says_so_and_the_feedback_counts_all_the_same() -> None:
