@@ -134,7 +134,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         wait_until(lambda: serving(running), what="the suite serves", within_s=90)
         yield running
         pids = running.pids()
-        assert len(pids) == 6
+        assert len(pids) == 7
         running.popen.send_signal(signal.SIGINT)
         assert running.popen.wait(40) == 0, (directory / "up.txt").read_text()
         assert not [name for name, pid in pids.items() if lives(pid)]

@@ -96,7 +96,7 @@ def test_a_hit_shows_the_cache_and_no_model(traced: Traced) -> None:
         completion = client.complete(prompt)
         while completion.attempts:  # the answer is stored after it has left
             completion = client.complete(prompt)
-    root = traced.root(completion, spans_min=3)
+    root = traced.root(completion, spans_min=4)
     check_root(root, "Complete")
     assert hop(root, "cache", "Lookup").attributes["spillway.cache.outcome"] == "exact_hit"
     assert root.attributes["spillway.cache.outcome"] == "exact_hit"

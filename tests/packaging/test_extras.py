@@ -17,7 +17,7 @@ LOCK = REPOSITORY / "requirements.lock"
 
 # What a service must not bring: the parts of the others that are large or reach out.
 FOREIGN = {
-    "orchestrator": ["faiss", "onnxruntime", "redis", "httpx", "numpy"],
+    "orchestrator": ["faiss", "onnxruntime", "numpy", "sqlalchemy"],
     "classifier": ["faiss", "redis", "jsonschema_rs"],
     "cache": ["onnxruntime", "httpx"],
     "executor": ["faiss", "onnxruntime", "numpy"],
