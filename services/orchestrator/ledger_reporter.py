@@ -4,7 +4,7 @@ Promises: `offer` never waits and never fails; nothing leaves a queue before the
 that it did not acknowledge is sent again (it is kept once all the same); a full queue drops what is offered, never what
 waits. Every item ends as exactly one of: acknowledged, or dropped and counted. One that the ledger refuses as wrong is
 dropped alone, not with its batch. A ledger that is away is asked less and less often, at least every BACKOFF_S_MAX, and
-with a single item until it is back.
+with a single item until it is back. Who must know that what was offered has left asks `sent`, which hurries it.
 For one event loop.
 """
 
@@ -60,8 +60,12 @@ class Outbox(Generic[T]):
         self._on_drop = on_drop
         self._queued: deque[tuple[T, trace.SpanContext]] = deque()
         self._due = asyncio.Event()
+        self._offered = 0
+        self._hurried_to = 0  # the number of the last item that somebody waits for
+        self._left = asyncio.Condition()
         self._task: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
+        self._is_away = False
         self._batch_max = BATCH_MAX
         self.acknowledged = 0
         self.dropped = 0
@@ -79,6 +83,7 @@ class Outbox(Generic[T]):
         if self._closing.is_set() or len(self._queued) >= self._queued_max:
             self._drop(1)
             return False
+        self._offered += 1
         self._queued.append((item, trace.get_current_span().get_span_context()))
         if len(self._queued) >= BATCH_MAX:
             self._due.set()
@@ -86,6 +91,17 @@ class Outbox(Generic[T]):
             # In no request's context: a batch is of many requests.
             self._task = asyncio.get_running_loop().create_task(self._run(), name=self._name, context=Context())
         return True
+
+    async def sent(self, timeout_s: float) -> bool:
+        """Whether what has been offered so far has left the queue, within `timeout_s`. At once while nobody answers."""
+        number = self._hurried_to = self._offered
+        self._due.set()
+        try:
+            async with asyncio.timeout(timeout_s), self._left:
+                await self._left.wait_for(lambda: self._is_away or self._offered - len(self._queued) >= number)
+        except TimeoutError:
+            return False
+        return self._offered - len(self._queued) >= number
 
     async def close(self, timeout_s: float) -> None:
         """Sends what is queued; what is not acknowledged after `timeout_s` is lost. Nothing is taken any more."""
@@ -105,11 +121,13 @@ class Outbox(Generic[T]):
         backoff_s = BACKOFF_S
         while self._queued:
             if self._batch_max == BATCH_MAX:
-                await self._until(self._due, FLUSH_S, ready=len(self._queued) >= BATCH_MAX)
+                await self._until(self._due, FLUSH_S, ready=len(self._queued) >= BATCH_MAX or self._is_hurried)
             batch = list(islice(self._queued, self._batch_max))
             with telemetry.tracer().start_as_current_span(self._name, links=_links(batch)):
                 receipt = await self._send([item for item, _ in batch], timeout_s=TIMEOUT_S)
             if receipt is Receipt.AWAY:
+                self._is_away = True
+                await self._tell()
                 self._batch_max = 1  # translating a whole batch in vain would take time from requests
                 if self._closing.is_set():
                     await self._clock.sleep(BACKOFF_CLOSING_S)
@@ -117,7 +135,7 @@ class Outbox(Generic[T]):
                     await self._until(None, backoff_s)
                 backoff_s = min(BACKOFF_S_MAX, backoff_s * 2)
                 continue
-            backoff_s = BACKOFF_S
+            backoff_s, self._is_away = BACKOFF_S, False
             if receipt is Receipt.REFUSED and len(batch) > 1:
                 self._batch_max = len(batch) // 2  # to find the one that is wrong
                 continue
@@ -128,6 +146,15 @@ class Outbox(Generic[T]):
                 self._batch_max = min(BATCH_MAX, self._batch_max * 2)
             else:
                 self._drop(1)
+            await self._tell()
+
+    @property
+    def _is_hurried(self) -> bool:
+        return self._offered - len(self._queued) < self._hurried_to
+
+    async def _tell(self) -> None:
+        async with self._left:
+            self._left.notify_all()
 
     async def _until(self, event: asyncio.Event | None, seconds: float, *, ready: bool = False) -> None:
         """Until the event, or the end of the time, or the beginning of the end."""

@@ -13,6 +13,7 @@ from contextvars import Context
 
 from services.orchestrator.pipeline import Pipeline
 from services.orchestrator.quotas.quotas import Holder, Quotas
+from services.orchestrator.record import DecisionRecord
 from services.orchestrator.replays.idempotency import Owner, Replayed, Replays, request_digest
 from services.orchestrator.run import Run
 from services.runtime import telemetry
@@ -116,6 +117,16 @@ class Requests:
             telemetry.set_attributes(run.span_attributes())
             self._on_answer(run)
             self._pipeline.finish(run)
+
+    def record_again(
+        self, request: CompletionRequest, completion: Completion, *, job_id: str, key_id: str
+    ) -> DecisionRecord:
+        """The record of an answer that another process gave, as far as the answer tells of it."""
+        run = self._pipeline.begin(request, remaining_s=0.0, trace_id=completion.trace_id, job_id=job_id, key_id=key_id)
+        run.answered_again(completion)
+        run.received_at_unix_s = completion.completed_at_unix_s or run.received_at_unix_s
+        run.hops = list(completion.hops)
+        return run.record()
 
     async def _claimed(self, run: Run) -> Replayed | Owner | None:
         """What its id is; None without one. Raises RateLimited, FailedPrecondition, DeadlineExceeded."""

@@ -25,7 +25,7 @@ from services.orchestrator.jobs.job_store import (
 )
 from services.orchestrator.jobs.metrics import JobMetrics
 from services.orchestrator.jobs.webhook_guard import ForbiddenUrlError, WebhookGuard
-from services.orchestrator.jobs.workers import LEASE_S, AnswerJob, Bell, Workers
+from services.orchestrator.jobs.workers import LEASE_S, AnswerJob, Bell, Decisions, Workers
 from services.orchestrator.replays.idempotency import Replays
 from services.runtime import telemetry
 from services.runtime.clock import Clock
@@ -68,6 +68,7 @@ class Jobs:
         metrics: JobMetrics,
         guard: WebhookGuard,
         sender: NoticeSender | None,
+        decisions: Decisions | None = None,
         lease_s: float = LEASE_S,
         notice_lease_s: float = NOTICE_LEASE_S,
         rng: random.Random | None = None,
@@ -88,6 +89,7 @@ class Jobs:
             tries_max=settings.tries_max,
             clock=clock,
             bell=self._bell,
+            decisions=decisions,
             lease_s=lease_s,
             rng=rng,
             on_try=metrics.tried,

@@ -3,8 +3,8 @@
 Promises: at most `workers` jobs at a time; a job that was cancelled, ran out of time or was lost to another process is
 stopped within `CHECK_S` and an exchange with the store, at once when it happened in this process; `close` hands back
 what is under way, to be taken by another process at once. The work runs under the job's own id as request id, so a job
-that is tried twice is answered, and billed, once (`idempotency`). A store that is away stops the taking of new jobs,
-and nothing else until the leases lapse.
+that is tried twice is answered, and billed, once (`idempotency`), and ends when its decision has been told
+(`Decisions`). A store that is away stops the taking of new jobs, and nothing else until the leases lapse.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from services.runtime.logs import describe_exception, get_logger
 from services.runtime.tasks import end_tasks
 from spillway.routing import Completion, CompletionRequest, JobState
 
-__all__ = ["LEASE_S", "AnswerJob", "Bell", "Workers"]
+__all__ = ["LEASE_S", "AnswerJob", "Bell", "Decisions", "Workers"]
 
 LEASE_S: Final = 15.0
 """A worker that is silent for so long is dead: what a job waits for at most when its worker was killed, and a poll."""
@@ -56,6 +56,18 @@ class AnswerJob(Protocol):
     async def __call__(
         self, request: CompletionRequest, *, job_id: str, key_id: str, deadline_s: float
     ) -> Completion: ...
+
+
+class Decisions(Protocol):
+    """What becomes of the decisions behind jobs; neither method raises anything of its own."""
+
+    def replayed(self, request: CompletionRequest, completion: Completion, *, job_id: str, key_id: str) -> None:
+        """The answer is another process's, which may have died before it could tell of its decision."""
+        ...
+
+    async def sent(self) -> None:
+        """Returns soon: when what was decided has been told, or cannot be told now."""
+        ...
 
 
 class Bell:
@@ -92,6 +104,7 @@ class Workers:
         tries_max: int,
         clock: Clock,
         bell: Bell,
+        decisions: Decisions | None = None,
         lease_s: float = LEASE_S,
         rng: random.Random | None = None,
         on_try: Callable[[str], None] = lambda outcome: None,
@@ -105,6 +118,7 @@ class Workers:
         self._tries_max = tries_max
         self._clock = clock
         self._bell = bell
+        self._decisions = decisions
         self._lease_s = lease_s
         self._rng = rng or random.Random()
         self._on_try = on_try
@@ -199,7 +213,11 @@ class Workers:
         request = replace(job.submission.request, request_id=job.job_id)
         deadline_s = self._clock.monotonic() + job.remaining_s
 
+        is_replayed = True
+
         async def answer() -> Completion:
+            nonlocal is_replayed
+            is_replayed = False
             return await self._answer(request, job_id=job.job_id, key_id=job.key_id, deadline_s=deadline_s)
 
         try:
@@ -214,6 +232,8 @@ class Workers:
             _log.error("job_failed", **describe_exception(error))
             await self._failed(job, owner, Internal(detail=type(error).__name__), deadline_s)
         else:
+            if is_replayed and self._decisions is not None:
+                self._decisions.replayed(request, completion, job_id=job.job_id, key_id=job.key_id)
             await self._end(job, owner, Ending(JobState.SUCCEEDED, completion))
 
     async def _failed(self, job: TakenJob, owner: str, error: SpillwayError, deadline_s: float) -> None:
@@ -226,6 +246,8 @@ class Workers:
             await self._end(job, owner, Ending(JobState.FAILED, reason=error.reason, message=error.public))
 
     async def _end(self, job: TakenJob, owner: str, ending: Ending) -> None:
+        if self._decisions is not None:
+            await self._decisions.sent()
         if await self._insist(lambda: self._store.end(job.job_id, owner, ending)):
             self._on_try("ended")
             self._on_end(ending.state, ending.reason)

@@ -1,4 +1,5 @@
-"""kill -9 of processes that work on jobs, at random and under load: nothing is lost, nothing ends twice."""
+"""kill -9 of processes that work on jobs, at random and under load: nothing is lost, nothing ends twice,
+and every job that ended is in the ledger."""
 
 from __future__ import annotations
 
@@ -12,9 +13,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from opentelemetry.metrics import NoOpMeterProvider
 from standardwebhooks import Webhook
 
+from services.ledger.database import migrate, open_database
+from services.ledger.schema import decisions
 from services.orchestrator.jobs.jobs import Jobs
 from services.orchestrator.jobs.metrics import JobMetrics
 from services.orchestrator.jobs.redis_scripts import PREFIX
@@ -98,7 +102,17 @@ async def test_every_job_ends_exactly_once_and_every_webhook_is_told(redis_serve
     print(f"seed {seed}, {KILLS} kills")
     rng = random.Random(seed)
     bill = tmp_path / "bill"
-    options = {"redis": redis_server.url, "bill": str(bill), "lease_s": LEASE_S, "call_s": CALL_S, "secret": SECRET}
+    ledger = f"sqlite:///{tmp_path / 'ledger.sqlite'}"
+    engine = open_database(ledger, connections_max=2)
+    migrate(engine)
+    options = {
+        "redis": redis_server.url,
+        "ledger": ledger,
+        "bill": str(bill),
+        "lease_s": LEASE_S,
+        "call_s": CALL_S,
+        "secret": SECRET,
+    }
     fleet = Fleet(tmp_path, options)
     async with receiver(tmp_path) as hook, front(redis_server.url) as jobs:
         hook.answers = ["HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"]
@@ -132,6 +146,10 @@ async def test_every_job_ends_exactly_once_and_every_webhook_is_told(redis_serve
     check_jobs(ended, submitted)
     check_notices(ended, [(got.headers, got.body) for got in hook.received])
     check_bill(bill, fleet.killed, set(submitted))
+    with engine.connect() as session:
+        told = [row.job_id for row in session.execute(sa.select(decisions.c.job_id))]
+    engine.dispose()
+    assert sorted(told) == sorted(submitted), "every job is in the ledger once"
     with redis_server.client() as client:
         left = {name: client.type(f"{PREFIX}{name}") for name in ("open", "later", "dead", "notices")}
         assert set(left.values()) == {b"none"}

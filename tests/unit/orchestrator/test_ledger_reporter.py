@@ -213,3 +213,26 @@ def test_offering_needs_no_turn_of_the_loop(kind: str) -> None:
         await telling.reporter.close(0.001)
 
     asyncio.run(run())
+
+
+async def test_who_waits_for_a_record_hurries_it() -> None:
+    telling = Telling()
+    await telling.passes(0.0)
+    telling.offer("a", "b")
+    assert await telling.reporter.records.sent(20.0)
+    assert telling.kept == ["a", "b"]
+    assert await telling.reporter.records.sent(20.0), "there is nothing to wait for"
+
+
+async def test_nobody_waits_for_a_ledger_that_is_away() -> None:
+    telling = Telling()
+    telling.ledger.says = Receipt.AWAY
+    telling.offer("a")
+    assert not await telling.reporter.records.sent(20.0)
+    telling.offer("b")
+    assert not await telling.reporter.records.sent(20.0)
+    assert telling.kept == []
+    telling.ledger.says = Receipt.KEPT
+    await telling.passes(BACKOFF_S_MAX)
+    await telling.passes(FLUSH_S)
+    assert telling.kept == ["a", "b"]

@@ -18,7 +18,7 @@ from services.orchestrator.jobs.metrics import JobMetrics
 from services.orchestrator.jobs.retries import DELIVERY_DELAYS_S, delivery_delay_s, is_retryable, retry_delay_s
 from services.orchestrator.jobs.webhook_guard import WebhookGuard
 from services.orchestrator.jobs.webhook_sender import Sent
-from services.orchestrator.replays.idempotency import Replays, request_digest
+from services.orchestrator.replays.idempotency import Owner, Replays, request_digest
 from services.orchestrator.replays.replay_store import MemoryReplayStore
 from services.runtime.clock import FakeClock
 from services.runtime.errors import (
@@ -79,6 +79,23 @@ class Hooks:
         self.closed = True
 
 
+class Told:
+    """Decisions that are told of."""
+
+    def __init__(self) -> None:
+        self.replayed_of: list[tuple[str, str, str]] = []
+        self.may_leave = asyncio.Event()
+        self.asked = 0
+
+    def replayed(self, request: CompletionRequest, completion: Completion, *, job_id: str, key_id: str) -> None:
+        assert completion.request_id == request.request_id
+        self.replayed_of.append((job_id, key_id, request.tenant))
+
+    async def sent(self) -> None:
+        self.asked += 1
+        await self.may_leave.wait()
+
+
 class FlakyStore(MemoryJobStore):
     """Is away for the next so many steps."""
 
@@ -107,6 +124,8 @@ class World:
         self.replays = Replays(MemoryReplayStore(self.clock), window_s=3_600, clock=self.clock)
         self.models = Models()
         self.hooks = Hooks()
+        self.told = Told()
+        self.told.may_leave.set()
 
     def process(self, *, webhooks: bool = True, **options: float) -> Jobs:
         settings = JobsSettings.model_validate({"workers": 2, "tries_max": 3, **options})
@@ -119,6 +138,7 @@ class World:
             metrics=JobMetrics(NoOpMeterProvider().get_meter("test")),
             guard=WebhookGuard(),
             sender=self.hooks if webhooks else None,
+            decisions=self.told,
             rng=random.Random(SEED),
         )
 
@@ -477,3 +497,35 @@ def test_delays_grow_have_chance_in_them_and_heed_what_was_asked_for() -> None:
     waits = [delivery_delay_s(tries, None, rng) for tries in range(1, len(DELIVERY_DELAYS_S) + 2)]
     assert waits[-1] is None
     assert waits[:-1] == sorted(wait for wait in waits if wait is not None)
+
+
+async def test_a_replayed_answer_has_its_decision_told_once_more(world: World) -> None:
+    jobs = world.process()
+    job = await jobs.submit(submission(), "acme", "key-7")
+    (taken,) = await world.store.take("a worker that dies", 1, lease_s=1.0, tries_max=3)
+    asked = replace(taken.submission.request, request_id=job.job_id)
+    owner = await world.replays.begin("acme", job.job_id, request_digest(asked))
+    assert isinstance(owner, Owner)
+    await owner.finish(completion("42", job.job_id))
+    async with world.running() as running:
+        done = await world.ended(running, job)
+    assert done.state is JobState.SUCCEEDED
+    assert world.models.calls == []
+    assert world.told.replayed_of == [(job.job_id, "key-7", "acme")]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_job_ends_when_its_decision_has_left(world: World, fails: bool) -> None:
+    world.told.may_leave.clear()
+    world.models.script = [FailedPrecondition("NO_ELIGIBLE_TARGET", "none")] if fails else []
+    async with world.running() as jobs:
+        job = await jobs.submit(submission(), "acme")
+
+        async def has_asked() -> bool:
+            return world.told.asked > 0
+
+        await world.until(has_asked)
+        assert (await jobs.get(job.job_id, "acme")).state is JobState.RUNNING
+        world.told.may_leave.set()
+        assert (await world.ended(jobs, job)).state is (JobState.FAILED if fails else JobState.SUCCEEDED)
+    assert world.told.replayed_of == []
