@@ -27,6 +27,7 @@ from services.orchestrator.feedback import FeedbackDesk
 from services.orchestrator.grpc_executor import GrpcExecutor
 from services.orchestrator.grpc_hops import GrpcCache, GrpcClassifier
 from services.orchestrator.grpc_ledger import GrpcLedger
+from services.orchestrator.job_records import JobRecords
 from services.orchestrator.jobs.jobs import Jobs
 from services.orchestrator.jobs.metrics import JobMetrics
 from services.orchestrator.jobs.webhook import parse_secrets
@@ -187,6 +188,7 @@ async def build(loaded: Loaded) -> Service:  # noqa: PLR0915 - one line for each
         metrics=job_metrics,
         guard=_guard(loaded),
         sender=sender,
+        decisions=JobRecords(reporter, requests.record_again) if reporter is not None else None,
     )
     feedback = (
         FeedbackDesk(
