@@ -1,4 +1,4 @@
-"""One suite with all on that can be watched: ledger, canary, jobs, quotas, a sealed cache; traces and metrics."""
+"""One suite with all on that can be watched: ledger, canary, jobs, quotas, TLS, a sealed cache; traces and metrics."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.observability.table import SECURE, SELDOM, table
+from tests.observability.table import PROCESSES, SELDOM, table
 from tests.observability.traffic import send
 from tests.observability.watched import Watched
+from tests.support.certificates import CertificateFolders
 from tests.support.judging_provider import JudgingProvider
 from tests.support.otlp import Receiver
 from tests.support.processes import wait_until
@@ -23,6 +24,7 @@ ALL_KINDS = ["chitchat", "factual_qa", "summarization", "extraction", "classific
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     folder = tmp_path_factory.mktemp("watched")
     (folder / "prompt.key").write_text(secrets.token_hex(32))
+    certificates = CertificateFolders(folder / "certificates").make(*PROCESSES, "client")
     simple, complex_ = LADDER["tiers"]
     with JudgingProvider() as judge, Receiver() as receiver:
         grader = {"name": "grader-1", "provider": "judge", "model": "grader-1", "price": PRICES["small-1"]}
@@ -31,6 +33,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             "providers": {"judge": {"base_url": judge.base_url}},
             "tiers": [simple, {**complex_, "targets": [*complex_["targets"], grader]}],
             "flagship": "large-1",
+            "tls": certificates.settings,
             "policy": {**LADDER["policy"], "new_users": {"messages": 1}},
             "telemetry": {"prometheus_listen": "127.0.0.1:0"},
             "canary": {"share": 1.0, "judge": "grader-1", "cost_usd_per_day": 1000},
@@ -56,14 +59,14 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             ledger=True,
         ) as suite:
             receiver.forward(suite.addresses["sandbox_otlp"])
-            yield Watched(suite, receiver)
+            yield Watched(suite, receiver, certificates)
 
 
 @pytest.fixture(scope="package")
 def shown(watched: Watched) -> dict[str, dict[str, Family]]:
     """By process, once all that is in the table is there."""
-    send(watched.suite)
-    rows = [row for row in table().values() if row.name not in SELDOM | SECURE]
+    send(watched)
+    rows = [row for row in table().values() if row.name not in SELDOM]
     wanted = {(process, row.name) for row in rows for process in row.processes}
 
     def missing() -> set[tuple[str, str]]:

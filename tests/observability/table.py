@@ -16,8 +16,6 @@ SELDOM = {
     "spillway_escalation_share_state",
     "spillway_webhooks_total",
 }
-# What takes certificates: tests/unit/runtime/test_prometheus.py, tests/unit/runtime/test_tls.py.
-SECURE = {"spillway_tls_expiry_seconds", "spillway_tls_reloads_total", "spillway_tls_refused"}
 
 
 @dataclass(frozen=True, slots=True)

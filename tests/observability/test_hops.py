@@ -12,6 +12,7 @@ from tests.support import jaeger
 from tests.support.jaeger import shape
 from tests.support.otlp import Span
 from tests.support.processes import wait_until
+from tests.support.scrape import scrape
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +54,7 @@ def test_a_request_shows_every_hop_and_what_follows_it(watched: Watched) -> None
     request = CompletionRequest(
         chat=ChatRequest((Message.of(Role.USER, "Which river flows through Innsbruck?"),)), end_user="someone"
     )
-    with watched.suite.client() as client:
+    with watched.client() as client:
         client.complete(request)  # of the next one it is known that it is not the first
         request = CompletionRequest(
             chat=ChatRequest((Message.of(Role.USER, "Which river flows through Salzburg?"),)), end_user="someone"
@@ -90,7 +91,7 @@ def test_what_is_told_in_batches_is_linked_with_the_requests_that_it_tells_of(
     watched: Watched, batch: str, service: str, method: str
 ) -> None:
     watched.suite.script({"*": [GOOD]})
-    with watched.suite.client() as client:
+    with watched.client() as client:
         completion = client.complete(f"Which river flows through {method}?")
     linked = watched.receiver.linked(completion.trace_id, batch)
     for tree in tellings(watched, linked, method):
@@ -101,10 +102,18 @@ def test_what_is_told_in_batches_is_linked_with_the_requests_that_it_tells_of(
 
 def test_a_job_is_a_trace_of_its_own_that_its_submission_names(watched: Watched) -> None:
     watched.suite.script({"*": [GOOD]})
-    with watched.suite.client() as client:
+    listen = watched.suite.scraped["orchestrator"]
+
+    def counted(name: str) -> float:
+        return sum(value for _, value in scrape([("orchestrator", listen)])["orchestrator"][name].values)
+
+    requests, cost = counted("spillway_requests_total"), counted("spillway_cost_total")
+    with watched.client() as client:
         job = client.submit_job("Which river flows through Bregenz?")
         ended = wait_until(lambda: (now := client.get_job(job.job_id)).state in ENDED and now, what="the job ends")
     assert ended.state is JobState.SUCCEEDED
+    assert counted("spillway_requests_total") == requests + 1
+    assert counted("spillway_cost_total") == cost + ended.completion.cost.cost_nanousd
     for root in tellings(watched, ended.completion.trace_id, "ExecutorService/Execute", "CacheService/Store", "canary"):
         assert (root.service, root.name, root.kind) == ("spillway-orchestrator", "job", "internal")
         assert root.attributes["spillway.job_id"] == job.job_id
@@ -123,7 +132,7 @@ def test_a_job_is_a_trace_of_its_own_that_its_submission_names(watched: Watched)
 def test_feedback_shows_the_ledger(watched: Watched) -> None:
     trace_id, span_id = "1af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
     watched.suite.script({"*": [GOOD]})
-    with watched.suite.client(metadata=(("traceparent", f"00-{trace_id}-{span_id}-01"),)) as client:
+    with watched.client(metadata=(("traceparent", f"00-{trace_id}-{span_id}-01"),)) as client:
         client.send_feedback("some-request", FeedbackKind.THUMBS_UP)
     for root in tellings(watched, trace_id, "RecordFeedback", parent_id=span_id):
         assert root.name.endswith("SendFeedback")

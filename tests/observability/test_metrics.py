@@ -53,7 +53,7 @@ def test_what_has_happened_is_what_is_counted(shown: dict[str, dict[str, Family]
     assert total("orchestrator", "spillway_escalations_total", tier="complex") >= 1
     assert total("orchestrator", "spillway_fallbacks_total", tier="simple") >= 1
     assert 0 < total("orchestrator", "spillway_cost_total") < total("orchestrator", "spillway_flagship_cost_total")
-    assert total("orchestrator", "spillway_jobs_ended_total", state="succeeded") == 1
+    assert total("orchestrator", "spillway_jobs_ended_total", state="succeeded") >= 1
     assert total("executor", "spillway_gate_verdicts_total", gate="self_confidence", verdict="fail") >= 1
     assert total("executor", "spillway_breaker_transitions_total", target="small-1", to="open") >= 1
     assert total("executor", "spillway_tokens_total", direction="output") > 0
@@ -64,7 +64,7 @@ def test_what_has_happened_is_what_is_counted(shown: dict[str, dict[str, Family]
 
 
 def test_what_is_seldom_shown_is_shown_as_the_table_says(watched: Watched) -> None:
-    with watched.suite.client() as client:
+    with watched.client() as client:
         completion = client.complete("Which river flows through Wels?", options=FRESH)
     endpoint = PrometheusEndpoint()
     meter = MeterProvider([endpoint.reader], shutdown_on_exit=False).get_meter("test")

@@ -6,8 +6,8 @@ from contextlib import suppress
 
 from spillway.client import RequestError
 from spillway.routing import CacheMode, FeedbackKind, JobState, RoutingOptions
+from tests.observability.watched import Watched
 from tests.support.processes import wait_until
-from tests.support.suite import Suite
 
 GOOD = {"text": "A fine answer.", "confidence": 5}
 UNSURE = {"text": "Perhaps.", "confidence": 1}
@@ -16,10 +16,11 @@ FRESH = RoutingOptions(cache_mode=CacheMode.BYPASS)
 ENDED = {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
 
 
-def send(suite: Suite) -> None:
+def send(watched: Watched) -> None:
     """Answers, hits, escalations, fallbacks, an open breaker, a stream, a job, feedback, and a refusal."""
+    suite = watched.suite
     suite.script({"*": [GOOD]})
-    with suite.client() as client:
+    with watched.client() as client:
         first = client.complete("Which river flows through Vienna?")
         for wording in ("What river flows through Vienna?", "Which river runs through Vienna?"):
             client.complete(wording)
@@ -33,7 +34,7 @@ def send(suite: Suite) -> None:
         suite.script({"small-1": [FAILING], "small-2": [GOOD]})
         for number in range(3):  # the breaker opens
             client.complete(f"Which river flows through village {number}?", options=FRESH)
-    with suite.client(tenant="hasty") as client:
+    with watched.client(tenant="hasty") as client:
         for _ in range(2):
             with suppress(RequestError):
                 client.complete("Which river flows through Melk?")

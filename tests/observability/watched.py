@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from spillway.client import Client
+from tests.support.certificates import CertificateFolders
 from tests.support.otlp import Receiver
 from tests.support.suite import Suite
 
@@ -16,3 +19,7 @@ class Watched:
 
     suite: Suite
     receiver: Receiver
+    certificates: CertificateFolders
+
+    def client(self, **options: Any) -> Client:
+        return self.suite.client(credentials=self.certificates.credentials("client"), **options)
