@@ -18,7 +18,7 @@ from services.orchestrator.canary.canary import Canary, Charge
 from services.orchestrator.canary.drift_store import DriftStore
 from services.orchestrator.canary.metrics import CanaryMetrics
 from services.orchestrator.canary.monitor import DriftMonitor
-from services.orchestrator.canary.sample import Sample
+from services.orchestrator.canary.sample import Comparison, Sample
 from services.orchestrator.canary.spending import Bound as CanaryBound
 from services.orchestrator.canary.traffic_metrics import TrafficMetrics
 from services.orchestrator.decision_log import DecisionLog
@@ -33,11 +33,11 @@ from services.orchestrator.jobs.metrics import JobMetrics
 from services.orchestrator.jobs.webhook import parse_secrets
 from services.orchestrator.jobs.webhook_guard import WebhookGuard
 from services.orchestrator.jobs.webhook_sender import WebhookSender
+from services.orchestrator.ledger_hop import QualityQuestion
 from services.orchestrator.ledger_reporter import LedgerReporter
 from services.orchestrator.metrics import RequestMetrics
 from services.orchestrator.outcomes import OutcomeReporter
 from services.orchestrator.pipeline import Pipeline
-from services.orchestrator.policy.quality import QualityTable
 from services.orchestrator.quality_feed import QualityFeed
 from services.orchestrator.quotas.bound import Bound
 from services.orchestrator.quotas.keys import Keys
@@ -51,6 +51,7 @@ from services.runtime.channel import open_channel
 from services.runtime.clock import SystemClock
 from services.runtime.config import ConfigError, Loaded, read_secret
 from services.runtime.document import Problem
+from services.runtime.logs import get_logger
 from services.runtime.main import run
 from services.runtime.server import Service
 from services.runtime.tls import Certificates, open_certificates
@@ -61,6 +62,8 @@ from spillway.v1.orchestrator_pb2_grpc import add_OrchestratorServiceServicer_to
 
 # Before serving: how long to wait for an executor.
 EXECUTOR_WAIT_S = 5.0
+# And for what the ledger has measured, where the policy goes by it.
+QUALITY_WAIT_S = 2.0
 # After the last call: how long each of these may take to get away.
 STORES_CLOSE_S = 3.0
 CANARY_CLOSE_S = 1.0
@@ -69,6 +72,9 @@ QUOTAS_CLOSE_S = 2.0
 RECORDS_CLOSE_S = 3.0
 # Of grades, where nothing is cost-aware: they are for people then.
 QUALITY_DAYS = 30
+_DAY_S = 86_400.0
+
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +130,8 @@ async def build(loaded: Loaded) -> Service:  # noqa: PLR0915 - one line for each
         if is_recorded
         else None
     )
-    feed = QualityFeed(ledger, clock, window_days=_quality_days(settings)) if is_recorded else None
+    feed = QualityFeed(ledger, clock, _quality_question(settings)) if is_recorded else None
+    traffic = TrafficMetrics(meter, (tier.name for tier in settings.tiers))
     outcomes = OutcomeReporter(classifier, clock, on_drop=lambda count: counts.dropped("outcome", count))
     quotas = Quotas(settings.quotas, shared.books, clock, run_s_max=options.deadline_s, metrics=QuotaMetrics(meter))
     canary = _canary(
@@ -170,10 +177,10 @@ async def build(loaded: Loaded) -> Service:  # noqa: PLR0915 - one line for each
         quotas=quotas,
         reporter=reporter,
         canary=canary,
-        qualities=lambda: feed.table if feed is not None else QualityTable(),
+        qualities=lambda: feed.table if feed is not None else None,
         outcomes=outcomes,
         on_audit=counts.audited,
-        on_answer=TrafficMetrics(meter, (tier.name for tier in settings.tiers)).observe,
+        on_answer=traffic.observe,
     )
     job_metrics = JobMetrics(meter)
     replays = Replays(shared.replays, window_s=options.idempotency_window_s, clock=clock, on_event=job_metrics.replay)
@@ -218,20 +225,21 @@ async def build(loaded: Loaded) -> Service:  # noqa: PLR0915 - one line for each
         with suppress(TimeoutError):
             await asyncio.wait_for(channels.executor.channel_ready(), EXECUTOR_WAIT_S)
         await canary.monitor.start()
-        if feed is not None:
-            feed.start()
+        await _begin_to_ask(feed, settings)
         jobs.start()
 
     async def reconfigure(changed: Loaded) -> None:
         """Everything of the new configuration is made before anything of it is used."""
         try:
-            pipeline.reconfigure(changed.settings, changed.version)
+            pipeline.reconfigure(changed.settings, changed.version, changed.in_force)
         except ValueError as error:
             raise ConfigError(changed.path, [Problem(0, "policy", str(error))]) from error
         quotas.reconfigure(changed.settings.quotas)
         canary.apply(changed.settings)
+        counts.reconfigure(tier.name for tier in changed.settings.tiers)
+        traffic.reconfigure(tier.name for tier in changed.settings.tiers)
         if feed is not None:
-            feed.reconfigure(window_days=_quality_days(changed.settings))
+            await feed.reconfigure(_quality_question(changed.settings))
 
     async def close() -> None:
         await jobs.close()
@@ -262,8 +270,20 @@ async def build(loaded: Loaded) -> Service:  # noqa: PLR0915 - one line for each
     )
 
 
-def _quality_days(settings: Settings) -> int:
-    return settings.policy.cost_aware.window_days if settings.policy.cost_aware else QUALITY_DAYS
+async def _begin_to_ask(feed: QualityFeed | None, settings: Settings) -> None:
+    """With a policy that goes by what was measured, the first requests should."""
+    if feed is None:
+        return
+    feed.start()
+    if settings.policy.cost_aware is not None and not await feed.heard(QUALITY_WAIT_S):
+        _log.warning("not_cost_aware_yet", reason="the ledger has not said yet what it measured")
+
+
+def _quality_question(settings: Settings) -> QualityQuestion:
+    """What is asked of the ledger: grades beside the flagship by the judge that are configured now."""
+    days = settings.policy.cost_aware.window_days if settings.policy.cost_aware else QUALITY_DAYS
+    compared = Comparison.of(settings)
+    return QualityQuestion(days * _DAY_S, compared.flagship.name, compared.judge.name)
 
 
 def _canary(

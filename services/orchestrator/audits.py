@@ -3,7 +3,7 @@
 Promises: an audit begins after the answer has left, never delays or changes it, and never costs its caller anything:
 what it costs is counted apart. At most `cache.audits.per_minute_max` begin in any minute and `UNDER_WAY_MAX` are under
 way; after `stop` none begins. Only an answer that the gates accepted is evidence. The plan is the one that the request
-would have had on a miss.
+would have had on a miss. What one has cost is kept by the ledger, beside the grades.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from services.orchestrator.background import Background
 from services.orchestrator.fresh_answer import fresh_answer, is_proven
 from services.orchestrator.hops import CacheHop, ExecutionError, ExecutorHop
 from services.orchestrator.outcomes import OutcomeReporter, tier_outcomes
+from services.orchestrator.planner import Planner
 from services.orchestrator.policy.opening import NoEligibleTargetError
+from services.orchestrator.record import grade_id
 from services.orchestrator.run import Run
 from services.runtime import telemetry
 from services.runtime.clock import Clock
 from services.runtime.errors import SpillwayError
 from services.runtime.logs import get_logger
+from spillway.routing import Grade, GradeSource, TaskType
 
 __all__ = ["AuditOutcome", "Auditor", "PerMinute"]
 
@@ -64,7 +67,11 @@ class PerMinute:
 
 
 class Auditor:
-    """Audits for one process. `on_audit` is called with each one's outcome and cost in nano dollars."""
+    """Audits for one process.
+
+    `on_audit` is called with each one's outcome and cost in nano dollars, `on_spent` with what is to be kept of those
+    that have cost something.
+    """
 
     def __init__(
         self,
@@ -74,7 +81,9 @@ class Auditor:
         clock: Clock,
         background: Background,
         outcomes: OutcomeReporter,
+        planner: Planner,
         on_audit: Callable[[AuditOutcome, int], None] = lambda outcome, cost_nanousd: None,
+        on_spent: Callable[[Grade], object] = lambda grade: None,
     ) -> None:
         self._per_minute = PerMinute()
         self._cache = cache
@@ -82,7 +91,9 @@ class Auditor:
         self._clock = clock
         self._background = background
         self._outcomes = outcomes
+        self._planner = planner
         self._on_audit = on_audit
+        self._on_spent = on_spent
         self._under_way = 0
         self._stopped = False
 
@@ -113,13 +124,15 @@ class Auditor:
         finally:
             self._under_way -= 1
         self._on_audit(outcome, cost_nanousd)
+        if cost_nanousd:
+            self._on_spent(self._spent(run, outcome, cost_nanousd))
         _log.info("audited", request_id=run.request_id, outcome=outcome.value, cost_nanousd=cost_nanousd)
 
     async def _ask(self, run: Run) -> tuple[AuditOutcome, int]:
         """What became of it, and what it cost."""
         chat = run.request.chat
         try:
-            plan = run.configured.policy.decide(run.request, run.classification, run.state).decision.plan
+            plan = self._planner.planned(run).decision.plan
             if plan is None:
                 return AuditOutcome.FAILED, 0
             execution = await self._executor.execute(
@@ -139,3 +152,22 @@ class Auditor:
             run.query(run.embedding), run.cache.entry_key, answer, timeout_s=EVIDENCE_TIMEOUT_S
         )
         return AuditOutcome(verdict.value), answer.cost_nanousd
+
+    def _spent(self, run: Run, outcome: AuditOutcome, cost_nanousd: int) -> Grade:
+        hit = run.completion
+        return Grade(
+            grade_id=grade_id(GradeSource.AUDIT, run.request.tenant, run.request_id),
+            request_id=run.request_id,
+            tenant=run.request.tenant,
+            source=GradeSource.AUDIT,
+            task_type=run.task_type or TaskType.OTHER,
+            tier=hit.tier if hit else "",
+            target=hit.target if hit else "",
+            flagship_target=run.configured.flagship.name,
+            score=0.0,
+            flagship_score=0.0,
+            arm=run.routing.arm,
+            cost_nanousd=cost_nanousd,
+            graded_at_unix_s=self._clock.unix(),
+            outcome=outcome.value,
+        )

@@ -20,22 +20,25 @@ __all__ = ["Configured"]
 class Configured:
     """Made by `of`. `semantic_task_types` are the kinds of work whose answers are found by meaning.
 
-    `prices` are by target.
+    `version` is the file's, by which executors look for what a plan names. `in_force` is of `settings`: another one
+    while settings of the file wait for a restart. `prices` are by target.
     """
 
     settings: Settings
     version: str
+    in_force: str
     policy: Policy
     flagship: Target
     prices: Mapping[str, Price]
     semantic_task_types: frozenset[TaskType]
 
     @classmethod
-    def of(cls, settings: Settings, version: str) -> Configured:
-        """Raises ValueError for settings that name unknown tiers."""
+    def of(cls, settings: Settings, version: str, in_force: str = "") -> Configured:
+        """`in_force`: default `version`. Raises ValueError for settings that name unknown tiers."""
         return cls(
             settings,
             version,
+            in_force or version,
             Policy(settings),
             settings.flagship_target,
             {target.name: target.price for tier in settings.tiers for target in tier.targets},

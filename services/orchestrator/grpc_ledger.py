@@ -13,7 +13,7 @@ from typing import Final
 import grpc
 from google.protobuf.message import Message
 
-from services.orchestrator.ledger_hop import Decided, Receipt
+from services.orchestrator.ledger_hop import Decided, QualityQuestion, Receipt
 from services.orchestrator.record import DecisionRecord, record_to_proto
 from services.runtime.errors import from_rpc_error
 from spillway import wire
@@ -77,8 +77,12 @@ class GrpcLedger:
         except wire.WireError:  # of a later version
             return None
 
-    async def measure_quality(self, window_s: float, *, timeout_s: float) -> tuple[MeasuredQuality, ...] | None:
-        request = ledger_pb2.MeasureQualityRequest(window=wire.duration_to_proto(window_s))
+    async def measure_quality(self, asked: QualityQuestion, *, timeout_s: float) -> tuple[MeasuredQuality, ...] | None:
+        request = ledger_pb2.MeasureQualityRequest(
+            window=wire.duration_to_proto(asked.window_s),
+            flagship_target=asked.flagship_target,
+            judge_target=asked.judge_target,
+        )
         try:
             response = await self._stub.MeasureQuality(request, timeout=timeout_s)
             return tuple(wire.measured_quality_from_proto(each) for each in response.qualities)

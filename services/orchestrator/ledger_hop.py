@@ -16,7 +16,7 @@ from services.orchestrator.record import DecisionRecord
 from services.runtime.errors import Unavailable
 from spillway.routing import CacheKind, Feedback, Grade, MeasuredQuality, TaskType
 
-__all__ = ["Decided", "FakeLedger", "LedgerHop", "Receipt"]
+__all__ = ["Decided", "FakeLedger", "LedgerHop", "QualityQuestion", "Receipt"]
 
 
 class Receipt(StrEnum):
@@ -46,6 +46,18 @@ class Decided:
     cache_entry_key: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class QualityQuestion:
+    """Grades of the last `window_s`, beside `flagship_target`, by `judge_target` or against known answers.
+
+    Empty: any.
+    """
+
+    window_s: float
+    flagship_target: str = ""
+    judge_target: str = ""
+
+
 class LedgerHop(Protocol):
     """The ledger."""
 
@@ -66,8 +78,8 @@ class LedgerHop(Protocol):
         """
         ...
 
-    async def measure_quality(self, window_s: float, *, timeout_s: float) -> tuple[MeasuredQuality, ...] | None:
-        """How good targets were in the last `window_s`; None when the ledger does not say."""
+    async def measure_quality(self, asked: QualityQuestion, *, timeout_s: float) -> tuple[MeasuredQuality, ...] | None:
+        """How good targets were; None when the ledger does not say."""
         ...
 
 
@@ -102,5 +114,5 @@ class FakeLedger:
         self.feedback.append((feedback_id, feedback))
         return self.knows
 
-    async def measure_quality(self, window_s: float, *, timeout_s: float) -> tuple[MeasuredQuality, ...] | None:
+    async def measure_quality(self, asked: QualityQuestion, *, timeout_s: float) -> tuple[MeasuredQuality, ...] | None:
         return self.qualities

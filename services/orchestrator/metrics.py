@@ -28,7 +28,7 @@ class RequestMetrics:
     """The instruments, made once. Thread-safe."""
 
     def __init__(self, meter: Meter, tiers: Iterable[str]) -> None:
-        self._tiers = frozenset(tiers)
+        self._tiers: frozenset[str] = frozenset()
         self._requests = meter.create_counter("spillway.requests", unit="{request}", description="Requests that ended.")
         self._cost = meter.create_counter(
             "spillway.cost", unit="{nanousd}", description="Spent on requests, all attempts, in nano US dollars."
@@ -62,9 +62,8 @@ class RequestMetrics:
         self._audit_cost = meter.create_counter(
             "spillway.audit_cost", unit="{nanousd}", description="Spent on audits, charged to no request."
         )
-        for tier in (*self._tiers, "none"):
-            for counter in (self._cost, self._flagship_cost, self._escalations, self._escalated, self._fallbacks):
-                counter.add(0, {"tier": tier})
+        self._count_from_zero(("none",))
+        self.reconfigure(tiers)
         for kind in DROPPED:
             self._dropped.add(0, {"kind": kind})
         for service in ("cache", "classifier"):
@@ -74,6 +73,12 @@ class RequestMetrics:
         self._shared.add(0)
         self._audit_cost.add(0)
         self._meter = meter
+
+    def reconfigure(self, tiers: Iterable[str]) -> None:
+        """The tiers from now on; those that are new count from zero."""
+        names = frozenset(tiers)
+        self._count_from_zero(sorted(names - self._tiers))
+        self._tiers = names
 
     def watch(self, waiting: Mapping[str, Callable[[], int]]) -> None:
         """Shows how much waits or is under way, by kind: numbers that may be read by another thread. Once."""
@@ -113,6 +118,11 @@ class RequestMetrics:
         """Counts one audit, whatever became of it."""
         self._audits.add(1, {"outcome": outcome.value})
         self._audit_cost.add(cost_nanousd)
+
+    def _count_from_zero(self, tiers: Iterable[str]) -> None:
+        for tier in tiers:
+            for counter in (self._cost, self._flagship_cost, self._escalations, self._escalated, self._fallbacks):
+                counter.add(0, {"tier": tier})
 
     def _tier(self, name: str) -> str:
         # A cached answer may name a tier that the configuration no longer has.

@@ -15,7 +15,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from contextvars import Context
-from dataclasses import replace
 from uuid import uuid4
 
 from services.orchestrator.aftermath import Aftermath
@@ -29,6 +28,7 @@ from services.orchestrator.front import Front, refusals
 from services.orchestrator.hops import Again, CachedAnswer, CacheHop, ClassifierHop, ExecutorHop
 from services.orchestrator.ledger_reporter import LedgerReporter
 from services.orchestrator.outcomes import OutcomeReporter
+from services.orchestrator.planner import Planner
 from services.orchestrator.policy.opening import Opening
 from services.orchestrator.policy.policy import Routed
 from services.orchestrator.policy.policy_state import PolicyState
@@ -77,7 +77,7 @@ class Pipeline:
         quotas: Quotas,
         reporter: LedgerReporter | None = None,
         canary: Canary | None = None,
-        qualities: Callable[[], QualityTable] = QualityTable,
+        qualities: Callable[[], QualityTable | None] = lambda: None,
         on_answer: Callable[[Classification | None, Completion | None], None] = lambda judgement, completion: None,
         on_audit: Callable[[AuditOutcome, int], None] = lambda outcome, cost_nanousd: None,
     ) -> None:
@@ -85,6 +85,7 @@ class Pipeline:
         self._executor = executor
         self._quotas = quotas
         self._canary = canary
+        self._planner = Planner() if canary is None else Planner(canary.confidence_min)
         self._qualities = qualities
         self._clock = clock
         self._flights = Flights()
@@ -97,7 +98,9 @@ class Pipeline:
             clock=clock,
             background=background,
             outcomes=self._outcomes,
+            planner=self._planner,
             on_audit=on_audit,
+            on_spent=reporter.offer_grade if reporter is not None else lambda grade: None,
         )
         self._aftermath = Aftermath(
             cache=cache,
@@ -115,9 +118,12 @@ class Pipeline:
         """For callers that set none."""
         return self._configured.settings.orchestrator.deadline_s
 
-    def reconfigure(self, settings: Settings, version: str) -> None:
-        """For requests that begin from now on. Raises ValueError, and changes nothing, for settings that cannot be."""
-        self._configured = Configured.of(settings, version)
+    def reconfigure(self, settings: Settings, version: str, in_force: str = "") -> None:
+        """For requests that begin from now on; versions as `Configured` has them.
+
+        Raises ValueError, and changes nothing, for settings that cannot be.
+        """
+        self._configured = Configured.of(settings, version, in_force)
 
     @property
     def flagship(self) -> str:
@@ -218,17 +224,14 @@ class Pipeline:
 
     def _route(self, run: Run) -> Routed:
         with run.hop("policy"), refusals():
-            routed = run.configured.policy.decide(run.request, run.classification, run.state)
-        run.routing = replace(routed.decision, degraded=tuple(run.degraded), config_version=run.configured.version)
+            routed = self._planner.planned(run)
+        run.routing = routed.decision
         return routed
 
     def _decide(self, run: Run) -> Plan:
         plan = self._route(run).decision.plan
         if plan is None:
             raise Internal(detail="a decision without a plan")
-        plan = replace(plan, config_version=run.configured.version)
-        if self._canary is not None:
-            plan = replace(plan, confidence_min=self._canary.confidence_min(run.task_type, plan.confidence_min))
         return plan
 
     @asynccontextmanager
@@ -260,7 +263,7 @@ class Pipeline:
             rule=opening.rule_name,
             classification=run.classification,
             degraded=tuple(run.degraded),
-            config_version=run.configured.version,
+            config_version=run.configured.in_force,
         )
         return run.answered_from_cache(hit)
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from google.protobuf import json_format
 
 from spillway import wire
-from spillway.routing import Attempt, CacheOutcome, CostSummary, HopLatency, RoutingDecision
+from spillway.routing import Attempt, CacheOutcome, CostSummary, GradeSource, HopLatency, RoutingDecision
 from spillway.v1 import ledger_pb2
 
-__all__ = ["DecisionRecord", "end_user_hash", "json_line", "prompt_sha256", "record_to_proto"]
+__all__ = ["DecisionRecord", "end_user_hash", "grade_id", "json_line", "prompt_sha256", "record_to_proto"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,12 @@ class DecisionRecord:
     job_id: str = ""
     shared: bool = False
     namespace: str = ""
+
+
+def grade_id(source: GradeSource, tenant: str, request_id: str) -> str:
+    """The same for the same request, so that a grade which is sent again is kept once."""
+    named = f"{source.value}:{len(tenant)}:{tenant}{request_id}"
+    return hashlib.sha256(named.encode("utf-8", "replace")).hexdigest()
 
 
 def prompt_sha256(text: str) -> str:

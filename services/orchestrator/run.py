@@ -250,7 +250,7 @@ class Run:
             "spillway.policy_step": self.routing.policy_step,
             "spillway.rule": self.routing.rule,
             "spillway.arm": self.routing.arm,
-            "spillway.config_version": self.configured.version,
+            "spillway.config_version": self.configured.in_force,
             "spillway.degraded": ",".join(self.degraded),
         }
         done = self.completion
@@ -301,7 +301,7 @@ class Run:
             error_reason=self.error_reason,
             latency_s=self.clock.monotonic() - self.started_s,
             hops=tuple(self.hops),
-            config_version=self.configured.version,
+            config_version=self.configured.in_force,
             escalations=self.execution_done.escalations,
             fallbacks=self.execution_done.fallbacks,
             cost_unknown=self.cost_unknown,

@@ -37,6 +37,7 @@ __all__ = [
     "read_api_key",
     "read_file",
     "read_secret",
+    "version_of",
 ]
 
 PATH_ENV: Final = "SPILLWAY_CONFIG"
@@ -66,11 +67,19 @@ class SecretMissingError(SecretError):
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The settings in force, their version (12 hex digits of the SHA-256 of their values), and where they came from."""
+    """The settings in force, the version of the file's (`version_of`), and where they came from.
+
+    They are the file's own unless settings wait for a restart: then `in_force` is another version.
+    """
 
     settings: Settings
     version: str
     path: Path
+
+    @property
+    def in_force(self) -> str:
+        """The version of the settings as they are here."""
+        return version_of(self.settings)
 
 
 def load(path: Path | None = None, environment: Mapping[str, str] | None = None) -> Loaded:
@@ -98,8 +107,12 @@ def parse(raw: bytes, path: Path, environment: Mapping[str, str] | None = None) 
     settings = _validated(read)
     if settings is None or read.problems:
         raise ConfigError(path, read.problems)
-    digest = hashlib.sha256(settings.model_dump_json().encode()).hexdigest()
-    return Loaded(settings, digest[:_VERSION_DIGITS], path)
+    return Loaded(settings, version_of(settings), path)
+
+
+def version_of(settings: Settings) -> str:
+    """12 hex digits of the SHA-256 of the values."""
+    return hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:_VERSION_DIGITS]
 
 
 def _find(variables: Mapping[str, str]) -> Path:

@@ -29,6 +29,8 @@ def check_policy(document: Document, policy: dict[str, Any], order: list[str], t
     known(document, ("policy", "bypass_tier"), policy.get("bypass_tier"), order, "tier")
     for complexity, tier in mapping(policy.get("start_tier")).items():
         known(document, ("policy", "start_tier", complexity), tier, order, "tier")
+    if policy.get("cost_aware") is not None and mapping(mapping(document.data).get("ledger")).get("enabled") is False:
+        document.add(("policy", "cost_aware"), "needs ledger.enabled: the ledger measures how good targets are")
     baseline = mapping(policy.get("rollout")).get("baseline")
     known(document, ("policy", "rollout", "baseline"), baseline, tier_of_target, "target")
     for task_type, target in mapping(policy.get("specialists")).items():

@@ -47,21 +47,25 @@ async def takes_over_nothing(_: Loaded) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ConfigState:
-    """The version in force and since when; `refused`: what is wrong with the file as it is now, empty when it is good.
+    """The version of the file that was taken over, and since when.
 
-    `kept`: the paths of settings that differ in the file, and wait for a restart.
+    `refused`: what is wrong with the file as it is now, empty when it is good. `kept`: the paths of settings that
+    differ in the file, and wait for a restart. `in_force`: while there are such, the version of the settings as this
+    process works by them.
     """
 
     version: str
     since_unix_s: float
     refused: tuple[Problem, ...] = ()
     kept: tuple[str, ...] = ()
+    in_force: str = ""
 
 
 class Reloader:
     """One per process, for one event loop. `loaded` is what it was started with.
 
-    `reconfigure` raises ConfigError or SecretError, and then has changed nothing; without one everything needs a
+    `reconfigure` is given the settings to use, in which those that need a restart are as before, with the version of
+    the file; it raises ConfigError or SecretError, and then has changed nothing. Without one everything needs a
     restart, but the log's level. `on_change` is told of every new state.
     """
 
@@ -224,8 +228,11 @@ class Reloader:
             kept = tuple(path for path in differences(running, wanted.settings) if path != "log.level")
             return ConfigState(self._state.version if kept else wanted.version, self._clock.unix(), kept=kept)
         made = change(self._service, running, wanted.settings)
-        await self._reconfigure(replace(wanted, settings=made.settings))
-        return ConfigState(wanted.version, self._clock.unix(), kept=made.kept)
+        used = replace(wanted, settings=made.settings)
+        await self._reconfigure(used)
+        return ConfigState(
+            wanted.version, self._clock.unix(), kept=made.kept, in_force=used.in_force if made.kept else ""
+        )
 
     async def _applied(self, wanted: Loaded, state: ConfigState) -> None:
         if wanted.settings.log.level != self._level:
@@ -235,7 +242,8 @@ class Reloader:
         self._reloads.add(1, {"outcome": "applied"})
         self._log.info("config_reloaded", version=state.version, before=before)
         if state.kept and state.kept != kept_before:
-            self._log.warning("config_needs_restart", paths=list(state.kept), version=wanted.version)
+            in_force = state.in_force or state.version
+            self._log.warning("config_needs_restart", paths=list(state.kept), version=wanted.version, in_force=in_force)
         await self._enter(state)
 
     async def _same(self) -> None:

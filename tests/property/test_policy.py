@@ -141,7 +141,7 @@ states = st.builds(
     received_at_unix_s=st.sampled_from([1_700_000_000.0, 1_699_963_200.0]),
     request_id=st.sampled_from(["", "r1", "r2", "r3"]),
     user_messages=st.sampled_from([None, 0, 1, 2, 3]),
-    qualities=qualities,
+    qualities=st.none() | qualities,
 )
 sufficiencies = st.lists(st.floats(0, 1), min_size=4, max_size=4).map(
     lambda values: dict(zip(TIERS, sorted(values), strict=True))

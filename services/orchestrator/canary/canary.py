@@ -2,14 +2,15 @@
 
 Promises: `offer` returns at once and never fails; nothing here is ever waited for by a caller. At most `queued_max`
 samples wait and UNDER_WAY_MAX are under way; what finds no room is left out and counted. Money is reserved before it
-is spent: of the day's budget, and of the tenant's, when it is given; a call whose cost nobody can tell counts with its
-bound. After `stop` nothing begins, and what waits is let go. Every sample that was drawn ends in exactly one outcome.
+is spent: of the day's budget, which is this process's own and whole again after a restart, and of the tenant's, when it
+is given; a call whose cost nobody can tell counts with its bound. What a sample has cost is handed on with its grade,
+or without one with why there is none. After `stop` nothing begins, and what waits is let go. Every sample that was
+drawn ends in exactly one outcome.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -23,6 +24,7 @@ from services.orchestrator.canary.monitor import DriftMonitor
 from services.orchestrator.canary.sample import Comparison, Sample
 from services.orchestrator.canary.spending import Bound, DailyBudget, bounds_of, output_tokens_max
 from services.orchestrator.hops import ExecutorHop
+from services.orchestrator.record import grade_id
 from services.runtime import telemetry
 from services.runtime.clock import Clock
 from services.runtime.errors import SpillwayError
@@ -63,8 +65,8 @@ Admit = Callable[[Sample, Bound], Awaitable[Charge | None]]
 class Canary:
     """Canaries of one process, for one event loop. `draw` gives numbers in [0, 1).
 
-    `on_grade` is handed each grade, `on_outcome` the outcome, cost in nano dollars and kind of work of each sample,
-    `on_learned` what a grade says of the tier, for the classifier.
+    `on_grade` is handed each grade, and what was spent without one; `on_outcome` the outcome, cost in nano dollars and
+    kind of work of each sample; `on_learned` what a grade says of the tier, for the classifier.
     """
 
     def __init__(
@@ -163,10 +165,10 @@ class Canary:
             self._start(*self._waiting.popleft())
 
     async def _run(self, sample: Sample) -> None:
-        outcome, tab = CanaryOutcome.BROKEN, Tab()
+        outcome, tab, compared = CanaryOutcome.BROKEN, Tab(), self._compared
         try:
             with telemetry.tracer().start_as_current_span("canary"):
-                outcome = await self._paid(sample, self._compared, tab)
+                outcome = await self._paid(sample, compared, tab)
                 telemetry.set_attributes(
                     {"spillway.canary.outcome": outcome.value, "spillway.canary.cost_nanousd": tab.cost_nanousd}
                 )
@@ -175,6 +177,8 @@ class Canary:
             raise
         finally:
             self._on_outcome(outcome, tab.cost_nanousd, sample.task_type)
+            if outcome is not CanaryOutcome.GRADED and tab.cost_nanousd:
+                self._on_grade(self._record(sample, compared, tab, outcome=outcome.value))
             _log.debug("canary", request_id=sample.request_id, outcome=outcome.value, cost_nanousd=tab.cost_nanousd)
 
     async def _paid(self, sample: Sample, compared: Comparison, tab: Tab) -> CanaryOutcome:
@@ -210,18 +214,24 @@ class Canary:
     async def _graded(self, comparing: Comparing, output_tokens: int) -> None:
         sample = comparing.sample
         grades = await comparing.grades(output_tokens)
-        self._on_grade(self._grade(comparing, grades))
+        self._on_grade(self._record(sample, comparing.compared, comparing.tab, grades))
         if sample.cluster:
             sufficed = grades.answer >= SUFFICES_SHARE * grades.flagship
             self._on_learned([TierOutcome(sample.cluster, sample.tier, sufficed, OutcomeSource.CANARY)])
         if comparing.compared == self._compared:  # not with a former flagship or judge
             await self.monitor.take(sample.task_type, grades.flagship - grades.answer)
 
-    def _grade(self, comparing: Comparing, grades: PairGrades) -> Grade:
-        sample, compared = comparing.sample, comparing.compared
-        named = f"{len(sample.tenant)}:{sample.tenant}{sample.request_id}"
+    def _record(
+        self,
+        sample: Sample,
+        compared: Comparison,
+        tab: Tab,
+        grades: PairGrades | None = None,
+        outcome: str = "",
+    ) -> Grade:
+        """What is kept of a sample: its grades, or else its outcome; and its cost."""
         return Grade(
-            grade_id=hashlib.sha256(named.encode("utf-8", "replace")).hexdigest(),
+            grade_id=grade_id(GradeSource.CANARY, sample.tenant, sample.request_id),
             request_id=sample.request_id,
             tenant=sample.tenant,
             source=GradeSource.CANARY,
@@ -231,9 +241,10 @@ class Canary:
             arm=sample.arm,
             flagship_target=compared.flagship.name,
             judge_target=compared.judge.name,
-            score=grades.answer / UNITS,
-            flagship_score=grades.flagship / UNITS,
-            orders_agree=grades.orders_agree,
-            cost_nanousd=comparing.tab.cost_nanousd,
+            score=grades.answer / UNITS if grades else 0.0,
+            flagship_score=grades.flagship / UNITS if grades else 0.0,
+            orders_agree=grades is not None and grades.orders_agree,
+            cost_nanousd=tab.cost_nanousd,
             graded_at_unix_s=self._clock.unix(),
+            outcome=outcome,
         )

@@ -50,6 +50,8 @@ class DriftStore(Protocol):
     def compare(self, flagship: str, judge: str) -> None:
         """From now on it is about answers beside those of `flagship`, graded by `judge`; levels stay.
 
+        Each is a text that tells the one from others.
+
         Counts of one comparison are never mixed with another's.
         """
         ...

@@ -30,7 +30,7 @@ from services.runtime.clock import Clock
 from services.runtime.logs import get_logger
 from services.runtime.tasks import end_tasks
 from spillway.routing import TaskType
-from spillway.settings import Settings
+from spillway.settings import Settings, Target
 
 __all__ = ["READ_S", "Alarm", "DriftMonitor", "Standing"]
 
@@ -81,17 +81,18 @@ class DriftMonitor:
         self.apply(settings)
 
     def apply(self, settings: Settings) -> None:
-        """Goes on with other settings. Counts stay, but where flagship or judge is another now; levels stay."""
+        """Goes on with other settings. Counts stay, but where flagship or judge is another now, or another model of
+        the same name; levels stay."""
         self._settings = settings.canary
         # What the executor asks for when a plan says nothing.
         self._confidence_default = settings.executor.confidence_min
         self._watch = Watch(settings.canary.drop_max, settings.canary.false_alarm_max)
         compared = Comparison.of(settings)
-        names = (compared.flagship.name, compared.judge.name)
-        if names != self._compared:
-            self._compared = names
+        who = (_who(compared.flagship), _who(compared.judge))
+        if who != self._compared:
+            self._compared = who
             self._tallies = {stream: Tally() for stream in STREAMS}
-            self._store.compare(*names)
+            self._store.compare(*who)
 
     async def start(self) -> None:
         """Reads what other replicas have counted, and goes on to do so. Does not fail when the store is away."""
@@ -223,3 +224,8 @@ class DriftMonitor:
         while True:
             await self._clock.sleep(READ_S)
             await self.read()
+
+
+def _who(target: Target) -> str:
+    """Tells it from others, and from another model in its place."""
+    return f"{len(target.name)}:{target.name}:{target.model}"

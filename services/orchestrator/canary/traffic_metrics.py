@@ -34,7 +34,8 @@ class TrafficMetrics:
             "task_type": LabelWindow(each.value for each in TaskType),
             "complexity": LabelWindow(each.value for each in Complexity),
         }
-        self._shares = {tier: ShareWindow() for tier in (*tiers, OVERALL_TIER)}
+        self._shares: dict[str, ShareWindow] = {}
+        self.reconfigure(tiers)
         self._confidence = meter.create_histogram(
             "spillway.classification.confidence",
             unit="1",
@@ -48,6 +49,10 @@ class TrafficMetrics:
             ("spillway.escalation_share.state", self._escalation_states, "0 healthy, 1 to be watched, 2 alarm."),
         ):
             meter.create_observable_gauge(name, [callback], unit="1", description=description)
+
+    def reconfigure(self, tiers: Iterable[str]) -> None:
+        """The tiers from now on: the windows of those that stay go on, the others' are gone."""
+        self._shares = {tier: self._shares.get(tier) or ShareWindow() for tier in (*tiers, OVERALL_TIER)}
 
     def observe(self, classification: Classification | None, completion: Completion | None) -> None:
         """One request that has ended: how it was judged, and its answer, if any. Cached answers escalate nowhere."""

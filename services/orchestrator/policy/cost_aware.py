@@ -4,7 +4,8 @@ Promises: pure. A target is good enough for a kind of work when it has enough gr
 bound of its quality is a large enough part of the flagship's; the flagship always is. Too little evidence counts as
 none: the search goes on in the next tier up, never down, since what cheap tiers were graded for are the requests that
 were judged to be easy. The first tier with such targets is where to start, with those targets alone, cheapest first.
-When there is none below the ceiling, the plan starts at the last tier of its ladder.
+When there is none below the ceiling, the plan starts at the last tier of its ladder. While nobody has said what was
+measured there is no such choice: silence is not evidence of bad answers.
 
 Source of the bound: `MeasuredQuality.ratio_lower`, 95 %, of the ledger.
 """
@@ -36,9 +37,14 @@ class CostAwareChoice:
         self._options = options
 
     def refine(
-        self, start: Start, ladder: Ladder, task_type: TaskType, qualities: QualityTable, *, input_tokens: int
+        self, start: Start, ladder: Ladder, task_type: TaskType, qualities: QualityTable | None, *, input_tokens: int
     ) -> Start:
-        """The start with its reason, moved up and narrowed to good targets where needed: then of step cost_aware."""
+        """The start with its reason, moved up and narrowed to good targets where needed: then of step cost_aware.
+
+        `qualities`: None when nobody has said yet what was measured; then it stays where it is.
+        """
+        if qualities is None:
+            return replace(start, reason=f"{start.reason}; not cost-aware: nobody has said yet what was measured")
         first = ladder.held(start.tier)
         for index in (tier for tier in ladder.tiers if tier >= first):
             good = self._good(index, task_type, qualities, input_tokens)

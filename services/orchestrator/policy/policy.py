@@ -14,7 +14,8 @@ it. The first that applies:
    configured probability; the last when there is none;
    *complexity*, when no such probability is configured or the judgement has none: the judged complexity names the tier
    to start at (`Settings.tier_of_complexity`); *confidence_bump*: and one tier higher because the judgement was unsure;
-8. *cost_aware*: where configured, 7 moved up to the cheapest targets that are measured to be good enough.
+8. *cost_aware*: where configured and the ledger has said what it measured, 7 moved up to the cheapest targets that are
+   good enough.
 
 Who wins when several speak: a rule's limits (floor, ceiling, cache mode, gates) hold for pinned requests and on all
 later steps too; floors and ceilings of request and rule both hold; of two cache modes the stricter; of two strategies

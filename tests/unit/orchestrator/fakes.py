@@ -9,6 +9,7 @@ from typing import Any
 
 from services.orchestrator.audits import AuditOutcome
 from services.orchestrator.background import Background
+from services.orchestrator.canary.canary import Canary
 from services.orchestrator.decision_log import DecisionLog
 from services.orchestrator.hops import (
     Again,
@@ -210,6 +211,7 @@ class Bench:
         *,
         decision_log: DecisionLog | None = None,
         tasks_max: int = 2,
+        canary: Canary | None = None,
         **policy: Any,
     ) -> None:
         self.settings = settings or settings_of(policy=policy)
@@ -220,6 +222,7 @@ class Bench:
         self.lost_outcomes: list[int] = []
         self.audits: list[tuple[AuditOutcome, int]] = []
         self._decision_log = decision_log
+        self._canary = canary
         new = self.settings.policy.new_users
         self.users = MemoryUsers(self.clock, forget_s=new.forget_s, users_max=new.users_max)
         self.quotas = Quotas(self.settings.quotas, MemoryBooks(self.clock), self.clock, run_s_max=120.0)
@@ -241,6 +244,7 @@ class Bench:
             users=self.users,
             quotas=self.quotas,
             reporter=self.reporter,
+            canary=self._canary,
             outcomes=OutcomeReporter(self.classifier, self.clock, on_drop=self.lost_outcomes.append),
             on_audit=lambda outcome, cost_nanousd: self.audits.append((outcome, cost_nanousd)),
         )

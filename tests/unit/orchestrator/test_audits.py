@@ -14,7 +14,9 @@ from services.orchestrator.hops import EvidenceVerdict, ExecutionError, Judgemen
 from services.orchestrator.run import Run
 from services.runtime.errors import Unavailable
 from spillway.chat import FinishReason
-from spillway.routing import CacheKind, CacheMode, Completion, CompletionRequest, FailedExecution, TaskType
+from spillway.routing import CacheKind, CacheMode, Completion, CompletionRequest, FailedExecution, GradeSource, TaskType
+from spillway.validation import check_grades
+from tests.unit.orchestrator.canary.parts import turns_until
 from tests.unit.orchestrator.fakes import EMBEDDING, Bench, cached, executed
 from tests.unit.orchestrator.ladder import judged, request_of, settings_of
 
@@ -84,6 +86,26 @@ async def test_an_answer_without_proof_or_end_is_no_evidence_and_its_cost_counts
     await finished(bench, run)
     assert bench.cache.evidence == []
     assert bench.audits == [(AuditOutcome.UNPROVEN, 4_350)]
+
+
+async def test_what_an_audit_has_cost_is_kept_with_what_it_came_to_and_is_no_grade() -> None:
+    bench = audited()
+    for verdict in (EvidenceVerdict.WRONG, EvidenceVerdict.RIGHT):
+        bench.cache.says_of_evidence = verdict
+        _, run = await ask(bench, request_of(tenant="t", request_id=f"r-{verdict.value}"))
+        bench.executor.plans.clear()
+        bench.pipeline.finish(run)
+        await turns_until(lambda: not bench.background.under_way)
+        bench.executor.plans.clear()
+    bench.executor.gives = Unavailable()  # before any model was called
+    _, run = await ask(bench)
+    await finished(bench, run)
+    await bench.reporter.close(5)
+    wrong, right = bench.ledger.grades
+    assert (wrong.source, wrong.outcome, right.outcome) == (GradeSource.AUDIT, "wrong", "right")
+    assert (wrong.tenant, wrong.request_id, wrong.tier, wrong.cost_nanousd) == ("t", "r-wrong", "simple", 4_350)
+    assert (wrong.score, wrong.flagship_score, wrong.grade_id == right.grade_id) == (0.0, 0.0, False)
+    check_grades(bench.ledger.grades)
 
 
 async def test_an_audit_that_fails_hurts_nobody_and_its_cost_counts() -> None:

@@ -111,6 +111,22 @@ def test_a_loss_is_seen_from_the_first_on_since_what_is_lost_counts_from_zero() 
     assert ({"tier": "none"}, 0) in counted.points("spillway.escalations")
 
 
+async def test_a_tier_that_is_added_while_running_counts_from_zero_under_its_own_name() -> None:
+    counted, bench = Counted(), Bench()
+    bench.cache.exact = cached(CacheKind.EXACT_HIT, tier="fast")
+    counted.metrics.reconfigure(["simple", "fast", "complex"])
+    assert ({"tier": "fast"}, 0) in counted.points("spillway.escalations")
+    await counted.end(bench)
+    assert [labels["tier"] for labels, _ in counted.points("spillway.requests")] == ["fast"]
+    assert {labels["tier"] for labels, _ in counted.points("spillway.cost")} == {
+        "none",
+        "simple",
+        "medium",
+        "complex",
+        "fast",
+    }
+
+
 def test_what_waits_is_shown_by_kind() -> None:
     counted, waiting = Counted(), [3]
     counted.metrics.watch({"background": lambda: len(waiting), "outcome": lambda: waiting[0]})

@@ -249,7 +249,7 @@ COST_AWARE: list[tuple[str, PolicyState, Classification, str, list[str], tuple[s
         ["medium", "complex"],
         ("m1", "m2"),
     ),
-    ("no evidence", PolicyState(), judged(), "cost_aware", ["complex"], ("flagship",)),
+    ("no evidence", measured(), judged(), "cost_aware", ["complex"], ("flagship",)),
     ("never down", measured(s_cheap=0.99, m2=0.99), judged(MEDIUM), "cost_aware", ["medium", "complex"], ("m2",)),
     (
         "from the bumped tier",
@@ -287,6 +287,13 @@ def test_a_plan_starts_at_the_cheapest_targets_that_are_measured_to_be_good_enou
     assert decision.reason.startswith("complexity ")
 
 
+def test_while_nobody_has_said_what_was_measured_nothing_is_moved() -> None:
+    settings = settings_of(*TWO_EACH, flagship="flagship", policy={"cost_aware": {}})
+    decision = decided(settings, state=PolicyState())
+    assert (decision.policy_step, first_targets(decision)) == ("complexity", ("s-dear", "s-cheap"))
+    assert decision.reason.endswith("; not cost-aware: nobody has said yet what was measured")
+
+
 def test_without_the_section_grades_change_nothing() -> None:
     settings = settings_of(*TWO_EACH, flagship="flagship")
     decision = decided(settings, state=measured(s_cheap=0.99))
@@ -295,7 +302,7 @@ def test_without_the_section_grades_change_nothing() -> None:
 
 def test_below_a_ceiling_without_proof_the_last_tier_answers() -> None:
     settings = settings_of(*TWO_EACH, flagship="flagship", policy={"cost_aware": {}})
-    decision = decided(settings, request_of(tier_ceiling="medium"))
+    decision = decided(settings, request_of(tier_ceiling="medium"), state=measured())
     assert (decision.policy_step, tiers_of(decision), first_targets(decision)) == (
         "cost_aware",
         ["medium"],

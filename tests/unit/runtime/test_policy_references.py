@@ -45,6 +45,15 @@ def rules_of(*whens: dict[str, Any], then: dict[str, Any] | None = None) -> dict
     return {"policy": {"rules": [{"name": f"r{n}", "when": w, "then": then or {}} for n, w in enumerate(whens)]}}
 
 
+def test_a_policy_that_goes_by_what_the_ledger_measured_needs_the_ledger(tmp_path: Path) -> None:
+    cost_aware: dict[str, Any] = {"policy": {"cost_aware": {}}}
+    assert problems_of(tmp_path, cost_aware) == {}
+    assert problems_of(tmp_path, {**cost_aware, "ledger": {"enabled": False}}) == {
+        "policy.cost_aware": "needs ledger.enabled: the ledger measures how good targets are"
+    }
+    assert problems_of(tmp_path, {"ledger": {"enabled": False}}) == {}
+
+
 OFFICE = {"days": ["mon", "tue"], "start": "09:00", "end": "17:00"}
 NIGHT = {"start": "22:00", "end": "06:00"}
 

@@ -265,10 +265,14 @@ async def test_what_needs_a_restart_is_kept_named_and_counted(bench: Bench) -> N
     assert list(bench.reloader.state.kept) == ["limits.grace_s"]
     (warning,) = (line for line in logged if line["event"] == "config_needs_restart")
     assert warning["paths"] == ["limits.grace_s"]
+    in_force = bench.version(text(flagship="a"))  # the file as it would be without what is kept
+    assert loaded.version == bench.version(text(limits={"grace_s": 1.0}, flagship="a"))
+    assert loaded.in_force == bench.reloader.state.in_force == warning["in_force"] == in_force
     assert bench.metrics()["needs_restart", ""] == 1
     bench.path.write_text(A)
     await bench.look()
     assert bench.reloader.state.kept == ()
+    assert bench.reloader.state.in_force == ""
 
 
 async def test_a_process_that_takes_nothing_over_says_that_all_needs_a_restart(tmp_path: Path) -> None:

@@ -114,6 +114,7 @@ class Nest:
         self.alarms: list[Alarm] = []
         self.uncounted = 0
         self.grades: list[Grade] = []
+        self.ungraded: list[Grade] = []
         self.learned: list[TierOutcome] = []
         self.outcomes: list[tuple[CanaryOutcome, int]] = []
         self._draws = list(draws)
@@ -130,7 +131,7 @@ class Nest:
             monitor=self.monitor,
             clock=self.clock,
             draw=lambda: self._draws.pop(0) if self._draws else 0.0,
-            on_grade=self.grades.append,
+            on_grade=lambda grade: (self.ungraded if grade.outcome else self.grades).append(grade),
             on_outcome=lambda outcome, cost_nanousd, _: self.outcomes.append((outcome, cost_nanousd)),
             on_learned=self.learned.extend,
             admit=admit,

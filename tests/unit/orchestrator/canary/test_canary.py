@@ -156,6 +156,10 @@ async def test_without_both_grades_there_is_no_grade_and_its_cost_counts(
     nest = Nest(models=Models(says=list(says)))
     await compared(nest)
     assert (nest.grades, nest.outcomes) == ([], outcome)
+    kept = [(each.outcome, each.cost_nanousd) for each in nest.ungraded]
+    assert kept == [(ended.value, cost_nanousd) for ended, cost_nanousd in outcome]
+    check_grades(nest.ungraded)
+    assert [(each.score, each.flagship_score, each.orders_agree) for each in nest.ungraded] == [(0.0, 0.0, False)]
 
 
 @pytest.mark.parametrize("error", [Unavailable(), Internal()])

@@ -131,6 +131,20 @@ def test_requests_without_judgement_or_attempts_and_tiers_of_another_time_are_le
     assert {labels["tier"] for labels, _ in meters.points("spillway.escalation_share")} == {"simple", "all"}
 
 
+def test_a_tier_that_is_added_while_running_has_a_share_and_those_that_stay_go_on() -> None:
+    meters = Meters()
+    metrics = TrafficMetrics(meters.meter, ["simple", "complex"])
+    for _ in range(LEAST):
+        metrics.observe(judged(), completion(escalated=True))
+    metrics.reconfigure(["simple", "medium"])
+    for _ in range(LEAST):
+        metrics.observe(judged(), completion(escalated=False))
+    shares = {labels["tier"]: value for labels, value in meters.points("spillway.escalation_share")}
+    assert shares == {"simple": 1.0, "medium": 0.0, "all": 0.5}
+    metrics.reconfigure(["medium"])
+    assert {labels["tier"] for labels, _ in meters.points("spillway.escalation_share")} == {"medium", "all"}
+
+
 def test_confidence_is_a_histogram_by_layer() -> None:
     meters = Meters()
     metrics = TrafficMetrics(meters.meter, [])

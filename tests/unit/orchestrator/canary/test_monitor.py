@@ -18,7 +18,7 @@ from services.runtime.clock import FakeClock
 from spillway.routing import TaskType
 from spillway.settings import Settings
 from tests.unit.orchestrator.canary.parts import turns_until
-from tests.unit.orchestrator.ladder import settings_of
+from tests.unit.orchestrator.ladder import settings_of, target, tier
 
 DEFAULT = 0.6
 
@@ -230,6 +230,18 @@ async def test_with_another_judge_the_count_begins_anew_and_levels_stay() -> Non
     await watched.monitor.read()
     assert watched.monitor.standings() == ()
     assert watched.monitor.levels() == {TaskType.CODE: 1}
+
+
+@pytest.mark.parametrize("name", ["complex-1", "medium-1"], ids=["the flagship", "the judge"])
+async def test_with_another_model_under_the_same_name_the_count_begins_anew(name: str) -> None:
+    watched = Watched(judge="medium-1")
+    await watched.monitor.take(TaskType.CODE, 5)
+    watched.monitor.apply(settings_with(judge="medium-1"))
+    assert {each.drop.grades for each in watched.monitor.standings()} == {1}
+    same_name = {**target(name), "model": "next"}
+    tiers = [tier(each, same_name) if name == f"{each}-1" else tier(each) for each in ("simple", "medium", "complex")]
+    watched.monitor.apply(settings_of(*tiers, canary={"judge": "medium-1"}, executor={"confidence_min": DEFAULT}))
+    assert watched.monitor.standings() == ()
 
 
 async def test_the_standing_says_how_far_it_is_to_an_alarm() -> None:
