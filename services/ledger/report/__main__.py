@@ -2,7 +2,8 @@
 
 Promises: reads the ledger's database, or decision logs put into one of their own that is gone afterwards; writes
 nothing but the files that are asked for. Exit codes: 0 done, 1 the database or a log cannot be read, 2 wrong usage or
-configuration, 3 (rollout) the evidence does not support the next step.
+configuration, 3 (rollout) the evidence does not support the next step. What a log or a ledger says commands no
+terminal.
 """
 
 from __future__ import annotations
@@ -26,17 +27,21 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.ledger.database import DatabaseError, migrate, open_database, reading
+from services.ledger.report.evidence import Evidence, gather
 from services.ledger.report.export import export, measures
 from services.ledger.report.figures import make_report
+from services.ledger.report.names import harmless, visible
 from services.ledger.report.page import page
-from services.ledger.report.rollout import BASELINE, ROUTED, Advice, Verdict, advise, arms_of, next_step
+from services.ledger.report.rollout import Advice, Verdict, advise, next_step
 from services.ledger.report.source import Source, Window
 from services.ledger.report.view import report_view
 from services.ledger.rows import DecisionRows, decision_rows, record_from_json
 from services.ledger.store import LedgerStore
 from services.runtime.config import ConfigError, SecretError, load, read_secret
 from services.runtime.errors import SpillwayError
-from spillway.cli.terminal import open_console
+from spillway.cli.terminal import harmless_json, open_console, usd
+from spillway.intervals import Interval
+from spillway.routing import TaskType
 from spillway.settings import Ledger, Rollout, Settings
 from spillway.wire import WireError
 
@@ -64,13 +69,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         window = _window(options, time.time())
         with _opened(options, settings) as connection:
             if options.command == "rollout":
-                return _rollout(options, settings, Source(connection, window))
+                return _rollout(options, settings.policy.rollout if settings else Rollout(), Source(connection, window))
             return _figures(options, settings, Source(connection, window), window)
     except (UsageError, ConfigError, SecretError, ValueError) as error:
-        sys.stderr.write(f"spillway {options.command_name}: {error}\n")
+        sys.stderr.write(f"spillway {options.command_name}: {harmless(str(error))}\n")
         return EXIT_USAGE
     except (LogError, DatabaseError, OSError) as error:
-        sys.stderr.write(f"spillway {options.command_name}: {error}\n")
+        sys.stderr.write(f"spillway {options.command_name}: {harmless(str(error))}\n")
         return EXIT_FAILED
     except SQLAlchemyError as error:
         sys.stderr.write(f"spillway {options.command_name}: the ledger cannot be read ({type(error).__name__})\n")
@@ -93,17 +98,19 @@ def _parser() -> argparse.ArgumentParser:
     figures.add_argument("--export", type=Path, action="append", default=[], help="FILE.csv, .json or .parquet")
     figures.set_defaults(command_name="report")
     rollout = commands.add_parser("rollout", parents=[shared], help="whether the next step is supported")
-    rollout.add_argument("--task-type", default="", help="of this kind of work alone")
+    kinds = [each.value for each in TaskType]
+    rollout.add_argument("--task-type", default="", choices=kinds, help="of this kind of work alone")
     rollout.set_defaults(command_name="rollout")
     return parser
 
 
 def _settings(options: argparse.Namespace) -> Settings | None:
-    """The configuration; None where one that cannot be used here is not needed: it has the order of the tiers only."""
+    """The configuration; None where one that cannot be used here is not needed: for figures it has the order of the
+    tiers only. A rollout is what it says, so then it must be sound."""
     try:
         return load(options.config).settings
     except ConfigError:
-        if options.config is None and (options.log or options.database):
+        if options.command != "rollout" and options.config is None and (options.log or options.database):
             return None
         raise
 
@@ -116,46 +123,81 @@ def _figures(options: argparse.Namespace, settings: Settings | None, source: Sou
     for path in options.export:
         export(report, path)
     if options.json:
-        sys.stdout.write(json.dumps([_as_json(each) for each in measures(report)], indent=1) + "\n")
+        sys.stdout.write(harmless_json(json.dumps([_as_json(each) for each in measures(report)], indent=1)) + "\n")
     else:
         open_console().print(report_view(report, title))
     return 0
 
 
-def _rollout(options: argparse.Namespace, settings: Settings | None, source: Source) -> int:
-    rollout = settings.policy.rollout if settings else Rollout()
-    percent = rollout.percent
-    for task_type, own in rollout.task_types.items():
-        if task_type == options.task_type:
-            percent = own
-    arms = arms_of(source.decided(), source.remarks(), source.graded(), options.task_type)
-    advice = advise(arms[ROUTED], arms[BASELINE])
+def _rollout(options: argparse.Namespace, rollout: Rollout, source: Source) -> int:
+    own = {str(task_type): percent for task_type, percent in rollout.task_types.items()}
+    percent = own.get(options.task_type, rollout.percent)
+    without = () if options.task_type else tuple(own)
+    if len(without) == len(TaskType):
+        raise UsageError("every kind of work has a percentage of its own: choose one with --task-type")
+    evidence = gather(source.trials(), source.remarks(), source.graded(), options.task_type, without)
+    advice = advise(evidence, percent)
     step = next_step(percent, advice.verdict)
     if options.json:
-        words: dict[str, Any] = {
+        words = {
             "verdict": advice.verdict,
             "reasons": advice.reasons,
             "percent": percent,
             "next": step,
-            "arms": {name: {"requests": arm.requests, "failed": arm.failed} for name, arm in arms.items()},
+            "without": without,
+            "arms": {name: _arm_as_json(evidence, name) for name in evidence.arms},
+            "differences": {
+                name: _interval_as_json(found)
+                for name, found in (("negative", advice.negative), ("failed", advice.failed), ("grade", advice.grade))
+            },
         }
-        sys.stdout.write(json.dumps(words, indent=1) + "\n")
+        sys.stdout.write(harmless_json(json.dumps(words, indent=1)) + "\n")
     else:
-        _say(advice, percent, step, options.task_type)
-    return 0 if advice.verdict is Verdict.GO else EXIT_NOT_SUPPORTED
+        _say(advice, evidence, percent, step, options.task_type, without)
+    return 0 if advice.verdict in {Verdict.GO, Verdict.COMPLETE} else EXIT_NOT_SUPPORTED
 
 
-def _say(advice: Advice, percent: float, step: float, task_type: str) -> None:
+def _say(
+    advice: Advice, evidence: Evidence, percent: float, step: float, task_type: str, without: Sequence[str]
+) -> None:
     console = open_console()
     what = f"{task_type} is" if task_type else "policy.rollout.percent is"
     sentence = {
-        Verdict.GO: f"the evidence supports {step:g} %" if step > percent else "the rollout is complete, and well",
+        Verdict.GO: f"the evidence supports {step:g} %",
         Verdict.WAIT: "the evidence does not say yet: stay",
         Verdict.BACK: f"harm is shown: go back to {step:g} %",
+        Verdict.COMPLETE: "the rollout is complete",
     }[advice.verdict]
     console.print(Text(f"{what} {percent:g} %; {sentence}", style="bold"))
     for reason in advice.reasons:
-        console.print(Text(f"  {reason}"))
+        console.print(Text(f"  {visible(reason)}"))
+    arms = ", ".join(
+        f"{name} {arm.requests:,} requests, {arm.failed:,} failed ({arm.failed_tries:,} more tries)"
+        for name, arm in evidence.arms.items()
+    )
+    console.print(Text(f"  counted: {arms}"))
+    if advice.costs:
+        routed, baseline = (usd(round(cost)) for cost in advice.costs)
+        console.print(
+            Text(f"  cost a request, over the same mix of work: {routed} routed, {baseline} with the baseline")
+        )
+    if without:
+        console.print(Text(f"  not counted, with percentages of their own (--task-type): {', '.join(without)}"))
+
+
+def _arm_as_json(evidence: Evidence, name: str) -> dict[str, Any]:
+    arm = evidence.arms[name]
+    return {
+        "requests": arm.requests,
+        "failed": arm.failed,
+        "failed_tries": arm.failed_tries,
+        "negative": arm.negative,
+        "cost_usd": arm.cost_nanousd / 1e9,
+    }
+
+
+def _interval_as_json(value: Interval | None) -> dict[str, float] | None:
+    return None if value is None else {"value": value.value, "low": value.low, "high": value.high}
 
 
 def _window(options: argparse.Namespace, now_unix_s: float) -> Window:

@@ -1,20 +1,24 @@
 """A report as rows of (section, name, measure, value, low, high), for CSV, JSON and Parquet.
 
 Promises: all three hold the same rows; money is in US dollars, times in seconds, shares in [0, 1]; a value that does
-not exist has no row. A file appears whole or not at all.
+not exist has no row, and an interval that says nothing no bounds: every number is finite. In CSV a name that a
+spreadsheet would take for a formula has an apostrophe before it. A file appears whole or not at all.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
-from services.ledger.report.figures import Group, Latency, Report, TierFigures
+from services.ledger.report.figures import Report, TierFigures
+from services.ledger.report.names import cell
+from services.ledger.report.tallies import Group, Latency
 from spillway.intervals import Interval
 
 __all__ = ["FORMATS", "Measure", "export", "measures"]
@@ -82,7 +86,7 @@ def _of(value: Group | TierFigures | Latency, section: str, name: str) -> Iterat
         found: Any = getattr(value, field.name)
         measure = field.name
         if isinstance(found, Interval):
-            yield Measure(section, name, measure, found.value, found.low, found.high)
+            yield Measure(section, name, measure, found.value, _finite(found.low), _finite(found.high))
         elif isinstance(found, Latency):
             yield from (each for each in _of(found, section, name) if each.measure != "count")
         elif isinstance(found, int | float):
@@ -96,7 +100,8 @@ def _write_csv(rows: tuple[Measure, ...], path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow([field.name for field in fields(Measure)])
-        writer.writerows([getattr(row, field.name) for field in fields(Measure)] for row in rows)
+        for row in rows:
+            writer.writerow([cell(each) if isinstance(each, str) else each for each in _row(row).values()])
 
 
 def _write_json(rows: tuple[Measure, ...], path: Path) -> None:
@@ -115,12 +120,11 @@ def _write_parquet(rows: tuple[Measure, ...], path: Path) -> None:
 
 
 def _row(row: Measure) -> dict[str, str | float | None]:
-    return {field.name: _finite(getattr(row, field.name)) for field in fields(Measure)}
+    return {field.name: getattr(row, field.name) for field in fields(Measure)}
 
 
-def _finite(value: str | float | None) -> str | float | None:
-    """JSON has no infinities: an interval that says nothing has no bounds."""
-    return None if isinstance(value, float) and value in {float("inf"), float("-inf")} else value
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 FORMATS: Final[dict[str, Callable[[tuple[Measure, ...], Path], None]]] = {

@@ -12,8 +12,10 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any, Final
 
-from services.ledger.report.figures import CONFIDENCE_BINS, Group, Report
-from services.ledger.report.view import span, state_of_escalation
+from services.ledger.report.figures import Report
+from services.ledger.report.names import visible
+from services.ledger.report.tallies import CONFIDENCE_BINS, Group
+from services.ledger.report.view import hit_share, span, state_of_escalation, tries
 from spillway.cli.terminal import ms, percent, usd
 
 __all__ = ["page"]
@@ -37,12 +39,12 @@ figure { margin: .6rem 0; background: #fff; border-radius: 8px; padding: .4rem; 
 
 def page(report: Report, title: str) -> str:
     """The page. `title` says which time and which tenant."""
-    body = [f"<h1>Spillway: cost and quality</h1><p class=note>{escape(title)}</p>"]
+    body = [f"<h1>Spillway: cost and quality</h1><p class=note>{_text(title)}</p>"]
     if report.all is None:
         body.append("<p>No requests.</p>")
     else:
         body += _sections(report, report.all)
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{_text(title)}</title>'
     head = f"<head>{head}<style>{_STYLE}</style></head>"
     return f"<!doctype html><html lang=en>{head}<body>{''.join(body)}</body></html>\n"
 
@@ -66,13 +68,12 @@ def _sections(report: Report, whole: Group) -> Iterable[str]:
 
 
 def _key(report: Report, whole: Group) -> str:
-    hits = whole.exact_hits + whole.semantic_hits + whole.shared
     flagship = ", ".join(report.flagship_targets) or "unknown"
     cards = (
         (percent(whole.savings), f"saved against {flagship} for everything"),
         (usd(whole.cost_nanousd), f"cost, instead of {usd(whole.flagship_cost_nanousd)}"),
-        (f"{whole.requests:,}", f"requests, {whole.failed:,} failed"),
-        (percent(hits / whole.requests), "answered from the cache"),
+        (f"{whole.requests:,}", f"requests, {whole.failed:,} failed{tries(whole)}"),
+        (hit_share(whole), "answered from the cache"),
         (span(whole.escalated), f"% escalated: {state_of_escalation('', whole.escalated) or 'nothing asked'}"),
         (usd(report.gates_cost_nanousd), "of the cost is gates and judges"),
         (usd(report.canary_cost_nanousd), f"canary beside it, {report.canary_grades:,} grades"),
@@ -81,7 +82,7 @@ def _key(report: Report, whole: Group) -> str:
     unknown = f"<p class=note>Of {report.cost_unknown:,} requests that were broken off the cost is not known.</p>"
     return (
         "<div class=key>"
-        + "".join(f"<div><b>{escape(value)}</b><span>{escape(what)}</span></div>" for value, what in cards)
+        + "".join(f"<div><b>{_text(value)}</b><span>{_text(what)}</span></div>" for value, what in cards)
         + "</div>"
         + (unknown if report.cost_unknown else "")
     )
@@ -135,7 +136,7 @@ def _group_table(kind: str, groups: Sequence[Group]) -> str:
             usd(group.cost_nanousd),
             usd(group.flagship_cost_nanousd),
             percent(group.savings),
-            percent((group.exact_hits + group.semantic_hits + group.shared) / group.requests),
+            hit_share(group),
             span(group.escalated),
             ms(group.latency.p50_s) if group.latency else "–",
             ms(group.latency.p95_s) if group.latency else "–",
@@ -158,19 +159,23 @@ def _judgement(report: Report) -> str:
         ("drift between the halves (PSI)", ", ".join(f"{name} {index:.3f}" for name, index in report.drift.items())),
         ("feedback", ", ".join(f"{kind} {count:,}" for kind, count in report.feedback.items())),
     ]
-    return "".join(f"<p>{escape(name)}: {escape(text)}</p>" for name, text in lines if text)
+    return "".join(f"<p>{_text(name)}: {_text(text)}</p>" for name, text in lines if text)
+
+
+def _text(text: str) -> str:
+    return escape(visible(text))
 
 
 def _table(names: Sequence[str], rows: Iterable[Iterable[str | tuple[str, str]]]) -> str:
     """A cell is a text, or a text and a class."""
-    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    head = "".join(f"<th>{_text(name)}</th>" for name in names)
     body = "".join(f"<tr>{''.join(_cell(cell) for cell in row)}</tr>" for row in rows)
     return f"<div class=wide><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
 
 
 def _cell(cell: str | tuple[str, str]) -> str:
     text, name = cell if isinstance(cell, tuple) else (cell, "")
-    return f'<td class="{name}">{escape(text)}</td>' if name else f"<td>{escape(text)}</td>"
+    return f'<td class="{name}">{_text(text)}</td>' if name else f"<td>{_text(text)}</td>"
 
 
 def _days_plot(days: Sequence[Group]) -> str:
@@ -186,8 +191,9 @@ def _days_plot(days: Sequence[Group]) -> str:
 
 def _tiers_plot(report: Report) -> str:
     figure, axes = _plot(2.2)
-    names = [tier.tier for tier in report.tiers]
-    axes.barh(names, [tier.answered for tier in report.tiers], color=_ROUTED)
+    places = range(len(report.tiers))
+    axes.barh(places, [tier.answered for tier in report.tiers], color=_ROUTED)
+    axes.set_yticks(places, [visible(tier.tier) for tier in report.tiers], parse_math=False)
     axes.invert_yaxis()
     axes.set_xlabel("requests answered")
     return _svg(figure, "Requests that each tier answered")
@@ -204,7 +210,7 @@ def _quality_plot(report: Report) -> str:
             axes.plot([found.value], [at], "o", color=_ROUTED)
     axes.axvline(0, color=_GOOD, linewidth=1)
     axes.axvline(-0.03, color=_BAD, linewidth=1, linestyle="--")
-    axes.set_yticks(range(len(graded)), [name for name, _ in graded])
+    axes.set_yticks(range(len(graded)), [visible(name) for name, _ in graded], parse_math=False)
     axes.set_ylim(len(graded) - 0.5, -0.5)
     axes.set_xlabel("grade minus the flagship's, 95 % interval (dashed: a drop of 3 %)")
     return _svg(figure, "Grades of each tier's answers beside the flagship's")

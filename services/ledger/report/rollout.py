@@ -1,40 +1,46 @@
 """Whether the evidence supports the next step of a rollout: routed users against those with the baseline model.
 
-Promises: pure. Both arms are measured alike, over the same time. A step up needs, at 95 %:
+Promises: pure. Both arms are measured alike, over the same time, and compared within strata of one kind of work and one
+version of the configuration, since the share that is routed may differ between them; users, not requests, are what is
+counted as independent (`clustered`). A step up needs, at 95 %:
 
-- *enough*: at least `REQUESTS_MIN` answered requests in each arm;
-- *no harm to people*: the share of requests with negative feedback (thumbs down, regenerated, complaint) is at most
-  `MARGIN` higher in the routed arm: the upper end of the difference's interval, so that little feedback is no evidence;
-- *no harm to reliability*: the same for requests that failed;
-- *quality*: where judges graded routed answers, the lower end of their mean difference to the flagship's is above
-  -`DROP_MAX`; without grades this cannot be said, and the step is not supported.
+- *enough*: at least `REQUESTS_MIN` answered requests and `USERS_MIN` users in each arm (a request that names no user is
+  one; users who ask much more than others count as fewer);
+- *no harm to people*: the share of answered requests with negative feedback (thumbs down, regenerated, complaint) is at
+  most `MARGIN` higher in the routed arm: the upper end of the difference's interval, so that little feedback is no
+  evidence;
+- *no harm to reliability*: the same for requests that failed; one that was answered when it was tried again did not;
+- *quality*: judges graded at least `GRADES_MIN` routed answers, and the lower end of their mean difference to the
+  flagship's is above -`DROP_MAX`;
+- *no kind of work harmed*: in none is a difference shown to be above the margin.
 
 A step down is advised when the lower end of a difference is above the margin, or the upper end of the grades'
-difference is below the drop: then harm is shown. Everything between is "wait".
+difference is below the drop: then harm is shown. Everything between is "wait". At 100 % there is no step up: the
+rollout is complete, unless harm is shown. The intervals are for looking once: who asks every
+day until it says "go" is wrong more often.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from services.ledger.report.source import Decided, Graded, Remark
-from spillway.intervals import Interval, independent_difference, mean_interval
-from spillway.routing import FeedbackKind
+from services.ledger.report.clustered import Compared, clustered_mean
+from services.ledger.report.evidence import BASELINE, ROUTED, Evidence
+from spillway.intervals import Interval
 
-__all__ = ["BASELINE", "ROUTED", "STEPS", "Advice", "Arm", "Verdict", "advise", "arms_of", "next_step"]
+__all__ = ["STEPS", "Advice", "Verdict", "advise", "next_step"]
 
 STEPS: Final = (5.0, 10.0, 25.0, 50.0, 100.0)
+COMPLETE: Final = 100.0
 REQUESTS_MIN: Final = 200
+USERS_MIN: Final = 50
+"""Below it the intervals say too little of users who differ much."""
+GRADES_MIN: Final = 100
 MARGIN: Final = 0.01
 DROP_MAX: Final = 0.03
-ROUTED: Final = "routed"
-BASELINE: Final = "baseline"
-_NEGATIVE: Final = frozenset(
-    {FeedbackKind.THUMBS_DOWN.value, FeedbackKind.REGENERATED.value, FeedbackKind.COMPLAINT.value}
-)
 
 
 class Verdict(StrEnum):
@@ -43,99 +49,115 @@ class Verdict(StrEnum):
     GO = "go"
     WAIT = "wait"
     BACK = "back"
-
-
-@dataclass(slots=True)
-class Arm:
-    """What is known of one arm: counts of requests, sums of cost (nano US dollars) and of grade differences."""
-
-    requests: int = 0
-    failed: int = 0
-    negative: int = 0
-    cost_nanousd: int = 0
-    grades: int = 0
-    difference_sum: float = 0.0
-    difference_squares: float = 0.0
-
-    @property
-    def answered(self) -> int:
-        return self.requests - self.failed
+    COMPLETE = "complete"
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """The verdict and its reasons, one sentence for each thing that was looked at. Differences: routed - baseline."""
+    """The verdict and its reasons, one sentence for each thing that was looked at. Differences: routed - baseline.
+
+    `costs`: see Evidence.costs.
+    """
 
     verdict: Verdict
     reasons: tuple[str, ...]
-    negative: Interval | None
-    failed: Interval | None
-    grade: Interval | None
-
-
-def arms_of(
-    decided: Iterable[Decided], remarks: Iterable[Remark], graded: Iterable[Graded], task_type: str = ""
-) -> dict[str, Arm]:
-    """Both arms, of one kind of work or (empty) of all."""
-    arms = {ROUTED: Arm(), BASELINE: Arm()}
-    for row in decided:
-        if row.arm in arms and task_type in {"", row.task_type}:
-            arm = arms[row.arm]
-            arm.requests += 1
-            arm.failed += row.status_code != 0
-            arm.cost_nanousd += row.cost_nanousd
-    negative: dict[str, set[int]] = {name: set() for name in arms}
-    for remark in remarks:
-        if remark.arm in arms and remark.kind in _NEGATIVE and task_type in {"", remark.task_type}:
-            negative[remark.arm].add(remark.decision_id)
-    for grade in graded:
-        if grade.arm in arms and task_type in {"", grade.task_type}:
-            difference = grade.score - grade.flagship_score
-            arms[grade.arm].grades += 1
-            arms[grade.arm].difference_sum += difference
-            arms[grade.arm].difference_squares += difference * difference
-    for name, ids in negative.items():
-        arms[name].negative = len(ids)
-    return arms
-
-
-def advise(routed: Arm, baseline: Arm) -> Advice:
-    """What the evidence says."""
-    short = [name for name, arm in ((ROUTED, routed), (BASELINE, baseline)) if arm.answered < REQUESTS_MIN]
-    if short:
-        counts = f"{routed.answered:,} routed, {baseline.answered:,} with the baseline"
-        reason = f"too few answered requests in {' and '.join(short)}: {counts}; {REQUESTS_MIN} of each are needed"
-        return Advice(Verdict.WAIT, (reason,), None, None, None)
-    negative = independent_difference(routed.negative, routed.answered, baseline.negative, baseline.answered)
-    failed = independent_difference(routed.failed, routed.requests, baseline.failed, baseline.requests)
-    verdicts, reasons = [], []
-    for name, found in (("requests with negative feedback", negative), ("failed requests", failed)):
-        verdict = Verdict.GO if found.high <= MARGIN else Verdict.BACK if found.low > MARGIN else Verdict.WAIT
-        verdicts.append(verdict)
-        reasons.append(f"{verdict}: {name}, {_points(found)}; at most +{100 * MARGIN:g} is allowed")
+    negative: Interval | None = None
+    failed: Interval | None = None
     grade: Interval | None = None
-    if routed.grades > 1:
-        grade = mean_interval(routed.difference_sum, routed.difference_squares, routed.grades)
-        verdict = Verdict.GO if grade.low > -DROP_MAX else Verdict.BACK if grade.high < -DROP_MAX else Verdict.WAIT
-        reasons.append(
-            f"{verdict}: grades beside the flagship's, {_points(grade)} over {routed.grades:,}; "
-            f"above -{100 * DROP_MAX:g} is needed"
-        )
-    else:
-        verdict = Verdict.WAIT
-        reasons.append(f"{verdict}: no routed answer was graded beside the flagship's; `canary.share` has some graded")
-    verdicts.append(verdict)
-    whole = Verdict.BACK if Verdict.BACK in verdicts else Verdict.WAIT if Verdict.WAIT in verdicts else Verdict.GO
-    return Advice(whole, tuple(reasons), negative, failed, grade)
+    costs: tuple[float, float] | None = None
+
+
+def advise(evidence: Evidence, percent: float = 0.0) -> Advice:
+    """What the evidence says, where `percent` of the users are routed now."""
+    advice = _advice(evidence)
+    if percent < COMPLETE or advice.verdict is Verdict.BACK:
+        return advice
+    reason = "everything is routed: there is no step up, and no user of the baseline to compare with any more"
+    return Advice(
+        Verdict.COMPLETE, (reason, *advice.reasons), advice.negative, advice.failed, advice.grade, advice.costs
+    )
 
 
 def next_step(percent: float, verdict: Verdict) -> float:
     """The percentage that the advice leads to."""
     if verdict is Verdict.GO:
-        return min((step for step in STEPS if step > percent), default=100.0)
+        return min((step for step in STEPS if step > percent), default=COMPLETE)
     if verdict is Verdict.BACK:
         return max((step for step in STEPS if step < percent), default=0.0)
     return percent
+
+
+def _advice(evidence: Evidence) -> Advice:
+    routed, baseline = evidence.arms[ROUTED], evidence.arms[BASELINE]
+    short = [name for name, arm in evidence.arms.items() if arm.answered < REQUESTS_MIN]
+    if short:
+        counts = f"{routed.answered:,} routed, {baseline.answered:,} with the baseline"
+        reason = f"too few answered requests in {' and '.join(short)}: {counts}; {REQUESTS_MIN} of each are needed"
+        return Advice(Verdict.WAIT, (f"{Verdict.WAIT}: {reason}",), costs=evidence.costs())
+    verdicts: list[Verdict] = []
+    reasons: list[str] = []
+    found: dict[str, Interval | None] = {}
+    for measure, name in _MEASURES.items():
+        compared = evidence.compared(measure)
+        found[measure] = compared.difference if compared else None
+        verdict, reason = _judged(compared, name)
+        verdicts.append(verdict)
+        reasons.append(f"{verdict}: {reason}")
+    verdict, reason, grade = _quality(evidence)
+    verdicts.append(verdict)
+    reasons.append(f"{verdict}: {reason}")
+    if harmed := list(_harmed(evidence)):
+        verdicts.append(Verdict.WAIT)
+        reasons += harmed
+    whole = Verdict.BACK if Verdict.BACK in verdicts else Verdict.WAIT if Verdict.WAIT in verdicts else Verdict.GO
+    return Advice(whole, tuple(reasons), found["negative"], found["failed"], grade, evidence.costs())
+
+
+_MEASURES: Final[Mapping[str, str]] = {"negative": "requests with negative feedback", "failed": "failed requests"}
+
+
+def _judged(compared: Compared | None, name: str) -> tuple[Verdict, str]:
+    if compared is None:
+        return Verdict.WAIT, f"{name}: no kind of work was in both arms under one version of the configuration"
+    if not _are_enough(compared):
+        users = f"{compared.first_units:,.0f} routed and {compared.second_units:,.0f} with the baseline"
+        return Verdict.WAIT, (
+            f"{name}: too few users; where some ask more than others they count as {users}; "
+            f"{USERS_MIN} of each are needed"
+        )
+    found = compared.difference
+    verdict = Verdict.GO if found.high <= MARGIN else Verdict.BACK if found.low > MARGIN else Verdict.WAIT
+    left_out = f"; {compared.left_out:,} requests have no counterpart in the other arm" if compared.left_out else ""
+    return verdict, f"{name}, {_points(found)}; at most +{100 * MARGIN:g} is allowed{left_out}"
+
+
+def _quality(evidence: Evidence) -> tuple[Verdict, str, Interval | None]:
+    found = clustered_mean(evidence.grades)
+    if found is None:
+        return Verdict.WAIT, "no routed answer was graded beside the flagship's; `canary.share` has some graded", None
+    grade, _ = found
+    if evidence.grade_count < GRADES_MIN:
+        return Verdict.WAIT, f"grades beside the flagship's: {evidence.grade_count:,}, {GRADES_MIN} are needed", grade
+    verdict = Verdict.GO if grade.low > -DROP_MAX else Verdict.BACK if grade.high < -DROP_MAX else Verdict.WAIT
+    counts = f"over {evidence.grade_count:,}; above -{100 * DROP_MAX:g} is needed"
+    return verdict, f"grades beside the flagship's, {_points(grade)} {counts}", grade
+
+
+def _harmed(evidence: Evidence) -> Iterable[str]:
+    """One sentence for each kind of work, of several, that is harmed beyond the margin."""
+    kinds = evidence.kinds
+    for kind in kinds if len(kinds) > 1 else ():
+        for measure, name in _MEASURES.items():
+            compared = evidence.compared(measure, kind)
+            if compared and _are_enough(compared) and compared.difference.low > MARGIN:
+                yield (
+                    f"{Verdict.WAIT}: {name} in {kind or '(not judged)'}, {_points(compared.difference)}; give it a "
+                    "smaller percentage of its own (policy.rollout.task_types)"
+                )
+
+
+def _are_enough(compared: Compared) -> bool:
+    return min(compared.first_units, compared.second_units) >= USERS_MIN
 
 
 def _points(value: Interval) -> str:

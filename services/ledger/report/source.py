@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, func, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, exists, func, select
 
 from services.ledger.schema import attempts, decisions, feedback, grades, hops, verdicts
 
-__all__ = ["Asked", "Decided", "Graded", "Remark", "Source", "Window"]
+__all__ = ["Asked", "Decided", "Graded", "Remark", "Source", "Trial", "Window"]
 
 ROWS_AT_ONCE = 5_000
 _SCHEMA_GATE = "schema"
@@ -33,7 +33,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """One decision."""
+    """One run of a request. `tried_again`: it failed, and a later run of the same request is the one that counts."""
 
     tenant: str
     received_at_us: int
@@ -58,6 +58,25 @@ class Decided:
     escalations: int
     fallbacks: int
     latency_us: int
+    tried_again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One run of a request in an arm of a rollout.
+
+    An answer from the cache that nobody judged has the kind of work of the same prompt when it was; `end_user_hash` is
+    empty for a request that names no user.
+    """
+
+    decision_id: int
+    end_user_hash: str
+    config_version: str
+    task_type: str
+    arm: str
+    status_code: int
+    cost_nanousd: int
+    tried_again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +115,7 @@ class Graded:
     score: float
     flagship_score: float
     cost_nanousd: int
+    end_user_hash: str = ""
 
 
 class Source:
@@ -120,12 +140,36 @@ class Source:
 
     def decided(self) -> Iterator[Decided]:
         """The decisions, oldest first."""
-        names = [name for name in Decided.__slots__ if name != "tags"]
+        names = [name for name in Decided.__slots__ if name not in {"tags", "tried_again"}]
         columns = [decisions.c[name] for name in names]
-        query = select(*columns, decisions.c.tags_json).where(self._inside).order_by(decisions.c.received_at_us)
-        for row in self._connection.execute(query):
-            values = dict(zip(names, row[:-1], strict=True))
-            yield Decided(**values, tags=tuple(json.loads(row[-1])))
+        query = select(*columns, decisions.c.tags_json, _tried_again()).order_by(decisions.c.received_at_us)
+        for row in self._rows(query):
+            values = dict(zip(names, row[:-2], strict=True))
+            yield Decided(**values, tags=tuple(json.loads(row[-2])), tried_again=bool(row[-1]))
+
+    def trials(self) -> Iterator[Trial]:
+        """The runs that are in an arm."""
+        judged = decisions.alias("judged")
+        kinds = (
+            select(judged.c.tenant, judged.c.prompt_sha256, func.min(judged.c.task_type).label("task_type"))
+            .where(judged.c.task_type != "", judged.c.prompt_sha256 != "")
+            .group_by(judged.c.tenant, judged.c.prompt_sha256)
+            .subquery()
+        )
+        same = and_(kinds.c.tenant == decisions.c.tenant, kinds.c.prompt_sha256 == decisions.c.prompt_sha256)
+        own = decisions.c.task_type
+        query = select(
+            decisions.c.id,
+            decisions.c.end_user_hash,
+            decisions.c.config_version,
+            case((own != "", own), else_=func.coalesce(kinds.c.task_type, "")),
+            decisions.c.arm,
+            decisions.c.status_code,
+            decisions.c.cost_nanousd,
+            _tried_again(),
+        ).join_from(decisions, kinds, same, isouter=True)
+        for row in self._rows(query.where(decisions.c.arm != "")):
+            yield Trial(*row)
 
     def asked(self) -> Iterator[Asked]:
         """The attempts, those of one decision together, in the order of their starts."""
@@ -149,22 +193,28 @@ class Source:
             yield str(hop), int(latency_us)
 
     def remarks(self) -> Iterator[Remark]:
-        """Feedback on the window's answers, whenever it came."""
+        """Feedback on the window's answers, whenever it came; that on one answer together."""
         same = and_(
             feedback.c.tenant == decisions.c.tenant,
             feedback.c.request_id == decisions.c.request_id,
             decisions.c.failed_at_us == 0,
         )
         query = select(feedback.c.kind, decisions.c.id, decisions.c.tier, decisions.c.task_type, decisions.c.arm)
-        for row in self._rows(query.join(decisions, same)):
+        for row in self._rows(query.join(decisions, same).order_by(decisions.c.id)):
             yield Remark(*row)
 
     def graded(self) -> Iterator[Graded]:
         """Grades given in the window."""
-        columns = [grades.c[name] for name in Graded.__slots__]
-        query = select(*columns).where(self._graded_inside, grades.c.outcome == "")
-        for row in self._connection.execute(query):
-            yield Graded(*row)
+        columns = [grades.c[name] for name in Graded.__slots__ if name != "end_user_hash"]
+        same = and_(
+            decisions.c.tenant == grades.c.tenant,
+            decisions.c.request_id == grades.c.request_id,
+            decisions.c.failed_at_us == 0,
+        )
+        query = select(*columns, func.coalesce(decisions.c.end_user_hash, ""))
+        query = query.join_from(grades, decisions, same, isouter=True)
+        for row in self._connection.execute(query.where(self._graded_inside, grades.c.outcome == "")):
+            yield Graded(*tuple(row))
 
     def ungraded_costs(self) -> Iterator[tuple[str, str, int]]:
         """(source, outcome, nano dollars): what was spent in the window beside the requests, without a grade: on
@@ -178,3 +228,16 @@ class Source:
         """Of a query that has the decisions in it, what is inside the window."""
         for row in self._connection.execute(query.where(self._inside)):
             yield tuple(row)
+
+
+def _tried_again() -> ColumnElement[bool]:
+    """Whether a decision is a failed run of a request that was answered, or failed once more later."""
+    other = decisions.alias("other")
+    return and_(
+        decisions.c.failed_at_us != 0,
+        exists().where(
+            other.c.tenant == decisions.c.tenant,
+            other.c.request_id == decisions.c.request_id,
+            (other.c.failed_at_us == 0) | (other.c.failed_at_us > decisions.c.failed_at_us),
+        ),
+    )

@@ -1,7 +1,11 @@
-"""A report as tables in a terminal. Promises: pure; fits 120 columns; an interval stands beside every share."""
+"""A report as tables in a terminal.
+
+Promises: pure; fits 120 columns; an interval stands beside every share; no name commands the terminal.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from rich.console import Group as Stack
@@ -11,17 +15,17 @@ from rich.text import Text
 
 from services.ledger.report.figures import (
     ALARM_ESCALATED,
-    CONFIDENCE_BINS,
     HEALTHY_ESCALATED,
     HEALTHY_SIMPLE,
-    Group,
     Report,
     TierFigures,
 )
+from services.ledger.report.names import visible
+from services.ledger.report.tallies import CONFIDENCE_BINS, Group
 from spillway.cli.terminal import ms, percent, usd
 from spillway.intervals import Interval
 
-__all__ = ["report_view", "span", "state_of_escalation"]
+__all__ = ["hit_share", "report_view", "span", "state_of_escalation", "tries"]
 
 SIMPLE: str = "simple"
 
@@ -29,8 +33,8 @@ SIMPLE: str = "simple"
 def report_view(report: Report, title: str) -> RenderableType:
     """Every section that has something to say."""
     if report.all is None:
-        return Text(f"{title}: no requests")
-    parts: list[RenderableType] = [Text(title, style="bold"), "", *_summary(report, report.all), ""]
+        return Text(f"{visible(title)}: no requests")
+    parts: list[RenderableType] = [Text(visible(title), style="bold"), "", *_summary(report, report.all), ""]
     parts += [_tiers(report.tiers), "", _quality(report.tiers), ""]
     for kind in ("arm", "task type", "user tier", "tenant", "endpoint", "tag"):
         groups = report.of_kind(kind)
@@ -43,10 +47,21 @@ def report_view(report: Report, title: str) -> RenderableType:
 
 
 def span(value: Interval | None) -> str:
-    """A share with its interval, in per cent, e.g. "12.0 [10.1, 14.2]"."""
-    if value is None:
+    """A share with its interval, in per cent, e.g. "12.0 [10.1, 14.2]"; a dash where one value has none."""
+    if value is None or not (math.isfinite(value.low) and math.isfinite(value.high)):
         return "–"
     return f"{100 * value.value:.1f} [{100 * value.low:.1f}, {100 * value.high:.1f}]"
+
+
+def hit_share(group: Group) -> str:
+    """Of the requests, how many came from the cache, in per cent; a dash without requests."""
+    hits = group.exact_hits + group.semantic_hits + group.shared
+    return percent(hits / group.requests if group.requests else None)
+
+
+def tries(group: Group) -> str:
+    """A remark on failed tries; empty where there were none."""
+    return f" ({group.failed_tries:,} more tries failed)" if group.failed_tries else ""
 
 
 def state_of_escalation(tier: str, escalated: Interval | None) -> str:
@@ -59,22 +74,22 @@ def state_of_escalation(tier: str, escalated: Interval | None) -> str:
             return "healthy"
     elif escalated.value <= HEALTHY_ESCALATED:
         return "healthy"
-    return "alarm" if escalated.value > ALARM_ESCALATED else "watch"
+    return "alarm" if escalated.value >= ALARM_ESCALATED else "watch"
 
 
 def _summary(report: Report, whole: Group) -> Iterable[RenderableType]:
-    flagship = ", ".join(report.flagship_targets) or "unknown"
+    flagship = visible(", ".join(report.flagship_targets)) or "unknown"
     answered = whole.requests - whole.failed
-    each = usd(round(whole.cost_nanousd / whole.requests))
-    yield Text(f"{whole.requests:,} requests, {answered:,} answered, {whole.failed:,} failed; {each} a request")
+    each = usd(round(whole.cost_nanousd / max(whole.requests, 1)))
+    failed = f"{whole.failed:,} failed{tries(whole)}"
+    yield Text(f"{whole.requests:,} requests, {answered:,} answered, {failed}; {each} a request")
     yield Text(
         f"cost {usd(whole.cost_nanousd)} against {usd(whole.flagship_cost_nanousd)} with {flagship} for everything: "
         f"{percent(whole.savings)} saved",
         style="bold",
     )
-    hits = whole.exact_hits + whole.semantic_hits + whole.shared
     yield Text(
-        f"from the cache {percent(hits / whole.requests)}: {whole.exact_hits:,} exact, {whole.semantic_hits:,} by "
+        f"from the cache {hit_share(whole)}: {whole.exact_hits:,} exact, {whole.semantic_hits:,} by "
         f"meaning, {whole.shared:,} shared; escalated {span(whole.escalated)} % "
         f"({state_of_escalation('', whole.escalated) or 'nothing asked'}), {whole.fallbacks:,} fallbacks"
     )
@@ -95,7 +110,7 @@ def _tiers(tiers: Sequence[TierFigures]) -> Table:
     for tier in tiers:
         state = state_of_escalation(tier.tier, tier.escalated)
         table.add_row(
-            Text(tier.tier or "–"),
+            Text(visible(tier.tier) or "–"),
             f"{tier.asked:,}",
             f"{tier.answered:,}",
             usd(tier.cost_nanousd),
@@ -113,7 +128,7 @@ def _quality(tiers: Sequence[TierFigures]) -> Table:
     table = _table("quality, by the tier that answered; in %, with 95 % intervals", ("tier",), columns)
     for tier in tiers:
         table.add_row(
-            Text(tier.tier or "–"),
+            Text(visible(tier.tier) or "–"),
             span(tier.accepted),
             span(tier.grade),
             span(tier.grade_difference),
@@ -129,15 +144,14 @@ def _groups(kind: str, groups: Sequence[Group]) -> Table:
     columns = ("requests", "failed", "cost", "saved", "hits", "escalated", "p50", "p95", "p99")
     table = _table(f"by {kind}; escalated in %", (kind,), columns)
     for group in groups:
-        hits = group.exact_hits + group.semantic_hits + group.shared
         latency = group.latency
         table.add_row(
-            Text(group.name),
+            Text(visible(group.name)),
             f"{group.requests:,}",
             f"{group.failed:,}",
             usd(group.cost_nanousd),
             percent(group.savings),
-            percent(hits / group.requests),
+            hit_share(group),
             span(group.escalated),
             *((ms(latency.p50_s), ms(latency.p95_s), ms(latency.p99_s)) if latency else ("–", "–", "–")),
         )
@@ -147,13 +161,13 @@ def _groups(kind: str, groups: Sequence[Group]) -> Table:
 def _hops(report: Report) -> Table:
     table = _table("latency of each hop", ("hop",), ("n", "p50", "p95", "p99"))
     for hop, latency in report.hops.items():
-        table.add_row(Text(hop), f"{latency.count:,}", ms(latency.p50_s), ms(latency.p95_s), ms(latency.p99_s))
+        table.add_row(Text(visible(hop)), f"{latency.count:,}", ms(latency.p50_s), ms(latency.p95_s), ms(latency.p99_s))
     return table
 
 
 def _judgement(report: Report) -> Iterable[RenderableType]:
     steps = ", ".join(f"{name} {count:,}" for name, count in report.policy_steps.items())
-    yield Text(f"decided by: {steps}")
+    yield Text(visible(f"decided by: {steps}"))
     if any(report.confidence_counts):
         most = max(report.confidence_counts)
         bars = "".join("▁▂▃▄▅▆▇█"[(count * 7) // most] if count else "·" for count in report.confidence_counts)

@@ -49,7 +49,7 @@ class Arms:
     @property
     def is_configured(self) -> bool:
         """Whether there are arms at all: anything is set in the section."""
-        return self._rollout != Rollout()
+        return bool(self._rollout.model_fields_set)
 
     def percent(self, task_type: TaskType) -> float:
         """The share of the users that is routed, 0 to 100."""

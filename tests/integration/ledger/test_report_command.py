@@ -134,9 +134,11 @@ def test_every_tier_is_that_of_the_raw_log(
         outcomes = [{each["outcome"] for each in line["attempts"] if each["tier"] == tier} for line in asked]
         assert found["tier", tier, "asked"] == len(asked)
         assert found["tier", tier, "answered"] == sum(line.get("tier") == tier for line in lines)
-        assert found["tier", tier, "escalated"] == pytest.approx(
-            sum(each == {"OUTCOME_REJECTED"} for each in outcomes) / len(asked)
-        )
+        given = {"OUTCOME_ACCEPTED", "OUTCOME_REJECTED"}
+        gave = [line for line, each in zip(asked, outcomes, strict=True) if each & given]
+        left = sum(line.get("tier") != tier and line["attempts"][-1]["tier"] != tier for line in gave)
+        share = found.get(("tier", tier, "escalated"))
+        assert share == (None if tier == TIERS[-1] else pytest.approx(left / len(gave)))
         assert found["tier", tier, "fallback"] == pytest.approx(
             sum("OUTCOME_ERROR" in each for each in outcomes) / len(asked)
         )
@@ -165,16 +167,117 @@ def test_the_same_request_in_two_logs_counts_once(
     assert figures(capsys, "--log", str(log), "--log", str(again))["all", "all", "requests"] == RECORDS
 
 
+CONFIG = """
+providers: {lab: {base_url: "http://127.0.0.1:1/v1"}}
+tiers:
+  - name: simple
+    targets: [{name: s, provider: lab, model: m, price: {input_usd_per_mtok: 1, output_usd_per_mtok: 1}}]
+"""
+
+
+def config(path: Path, rollout: str) -> str:
+    path.write_text(f"{CONFIG}policy: {{rollout: {rollout}}}\n")
+    return str(path)
+
+
+def advised(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any]]:
+    code = main(["rollout", *arguments, "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
 def test_the_rollout_counts_both_arms_and_says_what_is_missing(
-    capsys: pytest.CaptureFixture[str], log: Path, lines: list[dict[str, Any]]
+    capsys: pytest.CaptureFixture[str], log: Path, lines: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    assert main(["rollout", "--log", str(log), "--json"]) == 3
-    said = json.loads(capsys.readouterr().out)
-    arms = Counter(line["routing"]["arm"] for line in lines)
-    assert {name: arm["requests"] for name, arm in said["arms"].items()} == arms
-    assert said["verdict"] == "wait"
-    assert main(["rollout", "--log", str(log)]) == 3
-    assert "are needed" in capsys.readouterr().out
+    named = ("--log", str(log), "--config", config(tmp_path / "spillway.yaml", "{percent: 10, task_types: {code: 5}}"))
+    kinds = {"TASK_TYPE_MATH": ("math", 10), "TASK_TYPE_CODE": ("code", 5)}
+    for found, (kind, percent) in kinds.items():
+        code, said = advised(capsys, *named, "--task-type", kind)
+        mine = [line for line in lines if line["routing"]["classification"]["task_type"] == found]
+        assert {name: arm["requests"] for name, arm in said["arms"].items()} == Counter(
+            line["routing"]["arm"] for line in mine
+        )
+        spent = sum(int(line["cost"]["cost_nanousd"]) for line in mine if line["routing"]["arm"] == "routed")
+        assert said["arms"]["routed"]["cost_usd"] == pytest.approx(spent / 1e9)
+        assert (code, said["verdict"], said["percent"]) == (3, "wait", percent)
+    code, said = advised(capsys, *named)
+    assert said["without"] == ["code"]
+    assert main(["rollout", *named]) == 3
+    out = capsys.readouterr().out
+    assert "are needed" in out
+    assert "cost a request" in out
+    assert "not counted" in out
+
+
+def test_a_rollout_to_everybody_is_complete(capsys: pytest.CaptureFixture[str], log: Path, tmp_path: Path) -> None:
+    named = ("--log", str(log), "--config", config(tmp_path / "spillway.yaml", "{percent: 100}"))
+    code, said = advised(capsys, *named)
+    assert (code, said["verdict"], said["next"]) == (0, "complete", 100)
+    assert main(["rollout", *named]) == 0
+    assert "complete" in capsys.readouterr().out
+
+
+def test_of_a_configuration_that_is_broken_no_percentage_is_assumed(
+    capsys: pytest.CaptureFixture[str], log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = config(tmp_path / "spillway.yaml", "{percent: 120}")
+    monkeypatch.setenv("SPILLWAY_CONFIG", broken)
+    assert main(["rollout", "--log", str(log)]) == 2
+    assert "policy.rollout.percent" in capsys.readouterr().err
+    # The figures need no more of it than the order of the tiers.
+    assert main(["figures", "--log", str(log)]) == 0
+
+
+def test_a_kind_of_work_that_does_not_exist_is_wrong_usage(capsys: pytest.CaptureFixture[str], log: Path) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["rollout", "--log", str(log), "--task-type", "maths"])
+    assert ended.value.code == 2
+    assert "maths" in capsys.readouterr().err
+
+
+def answer_of(number: int, arm: str, **fields: Any) -> dict[str, Any]:
+    routing = {"policy_step": "complexity", "arm": arm}
+    return {
+        "request_id": f"r{number}",
+        "received_at": f"2026-11-10T10:{number // 60 % 60:02d}:{number % 60:02d}Z",
+        "tenant": "acme",
+        "prompt_sha256": f"{number % 7:064x}",
+        "routing": routing,
+        "cache": {"kind": "KIND_EXACT_HIT"},
+        "tier": "simple",
+        "target": "s",
+        "accepted": True,
+    } | fields
+
+
+def write(path: Path, lines: list[dict[str, Any]]) -> str:
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return str(path)
+
+
+def test_hits_that_nobody_judged_are_of_the_kind_of_work_of_their_prompt(
+    capsys: pytest.CaptureFixture[str], lines: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    judged = lines[0]["routing"]["classification"] | {"task_type": "TASK_TYPE_MATH"}
+    first = [
+        answer_of(number, "routed", routing={"policy_step": "complexity", "arm": "routed", "classification": judged})
+        for number in range(6)
+    ]
+    log = write(tmp_path / "log.jsonl", [*first, *(answer_of(number, "routed") for number in range(100, 107))])
+    named = ("--log", log, "--config", config(tmp_path / "spillway.yaml", "{percent: 50, task_types: {math: 25}}"))
+    _, said = advised(capsys, *named, "--task-type", "math")
+    assert said["arms"]["routed"]["requests"] == 6 + 6  # of seven prompts one was never judged
+    _, said = advised(capsys, *named)
+    assert said["arms"]["routed"]["requests"] == 1
+
+
+def test_a_request_that_was_tried_four_times_is_one_request(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    failed = {"status_code": 14, "error_reason": "NO_MODEL_AVAILABLE", "tier": "", "target": "", "accepted": False}
+    runs = [answer_of(number, "routed", request_id="same", **failed) for number in range(3)]
+    again = [answer_of(number, "routed", request_id="never", **failed) for number in range(10, 12)]
+    log = write(tmp_path / "log.jsonl", [*runs, answer_of(3, "routed", request_id="same"), *again])
+    found = figures(capsys, "--log", log)
+    assert (found["all", "all", "requests"], found["all", "all", "failed"]) == (2, 1)
+    assert found["all", "all", "failed_tries"] == 4
 
 
 @pytest.mark.parametrize(

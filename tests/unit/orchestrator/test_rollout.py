@@ -37,6 +37,7 @@ def decided(policy: Policy, request: CompletionRequest, **judgement: Any) -> Rou
 
 
 def test_without_a_rollout_nobody_is_in_an_arm() -> None:
+    assert not Arms(Rollout()).is_configured
     policy = Policy(settings_of())
     assert policy.open(request_of(end_user="ann")).arm == ""
     assert decided(policy, request_of(end_user="ann")).arm == ""
@@ -72,7 +73,8 @@ def test_the_baseline_is_the_flagship_unless_another_is_named() -> None:
 
 def test_at_its_last_step_all_are_routed_and_still_in_an_arm() -> None:
     for name in ("ann", "ben", "cem"):
-        assert decided(policy_of({"baseline": "medium-1"}), request_of(end_user=name)).arm == "routed"
+        for rollout in ({"baseline": "medium-1"}, {"percent": 100}, {"percent": 100, "task_types": {}}):
+            assert decided(policy_of(rollout), request_of(end_user=name)).arm == "routed"
 
 
 @pytest.mark.parametrize(
