@@ -45,7 +45,7 @@ def cost(
 ) -> None:
     """What a mix of traffic costs a day and a month, the blended price, and when a cheap tier pays.
 
-    Both payments of an escalation count. Example:
+    Both payments of an escalation count; there are at most two for a request. Example:
     spillway cost --requests 1e6 --cache .25 --tier small,share=.5,price=.2 --tier mid,share=.17,price=1.5
     --tier big,share=.08,price=10
     """
@@ -58,6 +58,9 @@ def cost(
             _decimal(str(cache), "--cache"),
         )
         result = bill(traffic)
+    except ArithmeticError as error:
+        typer.echo("spillway cost: the figures are too large or too small to be computed with", err=True)
+        raise typer.Exit(2) from error
     except (ValueError, ConfigError) as error:
         typer.echo(f"spillway cost: {error}", err=True)
         raise typer.Exit(2) from error

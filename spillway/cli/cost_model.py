@@ -1,16 +1,18 @@
 """What a mix of traffic costs: the arithmetic behind `spillway cost`.
 
 Promises: pure. Money is exact decimals of US dollars; tokens and requests may be fractions, since they are averages. An
-escalated request pays for every tier that it tried: the answers that were not accepted as well as the one that was.
+escalated request pays for every tier that it tried: the answers that were not accepted as well as the one that was. A
+request is escalated at most twice, as the product does it; then the answer it has is final.
 
 The rules, for requests that start at tier i with prices c_1 ≤ … ≤ c_n per request and success rates p_1 … p_n (the
-share of the answers that the gates accept; the last tier's answer is final):
+share of the answers that the gates accept; the last tier's answer is final), with k escalations left:
 
-    cost of starting at i       C_i = c_i + (1 - p_i) · C_(i+1),    C_n = c_n
-    bill                        requests · Σ share_i · C_i
-    break-even success rate     p* = (c_i + g_i) / C_(i+1): where trying tier i first costs what leaving it out does
+    cost at i                   C_i,k = c_i + g_i + (1 - p_i) · C_(i+1),(k-1),    C_n,k = c_n + g_n,    C_i,0 = c_i + g_i
+    bill                        requests · Σ share_i · C_i,2
+    break-even success rate     p* = 1 - (C_(i+1),2 - c_i - g_i) / C_(i+1),1, at least 0: where trying tier i first costs
+                                what leaving it out does; with up to three tiers (c_i + g_i) / C_(i+1),2
 
-with g_i, what the gates of tier i cost per answer, counted into C_i as well.
+with g_i, what the gates of tier i cost per answer.
 """
 
 from __future__ import annotations
@@ -18,11 +20,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import pairwise
 from typing import Final
 
-__all__ = ["DAYS_PER_MONTH", "Bill", "TierBill", "TierTraffic", "Traffic", "bill"]
+__all__ = ["DAYS_PER_MONTH", "ESCALATIONS_MAX", "Bill", "TierBill", "TierTraffic", "Traffic", "bill"]
 
 DAYS_PER_MONTH: Final = Decimal(365) / 12
+ESCALATIONS_MAX: Final = 2
+# Beyond them it is a slip of the pen, and sums could leave what decimals can hold.
+REQUESTS_MAX: Final = Decimal(10) ** 15
+TOKENS_MAX: Final = Decimal(10) ** 9
+USD_MAX: Final = Decimal(10) ** 9
+TIERS_MAX: Final = 100
 SHARES_TOLERANCE: Final = Decimal("0.000001")
 _MILLION: Final = Decimal(1_000_000)
 
@@ -96,15 +105,17 @@ def bill(traffic: Traffic) -> Bill:
     """Raises ValueError, with a sentence that says what to change, for traffic that makes no sense."""
     _check(traffic)
     calls = [tier.call_usd(traffic.input_tokens, traffic.output_tokens) for tier in traffic.tiers]
-    starting = _cost_of_starting(traffic.tiers, calls)
+    _check_order(traffic.tiers, calls)
+    costs = [call + tier.gates_usd for tier, call in zip(traffic.tiers, calls, strict=True)]
+    ways = [_cost_of_starting(traffic.tiers, costs, left) for left in range(ESCALATIONS_MAX + 1)]
     asked = _asked_per_day(traffic)
     tiers = tuple(
         TierBill(
             name=tier.name,
             asked_per_day=asked[i],
-            usd_per_day=asked[i] * (calls[i] + tier.gates_usd),
+            usd_per_day=asked[i] * costs[i],
             success=tier.success,
-            break_even=_break_even(calls[i] + tier.gates_usd, starting[i + 1]) if i + 1 < len(calls) else None,
+            break_even=_break_even(costs[i], ways[1][i + 1], ways[2][i + 1]) if i + 1 < len(calls) else None,
         )
         for i, tier in enumerate(traffic.tiers)
     )
@@ -124,26 +135,38 @@ def bill(traffic: Traffic) -> Bill:
     )
 
 
-def _cost_of_starting(tiers: Sequence[TierTraffic], calls: Sequence[Decimal]) -> list[Decimal]:
-    """What a request costs in all that starts at each tier."""
-    costs = [calls[-1] + tiers[-1].gates_usd]
-    for tier, call in zip(reversed(tiers[:-1]), reversed(calls[:-1]), strict=True):
-        costs.append(call + tier.gates_usd + (1 - tier.success) * costs[-1])
-    return costs[::-1]
+def _cost_of_starting(tiers: Sequence[TierTraffic], costs: Sequence[Decimal], escalations: int) -> list[Decimal]:
+    """What a request costs in all that starts at each tier and may be escalated so often."""
+    if not escalations:
+        return list(costs)
+    above = [*_cost_of_starting(tiers, costs, escalations - 1)[1:], Decimal(0)]
+    return [cost + (1 - tier.success) * next_ for tier, cost, next_ in zip(tiers, costs, above, strict=True)]
 
 
 def _asked_per_day(traffic: Traffic) -> list[Decimal]:
     """How many requests each tier is asked: those that start there, and those that the tier below did not satisfy."""
     asked: list[Decimal] = []
-    escalated = Decimal(0)
+    # Of those that come from below, how many have been escalated once, twice, ...
+    escalated = [Decimal(0)] * ESCALATIONS_MAX
     for tier in traffic.tiers:
-        asked.append(traffic.requests_per_day * tier.share + escalated)
-        escalated = asked[-1] * (1 - tier.success)
+        started = traffic.requests_per_day * tier.share
+        asked.append(started + sum(escalated, Decimal(0)))
+        escalated = [each * (1 - tier.success) for each in (started, *escalated[:-1])]
     return asked
 
 
-def _break_even(here: Decimal, above: Decimal) -> Decimal | None:
-    return here / above if above else None
+def _break_even(here: Decimal, above_once: Decimal, above: Decimal) -> Decimal | None:
+    """`above`, `above_once`: what starting at the next tier costs, with all escalations and with one less."""
+    return max(Decimal(0), 1 - (above - here) / above_once) if above_once else None
+
+
+def _check_order(tiers: Sequence[TierTraffic], calls: Sequence[Decimal]) -> None:
+    for i, (call, above) in enumerate(pairwise(calls)):
+        if call > above:
+            raise ValueError(
+                f"tiers come cheapest first, but a call of {tiers[i].name} costs more (${call:.3g}) than one of "
+                f"{tiers[i + 1].name} (${above:.3g}): change their order, or their prices"
+            )
 
 
 def _check(traffic: Traffic) -> None:
@@ -153,11 +176,19 @@ def _check(traffic: Traffic) -> None:
         raise ValueError("requests must be above 0, tokens at least 0")
     if traffic.input_tokens + traffic.output_tokens == 0:
         raise ValueError("a request needs tokens")
+    if len(traffic.tiers) > TIERS_MAX:
+        raise ValueError(f"at most {TIERS_MAX} tiers are understood")
+    if traffic.requests_per_day > REQUESTS_MAX or max(traffic.input_tokens, traffic.output_tokens) > TOKENS_MAX:
+        raise ValueError(
+            f"at most {REQUESTS_MAX:.0e} requests a day and {TOKENS_MAX:.0e} tokens a request are understood"
+        )
     ratios = [("the cache's hit rate", traffic.cache_hits)]
     for tier in traffic.tiers:
         ratios += [(f"the share of {tier.name}", tier.share), (f"the success rate of {tier.name}", tier.success)]
         if min(tier.input_usd_per_mtok, tier.output_usd_per_mtok, tier.gates_usd) < 0:
             raise ValueError(f"prices of {tier.name} must be at least 0")
+        if max(tier.input_usd_per_mtok, tier.output_usd_per_mtok, tier.gates_usd) > USD_MAX:
+            raise ValueError(f"prices of {tier.name} must be at most ${USD_MAX:,}")
     for name, ratio in ratios:
         if not 0 <= ratio <= 1:
             raise ValueError(f"{name} must be between 0 and 1, not {ratio}")

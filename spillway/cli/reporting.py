@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from spillway.cli.modules import run_module
+from spillway.routing import TaskType
 
 __all__ = ["register"]
 
@@ -46,7 +47,7 @@ def report(  # noqa: PLR0917 - the options of a command are its arguments
 
 
 def rollout(
-    task_type: Annotated[str, typer.Option(help="Of this kind of work alone.")] = "",
+    task_type: Annotated[TaskType | None, typer.Option(help="Of this kind of work alone.")] = None,
     since: Since = "",
     until: Until = "",
     tenant: Tenant = None,
@@ -55,8 +56,11 @@ def rollout(
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Whether the evidence supports the next step of the rollout. Exit code 3: it does not (yet)."""
-    arguments = ["--task-type", task_type] if task_type else []
+    """Whether the evidence supports the next step of the rollout. Exit code 3: it does not (yet).
+
+    Of all kinds of work that have no percentage of their own, or of one kind.
+    """
+    arguments = ["--task-type", task_type.value] if task_type else []
     _run("rollout", [*arguments, *_shared(since, until, tenant, log, database, config, as_json)])
 
 

@@ -59,6 +59,35 @@ def test_an_answer_that_fails_twice_is_paid_for_three_times() -> None:
     assert result.usd_per_day == 4 * 1 + 2 * 2 + 1 * 8
 
 
+def test_nobody_is_escalated_more_than_twice() -> None:
+    tiers = tuple(
+        tier(name, price, share, success="0") for name, price, share in zip("abcd", "1248", "1000", strict=True)
+    )
+    result = bill(traffic(*tiers, requests=1, tokens=10**6))
+    assert [each.asked_per_day for each in result.tiers] == [1, 1, 1, 0]
+    assert (result.usd_per_day, result.escalations_per_day) == (1 + 2 + 4, 2)
+
+
+@given(st.lists(st.decimals(0, 1, places=2), min_size=5, max_size=5), st.integers(0, 3))
+def test_a_tier_below_any_ladder_pays_from_its_break_even_on(success: list[Decimal], at: int) -> None:
+    ladder = [tier(str(i), str(2**i), "0", success=str(rate)) for i, rate in enumerate(success)]
+
+    def cost(start: int, rate: Decimal) -> Decimal:
+        tiers = [replace(each, share=D(int(i == start))) for i, each in enumerate(ladder)]
+        tiers[at] = replace(tiers[at], success=rate)
+        return bill(traffic(*tiers)).usd_per_day
+
+    even = bill(traffic(*(replace(each, share=D(int(i == 0))) for i, each in enumerate(ladder)))).tiers[at].break_even
+    assert even is not None
+    left_out = cost(at + 1, D(0))
+    if 0 < even <= 1:
+        assert abs(cost(at, even) - left_out) < D("1e-9") * left_out
+    elif even > 1:
+        assert cost(at, D(1)) > left_out
+    else:
+        assert cost(at, D(0)) <= left_out
+
+
 @given(
     cheap=st.decimals("0.01", 5, places=2),
     times=st.decimals("1.1", 50, places=1),
@@ -91,6 +120,9 @@ def test_at_its_break_even_success_rate_a_tier_costs_what_leaving_it_out_costs(
         (traffic(tier("a", "-1", "1")), "prices of a"),
         (traffic(tier("a", "1", "1"), requests=0), "above 0"),
         (traffic(tier("a", "1", "1"), tokens=0), "needs tokens"),
+        (traffic(tier("dear", "2", "0.5"), tier("cheap", "1", "0.5")), "cheapest first, but a call of dear"),
+        (traffic(tier("a", "1", "1"), requests=10**16), "requests a day"),
+        (traffic(tier("a", "1e999999", "1")), "prices of a must be at most"),
     ],
 )
 def test_traffic_that_makes_no_sense_is_refused_with_what_to_change(wrong: Traffic, says: str) -> None:
@@ -139,3 +171,16 @@ def test_a_tier_that_is_not_understood_is_wrong_usage(wrong: str) -> None:
     code, _, error = run("--tier", wrong)
     assert code == 2
     assert wrong.partition(",")[0] in error
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["a,share=1,price=1e999999", "a,share=1,price=1e-999999999", "a,share=1,in=1,out=1,gates=9e99", "a,share=1e9"],
+)
+def test_numbers_beyond_all_measure_are_a_clear_error(wrong: str) -> None:
+    code, out, error = run("--tier", wrong)
+    if code == 0:
+        assert "a month" in out
+    else:
+        assert (code, error.startswith("spillway cost: ")) == (2, True)
+        assert "Traceback" not in error
