@@ -87,10 +87,15 @@ class Courier:
 
     async def _deliver(self, notice: Notice) -> None:
         sent = await self._sender.send(notice)
-        delivered = not sent.delivery.error
-        self._on_delivery("DELIVERED" if delivered else sent.delivery.error)
-        tries = len(notice.job.deliveries) + 1
-        again_in_s = None if delivered or sent.is_final else delivery_delay_s(tries, sent.retry_after_s, self._rng)
+        if sent.delivery is None:
+            outcome: str = "POSTPONED"
+            again_in_s: float | None = sent.retry_after_s or POLL_S
+        else:
+            outcome = sent.delivery.error or "DELIVERED"
+            is_over = sent.is_final or not sent.delivery.error
+            tries = len(notice.job.deliveries) + 1
+            again_in_s = None if is_over else delivery_delay_s(tries, sent.retry_after_s, self._rng)
+        self._on_delivery(outcome)
         try:
             await self._store.delivered(notice.job.job_id, sent.delivery, again_in_s=again_in_s)
         except JobStoreError as error:

@@ -53,7 +53,7 @@ class SubmissionConflictError(Exception):
 
 
 class TooManyJobsError(Exception):
-    """As many jobs as there may be have not ended."""
+    """As many jobs as there may be, of all or of this tenant, have not ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +102,16 @@ class Notice:
 
     job: Job
     url: str
+    tenant: str = ""
 
 
 class JobStore(Protocol):
     """Each method raises JobStoreError. `owner` is a word that no other take uses."""
 
-    async def submit(self, new: NewJob, *, open_max: int) -> Job:
+    async def submit(self, new: NewJob, *, open_max: int, tenant_max: int | None = None) -> Job:
         """The queued job, or the one that this request id made before.
 
+        At most `open_max` have not ended, and of one tenant at most `tenant_max`.
         Raises SubmissionConflictError, TooManyJobsError.
         """
         ...
@@ -146,8 +148,8 @@ class JobStore(Protocol):
         """Notices to deliver now; nobody else gets them for `lease_s`."""
         ...
 
-    async def delivered(self, job_id: str, delivery: WebhookDelivery, *, again_in_s: float | None) -> None:
-        """Notes a try to deliver, and when the next one is due; None for never."""
+    async def delivered(self, job_id: str, delivery: WebhookDelivery | None, *, again_in_s: float | None) -> None:
+        """Notes a try to deliver, if there was one, and when the next one is due; None for never."""
         ...
 
     async def open_jobs(self) -> int:

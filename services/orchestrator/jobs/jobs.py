@@ -43,6 +43,8 @@ WATCH_PATIENCE_S: Final = 15.0
 """How long watching bears a store that is away."""
 
 FULL_RETRY_S: Final = 5.0
+TENANT_SHARE: Final = 2
+"""One tenant may hold a half of `jobs.queued_max`: who floods the queue leaves room for the others."""
 _DOMAIN: Final = b"spillway.SubmitJobRequest/1\0"
 
 _Result = TypeVar("_Result")
@@ -147,7 +149,9 @@ class Jobs:
             result_ttl_s=self._settings.result_ttl_s,
         )
         try:
-            job = await _available(self._store.submit(new, open_max=self._settings.queued_max))
+            open_max = self._settings.queued_max
+            tenant_max = max(1, open_max // TENANT_SHARE)
+            job = await _available(self._store.submit(new, open_max=open_max, tenant_max=tenant_max))
         except SubmissionConflictError:
             raise FailedPrecondition("IDEMPOTENCY_CONFLICT", "the request id was used for another job") from None
         except TooManyJobsError:

@@ -6,7 +6,7 @@ beyond `ENDED_MAX`.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -54,11 +54,12 @@ class MemoryJobStore:
         self._requests: dict[tuple[str, str], str] = {}
         self._queue: deque[str] = deque()
         self._open: set[str] = set()
+        self._open_of: Counter[str] = Counter()
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._notices: set[str] = set()
         self._dead: OrderedDict[str, None] = OrderedDict()
 
-    async def submit(self, new: NewJob, *, open_max: int) -> Job:
+    async def submit(self, new: NewJob, *, open_max: int, tenant_max: int | None = None) -> Job:
         self._forget_old()
         pointer = (new.tenant, new.submission.request.request_id)
         known = self._entries.get(self._requests.get(pointer, "")) if pointer[1] else None
@@ -66,7 +67,7 @@ class MemoryJobStore:
             if known.new.digest != new.digest:
                 raise SubmissionConflictError
             return known.job
-        if len(self._open) >= open_max:
+        if len(self._open) >= open_max or self._open_of[new.tenant] >= (open_max if tenant_max is None else tenant_max):
             raise TooManyJobsError
         now = self._clock.unix()
         job = Job(new.job_id, JobState.QUEUED, submitted_at_unix_s=now, changed_at_unix_s=now)
@@ -74,6 +75,7 @@ class MemoryJobStore:
         if pointer[1]:
             self._requests[pointer] = new.job_id
         self._open.add(new.job_id)
+        self._open_of[new.tenant] += 1
         self._queue.append(new.job_id)
         return job
 
@@ -148,14 +150,15 @@ class MemoryJobStore:
             entry = self._entries[job_id]
             if entry.notice_at_s is not None and entry.notice_at_s <= now_s and len(due) < count:
                 entry.notice_at_s = now_s + lease_s
-                due.append(Notice(entry.job, entry.new.submission.webhook_url))
+                due.append(Notice(entry.job, entry.new.submission.webhook_url, entry.new.tenant))
         return due
 
-    async def delivered(self, job_id: str, delivery: WebhookDelivery, *, again_in_s: float | None) -> None:
+    async def delivered(self, job_id: str, delivery: WebhookDelivery | None, *, again_in_s: float | None) -> None:
         entry = self._entries.get(job_id)
         if entry is None:
             return
-        entry.job = replace(entry.job, deliveries=(*entry.job.deliveries, delivery)[-DELIVERIES_MAX:])
+        if delivery is not None:
+            entry.job = replace(entry.job, deliveries=(*entry.job.deliveries, delivery)[-DELIVERIES_MAX:])
         entry.notice_at_s = None if again_in_s is None else self._clock.monotonic() + again_in_s
         if entry.notice_at_s is None:
             self._notices.discard(job_id)
@@ -199,6 +202,7 @@ class MemoryJobStore:
         )
         entry.owner, entry.forgotten_at_s = "", now_s + entry.new.result_ttl_s
         self._open.discard(job_id)
+        self._open_of -= Counter({entry.new.tenant: 1})
         self._ended[job_id] = None
         if entry.new.submission.webhook_url:
             entry.notice_at_s = now_s

@@ -5,6 +5,7 @@
                                     is pending in it is being worked on, and its idle time is the age of the lease
     spillway:{jobs}:1:later         id -> when it is put into the queue again
     spillway:{jobs}:1:open          id -> deadline, of those that have not ended
+    spillway:{jobs}:1:open:TENANT   the same of one tenant (a hash of its name), to bound its share
     spillway:{jobs}:1:notices       id -> when its webhook is to be told (again)
     spillway:{jobs}:1:dead          id -> when it failed
     spillway:{jobs}:1:request:HASH  a hash: job and digest, of a tenant's request id
@@ -42,6 +43,7 @@ local QUEUE, LATER, OPEN, NOTICES, DEAD = P .. 'queue', P .. 'later', P .. 'open
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local function text(number) return string.format('%.0f', number) end
+local function open_of(tenant) return OPEN .. ':' .. redis.sha1hex(tenant) end
 local function job_key(id) return P .. 'job:' .. id end
 local function set_state(id, state)
   redis.call('HSET', job_key(id), 'state', state, 'changed', text(now))
@@ -66,10 +68,11 @@ local function is_owned(id, owner)
 end
 local function finish(id, state, completion, reason, message)
   local job = job_key(id)
-  local row = redis.call('HMGET', job, 'ttl', 'url', 'request')
+  local row = redis.call('HMGET', job, 'ttl', 'url', 'request', 'tenant')
   local ttl = tonumber(row[1])
   leave_queue(id)
   redis.call('ZREM', OPEN, id)
+  if row[4] then redis.call('ZREM', open_of(row[4]), id) end
   set_state(id, state)
   redis.call('HSET', job, 'expires', text(now + ttl), 'reason', reason, 'message', message)
   if completion ~= '' then redis.call('HSET', job, 'completion', completion) end
@@ -87,7 +90,7 @@ end
 """
 )
 
-# ARGV: id, request hash or "", digest, open_max, timeout ms, ttl ms, submission, key id, url.
+# ARGV: id, request hash or "", digest, open_max, timeout ms, ttl ms, submission, key id, url, tenant, tenant_max.
 SUBMIT: Final = (
     _COMMON
     + """
@@ -100,7 +103,10 @@ if request ~= '' then
     return 'known ' .. known[1]
   end
 end
+local mine = open_of(ARGV[10])
+redis.call('ZREMRANGEBYSCORE', mine, '-inf', text(now))
 if redis.call('ZCARD', OPEN) >= tonumber(ARGV[4]) then return 'full' end
+if redis.call('ZCARD', mine) >= tonumber(ARGV[11]) then return 'full' end
 local timeout, ttl = tonumber(ARGV[5]), tonumber(ARGV[6])
 redis.call('HSET', job_key(id), 'state', 'queued', 'tries', '0', 'submitted', text(now), 'changed', text(now),
   'ttl', text(ttl), 'submission', ARGV[7], 'key', ARGV[8], 'url', ARGV[9], 'request', request, 'tenant', ARGV[10])
@@ -111,6 +117,8 @@ if request ~= '' then
   redis.call('PEXPIRE', pointer, text(timeout + ttl))
 end
 redis.call('ZADD', OPEN, text(now + timeout), id)
+redis.call('ZADD', mine, text(now + timeout), id)
+if redis.call('PTTL', mine) < timeout then redis.call('PEXPIRE', mine, text(timeout)) end
 enqueue(id)
 return 'queued ' .. id
 """

@@ -28,6 +28,7 @@ from services.orchestrator.jobs.job_store import (
     TooManyJobsError,
 )
 from services.runtime.clock import Clock
+from services.runtime.logs import get_logger
 from spillway.routing import Completion, Job, JobState, JobSubmission, WebhookDelivery
 from spillway.v1 import orchestrator_pb2
 from spillway.wire import (
@@ -39,6 +40,8 @@ from spillway.wire import (
 )
 
 __all__ = ["RedisJobStore"]
+
+_log = get_logger(__name__)
 
 LOOK_MAX: Final = 100
 """Jobs that one step may end or put back for their time."""
@@ -74,7 +77,7 @@ class RedisJobStore:
         self._due, self._delivered = script(scripts.DUE_NOTICES), script(scripts.DELIVERED)
         self._open = script(_OPEN)
 
-    async def submit(self, new: NewJob, *, open_max: int) -> Job:
+    async def submit(self, new: NewJob, *, open_max: int, tenant_max: int | None = None) -> Job:
         submission = new.submission
         request_id = submission.request.request_id
         reply: bytes = await self._run(
@@ -89,6 +92,7 @@ class RedisJobStore:
             new.key_id,
             submission.webhook_url,
             new.tenant,
+            open_max if tenant_max is None else tenant_max,
         )
         word, _, job_id = reply.decode("ascii").partition(" ")
         if word == "conflict":
@@ -101,8 +105,8 @@ class RedisJobStore:
         return job
 
     async def get(self, job_id: str, tenant: str) -> Job | None:
-        found = await self._jobs([job_id], tenant=tenant)
-        return found[0][0] if found else None
+        rows = await self._rows([job_id], tenant=tenant)
+        return _job(job_id, rows[0][1]).job if rows else None
 
     async def cancel(self, job_id: str, tenant: str) -> Job | None:
         return await self.get(job_id, tenant) if await self._run(self._cancel, job_id, tenant) else None
@@ -144,24 +148,36 @@ class RedisJobStore:
 
     async def due_notices(self, count: int, *, lease_s: float) -> list[Notice]:
         ids = await self._run(self._due, count, _ms(lease_s))
-        return [Notice(job, url) for job, url in await self._jobs(ids)]
+        return await self._readable(ids)
 
-    async def delivered(self, job_id: str, delivery: WebhookDelivery, *, again_in_s: float | None) -> None:
-        line = f"{delivery.at_unix_s:.3f} {delivery.status} {delivery.error}\n"
+    async def delivered(self, job_id: str, delivery: WebhookDelivery | None, *, again_in_s: float | None) -> None:
+        line = f"{delivery.at_unix_s:.3f} {delivery.status} {delivery.error}\n" if delivery else ""
         await self._run(self._delivered, job_id, line, "" if again_in_s is None else _ms(again_in_s))
 
     async def open_jobs(self) -> int:
         return int(await self._run(self._open))
 
     async def dead_letters(self, count: int) -> Sequence[Job]:
-        return [job for job, _ in await self._jobs(await self._run(self._dead, count))]
+        return [each.job for each in await self._readable(await self._run(self._dead, count))]
 
-    async def _jobs(self, ids: Sequence[str | bytes], *, tenant: str | None = None) -> list[tuple[Job, str]]:
-        """Those that exist, with the URLs of their webhooks; `tenant` None is for any."""
+    async def _readable(self, ids: Sequence[str | bytes]) -> list[Notice]:
+        """Of jobs of any tenant those that this version can read; one that it cannot keeps nobody else waiting."""
+        found = []
+        for job_id, row in await self._rows(ids):
+            try:
+                found.append(_job(job_id.decode(), row))
+            except JobStoreError as error:
+                _log.warning("job_not_read", job_id=job_id.decode(), error=str(error))
+        return found
+
+    async def _rows(self, ids: Sequence[str | bytes], *, tenant: str | None = None) -> list[tuple[bytes, list[bytes]]]:
+        """Of those that exist; `tenant` None is for any."""
         if not ids:
             return []
-        rows = await self._run(self._read, "" if tenant is None else f"={tenant}", *ids)
-        return [_job(job_id.decode(), row) for job_id, row in rows]
+        rows: list[tuple[bytes, list[bytes]]] = await self._run(
+            self._read, "" if tenant is None else f"={tenant}", *ids
+        )
+        return rows
 
     async def _run(self, script: AsyncScript, *args: str | bytes | int) -> Any:
         try:
@@ -170,8 +186,9 @@ class RedisJobStore:
             raise JobStoreError(str(error)) from error
 
 
-def _job(job_id: str, row: Sequence[bytes]) -> tuple[Job, str]:
-    state, _, tries, submitted, changed, expires, reason, message, completion, deliveries, url = row
+def _job(job_id: str, row: Sequence[bytes]) -> Notice:
+    """Raises JobStoreError."""
+    state, tenant, tries, submitted, changed, expires, reason, message, completion, deliveries, url = row
     job = Job(
         job_id=job_id,
         state=JobState(state.decode()),
@@ -184,7 +201,7 @@ def _job(job_id: str, row: Sequence[bytes]) -> tuple[Job, str]:
         expires_at_unix_s=int(expires) / 1_000 if expires else None,
         deliveries=tuple(_delivery(line) for line in deliveries.decode().splitlines()[-DELIVERIES_MAX:]),
     )
-    return job, url.decode()
+    return Notice(job, url.decode(), tenant.decode())
 
 
 def _delivery(line: str) -> WebhookDelivery:

@@ -3,22 +3,21 @@
 Promises: the name is resolved, every address judged, and the connection made to exactly an address that was judged, so
 that a name which resolves differently the next moment gains nothing; TLS is verified against the name. No redirect is
 followed, no proxy and no credential of the environment used, no connection used twice, no byte of the answer's body
-read. One time limit lies around all of it.
+read. One time limit lies around all of it. Who gets no thread to resolve a name has not been tried at all.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
 import httpx
 
 from services.orchestrator.jobs.job_store import Notice
+from services.orchestrator.jobs.name_resolver import NameResolver, ResolversBusyError
 from services.orchestrator.jobs.webhook import body_of, headers_of
 from services.orchestrator.jobs.webhook_guard import ForbiddenUrlError, WebhookGuard, WebhookUrl
 from services.runtime.clock import Clock
@@ -31,7 +30,8 @@ TIMEOUT_S: Final = 15.0
 
 CONNECT_S: Final = 4.0
 ADDRESSES_MAX: Final = 3
-RESOLVERS: Final = 4
+BUSY_AGAIN_S: Final = 1.0
+"""When a notice is due again for which no name could be looked up."""
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """The addresses of a name, as text. Raises OSError or UnicodeError when there are none."""
@@ -39,9 +39,9 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What became of it. `is_final`: trying again is of no use."""
+    """What became of it. `is_final`: trying again is of no use. Without a delivery nothing was tried."""
 
-    delivery: WebhookDelivery
+    delivery: WebhookDelivery | None
     is_final: bool = False
     retry_after_s: float | None = None
 
@@ -63,14 +63,15 @@ class WebhookSender:
         *,
         clock: Clock,
         resolve: Resolve | None = None,
+        names: NameResolver | None = None,
         tls: ssl.SSLContext | None = None,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         self._guard = guard
         self._secrets = tuple(secrets)
         self._clock = clock
-        self._resolvers = ThreadPoolExecutor(RESOLVERS, thread_name_prefix="webhook-dns")
-        self._resolve = resolve or self._look_up
+        self._names = names or NameResolver()
+        self._resolve = resolve
         self._tls = tls or httpx.create_ssl_context(trust_env=True)
         self._timeout_s = timeout_s
 
@@ -81,7 +82,9 @@ class WebhookSender:
         headers = headers_of(notice.job.job_id, body, now_unix_s=now_s, secrets=self._secrets)
         try:
             async with asyncio.timeout(self._timeout_s):
-                status, retry_after = await self._post(notice.url, headers, body)
+                status, retry_after = await self._post(notice.tenant, notice.url, headers, body)
+        except ResolversBusyError:
+            return Sent(None, retry_after_s=BUSY_AGAIN_S)
         except TimeoutError:
             return Sent(WebhookDelivery(now_s, error="TIMEOUT"))
         except _Refused as refusal:
@@ -91,16 +94,19 @@ class WebhookSender:
 
     def close(self) -> None:
         """Lets go of the threads that resolve names."""
-        self._resolvers.shutdown(wait=False, cancel_futures=True)
+        self._names.close()
 
-    async def _post(self, text: str, headers: dict[str, str], body: bytes) -> tuple[int, str]:
+    async def _post(self, tenant: str, text: str, headers: dict[str, str], body: bytes) -> tuple[int, str]:
         """Status and Retry-After of the first address that takes a connection."""
         try:
             url = self._guard.check(text)
         except ForbiddenUrlError:
             raise _Refused("URL_NOT_ALLOWED", is_final=True) from None
         try:
-            addresses = await self._resolve(url.host, url.port)
+            if self._resolve is not None:
+                addresses = await self._resolve(url.host, url.port)
+            else:
+                addresses = await self._names.resolve(tenant, url.host, url.port)
         except (OSError, UnicodeError):
             raise _Refused("NO_ADDRESS") from None
         if not addresses:
@@ -145,12 +151,6 @@ class WebhookSender:
                 return response.status_code, response.headers.get("retry-after", "").strip()[:8]
             finally:
                 await response.aclose()
-
-    async def _look_up(self, host: str, port: int) -> Sequence[str]:
-        def ask() -> list[str]:
-            return [str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
-
-        return await asyncio.get_running_loop().run_in_executor(self._resolvers, ask)
 
 
 def _word(status: int) -> str:

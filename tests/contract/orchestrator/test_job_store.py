@@ -13,12 +13,15 @@ from services.orchestrator.jobs.job_store import (
     LOST,
     Ending,
     JobStore,
+    JobStoreError,
     NewJob,
+    Notice,
     SubmissionConflictError,
     TakenJob,
     TooManyJobsError,
 )
 from services.orchestrator.jobs.memory_store import MemoryJobStore
+from services.orchestrator.jobs.redis_scripts import PREFIX
 from services.orchestrator.jobs.redis_store import RedisJobStore
 from services.runtime.clock import SystemClock
 from spillway.routing import Job, JobState, WebhookDelivery
@@ -327,3 +330,47 @@ async def test_deliveries_are_noted_and_repeated_until_there_is_no_next(store: J
     assert (await found(store)).deliveries == (refused, arrived)
     await store.delivered("no such job", arrived, again_in_s=1.0)
     assert await store.due_notices(10, lease_s=SHORT_S) == []
+
+
+async def test_a_tenant_with_its_share_leaves_room_for_others(store: JobStore) -> None:
+    async def offer(job_id: str, tenant: str) -> None:
+        await store.submit(replace(new(job_id), tenant=tenant), open_max=3, tenant_max=2)
+
+    await offer("j1", "acme")
+    await offer("j2", "acme")
+    with pytest.raises(TooManyJobsError):
+        await offer("j3", "acme")
+    await offer("u1", "umbrella")
+    with pytest.raises(TooManyJobsError):
+        await offer("u2", "umbrella")
+    await store.cancel("j1", "acme")
+    await offer("j4", "acme")
+
+
+async def test_a_notice_names_its_tenant_and_may_be_put_off_without_a_try(store: JobStore) -> None:
+    await submit(store, new(webhook_url="https://a.example/"))
+    await store.cancel("j1", "acme")
+    (notice,) = await store.due_notices(10, lease_s=LONG_S)
+    assert notice.tenant == "acme"
+    await store.delivered("j1", None, again_in_s=SHORT_S)
+
+    async def is_due() -> list[Notice]:
+        return await store.due_notices(10, lease_s=LONG_S)
+
+    ((again,)) = await eventually(is_due, what="it is due again")
+    assert again.job.deliveries == ()
+
+
+async def test_an_answer_that_cannot_be_read_stops_no_other_notice(redis_server: RedisServer) -> None:
+    client = redis_client(redis_server.url)
+    store = RedisJobStore(client, timeout_s=WELL_S, clock=SystemClock())
+    for name in ("j1", "j2"):
+        await submit(store, new(name, webhook_url="https://a.example/"))
+        await take(store)
+        assert await store.end(name, "w1", FAILED if name == "j1" else DONE)
+    await client.hset(f"{PREFIX}job:j1", "completion", b"\xff of a newer version")
+    assert [notice.job.job_id for notice in await store.due_notices(10, lease_s=LONG_S)] == ["j2"]
+    assert await store.dead_letters(10) == []
+    with pytest.raises(JobStoreError):
+        await store.get("j1", "acme")
+    await client.aclose()

@@ -529,3 +529,17 @@ async def test_a_job_ends_when_its_decision_has_left(world: World, fails: bool) 
         world.told.may_leave.set()
         assert (await world.ended(jobs, job)).state is (JobState.FAILED if fails else JobState.SUCCEEDED)
     assert world.told.replayed_of == []
+
+
+async def test_a_notice_that_could_not_be_tried_is_not_charged_for_it(world: World) -> None:
+    world.hooks.script = [Sent(None, retry_after_s=1.0)] * (2 * len(DELIVERY_DELAYS_S))
+    async with world.running() as jobs:
+        job = await jobs.submit(submission(webhook_url=URL), "acme")
+
+        async def is_told() -> bool:
+            return bool((await jobs.get(job.job_id, "acme")).deliveries)
+
+        await world.until(is_told)
+        told = await jobs.get(job.job_id, "acme")
+    assert [each.status for each in told.deliveries] == [200]
+    assert {notice.tenant for notice in world.hooks.sent} == {"acme"}

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from standardwebhooks import Webhook
 
 from services.orchestrator.jobs.job_store import Notice
+from services.orchestrator.jobs.name_resolver import TENANT_THREADS, NameResolver, ResolversBusyError
 from services.orchestrator.jobs.webhook import BODY_BYTES_MAX, body_of, headers_of, parse_secrets
 from services.orchestrator.jobs.webhook_guard import WebhookGuard
-from services.orchestrator.jobs.webhook_sender import Sent, WebhookSender
+from services.orchestrator.jobs.webhook_sender import BUSY_AGAIN_S, WebhookSender
 from services.runtime.clock import SystemClock
-from spillway.routing import CacheKind, CacheOutcome, Job, JobState
+from spillway.routing import CacheKind, CacheOutcome, Job, JobState, WebhookDelivery
 from tests.support.jobs_parts import completion
 from tests.support.webhook_receiver import Receiver, receiver
 
@@ -23,6 +26,15 @@ NAME = "hooks.example.com"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OLD_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 JOB = Job("job_1", JobState.SUCCEEDED, completion("6 * 7 = 42, né"), tries=2, changed_at_unix_s=1_700_000_000.5)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What became of a try."""
+
+    delivery: WebhookDelivery
+    is_final: bool
+    retry_after_s: float | None
 
 
 class Resolver:
@@ -46,10 +58,16 @@ def sender(
     )
 
 
-async def send(to: Receiver, resolve: Resolver, *, path: str = "/hook?a=1", timeout_s: float = 15.0) -> Sent:
+async def tried(by: WebhookSender, notice: Notice) -> Tried:
+    sent = await by.send(notice)
+    assert sent.delivery is not None
+    return Tried(sent.delivery, sent.is_final, sent.retry_after_s)
+
+
+async def send(to: Receiver, resolve: Resolver, *, path: str = "/hook?a=1", timeout_s: float = 15.0) -> Tried:
     made = sender(to, resolve, timeout_s=timeout_s)
     try:
-        return await made.send(Notice(JOB, f"https://{NAME}:{to.port}{path}"))
+        return await tried(made, Notice(JOB, f"https://{NAME}:{to.port}{path}"))
     finally:
         made.close()
 
@@ -93,7 +111,7 @@ async def test_the_connection_is_made_to_the_address_that_was_judged(tmp_path: P
 async def test_an_address_that_is_not_public_gets_no_connection(tmp_path: Path, addresses: list[str]) -> None:
     async with receiver(tmp_path, NAME) as to:
         made = sender(to, Resolver(addresses), private=())
-        sent = await made.send(Notice(JOB, f"https://{NAME}:{to.port}/"))
+        sent = await tried(made, Notice(JOB, f"https://{NAME}:{to.port}/"))
         made.close()
     assert (sent.delivery.status, sent.delivery.error, sent.is_final) == (0, "ADDRESS_NOT_PUBLIC", True)
     assert to.connections == 0
@@ -110,7 +128,7 @@ async def test_a_certificate_of_an_unknown_authority_is_refused(tmp_path: Path) 
         made = WebhookSender(
             WebhookGuard([NAME]), parse_secrets(SECRET), clock=SystemClock(), resolve=Resolver(["127.0.0.1"])
         )
-        assert (await made.send(Notice(JOB, f"https://{NAME}:{to.port}/"))).delivery.error == "TLS"
+        assert (await tried(made, Notice(JOB, f"https://{NAME}:{to.port}/"))).delivery.error == "TLS"
         made.close()
     assert to.received == []
 
@@ -158,7 +176,7 @@ async def test_a_name_without_addresses_is_said_to_have_none(tmp_path: Path) -> 
 async def test_names_are_resolved_by_the_system_unless_told_otherwise(tmp_path: Path) -> None:
     async with receiver(tmp_path) as to:
         made = WebhookSender(WebhookGuard(["localhost"]), parse_secrets(SECRET), clock=SystemClock())
-        sent = await made.send(Notice(JOB, f"http://localhost:{to.port}/"))
+        sent = await tried(made, Notice(JOB, f"http://localhost:{to.port}/"))
         made.close()
     assert not sent.delivery.error
 
@@ -194,3 +212,52 @@ def test_a_secret_that_is_none_is_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(ValueError, match="whsec_") as caught:
         parse_secrets(text)
     assert text not in str(caught.value) or text in {"x", "whsec_"}
+
+
+async def test_names_that_are_slow_to_resolve_hold_up_their_own_tenant_alone() -> None:
+    go_on = threading.Event()
+
+    def ask(host: str, port: int) -> list[str]:
+        if host.startswith("slow"):
+            go_on.wait(20)
+            raise OSError
+        return ["127.0.0.1"]
+
+    names = NameResolver(ask, wait_s=0.01)
+    made = WebhookSender(WebhookGuard(), parse_secrets(SECRET), clock=SystemClock(), names=names)
+    slow = [
+        asyncio.create_task(made.send(Notice(JOB, f"https://slow{number}.example.com/", "umbrella")))
+        for number in range(TENANT_THREADS)
+    ]
+    await asyncio.sleep(0)
+    more = await made.send(Notice(JOB, "https://slow-too.example.com/", "umbrella"))
+    assert more.delivery is None, "what was not looked up was not tried"
+    assert (more.is_final, more.retry_after_s) == (False, BUSY_AGAIN_S)
+    assert (await tried(made, Notice(JOB, "https://quick.example.com/", "acme"))).delivery.error == "ADDRESS_NOT_PUBLIC"
+    go_on.set()
+    ended = await asyncio.gather(*slow)
+    assert [sent.delivery and sent.delivery.error for sent in ended] == ["NO_ADDRESS"] * TENANT_THREADS
+    again = await tried(made, Notice(JOB, "https://quick.example.com/", "umbrella"))
+    assert again.delivery.error == "ADDRESS_NOT_PUBLIC"
+    made.close()
+
+
+async def test_a_lookup_that_nobody_waits_for_any_more_still_has_its_thread() -> None:
+    go_on = threading.Event()
+
+    def ask(host: str, port: int) -> list[str]:
+        go_on.wait(20)
+        return []
+
+    names = NameResolver(ask, wait_s=0.01)
+    left = [asyncio.create_task(names.resolve("umbrella", "slow", 443)) for _ in range(TENANT_THREADS)]
+    await asyncio.sleep(0)
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+    with pytest.raises(ResolversBusyError):
+        await names.resolve("umbrella", "slow", 443)
+    waiting = asyncio.create_task(NameResolver.resolve(names, "acme", "slow", 443))
+    go_on.set()
+    assert await waiting == []
+    names.close()
