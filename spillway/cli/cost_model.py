@@ -7,10 +7,10 @@ request is escalated at most twice, as the product does it; then the answer it h
 The rules, for requests that start at tier i with prices c_1 ≤ … ≤ c_n per request and success rates p_1 … p_n (the
 share of the answers that the gates accept; the last tier's answer is final), with k escalations left:
 
-    cost at i                   C_i,k = c_i + g_i + (1 - p_i) · C_(i+1),(k-1),    C_n,k = c_n + g_n,    C_i,0 = c_i + g_i
+    cost at i                   C_i,k = c_i + g_i + (1 - p_i) · C_(i+1),(k-1),   C_n,k = c_n + g_n,   C_i,0 = c_i + g_i
     bill                        requests · Σ share_i · C_i,2
-    break-even success rate     p* = 1 - (C_(i+1),2 - c_i - g_i) / C_(i+1),1, at least 0: where trying tier i first costs
-                                what leaving it out does; with up to three tiers (c_i + g_i) / C_(i+1),2
+    break-even success rate     p* = 1 - (C_(i+1),2 - c_i - g_i) / C_(i+1),1, at least 0: where trying tier i first
+                                costs what leaving it out does; with up to three tiers (c_i + g_i) / C_(i+1),2
 
 with g_i, what the gates of tier i cost per answer.
 """

@@ -65,7 +65,8 @@ def test_nobody_is_escalated_more_than_twice() -> None:
     )
     result = bill(traffic(*tiers, requests=1, tokens=10**6))
     assert [each.asked_per_day for each in result.tiers] == [1, 1, 1, 0]
-    assert (result.usd_per_day, result.escalations_per_day) == (1 + 2 + 4, 2)
+    assert result.usd_per_day == 1 + 2 + 4
+    assert result.escalations_per_day == 2
 
 
 @given(st.lists(st.decimals(0, 1, places=2), min_size=5, max_size=5), st.integers(0, 3))
@@ -175,7 +176,7 @@ def test_a_tier_that_is_not_understood_is_wrong_usage(wrong: str) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    ["a,share=1,price=1e999999", "a,share=1,price=1e-999999999", "a,share=1,in=1,out=1,gates=9e99", "a,share=1e9"],
+    ["a,share=1,price=1e999999", "a,share=1,price=1e-999999999", "a,share=1,price=1,gates=9e99", "a,price=1,share=1e9"],
 )
 def test_numbers_beyond_all_measure_are_a_clear_error(wrong: str) -> None:
     code, out, error = run("--tier", wrong)
