@@ -59,6 +59,7 @@ def test_what_has_happened_is_what_is_counted(shown: dict[str, dict[str, Family]
     assert total("executor", "spillway_tokens_total", direction="output") > 0
     assert total("ledger", "spillway_ledger_kept_total", kind="decision") > 0
     executions = {"rpc_service": "spillway.v1.ExecutorService", "rpc_method": "Execute"}
+    assert total("executor", "rpc_server_active_requests") == 0
     asked = shown["orchestrator"]["rpc_client_duration_seconds"].values
     assert any(executions.items() <= found.items() for found, _ in asked)
 
