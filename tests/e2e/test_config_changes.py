@@ -136,3 +136,26 @@ async def test_every_answer_is_of_one_version_and_nobody_gets_an_error(tmp_path:
     assert {version for version, *_ in callers.answers} >= set(versions[1:])
     for log in logs:
         assert "loop_exception" not in {json.loads(line)["event"] for line in log.splitlines()}
+
+
+async def test_while_a_setting_waits_for_a_restart_answers_name_what_is_in_force_and_executors_find_the_plan(
+    tmp_path: Path,
+) -> None:
+    with Suite(tmp_path, config={"classifier": {"embedding": False}, "ledger": {"enabled": False}}) as suite:
+        suite.script({model: [{"text": "A fine answer.", "usage": USAGE}] for model in MODELS})
+        path = tmp_path / "spillway.yaml"
+        raw = yaml.safe_load(path.read_text())
+        changes = Changes(suite, path)
+        in_force = parse(changed(raw, 1).encode(), path).version
+        waiting = changed({**raw, "jobs": {**raw.get("jobs", {}), "queued_max": 77}}, 1)
+        file_version = parse(waiting.encode(), path).version
+        put(path, waiting)
+        for service in TOLD:
+            await changes.tell(service, file_version)
+        async with AsyncClient(suite.target) as client:
+            done = await client.complete("one")
+        told = [json.loads(line) for line in suite.processes["orchestrator"].log().splitlines()]
+    assert (done.routing.config_version, done.target, done.tier) == (in_force, "t1", "only")
+    assert in_force != file_version
+    (warning,) = (line for line in told if line["event"] == "config_needs_restart")
+    assert (warning["paths"], warning["version"], warning["in_force"]) == (["jobs.queued_max"], file_version, in_force)

@@ -18,6 +18,7 @@ import pytest
 
 from services.ledger.__main__ import WRITES_WAITING_MAX
 from services.orchestrator.grpc_ledger import GrpcLedger
+from services.orchestrator.ledger_hop import QualityQuestion
 from services.orchestrator.ledger_reporter import LedgerReporter
 from services.runtime.channel import open_channel
 from services.runtime.clock import SystemClock
@@ -201,7 +202,7 @@ async def test_a_ledger_that_is_gone_holds_nobody_up_and_what_is_dropped_is_coun
             await hop.record_feedback(
                 Feedback("r", "acme", FeedbackKind.THUMBS_UP), feedback_id="f", received_at_unix_s=NOW, timeout_s=0.2
             )
-        assert await hop.measure_quality(60.0, timeout_s=0.2) is None
+        assert await hop.measure_quality(QualityQuestion(60.0), timeout_s=0.2) is None
         ledger.start() if fault == "killed" else ledger.thaw()
         await until(lambda: reporter.records.acknowledged == 10 + room)
         assert reporter.offer(record("after"))
