@@ -2,6 +2,7 @@
 
     spillway:quotas:1:{TENANT}:leases                               runs that are open, by the end of their lease
     spillway:quotas:1:{TENANT}:run:RUN                              hash: state, held (window, amount, ...)
+                                                                    both outlive the windows that they hold of
     spillway:quotas:1:{TENANT}:budget:NAME:HOLDER:PERIOD:MEASURE:START   hash: spent, held
     spillway:quotas:1:{TENANT}:rate:NAME:HOLDER:MEASURE             when the next unit is due, in microseconds
 
@@ -190,10 +191,13 @@ end
 if step.run == '' then return {1, '0'} end
 local lease_ms = step.lease_us / 1000
 local answer, held = {1, whole(cost)}, {}
+local lasts_ms = lease_ms + step.keep_ms
 for _, line in ipairs(step.budgets) do
   local amount = line.measure == 'cost' and cost or step.tokens
   redis.call('HINCRBY', line.window, 'held', whole(amount))
-  outlive(line.window, math.ceil(line.finish * 1000 - now_us / 1000) + lease_ms + step.keep_ms)
+  local window_ms = math.ceil(line.finish * 1000 - now_us / 1000) + lease_ms + step.keep_ms
+  outlive(line.window, window_ms)
+  lasts_ms = math.max(lasts_ms, window_ms)
   held[#held + 1] = line.window
   held[#held + 1] = whole(amount)
   answer[#answer + 1] = whole(line.start)
@@ -201,9 +205,9 @@ for _, line in ipairs(step.budgets) do
   answer[#answer + 1] = whole(line.held + amount)
 end
 redis.call('ZADD', leases, whole(now_us + step.lease_us), step.run)
-outlive(leases, lease_ms + step.keep_ms)
+outlive(leases, lasts_ms)
 redis.call('HSET', record, 'state', 'open')
 if #held > 0 then redis.call('HSET', record, 'held', cjson.encode(held)) end
-redis.call('PEXPIRE', record, whole(lease_ms + step.keep_ms))
+redis.call('PEXPIRE', record, whole(lasts_ms))
 return answer
 """

@@ -162,6 +162,17 @@ async def test_a_run_that_never_settles_is_charged_in_full_when_its_lease_ends(b
     assert await standing(books, DAY, TOKENS) == [(4, 0), (9, 0)]
 
 
+async def test_a_dead_run_of_a_tenant_who_was_away_for_long_is_charged_and_holds_nothing(
+    books: Books, clock: FakeClock
+) -> None:
+    asked = order(MONTH, cost=80)
+    granted = await taken(books, asked)
+    clock.advance(LEASE_S + 2 * KEEP_S)
+    assert await standing(books, MONTH) == [(80, 0)]
+    assert await books.settle(asked, granted, Spent(15, 7)) is True
+    assert await standing(books, MONTH) == [(15, 0)]
+
+
 async def test_a_run_belongs_to_the_window_in_which_it_began(books: Books, clock: FakeClock) -> None:
     minute = BudgetLine("minute", "tenant", "minute", "cost", 100)
     asked = order(minute, cost=100)

@@ -128,3 +128,15 @@ async def test_names_of_tenants_and_keys_stand_nowhere_in_redis_and_everything_e
 def test_a_password_in_the_address_is_refused() -> None:
     with pytest.raises(SecretError):
         connect("redis://:secret@127.0.0.1:1/0", password="", timeout_s=1)
+
+
+async def test_what_is_held_is_known_for_as_long_as_the_windows_that_it_is_held_of(site: Site) -> None:
+    """A tenant may be idle for days: the lease is charged by whoever asks next, and must still be there then."""
+    await site.quotas.admit(ACME, "r", BOUND)
+    with site.server.client() as client:
+        names = [name.decode() for name in client.keys("spillway:quotas:*")]
+        lasts_ms = {name: client.pttl(name) for name in names}
+    windows = [ms for name, ms in lasts_ms.items() if ":budget:" in name]
+    held = [ms for name, ms in lasts_ms.items() if ":run:" in name or name.endswith(":leases")]
+    assert (len(windows), len(held)) == (2, 2)
+    assert min(held) > max(windows) - 1_000
