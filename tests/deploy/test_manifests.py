@@ -350,3 +350,25 @@ def test_no_object_is_too_large_for_what_kubectl_notes_of_it(rendered: Rendered)
     for resource in rendered.resources:
         noted = json.dumps(json.dumps(resource))
         assert len(noted) < 200_000, resource["metadata"]["name"]
+
+
+def test_promtool_takes_the_configuration_of_prometheus(tmp_path: Path) -> None:
+    rendered = render("monitoring")
+    held = {key: text for config in rendered.of("ConfigMap") for key, text in config["data"].items()}
+    (tmp_path / "rules").mkdir()
+    for name, text in held.items():
+        if name.endswith(".rules.yaml"):
+            (tmp_path / "rules" / name).write_text(text)
+    config = yaml.safe_load(held["prometheus.yaml"])
+    assert config["rule_files"] == ["/etc/prometheus/rules/*.yaml"]
+    config["rule_files"] = [str(tmp_path / "rules" / "*.yaml")]
+    # Debian builds Prometheus without Kubernetes.
+    (discovery,) = config["scrape_configs"][0].pop("kubernetes_sd_configs")
+    assert discovery == {"role": "pod", "namespaces": {"names": ["spillway"]}}
+    path = tmp_path / "prometheus.yaml"
+    path.write_text(yaml.safe_dump(config))
+    done = subprocess.run(
+        ["promtool", "check", "config", path], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "rules found" in done.stdout
