@@ -1,7 +1,8 @@
 """Who calls: the tenant and the key of a call, before anything else of it is looked at.
 
 Promises: where keys are required nobody gets past without one that is good for the method, and the tenant is the key's:
-a request that names another is PERMISSION_DENIED. Without keys the request's tenant is believed.
+a request that names another is PERMISSION_DENIED. Without keys the request's tenant is believed. Work that was let in
+and has yet to begin asks again whether its key stands.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ class KeyRing(Protocol):
         """Whose key the call came with. Raises Unauthenticated, PermissionDenied."""
         ...
 
+    def stands(self, key_id: str, scope: str) -> bool:
+        """Whether the key has been neither revoked nor robbed of the scope; it may have expired."""
+        ...
+
 
 class Doorkeeper:
     """Without `keys` everybody may come in."""
@@ -50,3 +55,7 @@ class Doorkeeper:
         if tenant not in {"", caller.tenant}:
             raise PermissionDenied("the request names another tenant than its key's")
         return caller
+
+    def still_stands(self, key_id: str, scope: str) -> bool:
+        """Whether what a key set off may begin now. What came without a key may; so may everything without `keys`."""
+        return self._keys is None or not key_id or self._keys.stands(key_id, scope)

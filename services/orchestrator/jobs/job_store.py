@@ -27,6 +27,7 @@ __all__ = [
     "DELIVERIES_MAX",
     "LATE",
     "LOST",
+    "REVOKED",
     "Ending",
     "JobStore",
     "JobStoreError",
@@ -68,6 +69,7 @@ class Ending:
 
 CANCELLED: Final = Ending(JobState.CANCELLED)
 LATE: Final = Ending(JobState.FAILED, reason="DEADLINE_EXCEEDED", message="the time ran out before an answer was there")
+REVOKED: Final = Ending(JobState.FAILED, reason="PERMISSION_DENIED", message="the API key was revoked")
 LOST: Final = Ending(JobState.FAILED, reason="INTERNAL", message="its workers were lost, one after the other")
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import random
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 
@@ -57,7 +57,9 @@ def submission_digest(submission: JobSubmission) -> bytes:
 
 
 class Jobs:
-    """The use case. `sender` None: there is no webhook secret, so no submission may name one. For one event loop."""
+    """The use case. `sender` None: there is no webhook secret, so no submission may name one. `may_run` is asked with
+    the id of a job's key, empty without keys, before it is begun. For one event loop.
+    """
 
     def __init__(
         self,
@@ -71,6 +73,7 @@ class Jobs:
         guard: WebhookGuard,
         sender: NoticeSender | None,
         decisions: Decisions | None = None,
+        may_run: Callable[[str], bool] = lambda key_id: True,
         lease_s: float = LEASE_S,
         notice_lease_s: float = NOTICE_LEASE_S,
         rng: random.Random | None = None,
@@ -92,6 +95,7 @@ class Jobs:
             clock=clock,
             bell=self._bell,
             decisions=decisions,
+            may_run=may_run,
             lease_s=lease_s,
             rng=rng,
             on_try=metrics.tried,

@@ -2,9 +2,10 @@
 
 Promises: at most `workers` jobs at a time; a job that was cancelled, ran out of time or was lost to another process is
 stopped within `CHECK_S` and an exchange with the store, at once when it happened in this process; `close` hands back
-what is under way, to be taken by another process at once. The work runs under the job's own id as request id, so a job
-that is tried twice is answered, and billed, once (`idempotency`), and ends when its decision has been told
-(`Decisions`). A store that is away stops the taking of new jobs, and nothing else until the leases lapse.
+what is under way, to be taken by another process at once. A job whose key has been revoked is not begun. The work runs
+under the job's own id as request id, so a job that is tried twice is answered, and billed, once (`idempotency`), and
+ends when its decision has been told (`Decisions`). A store that is away stops the taking of new jobs, and nothing else
+until the leases lapse.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final, Protocol
 
-from services.orchestrator.jobs.job_store import LATE, Ending, JobStore, JobStoreError, TakenJob
+from services.orchestrator.jobs.job_store import LATE, REVOKED, Ending, JobStore, JobStoreError, TakenJob
 from services.orchestrator.jobs.retries import is_retryable, retry_delay_s
 from services.orchestrator.replays.idempotency import Replays, request_digest
 from services.runtime import telemetry
@@ -105,6 +106,7 @@ class Workers:
         clock: Clock,
         bell: Bell,
         decisions: Decisions | None = None,
+        may_run: Callable[[str], bool] = lambda key_id: True,
         lease_s: float = LEASE_S,
         rng: random.Random | None = None,
         on_try: Callable[[str], None] = lambda outcome: None,
@@ -119,6 +121,7 @@ class Workers:
         self._clock = clock
         self._bell = bell
         self._decisions = decisions
+        self._may_run = may_run
         self._lease_s = lease_s
         self._rng = rng or random.Random()
         self._on_try = on_try
@@ -210,6 +213,9 @@ class Workers:
             await self._worked(job, owner)
 
     async def _worked(self, job: TakenJob, owner: str) -> None:
+        if not self._may_run(job.key_id):
+            await self._end(job, owner, REVOKED)
+            return
         request = replace(job.submission.request, request_id=job.job_id)
         deadline_s = self._clock.monotonic() + job.remaining_s
 

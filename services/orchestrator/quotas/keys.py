@@ -61,6 +61,12 @@ class Keys:
             raise PermissionDenied("the API key's scopes do not allow this", detail=f"key {key_id}: no scope {scope}")
         return Caller(entry.tenant, entry.id)
 
+    def stands(self, key_id: str, scope: str) -> bool:
+        """Whether the key has been neither revoked nor robbed of the scope; it may have expired."""
+        self._look()
+        entry = self._keys.get(key_id)
+        return entry is not None and entry.allows(scope)
+
     def _look(self) -> None:
         now_s = self._clock.monotonic()
         if now_s - self._looked_at_s < LOOK_S:

@@ -1,4 +1,4 @@
-"""What quotas count. Labels are names of the configuration and members of fixed sets."""
+"""What quotas and keys count. Labels are names of the configuration and members of fixed sets."""
 
 from __future__ import annotations
 
@@ -33,6 +33,10 @@ class QuotaMetrics:
         self._unsettled = meter.create_counter(
             "spillway.quotas.unsettled", unit="{request}", description="Never settled here: their leases are charged."
         )
+        self._bad_files = meter.create_counter(
+            "spillway.keys.refused", unit="{file}", description="Changes of the keys' file that could not be used."
+        )
+        self._bad_files.add(0)
         for outcome in ("passed", "refused"):
             self._without.add(0, {"outcome": outcome})
         self._overspent.add(0)
@@ -63,3 +67,7 @@ class QuotaMetrics:
     def unsettled(self) -> None:
         """What a run spent could not be told."""
         self._unsettled.add(1)
+
+    def bad_keys(self) -> None:
+        """The keys' file was changed into one that cannot be used; the old keys stay in force."""
+        self._bad_files.add(1)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from spillway.v1 import ledger_pb2 as ledger
 from spillway.v1 import orchestrator_pb2 as api
 from spillway.v1.ledger_pb2_grpc import LedgerServiceServicer, add_LedgerServiceServicer_to_server
 from tests.integration.orchestrator.neighbours import Neighbourhood, asking
+from tests.support.jobs_parts import eventually
 from tests.unit.orchestrator.ladder import request_of
 
 TIMEOUT_S = 30.0
@@ -158,3 +160,44 @@ async def test_explanations_and_feedback_count_against_rates(ledger_port: int, m
         _, reason = await refused(call(message, timeout=TIMEOUT_S))
         assert len(town.classifier.asked) <= 1
     assert reason == "RATE_LIMITED"
+
+
+async def test_a_revoked_key_has_no_queued_job_begun(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    key = new_key(path, "jobs")
+    go_on = asyncio.Event()
+
+    async def hold() -> None:
+        await go_on.wait()
+
+    async with Neighbourhood(orchestrator={"keys_file": str(path)}, jobs={"workers": 1}) as town:
+        town.executor.before = hold
+        first, second = [
+            (await town.stub.SubmitJob(api.SubmitJobRequest(request=asking(text)), metadata=key, timeout=TIMEOUT_S)).job
+            for text in ("one", "two")
+        ]
+        await asyncio.wait_for(town.executor.working.wait(), TIMEOUT_S)
+        other = new_key(path, "jobs")
+        key_id = key[0][1].removeprefix("Bearer ").split("_")[1]
+        assert CliRunner().invoke(app, ["keys", "revoke", key_id, "--file", str(path)]).exit_code == 0
+
+        async def is_revoked() -> bool:
+            try:
+                await town.stub.GetJob(api.GetJobRequest(job_id=first.job_id), metadata=key, timeout=TIMEOUT_S)
+            except grpc.aio.AioRpcError:
+                return True
+            return False
+
+        async def job(job_id: str) -> api.Job:
+            got = await town.stub.GetJob(api.GetJobRequest(job_id=job_id), metadata=other, timeout=TIMEOUT_S)
+            return got.job
+
+        async def have_ended() -> bool:
+            return all([(await job(each.job_id)).HasField("expires_at") for each in (first, second)])
+
+        await eventually(is_revoked, what="the change is taken over")
+        go_on.set()
+        await eventually(have_ended, what="both have ended")
+        assert (await job(first.job_id)).state == api.JOB_STATE_SUCCEEDED, "what was under way goes on"
+        assert (await job(second.job_id)).state == api.JOB_STATE_FAILED
+        assert len(town.executor.asked) == 1

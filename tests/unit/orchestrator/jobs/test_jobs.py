@@ -124,6 +124,7 @@ class World:
         self.replays = Replays(MemoryReplayStore(self.clock), window_s=3_600, clock=self.clock)
         self.models = Models()
         self.hooks = Hooks()
+        self.revoked: set[str] = set()
         self.told = Told()
         self.told.may_leave.set()
 
@@ -139,6 +140,7 @@ class World:
             guard=WebhookGuard(),
             sender=self.hooks if webhooks else None,
             decisions=self.told,
+            may_run=lambda key_id: key_id not in self.revoked,
             rng=random.Random(SEED),
         )
 
@@ -543,3 +545,14 @@ async def test_a_notice_that_could_not_be_tried_is_not_charged_for_it(world: Wor
         told = await jobs.get(job.job_id, "acme")
     assert [each.status for each in told.deliveries] == [200]
     assert {notice.tenant for notice in world.hooks.sent} == {"acme"}
+
+
+async def test_a_job_whose_key_was_revoked_while_it_waited_is_not_begun(world: World) -> None:
+    queue = world.process()
+    job, other = await queue.submit(submission(), "acme", "key-7"), await queue.submit(submission(), "acme", "key-8")
+    world.revoked = {"key-7"}
+    async with world.running() as jobs:
+        done = await world.ended(jobs, job)
+        assert (await world.ended(jobs, other)).state is JobState.SUCCEEDED
+    assert (done.state, done.error_reason) == (JobState.FAILED, "PERMISSION_DENIED")
+    assert [key_id for _, _, key_id in world.models.calls] == ["key-8"]
