@@ -133,7 +133,9 @@ async def build(loaded: Loaded) -> Service:  # noqa: PLR0915 - one line for each
     feed = QualityFeed(ledger, clock, _quality_question(settings)) if is_recorded else None
     traffic = TrafficMetrics(meter, (tier.name for tier in settings.tiers))
     outcomes = OutcomeReporter(classifier, clock, on_drop=lambda count: counts.dropped("outcome", count))
-    quotas = Quotas(settings.quotas, shared.books, clock, run_s_max=options.deadline_s, metrics=QuotaMetrics(meter))
+    quota_metrics = QuotaMetrics(meter)
+    doorkeeper = Doorkeeper(_keys(loaded, clock, quota_metrics))
+    quotas = Quotas(settings.quotas, shared.books, clock, run_s_max=options.deadline_s, metrics=quota_metrics)
     canary = _canary(
         settings,
         meter,
@@ -196,6 +198,7 @@ async def build(loaded: Loaded) -> Service:  # noqa: PLR0915 - one line for each
         guard=_guard(loaded),
         sender=sender,
         decisions=JobRecords(reporter, requests.record_again) if reporter is not None else None,
+        may_run=lambda key_id: doorkeeper.still_stands(key_id, "jobs"),
     )
     feedback = (
         FeedbackDesk(
@@ -211,7 +214,6 @@ async def build(loaded: Loaded) -> Service:  # noqa: PLR0915 - one line for each
         if is_recorded
         else None
     )
-    doorkeeper = Doorkeeper(_keys(loaded, clock))
     servicer = OrchestratorServicer(requests, counts, doorkeeper=doorkeeper, jobs=jobs, feedback=feedback)
 
     def draining() -> None:
@@ -334,13 +336,13 @@ def _sender(loaded: Loaded, clock: SystemClock) -> WebhookSender | None:
     return WebhookSender(_guard(loaded), secrets, clock=clock) if secrets else None
 
 
-def _keys(loaded: Loaded, clock: SystemClock) -> Keys | None:
+def _keys(loaded: Loaded, clock: SystemClock, counts: QuotaMetrics) -> Keys | None:
     """None where none are required. Raises ConfigError for a file that cannot be used."""
     path = loaded.settings.orchestrator.keys_file
     if not path:
         return None
     try:
-        return Keys(Path(path), clock)
+        return Keys(Path(path), clock, on_bad_file=counts.bad_keys)
     except KeyFileError as error:
         raise ConfigError(loaded.path, [Problem(0, "orchestrator.keys_file", str(error))]) from error
 
