@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from lab import check_report
 from services.ledger.report.__main__ import main
 
 SEED = 20_261_122
@@ -123,6 +124,36 @@ def test_every_figure_is_that_of_the_raw_log(
         by_tenant[line["tenant"] or "(none)"] += int(line["cost"]["cost_nanousd"])
     for tenant, total in by_tenant.items():
         assert found["tenant", tenant, "cost_usd"] == pytest.approx(total / 1e9)
+
+
+def test_a_second_count_of_the_raw_log_agrees_with_every_figure_of_the_report(
+    capsys: pytest.CaptureFixture[str], lines: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    dice = random.Random(SEED + 1)
+    rich = [json.loads(json.dumps(line)) for line in (*lines, *lines, *lines)]
+    for number, line in enumerate(rich):
+        line |= {"request_id": f"r{number}", "tags": dice.sample(["x", "y", "z"], dice.randrange(3))}
+        line["routing"]["classification"]["confidence"] = dice.random()
+        if line["cache"]["kind"] == "KIND_EXACT_HIT":
+            line["shared"] = dice.random() < 0.3
+            if dice.random() < 0.3:
+                line["routing"].pop("classification")
+        for each in line["attempts"]:
+            each["verdicts"] = [{"gate": "schema", "verdict": dice.choice(["VERDICT_PASS", "VERDICT_FAIL"])}]
+        if line["attempts"] and dice.random() < 0.3:
+            line["attempts"].append(line["attempts"][-1] | {"purpose": "PURPOSE_JUDGE", "outcome": "OUTCOME_ACCEPTED"})
+        if "status_code" in line:  # this one was tried again, and was answered or failed once more
+            line["request_id"] = f"r{number - 1}"
+    log = write(tmp_path / "rich.jsonl", rich)
+    named = [log, "--config", config(tmp_path / "spillway.yaml", "{}"), "--tiers", "simple"]
+    assert check_report.main(named) == 0, capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert " 0 differ" in out
+    expected = check_report.figures(rich, ["simple"])
+    key = ("all", "all", "failed_tries")
+    assert expected[key][0] > 0
+    assert ("drift", "task type", "psi") in expected
+    assert check_report.compare(expected, expected | {key: (0.0, None, None)})
 
 
 def test_every_tier_is_that_of_the_raw_log(
