@@ -102,5 +102,6 @@ async def test_no_other_target_stands_in_for_a_flagship_that_fails(world: World)
 
 async def test_a_judge_that_gives_no_grades_is_no_grade_and_is_paid_for(world: World) -> None:
     await world.compare(c1=[say("It is Paris.")], a1=[say("The first, clearly.")] * 2)
-    assert world.grades == []
-    assert world.outcomes == [(CanaryOutcome.JUDGE_UNREADABLE, 1_000 * (1_400 + 140))]
+    cost_nanousd = 1_000 * (1_400 + 140)
+    assert [(each.outcome, each.cost_nanousd) for each in world.grades] == [("judge_unreadable", cost_nanousd)]
+    assert world.outcomes == [(CanaryOutcome.JUDGE_UNREADABLE, cost_nanousd)]
