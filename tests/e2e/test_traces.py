@@ -10,6 +10,7 @@ import pytest
 from spillway.chat import ChatRequest, Message, Role
 from spillway.routing import Completion, CompletionRequest
 from tests.support.otlp import Receiver, Span
+from tests.support.processes import wait_until
 from tests.support.suite import Suite
 
 
@@ -19,14 +20,25 @@ class Traced:
     receiver: Receiver
 
     def root(self, completion: Completion, *, spans_min: int, parent_id: str = "") -> Span:
-        return self.receiver.tree(completion.trace_id, spans_min=spans_min, parent_id=parent_id)
+        """Once `spans_min` spans are there, and the other side of every call."""
+
+        def whole() -> Span | None:
+            root = self.receiver.tree(completion.trace_id, spans_min=spans_min, parent_id=parent_id)
+            calls = [span for span in root.walk() if span.kind == "client" and span.name.startswith("spillway.")]
+            return root if all(call.children for call in calls) else None
+
+        found: Span = wait_until(whole, what="both sides of every call")
+        return found
 
 
 @pytest.fixture(scope="module")
 def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
     with (
         Receiver() as receiver,
-        Suite(tmp_path_factory.mktemp("suite"), otlp_endpoint=receiver.endpoint) as suite,
+        # A canary would add calls of models to one trace in twenty.
+        Suite(
+            tmp_path_factory.mktemp("suite"), config={"canary": {"share": 0.0}}, otlp_endpoint=receiver.endpoint
+        ) as suite,
     ):
         yield Traced(suite, receiver)
 
@@ -93,10 +105,15 @@ def test_a_hit_shows_the_cache_and_no_model(traced: Traced) -> None:
     prompt = "Which river flows through Budapest?"
     with traced.suite.client() as client:
         client.complete(prompt)
-        completion = client.complete(prompt)
-        while completion.attempts:  # the answer is stored after it has left
+
+        def again() -> tuple[Completion, Span] | None:
+            """The answer is stored after it has left; until then one who asks is answered anew, or shares it."""
             completion = client.complete(prompt)
-    root = traced.root(completion, spans_min=4)
+            root = traced.root(completion, spans_min=4)
+            is_stored = not completion.attempts and "spillway.shared" not in root.attributes
+            return (completion, root) if is_stored else None
+
+        completion, root = wait_until(again, what="an answer from the cache")
     check_root(root, "Complete")
     assert hop(root, "cache", "Lookup").attributes["spillway.cache.outcome"] == "exact_hit"
     assert root.attributes["spillway.cache.outcome"] == "exact_hit"
