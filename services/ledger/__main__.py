@@ -43,7 +43,7 @@ async def build(loaded: Loaded) -> Service:
     """The composition root."""
     clock = SystemClock()
     engine = _engine(loaded)
-    store = LedgerStore(engine)
+    store = LedgerStore(engine, answers_apart_s=loaded.settings.orchestrator.idempotency_window_s)
     writers = Workers(
         "write", threads=WRITERS_FILE if is_sqlite(engine) else WRITERS_SERVER, waiting_max=WRITES_WAITING_MAX
     )

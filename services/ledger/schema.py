@@ -93,7 +93,7 @@ decisions: Final = Table(
     _text("tenant"),
     _text("request_id"),
     _count("received_at_us"),
-    _count("failed_at_us"),  # 0: answered; else received_at_us, so that every failed run of a request id is kept
+    _count("failed_at_us"),  # 0: answered; a later answer under the same id: -received_at_us; failed: received_at_us
     _text("trace_id"),
     _text("end_user_hash"),
     _text("user_tier"),

@@ -1,14 +1,16 @@
 """What the ledger writes and reads, one transaction each.
 
 Promises: a batch is kept as a whole or not at all; what is already there stays as it is, so that everything may be sent
-again; of a tenant's request id the first answer stays, and every run that failed. Nothing is found across tenants but
-the sums of `measure_quality`. Blocks, and raises SQLAlchemy's errors: for threads, of which any number may share one.
+again; of a tenant's request id the first answer stays, every run that failed, and every answer that came in more than
+`answers_apart_s` from those that are there, for then it is no repetition but a request of its own. Nothing is found
+across tenants but the sums of `measure_quality`. Blocks, and raises SQLAlchemy's errors: for threads, of which any
+number may share one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, Insert, Select, Table, case, delete, distinct, func, select, tuple_
@@ -20,8 +22,9 @@ from services.ledger.rows import DecisionRows, Row
 from services.ledger.schema import attempts, decisions, feedback, grades, hops, verdicts
 from spillway.routing import CacheKind, FeedbackKind, MeasuredQuality, TaskType
 
-__all__ = ["ABOUT_MAX", "FoundDecision", "LedgerStore"]
+__all__ = ["ABOUT_MAX", "ANSWERS_APART_S", "FoundDecision", "LedgerStore"]
 
+ANSWERS_APART_S: Final = 3_600.0  # the default of orchestrator.idempotency_window_s
 ABOUT_MAX: Final = 100  # of ledger.proto
 LIKED: Final = (FeedbackKind.THUMBS_UP.value, FeedbackKind.ACCEPTED.value)
 DISLIKED: Final = (FeedbackKind.THUMBS_DOWN.value, FeedbackKind.REGENERATED.value, FeedbackKind.COMPLAINT.value)
@@ -37,9 +40,10 @@ class FoundDecision:
 
 
 class LedgerStore:
-    """The ledger in a database whose tables are up to date."""
+    """The ledger in a database whose tables are up to date. `answers_apart_s`: for how long orchestrators replay."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, answers_apart_s: float = ANSWERS_APART_S) -> None:
+        self._apart_us = round(answers_apart_s * 1e6)
         self._engine = engine
         self._reading = reading(engine)
         self._insert: Any = sqlite.insert if is_sqlite(engine) else postgresql.insert
@@ -50,14 +54,19 @@ class LedgerStore:
         first: dict[tuple[str, str, int], DecisionRows] = {}
         for rows in batch:
             first.setdefault(rows.key, rows)
-        ordered = [first[key] for key in sorted(first)]
-        if not ordered:
+        if not first:
             return 0
         statement = self._keep_first(decisions, "tenant", "request_id", "failed_at_us").returning(
             decisions.c.id, decisions.c.tenant, decisions.c.request_id, decisions.c.failed_at_us
         )
         with self._engine.begin() as connection:
-            new = connection.execute(statement, [rows.decision for rows in ordered]).all()
+            new = [*connection.execute(statement, [first[key].decision for key in sorted(first)]).all()]
+            kept = {tuple(key) for _, *key in new}
+            again = [rows for rows in batch if not _is_kept(rows, first, kept) and _may_be_reused(rows)]
+            later = self._own_requests(connection, again)
+            if later:
+                first |= later
+                new += connection.execute(statement, [later[key].decision for key in sorted(later)]).all()
             for table in (attempts, verdicts, hops):
                 parts = [
                     {"decision_id": number} | part
@@ -150,18 +159,51 @@ class LedgerStore:
                 deleted += connection.execute(delete(table).where(table.c.id.in_(chosen))).rowcount
             return deleted
 
+    def _own_requests(
+        self, connection: Connection, again: Sequence[DecisionRows]
+    ) -> dict[tuple[str, str, int], DecisionRows]:
+        """Those of `again`, answers whose request id has one, that are no repetitions of it; with keys of their own."""
+        if not again:
+            return {}
+        ids = sorted({rows.key[:2] for rows in again})
+        query = select(decisions.c.tenant, decisions.c.request_id, decisions.c.received_at_us).where(
+            tuple_(decisions.c.tenant, decisions.c.request_id).in_(ids), decisions.c.failed_at_us <= 0
+        )
+        known: dict[tuple[str, str], list[int]] = {}
+        for tenant, request_id, at_us in connection.execute(query):
+            known.setdefault((tenant, request_id), []).append(at_us)
+        found = {}
+        for rows in sorted(again, key=lambda rows: (rows.key, rows.decision["received_at_us"])):
+            at_us, times = rows.decision["received_at_us"], known.setdefault(rows.key[:2], [])
+            if all(abs(at_us - time) > self._apart_us for time in times):
+                times.append(at_us)
+                key = (*rows.key[:2], -at_us)
+                found[key] = replace(rows, key=key, decision=rows.decision | {"failed_at_us": -at_us})
+        return found
+
     def _keep_first(self, table: Table, *key: str) -> Insert:
         statement: Insert = self._insert(table).on_conflict_do_nothing(index_elements=list(key))
         return statement
 
 
 def _record_of(tenant: object, request_id: object) -> Select[str]:
-    """The answered run of a request id; without one, the last that failed."""
+    """The last answered run of a request id; without one, the last that failed."""
     mine = (decisions.c.tenant == tenant) & (decisions.c.request_id == request_id)
-    answered_first = case((decisions.c.failed_at_us == 0, 0), else_=1)
+    answered_first = case((decisions.c.failed_at_us <= 0, 0), else_=1)
     return (
-        select(decisions.c.record_json).where(mine).order_by(answered_first, decisions.c.failed_at_us.desc()).limit(1)
+        select(decisions.c.record_json).where(mine).order_by(answered_first, decisions.c.received_at_us.desc()).limit(1)
     )
+
+
+def _is_kept(
+    rows: DecisionRows, first: dict[tuple[str, str, int], DecisionRows], kept: set[tuple[str, str, int]]
+) -> bool:
+    return rows.key in kept and first[rows.key] is rows
+
+
+def _may_be_reused(rows: DecisionRows) -> bool:
+    """Whether a second answer under that id may be another request's: not a failure, nor a job, whose id is its own."""
+    return rows.key[2] == 0 and not rows.decision["job_id"]
 
 
 def _parts(rows: DecisionRows, table: Table) -> Iterable[Row]:

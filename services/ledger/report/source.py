@@ -20,6 +20,8 @@ __all__ = ["Asked", "Decided", "Graded", "Remark", "Source", "Trial", "Window"]
 ROWS_AT_ONCE = 5_000
 _SCHEMA_GATE = "schema"
 _US = 1_000_000
+SAME_REQUEST_US = 86_400 * _US
+"""Runs under one id that are farther apart are of requests of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,10 +236,13 @@ def _tried_again() -> ColumnElement[bool]:
     """Whether a decision is a failed run of a request that was answered, or failed once more later."""
     other = decisions.alias("other")
     return and_(
-        decisions.c.failed_at_us != 0,
+        decisions.c.failed_at_us > 0,
         exists().where(
             other.c.tenant == decisions.c.tenant,
             other.c.request_id == decisions.c.request_id,
-            (other.c.failed_at_us == 0) | (other.c.failed_at_us > decisions.c.failed_at_us),
+            other.c.received_at_us.between(
+                decisions.c.received_at_us - SAME_REQUEST_US, decisions.c.received_at_us + SAME_REQUEST_US
+            ),
+            (other.c.failed_at_us <= 0) | (other.c.failed_at_us > decisions.c.failed_at_us),
         ),
     )

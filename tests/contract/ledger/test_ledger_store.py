@@ -17,7 +17,7 @@ from services.ledger.database import DatabaseError, migrate, open_database, upgr
 from services.ledger.report.source import Source, Window
 from services.ledger.rows import DecisionRows, decision_rows, feedback_row, grade_row, record_from_json, to_us
 from services.ledger.schema import TABLES, attempts, decisions, feedback, grades, hops, metadata, verdicts
-from services.ledger.store import ABOUT_MAX, LedgerStore
+from services.ledger.store import ABOUT_MAX, ANSWERS_APART_S, LedgerStore
 from spillway.routing import CacheKind, CacheOutcome, Feedback, FeedbackKind, GradeSource, TaskType
 from tests.support.ledger_records import NOW, grade, record_pb
 from tests.support.processes import wait_until
@@ -344,3 +344,38 @@ def test_a_batch_with_a_part_that_cannot_be_written_leaves_nothing(store: Ledger
     with pytest.raises(Exception, match="hop"):
         store.record_decisions([good, broken])
     assert set(counts(engine).values()) == {0}
+
+
+def later(request_id: str, after_s: float, **fields: object) -> DecisionRows:
+    given = record_pb(request_id, **fields)
+    given.received_at.seconds += int(after_s)
+    return decision_rows(given)
+
+
+def costs(engine: Engine) -> list[int]:
+    with engine.connect() as connection:
+        return list(connection.execute(select(decisions.c.cost_nanousd).order_by(decisions.c.received_at_us)).scalars())
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_an_id_that_is_used_again_after_its_window_is_a_request_of_its_own(
+    store: LedgerStore, engine: Engine, together: bool
+) -> None:
+    batch = [rows("r1"), later("r1", ANSWERS_APART_S / 2), later("r1", 2 * ANSWERS_APART_S)]
+    for part in [batch] if together else [[each] for each in batch]:
+        store.record_decisions(part)
+    spent = costs(engine)
+    assert len(spent) == 2, "the one within the window is a repetition"
+    before = counts(engine)
+    for again in (batch, batch[::-1]):
+        assert store.record_decisions(again) == 0, "what is sent again is there already"
+    assert counts(engine) == before
+    assert before["attempts"] == 2 * len(batch[0].attempts)
+    found = store.decision("acme", "r1")
+    assert found is not None
+    assert record_from_json(found.record_json).received_at.seconds == int(NOW + 2 * ANSWERS_APART_S)
+
+
+def test_a_job_is_one_request_however_late_its_answer_is_told_again(store: LedgerStore) -> None:
+    assert store.record_decisions([rows("job_1", job_id="job_1")]) == 1
+    assert store.record_decisions([later("job_1", 20 * ANSWERS_APART_S, job_id="job_1")]) == 0
