@@ -27,6 +27,8 @@ Figure = tuple[float, float | None, float | None]
 Z: Final = 1.959963984540054
 TOLERANCE: Final = 1e-9
 GROUPS_MAX: Final = 20
+REPEATED_S: Final = 3_600.0
+SAME_REQUEST_S: Final = 86_400.0
 DRIFT_LEAST: Final = 500
 _ANSWERING: Final = {"PURPOSE_ANSWER", "PURPOSE_HEDGE"}
 _UNAVAILABLE: Final = {"OUTCOME_ERROR", "OUTCOME_TIMEOUT", "OUTCOME_THROTTLED"}
@@ -116,22 +118,36 @@ def figures(lines: Sequence[Line], order: Sequence[str] = ()) -> dict[Key, Figur
 
 
 def _once(lines: Sequence[Line]) -> list[Line]:
-    """Of a request id the first answer and every failed run, oldest first."""
-    seen: dict[tuple[str, str, str], Line] = {}
+    """Each failed run of a request id and each answer that is no repetition of one, oldest first."""
+    runs: dict[tuple[str, str, str], Line] = {}
+    answers: dict[tuple[str, str], list[Line]] = defaultdict(list)
     for line in lines:
-        failed_at = line["received_at"] if line.get("status_code") else ""
-        seen.setdefault((line.get("tenant", ""), line["request_id"], failed_at), line)
-    return sorted(seen.values(), key=_received)
+        if line.get("status_code"):
+            runs.setdefault((line.get("tenant", ""), line["request_id"], line["received_at"]), line)
+        else:
+            same = answers[line.get("tenant", ""), line["request_id"]]
+            if all(_apart_s(line, each) > REPEATED_S for each in same) or (line.get("job_id") and not same):
+                same.append(line)
+    return sorted((*runs.values(), *(line for each in answers.values() for line in each)), key=_received)
 
 
 def _last_runs(runs: Sequence[Line]) -> set[int]:
-    """The ids (of Python) of the runs that count as requests: an answer, else the last that failed."""
-    best: dict[tuple[str, str], Line] = {}
+    """The ids (of Python) of the runs that count as requests: answers, and the last of those that failed."""
+    by_id: dict[tuple[str, str], list[Line]] = defaultdict(list)
     for line in runs:
-        key = (line.get("tenant", ""), line["request_id"])
-        if key not in best or best[key].get("status_code"):
-            best[key] = line
-    return {id(line) for line in best.values()}
+        by_id[line.get("tenant", ""), line["request_id"]].append(line)
+    counting: set[int] = set()
+    for same in by_id.values():
+        for line in same:
+            near = [each for each in same if each is not line and _apart_s(each, line) <= SAME_REQUEST_S]
+            later = [each for each in near if not each.get("status_code") or _received(each) > _received(line)]
+            if not line.get("status_code") or not later:
+                counting.add(id(line))
+    return counting
+
+
+def _apart_s(one: Line, other: Line) -> float:
+    return abs((_received(one) - _received(other)).total_seconds())
 
 
 def _cohort(out: dict[Key, Figure], kind: str, name: str, lines: Sequence[Line], counting: set[int]) -> None:

@@ -142,8 +142,10 @@ def test_a_second_count_of_the_raw_log_agrees_with_every_figure_of_the_report(
             each["verdicts"] = [{"gate": "schema", "verdict": dice.choice(["VERDICT_PASS", "VERDICT_FAIL"])}]
         if line["attempts"] and dice.random() < 0.3:
             line["attempts"].append(line["attempts"][-1] | {"purpose": "PURPOSE_JUDGE", "outcome": "OUTCOME_ACCEPTED"})
-        if "status_code" in line:  # this one was tried again, and was answered or failed once more
-            line["request_id"] = f"r{number - 1}"
+        if "status_code" in line:  # of the one before it, some on another day
+            line |= {"request_id": f"r{number - 1}", "tenant": rich[number - 1]["tenant"]}
+            if dice.random() < 0.7:
+                line["received_at"] = rich[number - 1]["received_at"].replace("T10", "T11")
     log = write(tmp_path / "rich.jsonl", rich)
     named = [log, "--config", config(tmp_path / "spillway.yaml", "{}"), "--tiers", "simple"]
     assert check_report.main(named) == 0, capsys.readouterr().out
@@ -305,9 +307,11 @@ def test_a_request_that_was_tried_four_times_is_one_request(capsys: pytest.Captu
     failed = {"status_code": 14, "error_reason": "NO_MODEL_AVAILABLE", "tier": "", "target": "", "accepted": False}
     runs = [answer_of(number, "routed", request_id="same", **failed) for number in range(3)]
     again = [answer_of(number, "routed", request_id="never", **failed) for number in range(10, 12)]
+    another_day = {"request_id": "same", "received_at": "2026-11-14T10:00:00Z"}
+    again.append(answer_of(0, "routed", **another_day, **failed))
     log = write(tmp_path / "log.jsonl", [*runs, answer_of(3, "routed", request_id="same"), *again])
     found = figures(capsys, "--log", log)
-    assert (found["all", "all", "requests"], found["all", "all", "failed"]) == (2, 1)
+    assert (found["all", "all", "requests"], found["all", "all", "failed"]) == (3, 2)
     assert found["all", "all", "failed_tries"] == 4
 
 
