@@ -166,6 +166,8 @@ class Suite:
                 "database_url": f"sqlite:///{self.folder / 'ledger.sqlite'}",
             },
             "limits": {"drain_s": 0.2, "grace_s": 5},
+            # One answer in twenty would cost calls of models that a test did not ask for.
+            "canary": {"share": 0.0},
             "telemetry": {"otlp_endpoint": self._otlp_endpoint, "export_interval_s": 0.1},
         }
         for section, values in self._overrides.items():
