@@ -1,11 +1,11 @@
 """What certainly makes two questions different, whatever a model says: the guards that stay hard.
 
 Promises: pure, symmetric, total, linear; a difference is a constant sentence or empty, and quotes no question.
-`certain_difference` holds always: another number, identifier, unit, quotation, piece of code or symbol, other capitals
-where they say something, a negation more, an opposite, a direction turned round, the same words in another order or
-with other parts to play. `exchanged_content` holds where nothing but the texts is known: a content word of each that
-the other does not have ("track order 7", "cancel order 7"). Only that stored questions of one answer exchange the very
-same words counts for more.
+`hard_differences` hold always: another number, identifier, unit, ordinal, quotation, piece of code or symbol, a
+negation more, an opposite, a direction turned round. `grammar_differences`: other capitals where they say something,
+the same words in another order or with other parts to play. `content_differences` hold where nothing but the texts is
+known: a content word of each that the other does not have ("track order 7", "cancel order 7"). Only that stored
+questions of one answer exchange the very same words counts for more.
 
 English; in other languages certain_difference demands the same words (but their case and punctuation).
 """
@@ -13,7 +13,7 @@ English; in other languages certain_difference demands the same words (but their
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import Final
 
 from services.cache.matching.frame import frame_difference
@@ -31,7 +31,16 @@ from services.cache.matching.lexicon import (
 )
 from services.cache.matching.reading import Reading
 
-__all__ = ["certain_difference", "exchanged_content", "grammar_difference", "hard_difference", "opposed_words"]
+__all__ = [
+    "certain_difference",
+    "content_differences",
+    "exchanged_content",
+    "grammar_differences",
+    "hard_differences",
+    "hardly_differs",
+    "opposes",
+    "same_wording",
+]
 
 WORDS_MAX: Final = 16
 """Unmatched words on either side from which on the texts are different questions; bounds the comparison of pairs."""
@@ -63,28 +72,78 @@ _ORDERED_WORDS_MAX: Final = 40
 _HURRIED_WORDS_MIN: Final = 3
 _MOVED_MAX: Final = 4
 _ARTICLES: Final = word_set("the a an")
+_POLITE: Final = _ARTICLES | word_set("please kindly hi hello hey thanks thank")
 
 
 def certain_difference(a: Reading, b: Reading) -> str:
     """Why no answer to the one may be served for the other, exchanged words apart; empty when there is no reason."""
-    return hard_difference(a, b) or grammar_difference(a, b)
+    return next(iter((*hard_differences(a, b), *grammar_differences(a, b))), "")
 
 
-def hard_difference(a: Reading, b: Reading) -> str:
-    """A difference that changes what is asked by its kind: nothing that a class learns outweighs it."""
+def hard_differences(a: Reading, b: Reading) -> tuple[str, ...]:
+    """All differences that change what is asked by their kind: nothing that a class learns outweighs one."""
     if a.exact == b.exact:
-        return ""
+        return ()
+    language = ""
     if a.plain != b.plain and not (a.latin and b.latin and a.english and b.english):
-        return "language: other than English must be the same word for word"
-    return _figures(a, b) or _negation(a, b) or _opposites(a, b) or _direction(a, b)
+        language = "language: other than English must be the same word for word"
+    found = (
+        language,
+        *_figures(a, b),
+        _negation(a, b),
+        _prefix_negation(a, b),
+        _opposites(a, b),
+        _direction(a, b),
+    )
+    return tuple(each for each in found if each)
 
 
-def grammar_difference(a: Reading, b: Reading) -> str:
-    """A difference of form: it changes some questions, and is only another way to ask others."""
+def opposes(a: Reading, b: Reading) -> bool:
+    """Whether the one asks for the contrary of the other, or for the same matter with a hard difference: an opposite, a
+    negating prefix, a direction turned round; a negation more, another number and so on where all else is the same."""
     if a.exact == b.exact:
-        return ""
-    if found := _question_kind(a, b) or _case(a, b):
-        return found
+        return False
+    found = hard_differences(a, b)
+    if not found:
+        return False
+    if _opposites(a, b) or _prefix_negation(a, b) or _direction(a, b):
+        return True
+    only_a, only_b = _unmatched(a, b)
+    return not (only_a | only_b) - LIGHT_WORDS - NEGATIONS
+
+
+def hardly_differs(a: Reading, b: Reading, proven: Sequence[Reading] = ()) -> bool:
+    """Whether the one asks for something else than the other in nearly its words: the same words in another order, the
+    same matter by another question word, one word of matter in the place of another where all else is the same.
+    `proven`: as `content_differences` has it."""
+    if a.exact == b.exact:
+        return False
+    only_a, only_b = _unmatched(a, b)
+    if not (only_a | only_b) - LIGHT_WORDS:
+        turned = sorted(_wording(a)) == sorted(_wording(b)) and _order_or_roles(a, b)
+        return bool(turned or _question_kind(a, b))
+    if len(only_a) != 1 or len(only_b) != 1 or _wording(a, only_a) != _wording(b, only_b):
+        return False
+    return bool(content_differences(a, b, proven)) or not content_differences(a, b)
+
+
+def same_wording(a: Reading, b: Reading) -> bool:
+    """Whether they have the same words in the same order, but for articles and courtesies."""
+    return _wording(a) == _wording(b)
+
+
+def _wording(reading: Reading, but: Set[str] = frozenset()) -> tuple[str, ...]:
+    return tuple(word for word in reading.words if word not in _POLITE and word not in but)
+
+
+def grammar_differences(a: Reading, b: Reading) -> tuple[str, ...]:
+    """All differences of form: they change some questions, and are only another way to ask others."""
+    if a.exact == b.exact:
+        return ()
+    return tuple(found for found in (_question_kind(a, b), _case(a, b), _order_or_roles(a, b)) if found)
+
+
+def _order_or_roles(a: Reading, b: Reading) -> str:
     turned = _is_genitive(a, b) or _is_genitive(b, a)
     if not turned and a.content != b.content and sorted(a.content) == sorted(b.content):
         return "order: the same words stand in another order"
@@ -102,42 +161,47 @@ def grammar_difference(a: Reading, b: Reading) -> str:
 
 
 def exchanged_content(a: Reading, b: Reading, proven: Sequence[Reading] = ()) -> str:
+    """The first of `content_differences`, or empty."""
+    return next(iter(content_differences(a, b, proven)), "")
+
+
+def content_differences(a: Reading, b: Reading, proven: Sequence[Reading] = ()) -> tuple[str, ...]:
     """Whether each question has a word of matter that the other does not have; empty when at most one has.
 
     `proven`: questions that have the answer of `b`. A word of `a` that one of them has in the place of one of `b`'s was
     shown to make no difference.
     """
     if a.exact == b.exact:
-        return ""
+        return ()
     only_a, only_b = _unmatched(a, b)
     if max(len(only_a), len(only_b)) > WORDS_MAX:
-        return "words: too many differ"
+        return ("length: too many words differ",)
     matter_a, matter_b = only_a - GENERIC_WORDS, only_b - GENERIC_WORDS
     if matter_a and matter_b and proven:
         matter_a = {word for word in matter_a if not _is_proven(word, matter_b, a, proven)}
+    found = []
+    if matter_a and matter_b and (matter_a & a.names or matter_b & b.names):
+        found.append("names: one stands in the place of something else")
+    elif not _covers(a.names, b, *proven) and not _covers(b.names, a):
+        found.append("names: each has one that the other does not have")
     if matter_a and matter_b:
-        if matter_a & a.names or matter_b & b.names:
-            return "names: one stands in the place of something else"
-        return "words: some stand in each other's place"
-    if not _covers(a.names, b, *proven) and not _covers(b.names, a):
-        return "names: each has one that the other does not have"
-    return ""
+        found.append("words: some stand in each other's place")
+    return tuple(found)
 
 
-def _figures(a: Reading, b: Reading) -> str:
+def _figures(a: Reading, b: Reading) -> Iterator[str]:
     if a.numbers != b.numbers:
-        return "numbers: numbers or identifiers differ"
+        yield "numbers: numbers or identifiers differ"
     if a.units != b.units:
-        return "units: units or dates differ"
+        yield "units: units or dates differ"
     if a.literals != b.literals:
-        return "literals: quoted texts differ"
+        yield "literals: quoted texts differ"
     if ORDINALS.intersection(a.words) != ORDINALS.intersection(b.words):
-        return "numbers: one picks out another of several"
+        yield "ordinals: one picks out another of several"
     if a.code != b.code:
-        return "code: code, names with symbols or symbols differ"
-    if "\n" in a.exact + b.exact and a.exact.split() == b.exact.split():
-        return "code: lines are indented or broken otherwise"
-    return ""
+        yield "code: code, names with symbols or symbols differ"
+    elif "\n" in a.exact + b.exact and a.exact.split() == b.exact.split():
+        yield "code: lines are indented or broken otherwise"
 
 
 def _case(a: Reading, b: Reading) -> str:
@@ -161,6 +225,10 @@ def _is_hurried(hurried: Reading, careful: Reading, word: str) -> bool:
 def _negation(a: Reading, b: Reading) -> str:
     if sum(word in NEGATIONS for word in a.words) % 2 != sum(word in NEGATIONS for word in b.words) % 2:
         return "negation: one negates, the other does not"
+    return ""
+
+
+def _prefix_negation(a: Reading, b: Reading) -> str:
     only_a, only_b = set(a.words) - set(b.words), set(b.words) - set(a.words)
     for left, right in ((only_a, only_b), (only_b, only_a)):
         for word in left:
@@ -172,19 +240,15 @@ def _negation(a: Reading, b: Reading) -> str:
 
 
 def _opposites(a: Reading, b: Reading) -> str:
-    return "opposites: a word and its opposite are exchanged" if opposed_words(a, b) else ""
-
-
-def opposed_words(a: Reading, b: Reading) -> frozenset[str]:
-    """The words of `a` that `b` does not have, but an opposite of theirs, which `a` does not have."""
+    """A word that only `a` has, against an opposite that only `b` has."""
     words_a, words_b = set(a.words), set(b.words)
-    return frozenset(
-        word
+    opposed = any(
+        other not in words_a and other not in UNITS
         for word in words_a - words_b
-        if word not in _TENSES
-        and word not in UNITS
-        and any(other not in words_a and other not in UNITS for other in OPPOSITES.get(word, frozenset()) & words_b)
+        if word not in _TENSES and word not in UNITS
+        for other in OPPOSITES.get(word, frozenset()) & words_b
     )
+    return "opposites: a word and its opposite are exchanged" if opposed else ""
 
 
 def _question_kind(a: Reading, b: Reading) -> str:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from services.cache.matching.proposal_guard import LIFTABLE
 
-__all__ = ["GUARDED_WRONG_MAX", "GuardEvidence", "guard_code"]
+__all__ = ["GUARDED_WRONG_MAX", "GUARD_CODES", "GuardEvidence", "guard_code"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -34,6 +34,9 @@ _NO_GUARD: Final = 0
 _HARD: Final = 1
 _FIRST_LIFTABLE: Final = 2
 
+GUARD_CODES: Final = _FIRST_LIFTABLE + len(LIFTABLE)
+"""Numbers that `guard_code` gives: those below."""
+
 
 def guard_code(guard: str) -> int:
     """A number for a kind of guard; "" is none. `GuardEvidence.refuses` is by these numbers."""
@@ -44,18 +47,22 @@ def guard_code(guard: str) -> int:
 
 class GuardEvidence:
     """`counts` [len(LIFTABLE), 3]: what was observed of each kind, the wrong ones among them, and how many wrong ones
-    were foretold by what was known but for the guard; all faded by age."""
+    were foretold by what was known but for the guard; all faded by age. `lifts`: whether anything is ever lifted."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, lifts: bool = True) -> None:
         self.counts: Floats = np.zeros((len(LIFTABLE), 3))
+        self._lifts = lifts
 
     def fade(self, factor: float) -> None:
         """Another lookup: what was seen counts for so much less."""
         self.counts *= factor
 
-    def add(self, guard: str, *, wrong: float, same: bool) -> None:
-        """The outcome of a proposal that the guard spoke against, whose P(wrong) was otherwise `wrong`."""
-        if guard in LIFTABLE and wrong <= GUARDED_WRONG_MAX:
+    def add(self, guard: str, *, wrong: float, same: bool, served: bool = False) -> None:
+        """The outcome of a proposal that the guard spoke against, whose P(wrong) was otherwise `wrong`, not tightened.
+
+        `served`: it was served all the same, so it counts however dear it looks.
+        """
+        if guard in LIFTABLE and (served or wrong <= GUARDED_WRONG_MAX):
             self.counts[LIFTABLE.index(guard)] += (1.0, float(not same), wrong)
 
     def surcharge(self, guard: str) -> float:
@@ -63,8 +70,10 @@ class GuardEvidence:
 
         It is the 95 % upper bound of the wrong ones there may be, for those that were seen, over those foretold.
         """
-        if guard not in LIFTABLE:
-            return 1.0 if not guard else math.inf
+        if not guard:
+            return 1.0
+        if guard not in LIFTABLE or not self._lifts:
+            return math.inf
         seen, wrong, foretold = self.counts[LIFTABLE.index(guard)].tolist()
         if seen < SEEN_MIN or foretold <= 0.0:
             return math.inf

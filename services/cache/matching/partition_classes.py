@@ -1,7 +1,8 @@
 """The classes of partitions whose errors are controlled together, and what they learned.
 
 A class is a tenant's work of one kind. `OWN_MAX` have a controller of their own; whoever finds none shares the
-controller of its kind of work, at once. One that never learned enough to serve anything and was idle for `IDLE_CALLS`
+controller of its kind of work, at once; no guard is lifted there, as one tenant's questions would lift it for others.
+One that never learned enough to serve anything and was idle for `IDLE_CALLS`
 makes room for a new one.
 The limit then holds for all who share it together.
 
@@ -30,17 +31,9 @@ import numpy as np
 import numpy.typing as npt
 
 from services.cache.matching.answer_comparison import Comparison
-from services.cache.matching.risk_control import (
-    MODEL_DEVIATIONS,
-    STATE_BYTES_MAX,
-    Judged,
-    RiskController,
-    RiskPolicy,
-    RiskReport,
-    RiskStateError,
-    Source,
-)
+from services.cache.matching.risk_control import Judged, RiskController, RiskPolicy, RiskReport, Source
 from services.cache.matching.risk_model import EVIDENCE_MIN, RiskModel, fit_risk_model
+from services.cache.matching.risk_state import STATE_BYTES_MAX, RiskStateError
 from services.runtime.logs import describe_exception, get_logger
 from spillway.routing import TaskType
 
@@ -84,15 +77,14 @@ class PartitionClass:
 
     def __init__(self, task_type: TaskType, tenant: str | None, policy: RiskPolicy, random: Random) -> None:
         self.task_type, self.tenant = task_type, tenant
-        self.controller = RiskController(policy, random)
+        self.controller = RiskController(policy, random, lifts=tenant is not None)
         self.name = task_type.value if not tenant else f"{task_type.value}/{tenant}"
-        self._policy = policy
-        self._model: RiskModel | None = None
         self._counts = {"lookups": 0, "hits": 0, "audited": 0, "wrong": 0}
         self._comparisons = dict.fromkeys(Comparison, 0)
         self.fitting: asyncio.Task[None] | None = None
         self.unsaved = 0
         self.told_elsewhere = 0
+        self.audits_open = 0
         self.used_at = 0
 
     @property
@@ -122,18 +114,23 @@ class PartitionClass:
 
     def adopt(self, model: RiskModel | None) -> None:
         """Decides by this model from now on."""
-        self._model = model
         self.controller.adopt(model)
 
-    def judged_elsewhere(self, features: Floats) -> Judged:
+    def drawn(self, judged: Judged) -> None:
+        """Remembers that a hit was drawn for an audit, of which nothing was told yet."""
+        self.audits_open += judged.audit
+
+    def told(self, judged: Judged) -> None:
+        """A hit that was drawn was told of, here or in the place of one that was drawn here."""
+        self.audits_open -= judged.audit
+
+    def judged_elsewhere(self, features: Floats, guard: str) -> Judged:
         """A hit that another replica decided, as this one would have booked it.
 
-        Audits reach any replica. Each gets as many of others as others get of its own, so the estimate stays right.
+        Audits reach any replica. Each gets as many of others as others get of its own, so the estimate stays right; and
+        no more are taken for audits than were drawn here.
         """
-        if self._model is None:
-            return Judged(features, 0.0, 1.0)
-        wrong = self._model.wrong(self._model.log_odds(features), deviations=MODEL_DEVIATIONS)
-        return Judged(features, min(1.0, wrong), max(self._policy.audit_rate, 1e-6))
+        return self.controller.judge_elsewhere(features, guard, audit=self.audits_open > 0)
 
 
 class PartitionClasses:
@@ -198,14 +195,16 @@ class PartitionClasses:
         """Takes up what was learned before this process started."""
         if self._directory is None:
             return
-        for task_type, tenant, state in await asyncio.to_thread(_read_all, self._directory):
+        found, left_out = await asyncio.to_thread(_read_all, self._directory)
+        if left_out:
+            self._log.warning("cache_risk_state_left_out", reason="unreadable files", files=left_out)
+        for task_type, tenant, state in found:
             made = self._new(task_type, tenant)
             try:
                 await asyncio.to_thread(made.controller.restore, state)
-            except RiskStateError as error:
+            except (RiskStateError, np.linalg.LinAlgError) as error:
                 self._log.warning("cache_risk_state_left_out", reason=str(error))
                 continue
-            made.adopt(fit_risk_model(made.controller.observations()))
             if tenant is None:
                 self._shared[task_type] = made
             elif len(self._own) < OWN_MAX:
@@ -271,18 +270,20 @@ def _write(directory: Path, name: str, state: bytes) -> None:
     beside.replace(path)
 
 
-def _read_all(directory: Path) -> list[tuple[TaskType, str | None, bytes]]:
-    """What was written, the newest first; what cannot be read is left out."""
+def _read_all(directory: Path) -> tuple[list[tuple[TaskType, str | None, bytes]], int]:
+    """What was written, the newest first, and how many files cannot be read."""
     found: list[tuple[float, TaskType, str | None, bytes]] = []
+    left_out = 0
     for path in directory.glob(f"*{SUFFIX}"):
         try:
             with path.open("rb") as file:
                 head = json.loads(file.readline(HEAD_BYTES_MAX))
                 state = file.read(STATE_BYTES_MAX + 1)
             task_type, tenant = head
-            if tenant is None or isinstance(tenant, str):
-                found.append((path.stat().st_mtime, TaskType(task_type), tenant, state))
+            if tenant is not None and not isinstance(tenant, str):
+                raise TypeError("a tenant is a text")
+            found.append((path.stat().st_mtime, TaskType(task_type), tenant, state))
         except (OSError, ValueError, TypeError, RecursionError):
-            continue
+            left_out += 1
     found.sort(key=lambda each: -each[0])
-    return [(task_type, tenant, state) for _, task_type, tenant, state in found[: 2 * OWN_MAX]]
+    return [(task_type, tenant, state) for _, task_type, tenant, state in found[: 2 * OWN_MAX]], left_out

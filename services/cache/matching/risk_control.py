@@ -13,9 +13,7 @@ Older lookups fade (half of their weight is gone after HALF_LIFE_LOOKUPS), so th
 
 from __future__ import annotations
 
-import io
 import math
-import zipfile
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -30,8 +28,9 @@ from services.cache.matching.guard_evidence import GUARDED_WRONG_MAX, GuardEvide
 from services.cache.matching.neighbourhood import NAMES
 from services.cache.matching.proposal_guard import kind_of
 from services.cache.matching.risk_model import EVIDENCE_MIN, Observations, RiskModel, fit_risk_model
+from services.cache.matching.risk_state import RiskState, pack_state, parse_state
 
-__all__ = ["Decision", "Judged", "RiskController", "RiskPolicy", "RiskReport", "RiskStateError", "Source"]
+__all__ = ["Decision", "Judged", "RiskController", "RiskPolicy", "RiskReport", "Source"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -79,8 +78,6 @@ REFIT_LEAST: Final = 50
 REFIT_MOST: Final = 250
 
 
-STATE_BYTES_MAX: Final = 4 * 1024 * 1024
-
 _COUNTERS: Final = (
     "_lookups",
     "_hits",
@@ -93,10 +90,6 @@ _COUNTERS: Final = (
     "_correction_variance",
     "_tightening",
 )
-
-
-class RiskStateError(ValueError):
-    """Not the state of a controller of this version."""
 
 
 class Source(StrEnum):
@@ -124,13 +117,16 @@ class Judged:
     """What was decided on, to be given back with its outcome. `booked` is 0 for a miss.
 
     `guard`: the kind of the guard that refuses the proposal, if one does. While it is not lifted, such an outcome says
-    what looks wrong, but not how often what may be served is.
+    what looks wrong, but not how often what may be served is. `foretold`: of a hit that a guard spoke against, P(wrong)
+    without it. `audit`: whether it was drawn for an audit, with that `chance`; of others an answer is a verdict.
     """
 
     features: Floats
     booked: float
     chance: float
     guard: str = ""
+    foretold: float = 0.0
+    audit: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,13 +167,15 @@ class RiskReport:
 class RiskController:
     """See the head of the file. Belongs to one event loop; `observations` and `adopt` let a thread do the fitting."""
 
-    def __init__(self, policy: RiskPolicy, random: Random) -> None:
+    def __init__(self, policy: RiskPolicy, random: Random, *, lifts: bool = True) -> None:
+        """`lifts`: whether what is observed here may lift guards; not where several tenants are observed. `guards` is
+        what was observed of them."""
         self._policy = policy
         self._random = random
         self._model: RiskModel | None = None
         self._features = np.zeros((OBSERVATIONS_MAX, len(NAMES)))
         self._outcomes = np.zeros((OBSERVATIONS_MAX, 3))  # same, weight, guard_code
-        self._guards = GuardEvidence()
+        self.guards = GuardEvidence(lifts=lifts)
         self._observed = 0
         self._next_fit = EVIDENCE_MIN
         self._recent: deque[float] = deque(maxlen=HORIZON_LOOKUPS)
@@ -210,9 +208,9 @@ class RiskController:
         self._hits += 1.0
         booked = found.wrong / self._tightening
         self._booked += booked
-        return replace(
-            found, audit=audit, judged=Judged(features, booked, chance, found.judged.guard if found.judged else "")
-        )
+        guard = found.judged.guard if found.judged is not None else ""
+        judged = Judged(features, booked, chance, guard, self._foretold(features), audit)
+        return replace(found, audit=audit, judged=judged)
 
     def serve_same_words(self, features: Floats) -> tuple[bool, Judged]:
         """Counts a lookup that the answer to the same words is served for, books it, and whether to audit it."""
@@ -221,7 +219,16 @@ class RiskController:
         audit, chance = self._draw_audit(SAME_WORDS_WRONG)
         self._hits += 1.0
         self._booked += SAME_WORDS_WRONG
-        return audit, Judged(features, SAME_WORDS_WRONG, chance)
+        return audit, Judged(features, SAME_WORDS_WRONG, chance, audit=audit)
+
+    def judge_elsewhere(self, features: Floats, guard: str, *, audit: bool) -> Judged:
+        """A hit that another replica decided, as this one would have booked it. `audit`: as `Judged` has it."""
+        if self._model is None:
+            return Judged(features, 0.0, 1.0, guard)
+        wrong = self._foretold(features)
+        surcharge = self.guards.surcharge(guard)
+        booked = min(1.0, wrong * surcharge) if math.isfinite(surcharge) else wrong
+        return Judged(features, booked, max(self._policy.audit_rate, 1e-6), guard, wrong, audit)
 
     def consider(self, features: Floats, *, refusal: Callable[[], str] = str) -> Decision:
         """What `decide` would say of these now, but for an audit; nothing is counted."""
@@ -240,15 +247,23 @@ class RiskController:
         return Decision(True, False, wrong, self._bar, "likely enough the same answer", judged)
 
     def observe(self, judged: Judged, *, same: bool, source: Source) -> None:
-        """Tells the outcome of a decision. Of a hit that nobody audited or complained of, nothing is ever told."""
+        """Tells the outcome of a decision. Of a hit that nobody audited or complained of, nothing is ever told.
+
+        An audit is one that was drawn; the rest is feedback, of which only complaints change what is measured.
+        """
+        if source is Source.AUDIT and not judged.audit:
+            source = Source.FEEDBACK
         at = self._observed % OBSERVATIONS_MAX
         weight = 1.0 / judged.chance if source is Source.AUDIT else 1.0
         self._features[at] = judged.features
         self._outcomes[at] = (float(same), weight, float(guard_code(judged.guard)))
         self._observed += 1
-        if judged.guard and self._model is not None:
-            self._guards.add(judged.guard, wrong=self._wrong(judged.features), same=same)
-        if source is Source.MISS or not judged.booked:
+        praise = source is Source.FEEDBACK and same
+        served = judged.booked > 0.0
+        if judged.guard and not praise and (served or self._model is not None):
+            foretold = judged.foretold if served else self._foretold(judged.features)
+            self.guards.add(judged.guard, wrong=foretold, same=same, served=served)
+        if source is Source.MISS or praise or not served:
             return
         wrong = not same
         self._recent_audits.append((wrong, judged.booked))
@@ -277,7 +292,7 @@ class RiskController:
         kept = min(self._observed, OBSERVATIONS_MAX)
         order = (self._observed - kept + np.arange(kept)) % OBSERVATIONS_MAX
         same, weight, guard = self._outcomes[order].T
-        refused = self._guards.refuses()[guard.astype(np.int64)]
+        refused = self.guards.refuses()[guard.astype(np.int64)]
         self._next_fit = self._observed + int(min(REFIT_MOST, max(REFIT_LEAST, self._observed * REFIT_SHARE)))
         return Observations(self._features[order], same, weight, refused)
 
@@ -309,64 +324,48 @@ class RiskController:
     def state(self) -> bytes:
         """All of it but the model, which the next fit brings back: .npz without pickles, about 0.7 MB at most."""
         kept = min(self._observed, OBSERVATIONS_MAX)
-        recent_audits = np.asarray([(float(wrong), booked) for wrong, booked in self._recent_audits]).reshape(-1, 2)
-        stream = io.BytesIO()
-        np.savez_compressed(
-            stream,
-            features=self._features[:kept],
-            outcomes=self._outcomes[:kept],
-            observed=np.asarray(self._observed),
-            counters=np.asarray([getattr(self, name) for name in _COUNTERS]),
-            recent=np.asarray(self._recent),
-            recent_audits=recent_audits,
-            guards=self._guards.counts,
+        return pack_state(
+            RiskState(
+                features=self._features[:kept],
+                outcomes=self._outcomes[:kept],
+                observed=self._observed,
+                counters=tuple(float(getattr(self, name)) for name in _COUNTERS),
+                recent=tuple(self._recent),
+                recent_audits=tuple(self._recent_audits),
+                guards=self.guards.counts,
+            )
         )
-        return stream.getvalue()
 
     def restore(self, data: bytes) -> None:
         """Goes on from a `state`, fitted anew. Raises RiskStateError, and stays as it was, on anything else."""
-        if len(data) > STATE_BYTES_MAX:
-            raise RiskStateError("the state is too large")
-        try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-                read = {name: archive[name].astype(np.float64) for name in archive.files}
-            features, outcomes, counters = read["features"], read["outcomes"], read["counters"]
-            observed, recent, audits = int(read["observed"]), read["recent"], read["recent_audits"]
-            guards = read["guards"]
-        except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
-            raise RiskStateError(f"the state is unreadable ({type(error).__name__})") from error
-        kept = len(features)
-        fits = features.shape == (kept, len(NAMES)) and outcomes.shape == (kept, 3)
-        fits = fits and kept == min(max(observed, 0), OBSERVATIONS_MAX) and counters.shape == (len(_COUNTERS),)
-        fits = fits and recent.ndim == 1 and audits.ndim == 2 and audits.shape[1:] == (2,)
-        fits = fits and guards.shape == self._guards.counts.shape
-        if not fits or not all(
-            np.isfinite(part).all() for part in (features, outcomes, counters, recent, audits, guards)
-        ):
-            raise RiskStateError("the state has wrong shapes or values")
-        self._features[:kept], self._outcomes[:kept] = features, outcomes
-        self._observed = self._next_fit = observed
-        self._guards.counts = guards
-        for name, value in zip(_COUNTERS, counters.tolist(), strict=True):
+        found = parse_state(data, counters=len(_COUNTERS), observations_max=OBSERVATIONS_MAX)
+        kept = len(found.features)
+        self._features[:kept], self._outcomes[:kept] = found.features, found.outcomes
+        self._observed = self._next_fit = found.observed
+        self.guards.counts = found.guards
+        for name, value in zip(_COUNTERS, found.counters, strict=True):
             setattr(self, name, value)
-        self._recent = deque(recent.tolist(), maxlen=HORIZON_LOOKUPS)
-        self._recent_audits = deque(((bool(wrong), booked) for wrong, booked in audits.tolist()), RECENT_AUDITS_MAX)
+        self._tightening = max(1.0, self._tightening)
+        self._recent = deque(found.recent, maxlen=HORIZON_LOOKUPS)
+        self._recent_audits = deque(found.recent_audits, RECENT_AUDITS_MAX)
         self._until_bar = 0
         self._model = fit_risk_model(self.observations())
 
-    def _wrong(self, features: Floats) -> float:
-        """The bound on P(wrong) as it is booked now; 1 without a model."""
+    def _foretold(self, features: Floats) -> float:
+        """The bound on P(wrong) before it is tightened; 1 without a model."""
         if self._model is None:
             return 1.0
-        return min(
-            1.0, self._model.wrong(self._model.log_odds(features), deviations=MODEL_DEVIATIONS) * self._tightening
-        )
+        return min(1.0, self._model.wrong(self._model.log_odds(features), deviations=MODEL_DEVIATIONS))
+
+    def _wrong(self, features: Floats) -> float:
+        """The bound on P(wrong) as it is booked now; 1 without a model."""
+        return min(1.0, self._foretold(features) * self._tightening)
 
     def _charged(self, wrong: float, guard: str) -> float:
         """What P(wrong) is taken for where that guard speaks; infinite where the guard decides, whatever it is."""
         if not guard:
             return wrong
-        surcharge = self._guards.surcharge(guard)
+        surcharge = self.guards.surcharge(guard)
         if wrong > GUARDED_WRONG_MAX or not math.isfinite(surcharge):
             return math.inf
         return min(1.0, wrong * surcharge)
@@ -385,7 +384,7 @@ class RiskController:
         self._audited_booked *= fade
         self._correction *= fade
         self._correction_variance *= fade
-        self._guards.fade(fade)
+        self.guards.fade(fade)
         if self._until_bar <= 0:
             self._until_bar = BAR_EVERY_LOOKUPS
             self._bar = self._bar_now()

@@ -171,6 +171,7 @@ class SemanticSearch:
         if (twin := await self._same_words(scope, meaning, nearby)) is not None:
             audit, judged = deciding.controller.serve_same_words(features)
             deciding.count(hits=1)
+            deciding.drawn(judged)
             self._remember(request_key, twin.key, judged)
             return SemanticFinding("the same words", twin, nearby.candidates[0].similarity, audit)
         decision = deciding.controller.decide(features, refusal=lambda: self._refusal(asked, nearby))
@@ -178,6 +179,7 @@ class SemanticSearch:
         if not decision.serve or decision.judged is None:
             return SemanticFinding(decision.reason, None, nearby.similarity, explanation=explanation)
         deciding.count(hits=1)
+        deciding.drawn(decision.judged)
         self._remember(request_key, nearby.entry.key, decision.judged)
         return SemanticFinding(decision.reason, nearby.entry, nearby.similarity, decision.audit, explanation)
 
@@ -240,7 +242,10 @@ class SemanticSearch:
     async def learn_from_hit(
         self, scope: Scope, meaning: Meaning, entry: Entry, *, request_key: str, same: bool, source: Source
     ) -> bool:
-        """Tells whether a hit was right. False: it counts as nothing, as none was served, or it was told before."""
+        """Tells whether a hit was right. False: it counts as nothing, as none was served, or it was told before.
+
+        `source`: FEEDBACK, or AUDIT for another answer, which is an audit only where one was drawn.
+        """
         deciding = self.classes.of(meaning.task_type, scope.tenant)
         judged = self._judged.pop((request_key, entry.key), None)
         if judged is None:  # served by another replica, long ago, or never
@@ -250,7 +255,12 @@ class SemanticSearch:
             if nearby is None or nearby.proposal.group != (entry.group or entry.key):
                 return False
             deciding.told_elsewhere += 1
-            judged = deciding.judged_elsewhere(self._features(meaning, self._known.read(meaning.question), nearby))
+            asked = self._known.read(meaning.question)
+            guard = kind_of(self._refusal(asked, nearby))
+            judged = deciding.judged_elsewhere(self._features(meaning, asked, nearby), guard)
+        if source is Source.AUDIT and not judged.audit:  # an answer to what was not drawn is a verdict like others
+            source = Source.FEEDBACK
+        deciding.told(judged)
         self._told[request_key, entry.key] = None
         while len(self._told) > JUDGED_MAX:
             self._told.popitem(last=False)

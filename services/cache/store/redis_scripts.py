@@ -28,7 +28,8 @@ if not head[1] then
 end
 redis.call('HSET', KEYS[1], 'stamp', head[1] .. ' ' .. number, unpack(ARGV, 9))
 redis.call('PEXPIREAT', KEYS[1], ARGV[4])
-redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', ARGV[5])
+local expired = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', ARGV[5], 'LIMIT', 0, 64)
+if #expired > 0 then redis.call('ZREM', KEYS[3], unpack(expired)) end
 redis.call('ZADD', KEYS[3], ARGV[4], ARGV[6])
 if ARGV[7] ~= '' then redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[8], '*', 'put', ARGV[7]) end
 return 'put'
@@ -37,7 +38,7 @@ return 'put'
 that must still be the present one, empty for any; how many deletions by key there had been when the put began; the
 expiry and the present in Unix ms; the entry's member; its key for the stream, empty for none; how many records to keep;
 the fields. 'late': there were other invalidations since the moment; 'gone': the entry was deleted. Then nothing is
-written."""
+written. Of the expired ones on the list 64 leave with each put: more at once would hold up all others."""
 
 DELETE_MARK = """
 redis.call('HSETNX', KEYS[1], 'era', ARGV[1])

@@ -95,3 +95,19 @@ async def test_a_sweep_without_redis_ends_and_harms_nobody(
     redis_server.kill()
     assert await sweeps.swept(ACME) == 0
     await sweeps.close()
+
+
+async def test_a_put_clears_no_more_than_so_many_expired_entries_off_the_list(
+    redis_server: RedisServer, servers: RedisServers, store: RedisStore
+) -> None:
+    now = SystemClock().unix()
+    first, second = entry("first", now_unix_s=now), entry("second", now_unix_s=now)
+    await store.put(first)
+    redis = await servers.client(0)
+    await redis.zadd(NAMES.entries(0), {f"expired {number}": 1_000.0 + number for number in range(1_000)})
+    before = await redis.zcard(NAMES.entries(0))
+    await store.put(second)
+    assert await redis.zcard(NAMES.entries(0)) == before + 1 - 64
+    for number in range(16):
+        await store.put(entry(f"later {number}", now_unix_s=now))
+    assert await redis.zcard(NAMES.entries(0)) == 2 + 16

@@ -11,12 +11,15 @@ import pytest
 
 from services.cache.matching.guard_evidence import GUARDED_WRONG_MAX, GuardEvidence, guard_code
 from services.cache.matching.neighbourhood import NAMES
-from services.cache.matching.proposal_guard import ALIASES_PROVEN, LIFTABLE, kind_of, proposal_refusal
+from services.cache.matching.proposal_guard import LIFTABLE, kind_of, proposal_refusal
 from services.cache.matching.reading import read
 from services.cache.matching.risk_control import Judged, RiskController, RiskPolicy, Source
 from services.cache.matching.risk_model import fit_risk_model
 
-HARD = ("numbers", "units", "literals", "code", "negation", "opposites", "direction", "names", "language")
+HARD = (
+    "numbers", "units", "ordinals", "literals", "code", "negation", "opposites", "direction", "names", "language",
+    "contrary", "several", "length", "order", "question", "roles", "words",
+)  # fmt: skip
 
 
 def seen(guard: str, right: int, wrong: int = 0, p: float = 0.01) -> GuardEvidence:
@@ -39,27 +42,27 @@ def test_no_evidence_lifts_a_hard_guard(kind: str) -> None:
 
 
 def test_a_guard_is_lifted_when_what_it_refused_was_shown_to_be_right() -> None:
-    assert seen("words", 49).surcharge("words") == math.inf
-    assert 5.0 < seen("words", 50).surcharge("words") < 7.0
-    assert seen("words", 300).surcharge("words") == 1.0
-    assert seen("words", 300).surcharge("case") == math.inf
-    assert seen("words", 300).refuses().tolist().count(0.0) == 2
+    assert seen("wording", 49).surcharge("wording") == math.inf
+    assert 5.0 < seen("wording", 50).surcharge("wording") < 7.0
+    assert seen("wording", 300).surcharge("wording") == 1.0
+    assert seen("wording", 300).surcharge("case") == math.inf
+    assert seen("wording", 300).refuses().tolist().count(0.0) == 2
 
 
 def test_wrong_answers_make_what_a_guard_speaks_against_dearer() -> None:
-    charges = [seen("words", 300, wrong=wrong).surcharge("words") for wrong in (0, 3, 9, 30)]
+    charges = [seen("wording", 300, wrong=wrong).surcharge("wording") for wrong in (0, 3, 9, 30)]
     assert charges == sorted(charges)
     assert charges[-1] > 9.0
 
 
 def test_what_looks_wrong_anyhow_says_nothing_of_a_guard() -> None:
-    assert seen("words", 500, p=2 * GUARDED_WRONG_MAX).surcharge("words") == math.inf
+    assert seen("wording", 500, p=2 * GUARDED_WRONG_MAX).surcharge("wording") == math.inf
 
 
 def test_old_evidence_fades() -> None:
-    evidence = seen("order", 80)
+    evidence = seen("case", 80)
     evidence.fade(0.5)
-    assert evidence.surcharge("order") == math.inf
+    assert evidence.surcharge("case") == math.inf
 
 
 def learned(controller: RiskController, *, guard: str, right: float, count: int = 3_000) -> None:
@@ -78,7 +81,7 @@ def learned(controller: RiskController, *, guard: str, right: float, count: int 
 
 
 @pytest.mark.parametrize(
-    ("guard", "right", "served"), [("words", 1.0, True), ("words", 0.6, False), ("code", 1.0, False)]
+    ("guard", "right", "served"), [("wording", 1.0, True), ("wording", 0.6, False), ("code", 1.0, False)]
 )
 def test_a_class_serves_what_a_guard_refuses_only_where_it_was_shown_that_it_may(
     guard: str, right: float, served: bool
@@ -96,39 +99,72 @@ def test_a_class_serves_what_a_guard_refuses_only_where_it_was_shown_that_it_may
 
 def test_of_audited_hits_under_a_lifted_guard_the_guard_hears() -> None:
     controller = RiskController(RiskPolicy(0.02, audit_rate=0.1), Random(1))
-    learned(controller, guard="words", right=1.0)
+    learned(controller, guard="wording", right=1.0)
     clear = np.full(len(NAMES), 9.0)
     for _ in range(300):
-        controller.observe(Judged(clear, 0.0, 1.0, "words"), same=True, source=Source.MISS)
-    decision = controller.decide(clear, refusal=lambda: "words: they differ")
+        controller.observe(Judged(clear, 0.0, 1.0, "wording"), same=True, source=Source.MISS)
+    decision = controller.decide(clear, refusal=lambda: "wording: they differ")
     assert decision.serve
     assert decision.judged is not None
-    assert decision.judged.guard == "words"
+    assert decision.judged.guard == "wording"
     for _ in range(300):
-        controller.observe(Judged(clear, 0.001, 1.0, "words"), same=False, source=Source.MISS)
-    assert not controller.consider(clear, refusal=lambda: "words: they differ").serve
-
-
-@pytest.mark.parametrize(
-    ("kind", "asked", "stored"),
-    [
-        ("numbers", "I was charged 5 times", "I was charged {} times"),
-        ("units", "no answer for a week", "no answer for a {}"),
-    ],
-)
-def test_an_answer_whose_own_questions_differ_so_may_be_proven_to_serve_others(
-    kind: str, asked: str, stored: str
-) -> None:
-    others = ["2", "3", "4", "7"] if kind == "numbers" else ["day", "month", "year", "decade"]
-    rows = [read(stored.format(other)) for other in others]
-    assert kind_of(proposal_refusal(read(asked), rows, aliases=9)) == f"{kind} among aliases"
-    assert kind_of(proposal_refusal(read(asked), rows[:ALIASES_PROVEN], aliases=9)) == kind
-    assert kind_of(proposal_refusal(read(asked), [rows[0]] * 9, aliases=9)) == kind
-    assert kind_of(proposal_refusal(read(asked), rows, aliases=ALIASES_PROVEN - 1)) == kind
+        controller.observe(Judged(clear, 0.001, 1.0, "wording"), same=False, source=Source.MISS)
+    assert not controller.consider(clear, refusal=lambda: "wording: they differ").serve
 
 
 def refused_by(asked: str, *stored: str) -> str:
     return kind_of(proposal_refusal(read(asked), [read(each) for each in stored], aliases=9))
+
+
+@pytest.mark.parametrize(
+    ("asked", "stored"),
+    [
+        ("How do I turn off heater 9?", "How do I turn on heater {}?"),
+        ("How do I not cancel order 9?", "How do I cancel order {}?"),
+        ("How do I delete order 9?", "How do I track order {}?"),
+        ("Can Bob refund invoice 9 to Alice?", "Can I print invoice {}?"),
+        ("How do I convert 9 euros to dollars?", "How do I convert {} dollars to euros?"),
+        ("How do I run `rm -rf /` on host 9?", "How do I run `ls` on host {}?"),
+        ("I was charged 9 times", "I was charged {} times"),
+        ("no answer for 9 weeks", "no answer for {} days"),
+    ],
+)
+def test_however_many_numbers_an_answer_has_another_one_is_never_lifted(asked: str, stored: str) -> None:
+    for numbers in ((1, 2, 3, 4), (9, 1, 2, 3, 4), range(1, 17)):
+        rows = [row for row in (stored.format(number) for number in numbers) if row != asked]
+        assert refused_by(asked, *rows) not in ("", *LIFTABLE)
+
+
+@pytest.mark.parametrize("ordinal", ["first", "last", "next", "former", "second", "latest", "third"])
+def test_an_ordinal_is_never_lifted(ordinal: str) -> None:
+    others = [f"Who was the {each} president?" for each in ("only", "previous", "original", "current", "tenth")]
+    assert refused_by(f"Who was the {ordinal} president?", *others) not in ("", *LIFTABLE)
+
+
+OUTVOTING = [
+    ("How do I turn off the heater?", "How do I turn on the heater?", "How do I turn the heater?"),
+    ("How do I lock my account?", "How do I unlock my account?", "How do I do it with my account?"),
+    ("How do I add a card?", "How do I remove a card?", "How do I do it with a card?"),
+    ("How do I close an unverified account?", "How do I close a verified account?", "How do I close an account?"),
+    ("Is it reversible to delete a file?", "Is it irreversible to delete a file?", "Can I delete a file?"),
+    ("Is ibuprofen not safe?", "Is ibuprofen safe?", "Is it not safe?"),
+    ("Fly from Rome to Oslo", "Fly from Oslo to Rome", "Fly Oslo Rome"),
+    ("Send money from Anna into the fund", "Send money from the fund into Anna", "send Anna fund money"),
+    ("How do I cancel order 9?", "How do I cancel order 8?", "What about order 9?"),
+    ("Who won the last race?", "Who won the first race?", "Who won at last?"),
+    ("Is chess harder than checkers?", "Is checkers harder than chess?", "chess or checkers harder?"),
+    ("Where was the tower built?", "When was the tower built?", "the tower's building"),
+    ("How do I sort a tuple in Python?", "How do I sort a list in Python?", "How do I sort in Python?"),
+]
+
+
+@pytest.mark.parametrize(("asked", "contrary", "neutral"), OUTVOTING)
+def test_a_question_that_says_less_outvotes_none_that_asks_for_something_else(
+    asked: str, contrary: str, neutral: str
+) -> None:
+    for rows in ((contrary, neutral), (neutral, contrary), (*(neutral for _ in range(9)), contrary)):
+        assert refused_by(asked, *rows) not in ("", *LIFTABLE)
+    assert refused_by(asked, contrary, neutral, f"please {asked[0].lower()}{asked[1:]}") == ""
 
 
 def test_opposites_are_never_proven_by_other_opposites() -> None:
@@ -145,14 +181,86 @@ def test_a_hard_difference_is_not_hidden_by_one_that_may_be_lifted() -> None:
     assert refused_by("turn off the hall lamp", "turn on the hall lamp", "light the kitchen lamp") == "opposites"
 
 
+BROAD = (
+    "when will my parcel arrive",
+    "when does the package come",
+    "when is the delivery due",
+    "when will my stuff land",
+    "when does the courier show up",
+    "when will shipping finish",
+)
+
+
+def test_another_wording_may_be_lifted_only_for_an_answer_whose_own_questions_are_worded_otherwise() -> None:
+    asked = "when can the postman be expected"
+    assert refused_by(asked, *BROAD) == "wording"
+    assert refused_by(asked, *(BROAD[0] for _ in BROAD)) == "words"
+    assert refused_by(asked, *BROAD[:3]) == "words"
+    assert refused_by(f"{asked} in 9 days", *BROAD) == "numbers"
+    assert refused_by(asked.replace("the postman", "Tim"), *BROAD) == "names"
+
+
+def test_what_is_foretold_of_a_guard_is_not_raised_by_tightening() -> None:
+    charges = []
+    for wrong_audits in (0, 12):
+        controller = RiskController(RiskPolicy(0.02), Random(1))
+        controller.adopt(Sure(0.004))  # type: ignore[arg-type]
+        features = np.zeros(len(NAMES))
+        for _ in range(wrong_audits):
+            controller.observe(Judged(features, 0.05, 1.0, audit=True), same=False, source=Source.AUDIT)
+        assert (controller.report().tightening > 1.0) == bool(wrong_audits)
+        for _ in range(100):
+            controller.observe(Judged(features, 0.0, 1.0, "wording"), same=True, source=Source.MISS)
+        charges.append(controller.guards.surcharge("wording"))
+    assert charges[0] == charges[1]
+
+
+def test_a_wrong_hit_under_a_lifted_guard_counts_against_it_however_dear_it_looks_by_now() -> None:
+    controller = RiskController(RiskPolicy(0.02), Random(1))
+    controller.adopt(Sure(0.004))  # type: ignore[arg-type]
+    features = np.zeros(len(NAMES))
+    for _ in range(400):
+        controller.observe(Judged(features, 0.0, 1.0, "wording"), same=True, source=Source.MISS)
+    before = controller.guards.surcharge("wording")
+    served = Judged(features, 0.004, 0.05, "wording", 0.004, audit=True)
+    controller.adopt(Sure(0.5))  # type: ignore[arg-type]
+    for _ in range(5):
+        controller.observe(served, same=False, source=Source.AUDIT)
+    assert controller.guards.surcharge("wording") > 2.0 * before
+
+
+def test_praise_of_a_hit_lifts_no_guard() -> None:
+    controller = RiskController(RiskPolicy(0.02), Random(1))
+    controller.adopt(Sure(0.01))  # type: ignore[arg-type]
+    for _ in range(500):
+        controller.observe(Judged(np.zeros(len(NAMES)), 0.01, 0.05, "wording", 0.01), same=True, source=Source.FEEDBACK)
+    assert controller.guards.surcharge("wording") == math.inf
+
+
+def test_where_tenants_are_observed_together_no_guard_is_lifted() -> None:
+    controllers = [RiskController(RiskPolicy(0.02), Random(1), lifts=lifts) for lifts in (True, False)]
+    for controller in controllers:
+        learned(controller, guard="wording", right=1.0)
+        assert controller.consider(np.full(len(NAMES), 9.0)).serve
+    clear = np.full(len(NAMES), 9.0)
+    assert [c.consider(clear, refusal=lambda: "wording: x").serve for c in controllers] == [True, False]
+    controllers[1].restore(controllers[0].state())
+    controllers[1].decide(None)
+    assert controllers[1].consider(clear).serve
+    assert not controllers[1].consider(clear, refusal=lambda: "wording: x").serve
+
+
 class Sure:
-    """A model to whom nothing is ever wrong."""
+    """A model to whom everything is equally probable to be wrong."""
+
+    def __init__(self, wrong: float = 0.0) -> None:
+        self._p = wrong
 
     def log_odds(self, features: object) -> float:
         return 9.0
 
     def wrong(self, log_odds: float, *, deviations: float = 0.0) -> float:
-        return 0.0
+        return self._p
 
 
 @pytest.mark.parametrize("guard", [*HARD, *LIFTABLE])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
@@ -94,8 +95,54 @@ def test_a_hit_of_another_replica_is_booked_as_this_one_would_have() -> None:
     classes = PartitionClasses(RiskPolicy(audit_rate=0.25), random=Random(1))
     mine = classes.of(QA, "acme")
     features = np.full(len(NAMES), 3.0)
-    assert mine.judged_elsewhere(features).booked == 0.0  # without a model it would have served nothing
+    assert mine.judged_elsewhere(features, "").booked == 0.0  # without a model it would have served nothing
     teach(classes, mine)
-    likely, unlikely = mine.judged_elsewhere(features), mine.judged_elsewhere(-features)
+    likely, unlikely = mine.judged_elsewhere(features, ""), mine.judged_elsewhere(-features, "")
     assert 0.0 < likely.booked < unlikely.booked <= 1.0
     assert likely.chance == 0.25
+
+
+def test_a_hit_of_another_replica_names_the_guard_that_spoke_against_it() -> None:
+    classes = PartitionClasses(RiskPolicy(audit_rate=0.25), random=Random(1))
+    mine = classes.of(QA, "acme")
+    teach(classes, mine)
+    features = np.full(len(NAMES), 3.0)
+    for _ in range(400):
+        mine.controller.observe(Judged(features, 0.0, 1.0, "wording"), same=True, source=Source.MISS)
+    before = mine.controller.guards.surcharge("wording")
+    mine.drawn(Judged(features, 0.01, 0.25, audit=True))
+    for _ in range(20):
+        judged = mine.judged_elsewhere(features, "wording")
+        assert judged.guard == "wording"
+        mine.controller.observe(judged, same=False, source=Source.AUDIT)
+    assert mine.controller.guards.surcharge("wording") > before
+
+
+def test_no_more_hits_of_other_replicas_are_audits_than_were_drawn_here() -> None:
+    classes = PartitionClasses(RiskPolicy(audit_rate=0.25), random=Random(1))
+    mine = classes.of(QA, "acme")
+    teach(classes, mine)
+    features = np.full(len(NAMES), 3.0)
+    mine.drawn(Judged(features, 0.01, 0.25, audit=True))
+    mine.drawn(Judged(features, 0.01, 0.25))
+    taken = []
+    for _ in range(3):
+        judged = mine.judged_elsewhere(features, "")
+        mine.told(judged)
+        taken.append(judged.audit)
+    assert taken == [True, False, False]
+
+
+def test_in_a_class_that_tenants_share_no_guard_is_lifted_by_what_one_of_them_asks() -> None:
+    classes = PartitionClasses(RiskPolicy(), random=Random(1))
+    for index in range(OWN_MAX):
+        teach(classes, classes.of(QA, f"tenant {index}"))
+    for tenant, is_lifted in (("tenant 0", True), ("attacker", False)):
+        each = classes.of(QA, tenant)
+        teach(classes, each)
+        for _ in range(5_000):
+            each.controller.observe(
+                Judged(np.full(len(NAMES), 3.0), 0.01, 1.0, "wording", 0.01, audit=True), same=True, source=Source.AUDIT
+            )
+        assert (each.controller.guards.surcharge("wording") < math.inf) is is_lifted
+    assert classes.of(QA, "victim") is classes.of(QA, "attacker")

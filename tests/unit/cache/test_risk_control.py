@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Callable
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
 
 from services.cache.matching import risk_control
 from services.cache.matching.neighbourhood import NAMES
-from services.cache.matching.risk_control import Decision, Judged, RiskController, RiskPolicy, RiskStateError, Source
+from services.cache.matching.risk_control import Decision, Judged, RiskController, RiskPolicy, Source
 from services.cache.matching.risk_model import EVIDENCE_MIN, Observations, fit_risk_model
+from services.cache.matching.risk_state import STATE_BYTES_MAX, RiskStateError
 
 LIMIT = 0.01
 
@@ -230,3 +234,91 @@ def test_what_is_no_state_is_refused_and_changes_nothing(data: bytes) -> None:
     with pytest.raises(RiskStateError):
         world.controller.restore(data)
     assert world.controller.report() == before
+
+
+def changed(name: str, change: Callable[[np.ndarray], None]) -> bytes:
+    """A controller's state with something changed in one of its parts."""
+    controller = RiskController(RiskPolicy(), Random(1))
+    rng = np.random.default_rng(1)
+    for number in range(300):
+        judged = Judged(rng.normal(size=len(NAMES)), 0.01, 0.5, "wording", 0.01, audit=True)
+        controller.observe(judged, same=bool(number % 2), source=Source.AUDIT)
+    with np.load(io.BytesIO(controller.state())) as archive:
+        parts = {each: archive[each] for each in archive.files}
+    change(parts[name])
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **parts)
+    return stream.getvalue()
+
+
+def put(at: Any, value: Any) -> Callable[[np.ndarray], None]:
+    def change(part: np.ndarray) -> None:
+        part[at] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "value"),
+    [
+        ("outcomes", (0, 2), 12.0),
+        ("outcomes", (0, 2), -1.0),
+        ("outcomes", (0, 2), 1.5),
+        ("outcomes", (0, 0), 0.5),
+        ("outcomes", (0, 1), 0.0),
+        ("outcomes", (0, 1), 1e9),
+        ("guards", (0, slice(None)), (100.0, -5.0, 1.0)),
+        ("guards", (0, slice(None)), (10.0, 11.0, 1.0)),
+        ("guards", (0, slice(None)), (10.0, 1.0, 11.0)),
+        ("features", (0, 0), 1e9),
+        ("features", (0, 0), np.nan),
+        ("recent_audits", (0, 1), 2.0),
+        ("counters", 0, np.inf),
+        ("kinds", 0, "words"),
+    ],
+)
+def test_a_state_with_a_value_out_of_range_is_refused_and_changes_nothing(name: str, at: Any, value: Any) -> None:
+    controller = RiskController(RiskPolicy(), Random(1))
+    before = controller.report()
+    with pytest.raises(RiskStateError):
+        controller.restore(changed(name, put(at, value)))
+    assert controller.report() == before
+    controller.restore(changed(name, lambda part: None))
+    assert controller.report() != before
+
+
+def test_a_state_that_unpacks_to_too_much_is_refused_before_it_is_unpacked() -> None:
+    stream = io.BytesIO()
+    np.savez_compressed(stream, features=np.zeros((2_000_000, len(NAMES))))
+    assert len(stream.getvalue()) < STATE_BYTES_MAX
+    with pytest.raises(RiskStateError, match="ValueError"):
+        RiskController(RiskPolicy(), Random(1)).restore(stream.getvalue())
+
+
+def audited(controller: RiskController, count: int, *, same: bool, audit: bool = True) -> None:
+    for _ in range(count):
+        judged = Judged(np.zeros(len(NAMES)), 0.01, 0.05, audit=audit)
+        controller.observe(judged, same=same, source=Source.AUDIT)
+
+
+def test_praise_relaxes_nothing_and_is_no_audit() -> None:
+    controller = RiskController(RiskPolicy(), Random(1))
+    audited(controller, 40, same=True)
+    audited(controller, 10, same=False)
+    before = controller.report()
+    assert before.tightening > 1.0
+    for _ in range(300):
+        controller.observe(Judged(np.zeros(len(NAMES)), 0.01, 0.05), same=True, source=Source.FEEDBACK)
+    audited(controller, 300, same=True, audit=False)  # another answer to what was not drawn
+    after = controller.report()
+    assert (after.tightening, after.audits, after.wrong_rate) == (before.tightening, before.audits, before.wrong_rate)
+    audited(controller, 300, same=True)
+    assert controller.report().tightening < before.tightening
+
+
+def test_a_complaint_tightens_and_is_no_audit() -> None:
+    controller = RiskController(RiskPolicy(), Random(1))
+    for _ in range(5):
+        controller.observe(Judged(np.zeros(len(NAMES)), 0.01, 0.05), same=False, source=Source.FEEDBACK)
+    assert controller.report().tightening > 1.0
+    assert controller.report().audits == 0.0

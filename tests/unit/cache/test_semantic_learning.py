@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import structlog
 
 from services.cache.entry import Scope
 from services.cache.index.vector_index import Vector
 from services.cache.matching.answer_comparison import Comparison
 from services.cache.matching.neighbourhood import NAMES
+from services.cache.matching.proposal_guard import LIFTABLE
 from services.cache.matching.risk_control import RiskPolicy
 from services.cache.matching.risk_model import LOG_ODDS, RiskModel
 from services.cache.semantic_cache import SemanticCache
@@ -137,11 +139,13 @@ async def test_what_was_learned_survives_a_restart(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "damage", [b"", b"{", b'["other", "acme"]\nno state', b'["other", 7]\n', b'["nothing", ""]\nx']
 )
-async def test_a_damaged_state_is_left_out(tmp_path: Path, damage: bytes) -> None:
+async def test_a_damaged_state_is_left_out_and_logged(tmp_path: Path, damage: bytes) -> None:
     (tmp_path / "x.risk").write_bytes(damage)
     bench = Bench(directory=tmp_path)
-    await bench.cache.start()
+    with structlog.testing.capture_logs() as logs:
+        await bench.cache.start()
     assert bench.cache.wrong_rates() == []
+    assert "cache_risk_state_left_out" in [log["event"] for log in logs]
     await bench.cache.close()
 
 
@@ -325,3 +329,44 @@ async def test_what_was_never_served_tells_nothing_and_what_was_tells_it_once() 
     (report,) = bench.cache.wrong_rates()
     assert (report.audited, report.wrong, report.risk.observations) == (1, 0, 1)
     assert report.risk.wrong_rate_high <= 1.0
+
+
+@pytest.mark.parametrize("audit", [True, False])
+async def test_another_answer_to_a_hit_that_was_not_drawn_is_no_audit(audit: bool) -> None:
+    bench = Bench()
+    key = await put(bench.cache, "How do I reset my router?", "hold_the_button", near("r", 0.1))
+    served = "how do I  reset my router"
+    for _ in range(100):
+        found = await bench.cache.lookup(ACME, chat(served), embedding=near("r", 0.2), task_type=TaskType.OTHER)
+        assert found.outcome.kind is CacheKind.SEMANTIC_HIT
+        if found.audit is audit:
+            break
+    assert await evidence(bench, key, "hold_the_button", text=served) is Comparison.SAME
+    (report,) = bench.cache.wrong_rates()
+    assert report.risk.observations == 1
+    assert (report.risk.audits > 0.0) is audit
+
+
+async def test_an_audit_that_reaches_another_replica_is_judged_with_its_guard() -> None:
+    bench = Bench()
+    await World(bench.cache, 6).ask(320)
+    (learned,) = bench.cache._search.classes.all()
+    learned.adopt(CREDULOUS)
+    keys = [
+        await put(bench.cache, text, "write_to_us", near("refund", distance))
+        for text, distance in (
+            ("how do I get a refund", 0.1),
+            ("how is money returned", 0.11),
+            ("how does a reimbursement work", 0.12),
+            ("how do I obtain a rebate", 0.13),
+            ("how are payments reversed", 0.14),
+        )
+    ]
+    before = learned.controller.guards.counts.copy()
+    asked = "how do buyers recover costs"
+    verdict = await bench.cache.record_evidence(
+        ACME, chat(asked), False, key=keys[0], embedding=near("refund", 0.1), task_type=TaskType.OTHER
+    )
+    assert verdict is Comparison.DIFFERENT
+    more = learned.controller.guards.counts - before
+    assert more[LIFTABLE.index("wording")][:2].tolist() == pytest.approx([1.0, 1.0])

@@ -1,0 +1,145 @@
+"""What a risk controller learned, as bytes: .npz without pickles, and read with suspicion.
+
+Promises: pure; reading takes no more memory than `UNPACKED_BYTES_MAX` allows; what was read has the shapes, the ranges
+and the kinds of guards of this version, or RiskStateError is raised and nothing was taken over.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from services.cache.matching.guard_evidence import GUARD_CODES
+from services.cache.matching.neighbourhood import NAMES
+from services.cache.matching.proposal_guard import LIFTABLE
+
+__all__ = ["STATE_BYTES_MAX", "UNPACKED_BYTES_MAX", "RiskState", "RiskStateError", "pack_state", "parse_state"]
+
+Floats = npt.NDArray[np.float64]
+
+STATE_BYTES_MAX: Final = 4 * 1024 * 1024
+
+UNPACKED_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Unpacked: 6,000 observations of 16 numbers are 0.8 MB."""
+
+FEATURE_MAX: Final = 1e6
+WEIGHT_MAX: Final = 1e6
+COUNT_MAX: Final = 1e9
+RECENT_MAX: Final = 100_000
+_MEMBERS: Final = ("features", "outcomes", "observed", "counters", "recent", "recent_audits", "guards", "kinds")
+
+
+class RiskStateError(ValueError):
+    """Not the state of a controller of this version."""
+
+
+@dataclass(frozen=True, slots=True)
+class RiskState:
+    """`features` [n, len(NAMES)] and `outcomes` [n, 3] (same, weight, code of the guard), the newest of `observed`;
+    `counters` and `recent` are the controller's own; `recent_audits` are wrong or not, and booked; `guards`
+    [len(LIFTABLE), 3] as `GuardEvidence.counts`."""
+
+    features: Floats
+    outcomes: Floats
+    observed: int
+    counters: tuple[float, ...]
+    recent: tuple[float, ...]
+    recent_audits: tuple[tuple[bool, float], ...]
+    guards: Floats
+
+
+def pack_state(state: RiskState) -> bytes:
+    """About 0.7 MB at most."""
+    stream = io.BytesIO()
+    audits = np.asarray([(float(wrong), booked) for wrong, booked in state.recent_audits]).reshape(-1, 2)
+    np.savez_compressed(
+        stream,
+        features=state.features,
+        outcomes=state.outcomes,
+        observed=np.asarray(state.observed),
+        counters=np.asarray(state.counters),
+        recent=np.asarray(state.recent),
+        recent_audits=audits,
+        guards=state.guards,
+        kinds=np.asarray(LIFTABLE),
+    )
+    return stream.getvalue()
+
+
+def parse_state(data: bytes, *, counters: int, observations_max: int) -> RiskState:
+    """The state of `pack_state`. Raises RiskStateError."""
+    if len(data) > STATE_BYTES_MAX:
+        raise RiskStateError("the state is too large")
+    try:
+        read = _unpacked(data)
+        kinds = tuple(str(kind) for kind in read["kinds"].tolist())
+        numbers = {name: read[name].astype(np.float64) for name in _MEMBERS if name != "kinds"}
+        observed = int(numbers["observed"])
+    except (
+        ValueError, KeyError, TypeError, OSError, EOFError, OverflowError, MemoryError, NotImplementedError,
+        RuntimeError, zipfile.BadZipFile, zlib.error,
+    ) as error:  # fmt: skip
+        raise RiskStateError(f"the state is unreadable ({type(error).__name__})") from error
+    if kinds != LIFTABLE:
+        raise RiskStateError("the state is of other guards")
+    if not _has_shapes(numbers, counters=counters, observations_max=observations_max) or not _has_ranges(numbers):
+        raise RiskStateError("the state has wrong shapes or values")
+    return RiskState(
+        features=numbers["features"],
+        outcomes=numbers["outcomes"],
+        observed=observed,
+        counters=tuple(numbers["counters"].tolist()),
+        recent=tuple(numbers["recent"].tolist()),
+        recent_audits=tuple((bool(wrong), float(booked)) for wrong, booked in numbers["recent_audits"].tolist()),
+        guards=numbers["guards"],
+    )
+
+
+def _unpacked(data: bytes) -> dict[str, npt.NDArray[Any]]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if sum(each.file_size for each in archive.infolist()) > UNPACKED_BYTES_MAX:
+            raise ValueError("the state unpacks to too much")
+    with np.load(io.BytesIO(data), allow_pickle=False) as found:
+        return {name: found[name] for name in _MEMBERS}
+
+
+def _has_shapes(read: dict[str, Floats], *, counters: int, observations_max: int) -> bool:
+    kept, observed = len(read["features"]) if read["features"].ndim else -1, float(read["observed"])
+    return (
+        0 <= observed <= COUNT_MAX
+        and kept == min(int(observed), observations_max)
+        and read["features"].shape == (kept, len(NAMES))
+        and read["outcomes"].shape == (kept, 3)
+        and read["counters"].shape == (counters,)
+        and read["recent"].ndim == 1
+        and len(read["recent"]) <= RECENT_MAX
+        and read["recent_audits"].ndim == 2
+        and read["recent_audits"].shape[1] == 2
+        and len(read["recent_audits"]) <= RECENT_MAX
+        and read["guards"].shape == (len(LIFTABLE), 3)
+    )
+
+
+def _has_ranges(read: dict[str, Floats]) -> bool:
+    if not all(np.isfinite(part).all() for part in read.values()):
+        return False
+    same, weight, code = read["outcomes"].T
+    seen, wrong, foretold = read["guards"].T
+    told, booked = read["recent_audits"].T
+    return bool(
+        (np.abs(read["features"]) <= FEATURE_MAX).all()
+        and np.isin(same, (0.0, 1.0)).all()
+        and ((weight >= 1.0) & (weight <= WEIGHT_MAX)).all()
+        and np.isin(code, np.arange(GUARD_CODES)).all()
+        and (np.abs(read["counters"]) <= COUNT_MAX).all()
+        and ((read["recent"] >= 0.0) & (read["recent"] <= 1.0)).all()
+        and np.isin(told, (0.0, 1.0)).all()
+        and ((booked >= 0.0) & (booked <= 1.0)).all()
+        and ((wrong >= 0.0) & (foretold >= 0.0) & (wrong <= seen) & (foretold <= seen) & (seen <= COUNT_MAX)).all()
+    )
