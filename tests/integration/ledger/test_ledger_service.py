@@ -123,8 +123,8 @@ def test_feedback_grades_and_windows_out_of_their_ranges_are_refused_by_name(stu
     assert refused(stub.RecordGrades, ledger_pb2.RecordGradesRequest(grades=[undated]))[1] == ["grades[0].graded_at"]
     audit = wire.grade_to_proto(grade("g", source=GradeSource.AUDIT))
     assert refused(stub.RecordGrades, ledger_pb2.RecordGradesRequest(grades=[audit]))[1] == ["grades[0].outcome"]
-    long = ledger_pb2.MeasureQualityRequest(flagship_target="x" * 500)
-    assert refused(stub.MeasureQuality, long)[1] == ["flagship_target"]
+    longer = ledger_pb2.MeasureQualityRequest(flagship_target="x" * 500)
+    assert refused(stub.MeasureQuality, longer)[1] == ["flagship_target"]
     window = ledger_pb2.MeasureQualityRequest(window=Duration(seconds=-1))
     assert refused(stub.MeasureQuality, window)[1] == ["window"]
 
