@@ -147,11 +147,8 @@ def near_miss_report(model: PairModel, path: Path) -> dict[str, Any]:
             "near_misses_served_at_most": round(_most(int(served[near].sum()), int(near.sum())), 4),
             "near_misses_served_lifted": int(lifted[near].sum()),
             "near_misses_served_lifted_at_most": round(_most(int(lifted[near].sum()), int(near.sum())), 4),
-            "near_misses_served_lifted": int(lifted[near].sum()),
-            "near_misses_served_lifted_at_most": round(_most(int(lifted[near].sum()), int(near.sum())), 4),
             "paraphrases": int(true.sum()),
             "paraphrases_served": round(_mean(served[true]), 4),
-            "paraphrases_served_lifted": round(_mean(lifted[true]), 4),
             "paraphrases_served_lifted": round(_mean(lifted[true]), 4),
             "served_by_kind": {
                 kind: int(served[near & np.asarray([k == kind for k in found.kinds])].sum()) for kind in kinds
