@@ -103,11 +103,10 @@ def opposes(a: Reading, b: Reading) -> bool:
     negating prefix, a direction turned round; a negation more, another number and so on where all else is the same."""
     if a.exact == b.exact:
         return False
-    found = hard_differences(a, b)
-    if not found:
-        return False
     if _opposites(a, b) or _prefix_negation(a, b) or _direction(a, b):
         return True
+    if not hard_differences(a, b):
+        return False
     only_a, only_b = _unmatched(a, b)
     return not (only_a | only_b) - LIGHT_WORDS - NEGATIONS
 

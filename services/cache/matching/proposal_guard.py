@@ -8,6 +8,7 @@ hidden: neither by one of LIFTABLE, nor by a stored question that is nearer or s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Final
 
 from services.cache.matching.differences import (
@@ -93,4 +94,5 @@ def proposal_refusal(asked: Reading, stored: Sequence[Reading], *, aliases: int)
 
 def _is_broad(rows: Sequence[Reading]) -> bool:
     """Whether the answer's own questions differ among each other by exchanged words."""
-    return sum(bool(exchanged_content(rows[0], other)) for other in rows[1:]) >= BROAD_MIN
+    exchanged = (other for other in rows[1:] if exchanged_content(rows[0], other))
+    return sum(1 for _ in islice(exchanged, BROAD_MIN)) >= BROAD_MIN
