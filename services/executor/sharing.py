@@ -24,18 +24,14 @@ import contextlib
 import secrets
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from services.executor.breaker import BreakerState
 from services.executor.targets import TargetChange, TargetPool
 from services.runtime.clock import Clock
-from services.runtime.config import SecretError
 from services.runtime.logs import get_logger
+from services.runtime.redis_client import open_redis
 
 __all__ = ["EXCHANGE_S_MAX", "KEY", "POLL_S", "BreakerSharing", "Opening", "parse_opening"]
 
@@ -94,21 +90,8 @@ class BreakerSharing:
     """
 
     def __init__(self, url: str, *, password: str, pool: TargetPool, clock: Clock) -> None:
-        if urlsplit(url).password:
-            raise SecretError(
-                "executor.share_redis_url must not contain a password: name its variable in share_redis_password_env"
-            )
-        self._redis: Redis = Redis.from_url(
-            url,
-            password=password or None,
-            socket_timeout=EXCHANGE_S_MAX,
-            socket_connect_timeout=EXCHANGE_S_MAX,
-            retry=Retry(NoBackoff(), 0),
-            retry_on_timeout=False,
-            health_check_interval=0,
-            decode_responses=False,
-            protocol=2,
-            max_connections=2,
+        self._redis = open_redis(
+            url, setting="executor.share_redis_url", password=password, timeout_s=EXCHANGE_S_MAX, connections_max=2
         )
         self._replica = secrets.token_hex(_REPLICA_BYTES)
         self._pool = pool

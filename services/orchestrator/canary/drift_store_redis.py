@@ -18,9 +18,6 @@ import hashlib
 from collections.abc import Collection, Iterable
 from typing import Any, Final
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError
 
@@ -38,6 +35,7 @@ from services.orchestrator.canary.drift_store import Drift
 from services.orchestrator.guarded_redis import GuardedRedis, RedisGoneError
 from services.runtime.clock import Clock
 from services.runtime.logs import get_logger
+from services.runtime.redis_client import open_redis
 from spillway.routing import TaskType
 
 __all__ = ["LEVELS_KEY", "RedisDrift"]
@@ -103,17 +101,12 @@ class RedisDrift:
     """The counts of all replicas that compare alike. `url` without a password."""
 
     def __init__(self, url: str, *, password: str = "", timeout_s: float, clock: Clock) -> None:
-        self._redis: Redis = Redis.from_url(
+        self._redis = open_redis(
             url,
-            password=password or None,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            retry=Retry(NoBackoff(), 0),
-            retry_on_timeout=False,
-            health_check_interval=0,
-            decode_responses=False,
-            protocol=2,
-            max_connections=CONNECTIONS_MAX,
+            setting="orchestrator.redis_url",
+            password=password,
+            timeout_s=timeout_s,
+            connections_max=CONNECTIONS_MAX,
         )
         self._places = asyncio.Semaphore(CONNECTIONS_MAX)
         self._guarded = GuardedRedis(self._redis, timeout_s=timeout_s, clock=clock)

@@ -13,11 +13,8 @@ import contextlib
 import json
 import math
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from services.orchestrator.guarded_redis import CONNECTIONS_MAX, GuardedRedis, RedisGoneError
@@ -34,7 +31,7 @@ from services.orchestrator.quotas.books import (
 from services.orchestrator.quotas.memory_books import KEEP_S
 from services.orchestrator.quotas.redis_script import PREFIX, SCRIPT
 from services.runtime.clock import Clock
-from services.runtime.config import SecretError
+from services.runtime.redis_client import open_redis
 
 __all__ = ["PAUSE_S", "RedisBooks", "connect"]
 
@@ -47,19 +44,12 @@ Json = dict[str, Any]
 
 def connect(url: str, *, password: str, timeout_s: float) -> Redis:
     """A client for one GuardedRedis. SecretError for an URL with a password in it."""
-    if urlsplit(url).password:
-        raise SecretError("orchestrator.redis_url must not contain a password: name its variable in redis_password_env")
-    return Redis.from_url(
+    return open_redis(
         url,
-        password=password or None,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        retry=Retry(NoBackoff(), 0),
-        retry_on_timeout=False,
-        health_check_interval=0,
-        decode_responses=False,
-        protocol=2,
-        max_connections=CONNECTIONS_MAX,
+        setting="orchestrator.redis_url",
+        password=password,
+        timeout_s=timeout_s,
+        connections_max=CONNECTIONS_MAX,
     )
 
 
