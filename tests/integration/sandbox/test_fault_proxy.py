@@ -221,6 +221,14 @@ async def test_dropped_connections_end_at_once_whatever_holds_them(
     await until(lambda: proxy.connections_open == 0)
 
 
+async def recovered(call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]) -> bytes:
+    """The next answer: a channel may give a call to the connection that is just breaking."""
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                return await call(b"c", timeout=WAIT_S, wait_for_ready=True)
+
+
 async def test_a_grpc_hop_fails_while_it_is_spoiled_and_recovers() -> None:
     async def echo(request: bytes, _: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         return request
@@ -241,7 +249,7 @@ async def test_a_grpc_hop_fails_while_it_is_spoiled_and_recovers() -> None:
                     await call(b"b", timeout=WAIT_S)
                 assert caught.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL)
                 proxy.fault = Fault()
-                assert await call(b"c", timeout=WAIT_S, wait_for_ready=True) == b"c"
+                assert await recovered(call) == b"c"
             assert proxy.connections_total >= 4
     finally:
         await server.stop(None)

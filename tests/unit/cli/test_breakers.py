@@ -7,9 +7,10 @@ import io
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,15 @@ async def test_a_state_of_a_later_version_is_unknown(capsys: pytest.CaptureFixtu
     assert "unknown" in capsys.readouterr().out
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Children take SIGINT, also where these tests run in the background of a shell, which has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 async def test_on_a_terminal_it_keeps_looking_until_it_is_ended() -> None:
     fake = FakeExecutor(status(breaker=executor_pb2.TargetStatus.BREAKER_STATE_CLOSED))
     async with serving(fake) as address:
@@ -180,7 +190,7 @@ async def test_on_a_terminal_it_keeps_looking_until_it_is_ended() -> None:
                 while b"half-open" not in shown:
                     shown += await asyncio.to_thread(os.read, parent, 4_096)
             assert b"closed" in shown
-            process.send_signal(2)
+            process.send_signal(signal.SIGINT)
             assert await asyncio.to_thread(process.wait, 20) in {0, 130}
         finally:
             process.kill()
