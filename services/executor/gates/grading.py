@@ -19,6 +19,7 @@ from typing import Final
 
 from spillway.chat import ChatRequest, GenerationParams, ImagePart, Message, Role, TextPart
 from spillway.routing import GateVerdict, JudgeSpec, SelfEvaluationSpec, Verdict
+from spillway.transcript import shortened, transcript, words_of
 
 __all__ = ["Grade", "Grader", "check", "grading_chat", "read_score"]
 
@@ -28,7 +29,6 @@ GRADE_TOKENS_MAX: Final = 400  # a short reason and a number
 _TEXT_CHARS_MAX: Final = 24_000  # of the question, and of the answer: beginning and end of what is longer
 _GRADE_CHARS_MAX: Final = 4_000
 _OBJECTS_MAX: Final = 64  # openings of objects that are tried, from the end
-_CUT: Final = "\n[... left out ...]\n"
 _OPENING: Final = re.compile(r"\{")
 # An object that was cut off after its score: `{"reason": "...", "score": 0.4`, or `{"score": 0.4, "reason": "it`.
 _CUT_OFF: Final = re.compile(
@@ -54,7 +54,7 @@ class Grade:
 
 def grading_chat(task: str, chat: ChatRequest, answer: Message) -> ChatRequest:
     """The request that a grader gets: `task` says what to look at. Pictures of the question go with it."""
-    question, given = _bounded(_conversation(chat)), _bounded(_words_of(answer))
+    question, given = shortened(transcript(chat), _TEXT_CHARS_MAX), shortened(words_of(answer), _TEXT_CHARS_MAX)
     mark = hashlib.sha256(f"{len(question)}:{question}{given}".encode("utf-8", "replace")).hexdigest()[:16]
     text = (
         f"{_fenced('QUESTION', mark, question)}\n\n{_fenced('ANSWER', mark, given)}\n\n"
@@ -74,7 +74,7 @@ def grading_chat(task: str, chat: ChatRequest, answer: Message) -> ChatRequest:
 def read_score(text: str, answer: Message) -> float | None:
     """The score in a grader's `text`, 0 to 1; None when it gave none."""
     said = text[-_GRADE_CHARS_MAX:]
-    tested = _squeezed(_words_of(answer))
+    tested = _squeezed(words_of(answer))
     cut_off = _CUT_OFF.search(said)
     if cut_off is not None and _squeezed(cut_off.group(0)) not in tested:
         return float(cut_off.group(1)) if float(cut_off.group(1)) <= 1 else None
@@ -116,25 +116,6 @@ def _score(value: object) -> float | None:
     if isinstance(score, bool) or not isinstance(score, (int, float)):
         return None
     return float(score) if 0 <= score <= 1 and math.isfinite(score) else None
-
-
-def _conversation(chat: ChatRequest) -> str:
-    """What was asked: the words alone when it is one question, else every turn under its speaker."""
-    if len(chat.messages) == 1:
-        return chat.messages[0].text
-    return "\n\n".join(f"[{message.role.value}]\n{_words_of(message)}" for message in chat.messages)
-
-
-def _words_of(message: Message) -> str:
-    calls = [f"[tool call] {call.name}({call.arguments_json})" for call in message.tool_calls]
-    return "\n".join(filter(None, (message.text, *calls)))
-
-
-def _bounded(text: str) -> str:
-    if len(text) <= _TEXT_CHARS_MAX:
-        return text
-    half = _TEXT_CHARS_MAX // 2
-    return text[:half] + _CUT + text[-half:]
 
 
 def _fenced(name: str, mark: str, text: str) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from spillway.chat import ChatRequest, GenerationParams, ImagePart, Message, Role, TextPart
+from spillway.transcript import shortened, transcript, words_of
 
 __all__ = ["GRADE_MAX", "JUDGE_TOKENS_MAX", "TEXT_CHARS_MAX", "PairGrades", "combine", "pair_chat", "read_grades"]
 
@@ -22,7 +23,6 @@ JUDGE_TOKENS_MAX: Final = 600  # a short comparison and two numbers
 TEXT_CHARS_MAX: Final = 24_000  # of the question, and of each answer: beginning and end of what is longer
 _SAID_CHARS_MAX: Final = 8_000
 _OBJECTS_MAX: Final = 64  # openings of objects that are tried, from the end
-_CUT: Final = "\n[... left out ...]\n"
 _OPENING: Final = re.compile(r"\{")
 _TASK: Final = (
     "You are a strict and fair judge of two answers to the same request. Grade each on its own, from 0 (wrong or "
@@ -43,9 +43,11 @@ class PairGrades:
 
 def pair_chat(chat: ChatRequest, first: Message, second: Message, word: str) -> ChatRequest:
     """The request that the judge gets. `word` is random, drawn for this one. Pictures of the question go with it."""
-    question = _conversation(chat)
-    texts = (("REQUEST", question), ("FIRST ANSWER", _words_of(first)), ("SECOND ANSWER", _words_of(second)))
-    fenced = "\n\n".join(f"<{name} {word}>\n{_bounded(text)}\n</{name} {word}>" for name, text in texts)
+    question = transcript(chat)
+    texts = (("REQUEST", question), ("FIRST ANSWER", words_of(first)), ("SECOND ANSWER", words_of(second)))
+    fenced = "\n\n".join(
+        f"<{name} {word}>\n{shortened(text, TEXT_CHARS_MAX)}\n</{name} {word}>" for name, text in texts
+    )
     form = (
         f"Compare the two answers between the marks {word} briefly, then end with one JSON object and nothing after "
         f'it: {{"mark": "{word}", "first": <0 to 10>, "second": <0 to 10>}}, with whole numbers.'
@@ -92,22 +94,3 @@ def _grade(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return int(value) if 0 <= value <= GRADE_MAX and value == int(value) else None
-
-
-def _conversation(chat: ChatRequest) -> str:
-    """What was asked: the words alone when it is one question, else every turn under its speaker."""
-    if len(chat.messages) == 1:
-        return chat.messages[0].text
-    return "\n\n".join(f"[{message.role.value}]\n{_words_of(message)}" for message in chat.messages)
-
-
-def _words_of(message: Message) -> str:
-    calls = [f"[tool call] {call.name}({call.arguments_json})" for call in message.tool_calls]
-    return "\n".join(filter(None, (message.text, *calls)))
-
-
-def _bounded(text: str) -> str:
-    if len(text) <= TEXT_CHARS_MAX:
-        return text
-    half = TEXT_CHARS_MAX // 2
-    return text[:half] + _CUT + text[-half:]

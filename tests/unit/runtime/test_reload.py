@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 import yaml
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoint
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from structlog.testing import capture_logs
 
 from services.runtime.clock import FakeClock
 from services.runtime.config import ConfigError, Loaded, SecretError, load, parse
 from services.runtime.document import Problem
 from services.runtime.reload import POLL_S, RETRY_S, SEARCH_PAUSE_S, SETTLE_S, ConfigState, Reloader
+from tests.support.following import numbers, through
 from tests.unit.runtime.test_live_settings import BASE
 
 BAD = "version: 1\nproviders: {}\ntiers: []\nnonsense: 3\n"
@@ -73,25 +74,10 @@ class Bench:
         await self.through(asyncio.create_task(self.reloader.look(force=force)))
 
     async def through(self, task: asyncio.Task[None]) -> None:
-        """Time passes whenever the task sleeps."""
-        while not task.done():
-            if self.clock.sleepers:
-                self.clock.advance(SETTLE_S)
-            await asyncio.sleep(0)
-        await task
+        await through(task, self.clock, SETTLE_S)
 
     def metrics(self) -> dict[tuple[str, str], float]:
-        """(name, label value) -> value."""
-        found: dict[tuple[str, str], float] = {}
-        data = self._reader.get_metrics_data()
-        for resource in data.resource_metrics if data else ():
-            for scope in resource.scope_metrics:
-                for metric in scope.metrics:
-                    for point in metric.data.data_points:
-                        assert isinstance(point, NumberDataPoint)
-                        label = ",".join(map(str, (point.attributes or {}).values()))
-                        found[metric.name.removeprefix("spillway.config."), label] = point.value
-        return found
+        return numbers(self._reader, "spillway.config.")
 
 
 @pytest.fixture

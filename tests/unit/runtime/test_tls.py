@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoint
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from pydantic import ValidationError
 from structlog.testing import capture_logs
 
@@ -22,6 +22,7 @@ from services.runtime.peer import not_admitted, peer_names
 from services.runtime.tls import FILE_BYTES_MAX, POLL_S, SETTLE_S, Certificates, Pems, open_certificates
 from spillway.settings import Tls
 from tests.support.certificates import CertificateFolders
+from tests.support.following import numbers, through
 
 DAY_S = 86_400.0
 
@@ -48,24 +49,10 @@ class Bench:
         await self.through(asyncio.create_task(self.certificates.look()))
 
     async def through(self, task: asyncio.Task[None]) -> None:
-        while not task.done():
-            if self.clock.sleepers:
-                self.clock.advance(SETTLE_S)
-            await asyncio.sleep(0)
-        await task
+        await through(task, self.clock, SETTLE_S)
 
     def metrics(self) -> dict[tuple[str, str], float]:
-        """(name, label value) -> value."""
-        found: dict[tuple[str, str], float] = {}
-        data = self._reader.get_metrics_data()
-        for resource in data.resource_metrics if data else ():
-            for scope in resource.scope_metrics:
-                for metric in scope.metrics:
-                    for point in metric.data.data_points:
-                        assert isinstance(point, NumberDataPoint)
-                        label = ",".join(map(str, (point.attributes or {}).values()))
-                        found[metric.name.removeprefix("spillway.tls."), label] = point.value
-        return found
+        return numbers(self._reader, "spillway.tls.")
 
 
 @pytest.fixture
