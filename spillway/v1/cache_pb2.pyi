@@ -156,9 +156,15 @@ class LookupResponse(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     ANSWER_FIELD_NUMBER: _builtins.int
     AUDIT_FIELD_NUMBER: _builtins.int
+    STORE_TOKEN_FIELD_NUMBER: _builtins.int
     audit: _builtins.bool
     """Whether this hit was chosen for an audit: once the answer has left, a model should be asked as well, and its answer
     given to RecordEvidence.
+    """
+    store_token: _builtins.str
+    """For Store: at which moment in the history of invalidations this was. Opaque; whoever asks a model after this lookup
+    hands it over with the answer. Empty when the store was not asked exactly, or did not answer. Two lookups of one
+    tenant with the same token had no invalidation between them.
     """
     @_builtins.property
     def outcome(self) -> Global___CacheFinding:
@@ -174,10 +180,11 @@ class LookupResponse(_message.Message):
         outcome: Global___CacheFinding | None = ...,
         answer: Global___CachedAnswer | None = ...,
         audit: _builtins.bool = ...,
+        store_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "outcome", b"outcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "audit", b"audit", "outcome", b"outcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "audit", b"audit", "outcome", b"outcome", "store_token", b"store_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -256,8 +263,14 @@ class StoreRequest(_message.Message):
     ANSWER_FIELD_NUMBER: _builtins.int
     TTL_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
+    STORE_TOKEN_FIELD_NUMBER: _builtins.int
     task_type: _chat_pb2.TaskType.ValueType
     """The kind of work."""
+    store_token: _builtins.str
+    """LookupResponse.store_token of the lookup that came before the model was asked: the answer is not kept when it was
+    invalidated since. One that the store does not know is as old as can be. Empty: only what was invalidated since the
+    cache began with this call counts. At most 128 characters.
+    """
     @_builtins.property
     def scope(self) -> Global___CacheScope:
         """Whose answer."""
@@ -292,10 +305,11 @@ class StoreRequest(_message.Message):
         answer: Global___CachedAnswer | None = ...,
         ttl: _duration_pb2.Duration | None = ...,
         tags: _abc.Iterable[_builtins.str] | None = ...,
+        store_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "chat", b"chat", "embedding", b"embedding", "scope", b"scope", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "chat", b"chat", "embedding", b"embedding", "scope", b"scope", "tags", b"tags", "task_type", b"task_type", "ttl", b"ttl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "chat", b"chat", "embedding", b"embedding", "scope", b"scope", "store_token", b"store_token", "tags", b"tags", "task_type", b"task_type", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -342,7 +356,7 @@ class StoreResponse(_message.Message):
     entry_key: _builtins.str
     """The entry's key, when stored."""
     reason: _builtins.str
-    """Which admission rule refused it, when it was refused."""
+    """Which admission rule refused it, when it was refused; `invalidated`: it was, after the model had been asked."""
     def __init__(
         self,
         *,
@@ -371,12 +385,15 @@ class RecordEvidenceRequest(_message.Message):
     ENTRY_KEY_FIELD_NUMBER: _builtins.int
     FRESH_ANSWER_FIELD_NUMBER: _builtins.int
     RIGHT_FIELD_NUMBER: _builtins.int
+    STORE_TOKEN_FIELD_NUMBER: _builtins.int
     task_type: _chat_pb2.TaskType.ValueType
     """The kind of work."""
     entry_key: _builtins.str
     """The entry that was found, as CacheFinding.entry_key named it."""
     right: _builtins.bool
     """A verdict: whether the entry's answer was right."""
+    store_token: _builtins.str
+    """As StoreRequest.store_token: for `fresh_answer`, which is kept for its own request."""
     @_builtins.property
     def scope(self) -> Global___CacheScope:
         """Whose answers."""
@@ -403,10 +420,11 @@ class RecordEvidenceRequest(_message.Message):
         entry_key: _builtins.str = ...,
         fresh_answer: Global___CachedAnswer | None = ...,
         right: _builtins.bool = ...,
+        store_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "embedding", b"embedding", "evidence", b"evidence", "fresh_answer", b"fresh_answer", "right", b"right", "scope", b"scope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "embedding", b"embedding", "entry_key", b"entry_key", "evidence", b"evidence", "fresh_answer", b"fresh_answer", "right", b"right", "scope", b"scope", "task_type", b"task_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "embedding", b"embedding", "entry_key", b"entry_key", "evidence", b"evidence", "fresh_answer", b"fresh_answer", "right", b"right", "scope", b"scope", "store_token", b"store_token", "task_type", b"task_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_evidence: _TypeAlias = _typing.Literal["fresh_answer", "right"]  # noqa: Y015
     _WhichOneofArgType_evidence: _TypeAlias = _typing.Literal["evidence", b"evidence"]  # noqa: Y015
@@ -590,6 +608,7 @@ class GetStatsResponse(_message.Message):
     PARTITIONS_FIELD_NUMBER: _builtins.int
     WRONG_RATES_FIELD_NUMBER: _builtins.int
     EVICTED_FIELD_NUMBER: _builtins.int
+    OVERTAKEN_FIELD_NUMBER: _builtins.int
     lookups: _builtins.int
     """Lookups."""
     exact_hits: _builtins.int
@@ -610,6 +629,8 @@ class GetStatsResponse(_message.Message):
     """Partitions in this replica's index."""
     evicted: _builtins.int
     """Entries evicted because of a size bound."""
+    overtaken: _builtins.int
+    """Of those that admission refused: answers that were invalidated after their model had been asked."""
     @_builtins.property
     def wrong_rates(self) -> _containers.RepeatedCompositeFieldContainer[Global___WrongRate]:
         """How much is served wrongly, by partition class."""
@@ -628,10 +649,11 @@ class GetStatsResponse(_message.Message):
         partitions: _builtins.int = ...,
         wrong_rates: _abc.Iterable[Global___WrongRate] | None = ...,
         evicted: _builtins.int = ...,
+        overtaken: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped", b"dropped", "evicted", b"evicted", "exact_hits", b"exact_hits", "indexed_entries", b"indexed_entries", "lookups", b"lookups", "not_admitted", b"not_admitted", "partitions", b"partitions", "semantic_hits", b"semantic_hits", "stored", b"stored", "unavailable", b"unavailable", "wrong_rates", b"wrong_rates"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped", b"dropped", "evicted", b"evicted", "exact_hits", b"exact_hits", "indexed_entries", b"indexed_entries", "lookups", b"lookups", "not_admitted", b"not_admitted", "overtaken", b"overtaken", "partitions", b"partitions", "semantic_hits", b"semantic_hits", "stored", b"stored", "unavailable", b"unavailable", "wrong_rates", b"wrong_rates"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
