@@ -29,8 +29,6 @@ __all__ = ["ListenError", "Port", "health_port", "service_port"]
 _MESSAGE_BYTES_ABOVE: Final = 1_048_576
 # Health watches (one per client connection), and the calls that are just being refused by the door.
 _RPCS_ABOVE: Final = 4_096
-# Connections are renewed, so that new replicas behind a virtual address get traffic.
-_CONNECTION_AGE_S: Final = 300.0
 # Clients may ping no more often than this (channel.KEEPALIVE_S is above it).
 _PING_INTERVAL_S_MIN: Final = 10.0
 _KEEPALIVE_S: Final = 30.0
@@ -70,7 +68,7 @@ def _options(limits: Limits, deadline_s_max: float) -> list[tuple[str, int]]:
         ("grpc.max_metadata_size", limits.metadata_bytes_max),
         ("grpc.absolute_max_metadata_size", limits.metadata_bytes_max),
         ("grpc.so_reuseport", 0),
-        ("grpc.max_connection_age_ms", int(_CONNECTION_AGE_S * 1_000)),
+        ("grpc.max_connection_age_ms", int(limits.connection_age_s * 1_000)),
         # No call under way is cut by it.
         ("grpc.max_connection_age_grace_ms", int((deadline_s_max + 30.0) * 1_000)),
         ("grpc.keepalive_time_ms", int(_KEEPALIVE_S * 1_000)),
