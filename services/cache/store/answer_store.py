@@ -85,13 +85,18 @@ class AnswerStore(Protocol):
         """The living entries of these keys, in this order. An entry that cannot be read is None."""
         ...
 
+    async def read(self, key: str) -> tuple[Entry | None, str]:
+        """The living entry of this key, and the moment of reading it, for as little as the entry alone."""
+        ...
+
     async def moment(self, key: str) -> str:
-        """Now, in the history of invalidations that the entry with this key belongs to; for `put`."""
+        """Now, in the history of invalidations that the entry with this key belongs to; for `put`. At most
+        MOMENT_CHARS_MAX characters, the same ones for any two moments of a key with nothing between them, mostly."""
         ...
 
     async def put(self, entry: Entry, *, since: str | None = None) -> bool:
         """Stores the entry in place of the one with its key. False, and nothing is stored, when an invalidation takes
-        it that began after the moment `since`; None: now."""
+        it that began after the moment `since`, or may have, as it is not known any more; None: now."""
         ...
 
     async def find(self, selector: Selector) -> list[str]:

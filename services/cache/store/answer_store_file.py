@@ -137,6 +137,9 @@ class FileStore:
     async def get_many(self, keys: Sequence[str]) -> list[Entry | None]:
         return await self._memory.get_many(keys)
 
+    async def read(self, key: str) -> tuple[Entry | None, str]:
+        return await self._memory.read(key)
+
     async def moment(self, key: str) -> str:
         return await self._memory.moment(key)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import secrets
 import sys
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
@@ -19,6 +20,7 @@ from services.cache.entry import Entry, Scope, Selector
 from services.cache.store.answer_store import CaughtUp, Change, Forget, Indexed, Removed
 from services.cache.store.entry_codec import EntryHead, head_of, pack_entry, unpack_entry, unpack_vector
 from services.cache.store.eviction import Evictor
+from services.cache.store.moment import Moment, parse_moment
 from services.runtime.clock import Clock
 
 __all__ = ["MemoryStore"]
@@ -81,6 +83,7 @@ class MemoryStore:
         self._logged = 0  # changes ever logged
         self._news = asyncio.Event()
         self._evicted = 0
+        self._era = secrets.token_hex(8)  # no moment of an earlier process is one of this history
         self._moment = 0  # counts invalidations
         self._invalidated: deque[Selector] = deque(maxlen=self.INVALIDATIONS_MAX)
         self._sweeping: dict[int, Selector] = {}
@@ -95,8 +98,12 @@ class MemoryStore:
     async def get_many(self, keys: Sequence[str]) -> list[Entry | None]:
         return [None if (kept := self._living(key)) is None else unpack_entry(key, kept.packed) for key in keys]
 
+    async def read(self, key: str) -> tuple[Entry | None, str]:
+        (entry,) = await self.get_many((key,))
+        return entry, await self.moment(key)
+
     async def moment(self, key: str) -> str:
-        return str(self._moment)
+        return Moment(self._era, self._moment).text
 
     async def put(self, entry: Entry, *, since: str | None = None) -> bool:
         moment = self.admits(entry, since)
@@ -107,7 +114,12 @@ class MemoryStore:
 
     def admits(self, entry: Entry, since: str | None) -> int | None:
         """The present moment, unless an invalidation that began after `since` takes the entry."""
-        behind = 0 if since is None else self._moment - int(since)
+        if since is None:
+            return self._moment
+        began = parse_moment(since)
+        if began is None or began.era != self._era:
+            return None
+        behind = max(0, self._moment - began.number)
         if behind > len(self._invalidated):
             return None
         news = itertools.islice(self._invalidated, len(self._invalidated) - behind, None)

@@ -38,11 +38,13 @@ from services.cache.partition import tenant_bucket
 from services.cache.store import redis_layout as layout
 from services.cache.store import redis_scripts
 from services.cache.store.answer_store import Change, StoreUnavailableError
+from services.cache.store.moment import Moment, parse_moment
 from services.cache.store.prompt_cipher import PromptCipher
 from services.cache.store.redis_feed import RedisFeed
-from services.cache.store.redis_listing import BATCH_KEYS_MAX, RedisListing, bucket_of
-from services.cache.store.redis_servers import RedisServers, parse_redis_url
+from services.cache.store.redis_listing import BATCH_KEYS_MAX, Reading, RedisListing, bucket_of, moment_of_head
+from services.cache.store.redis_servers import RedisServers
 from services.cache.store.redis_sweep import RedisSweeps
+from services.cache.store.redis_url import parse_redis_url
 from services.runtime.clock import Clock
 from services.runtime.cooldown import Cooldown
 
@@ -61,7 +63,14 @@ PUT_TRIES_MAX = 10
 """A put that invalidations of others overtake so often, while it is tried, is not kept."""
 
 PUT_S_MAX = 600.0
-"""From an entry's moment to the arrival of its put, be the network as slow as it likes: far beyond any time limit."""
+"""From an entry's moment to the arrival of its put while a deletion by key leaves a mark of its own. After it, any
+deletion by key in the tenant's bucket turns the put away."""
+
+MARKED_MINUTES = 4
+"""A moment that is older by the replica's clock may be older than a mark lasts by that of another."""
+
+MOMENT_MINUTES_MAX = 1_440
+"""No answer is on its way for longer than a day; rules are kept for thirty."""
 
 Fields = Mapping[FieldT, EncodableT]
 
@@ -98,54 +107,71 @@ class RedisStore:
         for shard, group in self._by_shard(keys):
 
             async def ask(redis: Redis, keys: Sequence[str] = group) -> list[Entry | None]:
-                rows, histories = await self._listing.read(redis, keys, layout.ENTRY_FIELDS)
-                entries = [
-                    layout.entry_of_fields(key, row[:-1], self._cipher) for key, row in zip(keys, rows, strict=True)
-                ]
-                return [
-                    entry
-                    if entry and histories[bucket_of(entry.key)].is_living(row[-1], entry.key, entry.scope, entry.tags)
-                    else None
-                    for entry, row in zip(entries, rows, strict=True)
-                ]
+                return self._living(keys, await self._listing.read(redis, keys, layout.ENTRY_FIELDS))
 
             found.update((entry.key, entry) for entry in await self._guarded(shard, ask) if entry is not None)
         return [found.get(key) for key in keys]
 
-    async def moment(self, key: str) -> str:
-        async def ask(redis: Redis) -> str:
-            history: Any = self._names.history(bucket_of(key))
-            while True:
-                reading: Any = redis.hmget(history, ("era", "number", "deletions"))
-                era, number, deletions = await reading
-                if era is not None:
-                    return f"{_stamp(era, number)} {_text(deletions)}"
-                beginning: Any = redis.hsetnx(history, "era", _token())
-                await beginning
+    async def read(self, key: str) -> tuple[Entry | None, str]:
+        async def ask(redis: Redis) -> tuple[Entry | None, str]:
+            reading = await self._listing.read(redis, (key,), layout.ENTRY_FIELDS, minute=self._minute())
+            (entry,) = self._living((key,), reading)
+            moment = reading.moments[bucket_of(key)]
+            return entry, await self._moment(redis, key) if moment is None else moment.text
 
         return await self._guarded(self._names.shard_of(key), ask)
 
+    async def moment(self, key: str) -> str:
+        return await self._guarded(self._names.shard_of(key), lambda redis: self._moment(redis, key))
+
     async def put(self, entry: Entry, *, since: str | None = None) -> bool:
         fields = layout.fields_of_entry(entry, self._cipher)
-
-        began, _, deletions = (since or "").rpartition(" ")
+        began = None if since is None else parse_moment(since)
+        if since is not None and (began is None or self._minute() - began.minute > MOMENT_MINUTES_MAX):
+            return False
 
         async def write(redis: Redis) -> bool:
-            moment = began
+            stamp = "" if began is None else began.stamp
             for _ in range(PUT_TRIES_MAX):
-                result = await self._put(redis, entry, fields, moment=moment, deletions=deletions)
-                if result != b"late":
+                result = await self._put(redis, entry, fields, began=began, stamp=stamp)
+                if result != b"late" or began is None:
                     return result == b"put"
                 reading: Any = redis.hgetall(self._names.history(bucket_of(entry.key)))
                 news: dict[bytes, bytes] = await reading
-                if not history_of_fields(news).is_living(began.encode(), entry.key, entry.scope, entry.tags):
+                if not history_of_fields(news).is_living(began.stamp.encode(), entry.key, entry.scope, entry.tags):
                     return False
-                moment = _stamp(news.get(b"era"), news.get(b"number"))
+                head = moment_of_head([news.get(name.encode()) for name in layout.HISTORY_HEAD], 0)
+                stamp = "" if head is None else head.stamp
             return False
 
         return await self._guarded(self._names.shard_of(entry.key), write)
 
-    async def _put(self, redis: Redis, entry: Entry, fields: Fields, *, moment: str, deletions: str) -> bytes:
+    def _living(self, keys: Sequence[str], read: Reading) -> list[Entry | None]:
+        entries = [
+            layout.entry_of_fields(key, row[:-1], self._cipher) for key, row in zip(keys, read.rows, strict=True)
+        ]
+        return [
+            entry
+            if entry and read.histories[bucket_of(entry.key)].is_living(row[-1], entry.key, entry.scope, entry.tags)
+            else None
+            for entry, row in zip(entries, read.rows, strict=True)
+        ]
+
+    def _minute(self) -> int:
+        return int(self._clock.unix() // 60.0)
+
+    async def _moment(self, redis: Redis, key: str) -> str:
+        """The present one; a bucket's history begins with the first that is asked for."""
+        history: Any = self._names.history(bucket_of(key))
+        while True:
+            reading: Any = redis.hmget(history, layout.HISTORY_HEAD)
+            found = moment_of_head(await reading, self._minute())
+            if found is not None:
+                return found.text
+            beginning: Any = redis.hsetnx(history, "era", _token())
+            await beginning
+
+    async def _put(self, redis: Redis, entry: Entry, fields: Fields, *, began: Moment | None, stamp: str) -> bytes:
         shard, key = self._names.shard_of(entry.key), entry.key
         names = (
             self._names.entry(key),
@@ -159,8 +185,9 @@ class RedisStore:
             len(names),
             *names,
             _token(),
-            moment,
-            deletions,
+            stamp,
+            0 if began is None else began.deletions,
+            int(began is not None and self._minute() - began.minute > MARKED_MINUTES),
             int(entry.expires_at_unix_s * 1000),
             int(self._clock.unix() * 1000),
             layout.member(entry.scope.tenant, key),
@@ -279,15 +306,6 @@ class RedisStore:
             raise
         cooldown.succeeded(ticket)
         return result
-
-
-def _stamp(era: bytes | None, number: bytes | None) -> str:
-    """As the entries carry it."""
-    return f"{(era or b'').decode('ascii', 'replace')} {_text(number)}"
-
-
-def _text(number: bytes | None) -> str:
-    return "0" if number is None else number.decode("ascii", "replace")
 
 
 def _token() -> str:

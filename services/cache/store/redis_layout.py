@@ -63,7 +63,7 @@ ENTRY_FIELDS = (*META_FIELDS, *INDEX_FIELDS, "question", "answer", "stored_at", 
 STAMP = "stamp"
 """The entry's field that says when in the bucket's history it was stored."""
 
-HISTORY_HEAD = ("era", "token")
+HISTORY_HEAD = ("era", "token", "number", "deletions")
 
 Fields = Sequence[bytes | None]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -23,9 +23,10 @@ from services.cache.invalidation import NO_HISTORY, History, history_of_fields
 from services.cache.partition import BUCKET_DIGITS, tenant_bucket
 from services.cache.store import redis_layout as layout
 from services.cache.store.answer_store import StoreUnavailableError
+from services.cache.store.moment import Moment
 from services.cache.store.redis_servers import RedisServers, is_replica
 
-__all__ = ["BATCH_KEYS_MAX", "JudgedEntry", "RedisListing", "bucket_of"]
+__all__ = ["BATCH_KEYS_MAX", "JudgedEntry", "Reading", "RedisListing", "bucket_of", "moment_of_head"]
 
 BATCH_KEYS_MAX = 500
 """Keys per round trip when many entries are looked through or deleted."""
@@ -50,6 +51,16 @@ class JudgedEntry:
     is_living: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What was read of some entries: the values of their fields and their stamps, and of each of their buckets what is
+    invalid by then, and which moment it was, to the minute; no moment where nothing was ever stored."""
+
+    rows: Sequence[Sequence[bytes | None]]
+    histories: Mapping[str, History]
+    moments: Mapping[str, Moment | None]
+
+
 class RedisListing:
     """Reads entries of the shards that `names` names."""
 
@@ -58,9 +69,7 @@ class RedisListing:
         self._names = names
         self._histories: OrderedDict[str, History] = OrderedDict()
 
-    async def read(
-        self, redis: Redis, keys: Sequence[str], fields: Sequence[str]
-    ) -> tuple[list[list[bytes | None]], dict[str, History]]:
+    async def read(self, redis: Redis, keys: Sequence[str], fields: Sequence[str], *, minute: int = 0) -> Reading:
         """These fields of the entries and their stamp, and then the histories of their buckets, in one round trip."""
         buckets = list(dict.fromkeys(map(bucket_of, keys)))
         async with redis.pipeline(transaction=False) as pipe:
@@ -76,7 +85,11 @@ class RedisListing:
         if is_replica(role):  # one that was demoted keeps its connections
             raise ReadOnlyError("the server is not a primary any more")
         heads = dict(zip(buckets, reply[len(keys) :], strict=True))
-        return reply[: len(keys)], {bucket: await self._history(redis, bucket, head) for bucket, head in heads.items()}
+        return Reading(
+            reply[: len(keys)],
+            {bucket: await self._history(redis, bucket, head) for bucket, head in heads.items()},
+            {bucket: moment_of_head(head, minute) for bucket, head in heads.items()},
+        )
 
     async def entries(self, selector: Selector) -> AsyncGenerator[tuple[int, list[JudgedEntry]], None]:
         """Of every entry that the selector takes, shard by shard and some at a time, whether it may be served.
@@ -89,12 +102,12 @@ class RedisListing:
 
     async def judged(self, shard: int, selector: Selector, keys: Sequence[str]) -> list[JudgedEntry]:
         """Those of the shard's entries that are there and that the selector takes. Raises StoreUnavailableError."""
-        rows, histories = await self.unhurried(shard, lambda redis: self.read(redis, keys, layout.META_FIELDS))
+        read = await self.unhurried(shard, lambda redis: self.read(redis, keys, layout.META_FIELDS))
         judged = []
-        for key, row in zip(keys, rows, strict=True):
+        for key, row in zip(keys, read.rows, strict=True):
             meta, stamp = layout.meta_of_fields(row[:-1]), row[-1]
             if meta is not None and selector.takes(key, *meta):
-                is_living = histories[bucket_of(key)].is_living(stamp, key, *meta)
+                is_living = read.histories[bucket_of(key)].is_living(stamp, key, *meta)
                 judged.append(JudgedEntry(key, meta[0].tenant, stamp or b"", is_living))
         return judged
 
@@ -128,7 +141,7 @@ class RedisListing:
 
     async def _history(self, redis: Redis, bucket: str, head: Sequence[bytes | None]) -> History:
         """The history with this head: the one in memory, unless there was an invalidation since it was read."""
-        era, token = ((value or b"").decode("ascii", "replace") for value in head)
+        era, token = ((value or b"").decode("ascii", "replace") for value in head[:2])
         if not era:
             return NO_HISTORY
         known = self._histories.get(bucket)
@@ -139,6 +152,12 @@ class RedisListing:
                 self._histories.popitem(last=False)
         self._histories.move_to_end(bucket)
         return known
+
+
+def moment_of_head(head: Sequence[bytes | None], minute: int) -> Moment | None:
+    """The moment at which a bucket's history had this head; None when it had no history."""
+    era, _, number, deletions = head
+    return None if not era else Moment(era.decode("ascii", "replace"), int(number or 0), int(deletions or 0), minute)
 
 
 def bucket_of(key: str) -> str:

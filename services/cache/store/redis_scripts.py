@@ -15,10 +15,11 @@ return rows
 """The fields ARGV of the hashes KEYS. One command of 500 keys costs a client a fifth of what 500 commands cost it."""
 
 PUT = """
-local head = redis.call('HMGET', KEYS[2], 'era', 'number')
+local head = redis.call('HMGET', KEYS[2], 'era', 'number', 'deletions')
 local number = head[2] or '0'
 if ARGV[2] ~= '' then
   local era, deletion = string.match(redis.call('GET', KEYS[5]) or '', '^(%S+) (%d+)$')
+  if ARGV[4] == '1' then era, deletion = head[1], head[3] or '0' end
   if era == head[1] and tonumber(deletion) > tonumber(ARGV[3]) then return 'gone' end
   if ARGV[2] ~= (head[1] or '') .. ' ' .. number then return 'late' end
 end
@@ -26,19 +27,20 @@ if not head[1] then
   redis.call('HSET', KEYS[2], 'era', ARGV[1])
   head[1] = ARGV[1]
 end
-redis.call('HSET', KEYS[1], 'stamp', head[1] .. ' ' .. number, unpack(ARGV, 9))
-redis.call('PEXPIREAT', KEYS[1], ARGV[4])
-local expired = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', ARGV[5], 'LIMIT', 0, 64)
+redis.call('HSET', KEYS[1], 'stamp', head[1] .. ' ' .. number, unpack(ARGV, 10))
+redis.call('PEXPIREAT', KEYS[1], ARGV[5])
+local expired = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', ARGV[6], 'LIMIT', 0, 64)
 if #expired > 0 then redis.call('ZREM', KEYS[3], unpack(expired)) end
-redis.call('ZADD', KEYS[3], ARGV[4], ARGV[6])
-if ARGV[7] ~= '' then redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[8], '*', 'put', ARGV[7]) end
+redis.call('ZADD', KEYS[3], ARGV[5], ARGV[7])
+if ARGV[8] ~= '' then redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[9], '*', 'put', ARGV[8]) end
 return 'put'
 """
 """KEYS: entry, history, list of entries, stream, mark of a deletion. ARGV: an era, should this be the first; the moment
-that must still be the present one, empty for any; how many deletions by key there had been when the put began; the
-expiry and the present in Unix ms; the entry's member; its key for the stream, empty for none; how many records to keep;
-the fields. 'late': there were other invalidations since the moment; 'gone': the entry was deleted. Then nothing is
-written. Of the expired ones on the list 64 leave with each put: more at once would hold up all others."""
+that must still be the present one, empty for any; how many deletions by key there had been when the put began; 1 when
+that was so long ago that marks of deletions may be gone; the expiry and the present in Unix ms; the entry's member; its
+key for the stream, empty for none; how many records to keep; the fields. 'late': there were other invalidations since
+the moment; 'gone': the entry was deleted, or may have been. Then nothing is written. Of the expired ones on the list 64
+leave with each put: more at once would hold up all others."""
 
 DELETE_MARK = """
 redis.call('HSETNX', KEYS[1], 'era', ARGV[1])

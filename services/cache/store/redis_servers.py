@@ -16,10 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterable
-from dataclasses import dataclass
-from enum import Enum
 from typing import Any, cast
-from urllib.parse import unquote
 
 from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection
 from redis.asyncio.retry import Retry
@@ -28,10 +25,11 @@ from redis.crc import key_slot
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
+from services.cache.store.redis_url import NODES_MAX, Address, RedisUrl, Topology
 from services.runtime.clock import Clock
 from services.runtime.tasks import end_tasks
 
-__all__ = ["CLUSTER_SHARDS", "RedisServers", "RedisUrl", "Topology", "is_replica", "parse_redis_url", "shard_tag"]
+__all__ = ["CLUSTER_SHARDS", "RedisServers", "is_replica", "shard_tag"]
 
 CLUSTER_SHARDS = 16
 """Slots that a cluster's entries lie in, and streams that each replica follows. A change of it is another layout."""
@@ -48,64 +46,8 @@ LOOKUP_TIMEOUT_S = 0.5
 LOOKUP_PAUSE_S = 0.2
 LOOKUP_EVERY_S = 1.0
 
-NODES_MAX = 64
-"""Sentinels or nodes that are remembered."""
-
-SCHEMES = frozenset({"redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"})
-
 _GONE = (RedisError, TimeoutError, OSError)
-
-
-class Topology(Enum):
-    """How Redis is run."""
-
-    SERVER = "server"
-    SENTINEL = "sentinel"
-    CLUSTER = "cluster"
-
-
-_Address = tuple[str, int]
-
-_ANYWHERE: _Address = ("", 0)
-
-
-@dataclass(frozen=True, slots=True)
-class RedisUrl:
-    """A `redis_url`, understood. For a single server only `topology` and `url` matter."""
-
-    topology: Topology
-    url: str
-    nodes: tuple[_Address, ...] = ()
-    master: str = ""
-    database: int = 0
-    username: str = ""
-    tls: bool = False
-
-
-def parse_redis_url(url: str) -> RedisUrl:
-    """What the URL says. Raises ValueError with a sentence that does not repeat it."""
-    scheme, _, rest = url.partition("://")
-    secure, plus, kind = scheme.partition("+")
-    if scheme not in SCHEMES:
-        raise ValueError("must begin with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://")
-    if not plus:
-        return RedisUrl(Topology.SERVER, url)
-    user, _, places = rest.rpartition("@")
-    hosts, _, path = places.partition("?")[0].partition("/")
-    default_port = 26_379 if kind == "sentinel" else 6_379
-    nodes = tuple(_address(host, default_port) for host in hosts.split(",") if host)
-    if not 1 <= len(nodes) <= NODES_MAX:
-        raise ValueError(f"must name 1 to {NODES_MAX} hosts")
-    master, _, database = path.partition("/")
-    if kind == "cluster":
-        if path:
-            raise ValueError("a cluster has no databases: nothing may follow its hosts")
-    elif not master:
-        raise ValueError("must end with /NAME, the name by which the sentinels know the primary")
-    if database and not database.isdecimal():
-        raise ValueError("the database must be a number")
-    username = unquote(user.partition(":")[0])
-    return RedisUrl(Topology(kind), url, nodes, unquote(master), int(database or 0), username, secure == "rediss")
+_ANYWHERE: Address = ("", 0)
 
 
 def shard_tag(shard: int) -> str:
@@ -120,8 +62,8 @@ class RedisServers:
         self._url = url
         self._password = password
         self._clock = clock
-        self._clients: dict[_Address, Redis] = {}
-        self._places: dict[int, _Address] = {}  # by shard
+        self._clients: dict[Address, Redis] = {}
+        self._places: dict[int, Address] = {}  # by shard
         self._nodes = url.nodes  # whom to ask, the one that answered last first
         self._lookup: asyncio.Task[None] | None = None
         self._looked_up_at_s = float("-inf")
@@ -186,7 +128,7 @@ class RedisServers:
         self._looked_up_at_s = self._clock.monotonic()
         await self._drop(set(self._clients) - set(self._places.values()))
 
-    async def _ask(self, node: _Address) -> tuple[dict[int, _Address], tuple[_Address, ...]]:
+    async def _ask(self, node: Address) -> tuple[dict[int, Address], tuple[Address, ...]]:
         """Where the shards are, and who else may be asked."""
         sentinel = self._url.topology is Topology.SENTINEL
         asked = self._client_of(node, 1, LOOKUP_TIMEOUT_S, to_ask_the_way=True)
@@ -207,7 +149,7 @@ class RedisServers:
         }
         return places, tuple(place for *_, place in primaries)
 
-    async def _drop(self, places: Iterable[_Address]) -> None:
+    async def _drop(self, places: Iterable[Address]) -> None:
         for place in tuple(places):
             if (client := self._clients.pop(place, None)) is not None:
                 await _disconnect(client)
@@ -218,7 +160,7 @@ class RedisServers:
         return Redis(connection_pool=pool)
 
     def _client_of(
-        self, place: _Address, connections_max: int, timeout_s: float, *, to_ask_the_way: bool = False
+        self, place: Address, connections_max: int, timeout_s: float, *, to_ask_the_way: bool = False
     ) -> Redis:
         options = self._options(connections_max, timeout_s)
         if to_ask_the_way and self._url.topology is Topology.SENTINEL:
@@ -227,6 +169,7 @@ class RedisServers:
             options |= {"redis_connect_func": _connect_to_primary, "db": self._url.database}
         if options["password"] and self._url.username:
             options["username"] = self._url.username
+        options |= dict(self._url.tls_options)
         pool = BlockingConnectionPool(
             host=place[0],
             port=place[1],
@@ -250,15 +193,6 @@ class RedisServers:
             "decode_responses": False,
             "protocol": 2,  # the replies of RESP3 have other shapes
         }
-
-
-def _address(text: str, default_port: int) -> _Address:
-    host, colon, port = text.rpartition(":")
-    if not colon or text.endswith("]"):
-        host, port = text, str(default_port)
-    if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
-        raise ValueError("each host must be HOST or HOST:PORT")
-    return host.strip("[]"), int(port)
 
 
 async def _connect_to_primary(connection: Connection) -> None:
