@@ -96,7 +96,8 @@ def _lookups(stats: Stats) -> dict[str, int]:
 def _stores(stats: Stats) -> dict[str, int]:
     return {
         "stored": stats.stored,
-        "not_admitted": stats.not_admitted,
+        "not_admitted": stats.not_admitted - stats.overtaken,
+        "overtaken": stats.overtaken,
         "dropped": stats.dropped,
         "evicted": stats.evicted,
     }

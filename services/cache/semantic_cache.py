@@ -3,9 +3,9 @@
 Promises: what the store cannot tell in time is an outcome, never an error, and no lookup takes longer than
 `CachePolicy.lookup_s`. A hit is always an entry that the store still has: the index only proposes. An answer leaves its
 scope under no circumstances: the key and the partition contain the scope, and the entry found is held against it once
-more. An answer that an invalidation overtook on its way, through this replica or another, is not kept.
-What this replica stored or removed, its next lookup sees; what others did, it sees for removals at once and for
-new entries as soon as the store's changes arrive.
+more. An answer that was invalidated, through this replica or another, after the lookup before its model was asked, is
+not kept; without the token of such a lookup, after it was handed over. What this replica stored or removed, its next
+lookup sees; what others did, it sees for removals at once and for new entries as soon as the store's changes arrive.
 
 Belongs to one event loop. `start` before use, `close` after it.
 """
@@ -44,13 +44,15 @@ JUDGED_ENTRIES_MAX = 10_000
 @dataclass(frozen=True, slots=True)
 class Found:
     """The outcome of a lookup; `answer` is set for a hit. `partition_entries` is how many questions were compared,
-    `audit` whether a model should be asked as well, `explanation` what a decision by meaning rests on."""
+    `audit` whether a model should be asked as well, `explanation` what a decision by meaning rests on. `store_token`:
+    which moment of invalidations this was, for `store`; empty when the store was not asked exactly."""
 
     outcome: CacheOutcome
     answer: Answer | None = None
     partition_entries: int = 0
     audit: bool = False
     explanation: Explanation | None = None
+    store_token: str = ""
 
 
 class StoreResult(StrEnum):
@@ -72,7 +74,7 @@ class Stored:
 
 @dataclass(slots=True)
 class Stats:
-    """Counts since the start."""
+    """Counts since the start. `overtaken`: of those not admitted, the ones that had been invalidated."""
 
     lookups: int = 0
     exact_hits: int = 0
@@ -80,6 +82,7 @@ class Stats:
     unavailable: int = 0
     stored: int = 0
     not_admitted: int = 0
+    overtaken: int = 0
     dropped: int = 0
     indexed_entries: int = 0
     partitions: int = 0
@@ -147,10 +150,13 @@ class SemanticCache:
         self._stats.lookups += not peek
         if unfit := self._policy.unfit(chat):
             return Found(CacheOutcome(CacheKind.NEVER_CACHED, f"the question is {unfit.replace('_', ' ')}"))
-        key = entry_key(scope, chat)
+        key, token = entry_key(scope, chat), ""
         try:
             async with asyncio.timeout(self._policy.lookup_s):
-                found = None if skip_exact else await self._find_exact(scope, key)
+                found = None
+                if not skip_exact:
+                    entry, token = await self._store.read(key)
+                    found = self._exact(scope, entry)
                 if found is None:
                     meaning = self._policy.meaning(scope, chat, embedding, vector, task_type)
                     found = (
@@ -162,7 +168,7 @@ class SemanticCache:
             found = Found(CacheOutcome(CacheKind.UNAVAILABLE, "the store did not answer in time"))
         if not peek:
             self._count(found.outcome)
-        return found
+        return replace(found, store_token=token)
 
     async def store(
         self,
@@ -174,8 +180,12 @@ class SemanticCache:
         task_type: TaskType | None = None,
         ttl_s: float | None = None,
         tags: Sequence[str] = (),
+        token: str = "",
     ) -> Stored:
-        """Stores the answer, if it may be, and learns from it. Raises InvalidVectorError and DimensionMismatchError."""
+        """Stores the answer, if it may be, and learns from it. Raises InvalidVectorError and DimensionMismatchError.
+
+        `token`: `Found.store_token` of the lookup before the model was asked.
+        """
         vector = None if embedding is None else unit_vector(embedding.values)
         if embedding is not None and vector is not None:
             self._index.check_dimension(embedding.model, vector)
@@ -185,7 +195,7 @@ class SemanticCache:
             return Stored(StoreResult.NOT_ADMITTED, reason=reason)
         key = entry_key(scope, chat)
         try:
-            since = await self._store.moment(key)
+            since = token or await self._store.moment(key)
         except StoreUnavailableError:
             return self._dropped()
         meaning = self._policy.meaning(scope, chat, embedding, vector, task_type)
@@ -203,11 +213,13 @@ class SemanticCache:
         key: str,
         embedding: Embedding,
         task_type: TaskType | None,
+        token: str = "",
     ) -> Comparison:
         """Whether the entry with that key was right for this request: by another answer to it, or by a verdict.
 
         UNKNOWN: nothing was learned; so for a request that no stored answer may serve. A fresh answer is stored for its
-        own request, for as long as the entry it was held against was to live. Raises InvalidVectorError.
+        own request, for as long as the entry it was held against was to live; `token` as for `store`. Raises
+        InvalidVectorError.
         """
         meaning = self._policy.meaning(scope, chat, embedding, unit_vector(embedding.values), task_type)
         if not isinstance(meaning, Meaning) or self._policy.unfit(chat):
@@ -215,7 +227,7 @@ class SemanticCache:
         request_key = entry_key(scope, chat)
         try:
             async with asyncio.timeout(self._policy.lookup_s + EMBED_S_MAX):
-                since = await self._store.moment(request_key)
+                since = token or await self._store.moment(request_key)
                 entry = await self._search.check(scope, meaning, key)
                 if entry is None:
                     return Comparison.UNKNOWN
@@ -287,6 +299,7 @@ class SemanticCache:
         try:
             if not await self._store.put(entry, since=since):
                 self._stats.not_admitted += 1
+                self._stats.overtaken += 1
                 return Stored(StoreResult.NOT_ADMITTED, reason="invalidated")
         except StoreUnavailableError:
             return self._dropped()
@@ -308,8 +321,7 @@ class SemanticCache:
         self._stats.dropped += 1
         return Stored(StoreResult.UNAVAILABLE, reason="the store did not answer in time")
 
-    async def _find_exact(self, scope: Scope, key: str) -> Found | None:
-        (entry,) = await self._store.get_many((key,))
+    def _exact(self, scope: Scope, entry: Entry | None) -> Found | None:
         if entry is None or not self._serves(entry, scope):
             return None
         return Found(self._hit(CacheKind.EXACT_HIT, entry, "the same request", None), entry.answer)
@@ -317,8 +329,10 @@ class SemanticCache:
     async def _find_similar(self, scope: Scope, key: str, meaning: Meaning, *, peek: bool) -> Found:
         compared = self._index.entries_in(meaning.partition)
         # Stored since the exact lookup, e.g. by a caller who asked the same at the same time.
-        if key in self._index and (same := await self._find_exact(scope, key)) is not None:
-            return same
+        if key in self._index:
+            (entry,) = await self._store.get_many((key,))
+            if (same := self._exact(scope, entry)) is not None:
+                return same
         try:
             finding = await self._search.find(scope, meaning, request_key=key, peek=peek)
         except DimensionMismatchError:

@@ -19,6 +19,7 @@ from services.cache.matching.semantic_search import Explanation
 from services.cache.semantic_cache import SemanticCache, StoreResult
 from services.cache.store.answer_codec import answer_from_proto, answer_to_proto
 from services.cache.store.answer_store import StoreUnavailableError
+from services.cache.store.moment import MOMENT_CHARS_MAX
 from services.runtime import telemetry
 from services.runtime.errors import FailedPrecondition, InvalidRequest, Unavailable
 from spillway import wire
@@ -86,7 +87,9 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
                 **_explanation(found.explanation),
             }
         )
-        response = pb.LookupResponse(outcome=wire.cache_finding_to_proto(outcome), audit=found.audit)
+        response = pb.LookupResponse(
+            outcome=wire.cache_finding_to_proto(outcome), audit=found.audit, store_token=found.store_token
+        )
         if found.answer is not None:
             response.answer.CopyFrom(answer_to_proto(found.answer))
         return response
@@ -107,6 +110,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
                 task_type=wire.task_type_from_proto(request.task_type, "task_type"),
                 ttl_s=_ttl_s(request),
                 tags=tuple(request.tags),
+                token=_token(request),
             )
         telemetry.set_attributes(
             {"spillway.cache.outcome": stored.result.value, "spillway.cache.reason": stored.reason or None}
@@ -152,6 +156,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
                 key=request.entry_key,
                 embedding=embedding,
                 task_type=wire.task_type_from_proto(request.task_type, "task_type"),
+                token=_token(request),
             )
         telemetry.set_attributes({"spillway.cache.evidence": verdict.value})
         return pb.RecordEvidenceResponse(verdict=_VERDICTS[verdict])
@@ -170,6 +175,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             partitions=stats.partitions,
             wrong_rates=[_wrong_rate(report) for report in self._cache.wrong_rates()],
             evicted=stats.evicted,
+            overtaken=stats.overtaken,
         )
 
 
@@ -230,6 +236,12 @@ def _embedding(request: pb.LookupRequest | pb.StoreRequest | pb.RecordEvidenceRe
     if not 1 <= len(request.embedding.model) <= LABEL_CHARS_MAX:
         raise InvalidRequest([("embedding.model", f"must have 1 to {LABEL_CHARS_MAX} characters")])
     return wire.embedding_from_proto(request.embedding)
+
+
+def _token(request: pb.StoreRequest | pb.RecordEvidenceRequest) -> str:
+    if len(request.store_token) > MOMENT_CHARS_MAX:
+        raise InvalidRequest([("store_token", f"must be at most {MOMENT_CHARS_MAX} characters")])
+    return request.store_token
 
 
 def _ttl_s(request: pb.StoreRequest) -> float | None:
