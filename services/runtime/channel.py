@@ -54,6 +54,13 @@ def _service_config(service_name: str) -> str:
     )
 
 
+def _only_host(target: str) -> str:
+    """The host that all addresses of a list are of, which gRPC takes for one odd name; empty for everything else."""
+    scheme, _, listed = target.partition(":")
+    hosts = {address.rpartition(":")[0].strip("[]") for address in listed.split(",")}
+    return hosts.pop() if scheme in {"ipv4", "ipv6"} and len(hosts) == 1 else ""
+
+
 def open_channel(
     target: str,
     *,
@@ -65,7 +72,8 @@ def open_channel(
     """A channel to `target`, e.g. "dns:///executor:50054" or "ipv4:127.0.0.1:1,127.0.0.1:2"; connects when first used.
 
     `service_name` is the full name whose health decides, e.g. "spillway.v1.CacheService". To be closed by the caller.
-    With `certificates` it is TLS, and the server's has to have `server_name`, by default the target's host.
+    With `certificates` it is TLS, and the server's has to have `server_name`, by default the target's host. A list of
+    addresses of several hosts needs one.
     """
     options: list[tuple[str, str | int]] = [
         ("grpc.service_config", _service_config(service_name)),
@@ -86,8 +94,8 @@ def open_channel(
     interceptors = client_interceptors()
     if certificates is None:
         return grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)
-    if server_name:
-        options.append(("grpc.ssl_target_name_override", server_name))
+    if name := server_name or _only_host(target):
+        options.append(("grpc.ssl_target_name_override", name))
 
     def secure(pems: Pems) -> grpc.aio.Channel:
         credentials = grpc.ssl_channel_credentials(pems.authorities, pems.key, pems.certificate)

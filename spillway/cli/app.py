@@ -19,10 +19,11 @@ from rich.text import Text
 
 from spillway.cli import asking, cost, jobs, keys, learning, replaying, reporting
 from spillway.cli.breakers import show_breakers
+from spillway.cli.certificates import adopt
 from spillway.cli.executors import find_executors
 from spillway.cli.health import find_services, show_services
 from spillway.cli.modules import run_module
-from spillway.cli.state import AlreadyRunningError, learned_in
+from spillway.cli.state import AlreadyRunningError, learned_in, read_state
 from spillway.cli.suite import SuiteError, SuiteOptions, check_addresses, plan_suite
 from spillway.cli.terminal import open_console
 from spillway.cli.up import run_suite
@@ -213,6 +214,8 @@ def breakers(
 
     def show() -> None:
         addresses = find_executors(target, config, os.environ, Path.cwd())
+        if not target and config is None:
+            _adopt_certificates()
         asyncio.run(show_breakers(addresses, interval_s=interval_s, once=once, as_json=as_json))
 
     _run(show, as_json=as_json)
@@ -232,6 +235,8 @@ def status(
 
     def show() -> None:
         found = find_services(config, os.environ, Path.cwd())
+        if config is None:
+            _adopt_certificates()
         if not asyncio.run(show_services(found, as_json=as_json)):
             raise typer.Exit(1)
 
@@ -312,7 +317,15 @@ def _run(command: asking.Command, *, as_json: bool = False) -> None:
 
 
 def _where(target: str, trace_url: str = "") -> asking.SuiteAddress:
-    return asking.find_suite(target, trace_url, os.environ, Path.cwd())
+    where = asking.find_suite(target, trace_url, os.environ, Path.cwd())
+    adopt(where.certificates)
+    return where
+
+
+def _adopt_certificates() -> None:
+    """Those of the suite of this directory, for commands that ask its processes themselves."""
+    if (state := read_state(Path.cwd())) is not None:
+        adopt(state.certificates)
 
 
 def _text(prompt: str) -> str:

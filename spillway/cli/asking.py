@@ -65,10 +65,11 @@ FAILURES = (
 
 @dataclass(frozen=True, slots=True)
 class SuiteAddress:
-    """Where the suite is; `trace_query_url` is empty without a trace store."""
+    """Where the suite is; `trace_query_url` is empty without a trace store. `certificates` as `up` left them."""
 
     target: str
     trace_query_url: str
+    certificates: tuple[str, ...] = ()
 
 
 def find_suite(target: str, trace_url: str, environment: Mapping[str, str], directory: Path) -> SuiteAddress:
@@ -77,7 +78,7 @@ def find_suite(target: str, trace_url: str, environment: Mapping[str, str], dire
     target = target or environment.get(TARGET_VARIABLE, "")
     trace_url = trace_url or environment.get(TRACE_URL_VARIABLE, "")
     if state is not None and target in {"", state.target}:
-        return SuiteAddress(state.target, trace_url or state.trace_query_url)
+        return SuiteAddress(state.target, trace_url or state.trace_query_url, state.certificates)
     return SuiteAddress(target or DEFAULT_TARGET, trace_url)
 
 

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spillway.cli import asking
+from spillway.cli.certificates import adopt
 from spillway.cli.modules import run_module
 from spillway.cli.show import completion_view
 from spillway.cli.terminal import harmless_json, open_console
@@ -136,6 +137,7 @@ def job_view(job: Job) -> RenderableType:
 
 def _with_client(work: Work, target: str, tenant: str) -> None:
     where = asking.find_suite(target, "", os.environ, Path.cwd())
+    adopt(where.certificates)
     with Client(where.target, tenant=tenant) as client:
         work(client, open_console())
 

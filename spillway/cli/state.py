@@ -47,13 +47,15 @@ class ServiceState:
 
 @dataclass(frozen=True, slots=True)
 class SuiteState:
-    """A running suite. `trace_query_url` is empty without a trace store."""
+    """A running suite. `trace_query_url` is empty without a trace store, `certificates` (files: authority, certificate,
+    key) where commands need none or find them in their environment."""
 
     pid: int
     target: str
     trace_query_url: str
     config: str
     services: tuple[ServiceState, ...]
+    certificates: tuple[str, ...] = ()
 
 
 class StateFile:
@@ -105,7 +107,8 @@ def read_state(directory: Path) -> SuiteState | None:
                 return None
         value = json.loads((home / "up.json").read_text(encoding="utf-8"))
         services = tuple(ServiceState(**service) for service in value.pop("services"))
-        return SuiteState(**value, services=services)
+        certificates = tuple(str(path) for path in value.pop("certificates", ()))
+        return SuiteState(**value, services=services, certificates=certificates)
     except (OSError, ValueError, TypeError, KeyError):
         return None
 

@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from services.runtime.config import ConfigError, load
+from spillway.cli.certificates import CertificatesError, certificates_of_caller
 from spillway.cli.probes import answers_grpc, answers_http
 from spillway.cli.supervisor import Liveness, ProcessSpec
 from spillway.settings import Settings
@@ -66,7 +67,11 @@ class SuiteOptions:
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """What is to run. `trace_query_url` is empty without a trace store; `notes` are to be shown."""
+    """What is to run. `trace_query_url` is empty without a trace store; `notes` are to be shown.
+
+    `certificates`: authority, certificate and key to call it with; none where it takes no TLS or the environment names
+    others.
+    """
 
     processes: tuple[ProcessSpec, ...]
     settings: Settings
@@ -75,6 +80,7 @@ class Suite:
     trace_query_url: str
     sandbox: bool
     notes: tuple[str, ...]
+    certificates: tuple[str, ...] = ()
 
     @property
     def stop_timeout_s(self) -> float:
@@ -125,6 +131,7 @@ def plan_suite(options: SuiteOptions, environment: Mapping[str, str], home: Path
             *_notes(options, settings, variables, home, with_sandbox=with_sandbox),
             *_price_notes(settings, path),
         ),
+        certificates=_certificates(settings, services, environment),
     )
 
 
@@ -218,6 +225,14 @@ def _services(
             for number, listen in enumerate(listens, start=1)
         ]
     return specs
+
+
+def _certificates(settings: Settings, services: list[ProcessSpec], environment: Mapping[str, str]) -> tuple[str, ...]:
+    names = [spec.name for spec in services if spec.name in SERVICES]
+    try:
+        return certificates_of_caller(settings.tls, names, environment)
+    except CertificatesError as error:
+        raise SuiteError(str(error)) from error
 
 
 def _sandbox(options: SuiteOptions, url: str, otlp_port: int | None, environment: Mapping[str, str]) -> ProcessSpec:

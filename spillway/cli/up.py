@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
+from spillway.cli.certificates import adopt
 from spillway.cli.demo import demo_view, run_demo, what_next
 from spillway.cli.probes import lacks_embedding
 from spillway.cli.state import ServiceState, StateFile, SuiteState
@@ -73,6 +74,7 @@ async def run_suite(suite: Suite, *, directory: Path, demo: bool, leave: bool) -
         view.changed()
         state_file.write(_state(suite, supervisor))
 
+    adopt(suite.certificates)
     with ExitStack() as stack:
         try:
             state_file = stack.enter_context(StateFile(directory))
@@ -185,6 +187,7 @@ def _state(suite: Suite, supervisor: Supervisor) -> SuiteState:
         trace_query_url=suite.trace_query_url,
         config=str(suite.config_path),
         services=tuple(ServiceState(status.name, status.pid, status.address) for status in supervisor.statuses()),
+        certificates=suite.certificates,
     )
 
 

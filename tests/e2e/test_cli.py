@@ -16,17 +16,28 @@ from typing import Any
 
 import pytest
 
+from services.runtime import dev_certs
 from spillway.cli.state import SuiteState, read_state
+from spillway.client import Client
+from spillway.errors import UnavailableError
 from tests.support.processes import wait_until
 
 SPILLWAY = [sys.executable, "-m", "spillway.cli"]
 MINI, LLAMA, SONNET = "gpt-4o-mini-2024-07-18", "Meta-Llama-3.1-70B-Instruct", "claude-3-5-sonnet-20241022"
 # The suite here must not find a provider or a collector that the machine happens to have.
 REMOVED = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OTEL_EXPORTER_OTLP_ENDPOINT", "SPILLWAY_CONFIG", "SPILLWAY_TARGET")
+BEHIND_TLS = """
+tls:
+  cert_file: certs/{service}/tls.crt
+  key_file: certs/{service}/tls.key
+  ca_file: certs/{service}/ca.crt
+  callers: {orchestrator: [client]}
+"""
 
 
 def environment() -> dict[str, str]:
-    return {key: value for key, value in os.environ.items() if key not in REMOVED and not key.endswith("_LISTEN")}
+    removed = {name for name in os.environ if name.endswith("_LISTEN") or name.startswith("SPILLWAY_TLS_")}
+    return {key: value for key, value in os.environ.items() if key not in {*REMOVED, *removed}}
 
 
 def lives(pid: int) -> bool:
@@ -129,6 +140,9 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     directory = tmp_path_factory.mktemp("up")
     recorded = write_rows(directory / "recorded.jsonl", ROWS)
     config = patient(directory, "replay.yaml")
+    with Path(config).open("a") as file:
+        file.write(BEHIND_TLS)
+    dev_certs.make(directory / "certs")
     running = start(directory, "--config", config, "--recorded", str(recorded), "--executors", "2")
     try:
         wait_until(lambda: serving(running), what="the suite serves", within_s=90)
@@ -142,6 +156,14 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     finally:
         running.popen.kill()
         running.popen.wait()
+
+
+def test_a_suite_behind_tls_and_its_commands_need_nothing_beside_the_file(up: Up) -> None:
+    with Client(up.state.target) as client, pytest.raises(UnavailableError):
+        client.explain("Sum number 1?", timeout_s=20)
+    up.run("explain", "Sum number 1?")
+    assert all(one["serving"] for one in json.loads(up.run("status", "--json"))["services"])
+    assert len(json.loads(up.run("breakers", "--once", "--json"))["executors"]) == 2
 
 
 def test_the_demo_shows_a_repeat_the_same_words_and_an_escalation(tmp_path: Path) -> None:

@@ -285,9 +285,12 @@ async def hop(it: Served, *, target: str = "", server_name: str = "") -> AsyncIt
         await channel.close()
 
 
-async def test_several_addresses_of_one_service_need_the_name_that_their_certificates_have(tmp_path: Path) -> None:
+async def test_addresses_of_several_hosts_need_the_name_that_their_certificates_have(tmp_path: Path) -> None:
     async with served(tmp_path) as it:
-        target = f"ipv4:{it.server.address},{it.server.address}"
+        one_host = f"ipv4:{it.server.address},{it.server.address}"
+        async with hop(it, target=one_host) as (channel, _):
+            await executor_pb2_grpc.ExecutorServiceStub(channel).Execute(command("!ok"), timeout=20)
+        target = f"ipv4:{it.server.address},{it.server.address.replace('127.0.0.1', '127.0.0.2')}"
         async with hop(it, target=target, server_name="executor") as (channel, _):
             await executor_pb2_grpc.ExecutorServiceStub(channel).Execute(command("!ok"), timeout=20)
         async with hop(it, target=target) as (channel, _):

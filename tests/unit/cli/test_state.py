@@ -13,7 +13,9 @@ from spillway.cli.asking import SuiteAddress, find_suite
 from spillway.cli.state import AlreadyRunningError, ServiceState, StateFile, SuiteState, read_state
 from spillway.client import DEFAULT_TARGET
 
-STATE = SuiteState(7, "127.0.0.1:7", "http://127.0.0.1:8", "x.yaml", (ServiceState("cache", 9, "127.0.0.1:9"),))
+STATE = SuiteState(
+    7, "127.0.0.1:7", "http://127.0.0.1:8", "x.yaml", (ServiceState("cache", 9, "127.0.0.1:9"),), ("ca", "c", "k")
+)
 OWNER = """
 import sys, time
 from pathlib import Path
@@ -60,7 +62,9 @@ def test_commands_find_the_suite_of_the_directory(tmp_path: Path) -> None:
     assert find_suite("", "", {}, tmp_path) == SuiteAddress(DEFAULT_TARGET, "")
     with StateFile(tmp_path) as file:
         file.write(STATE)
-        assert find_suite("", "", {}, tmp_path) == SuiteAddress(STATE.target, STATE.trace_query_url)
+        assert find_suite("", "", {}, tmp_path) == SuiteAddress(STATE.target, STATE.trace_query_url, FILES)
         assert find_suite("other:1", "", {}, tmp_path) == SuiteAddress("other:1", "")
         assert find_suite("", "", {"SPILLWAY_TARGET": "env:1"}, tmp_path) == SuiteAddress("env:1", "")
-        assert find_suite("", "http://jaeger", {}, tmp_path) == SuiteAddress(STATE.target, "http://jaeger")
+        assert find_suite("", "http://jaeger", {}, tmp_path) == SuiteAddress(
+            STATE.target, "http://jaeger", ("ca", "c", "k")
+        )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from services.runtime import dev_certs
 from spillway.cli.state import learned_in
 from spillway.cli.suite import Suite, SuiteError, SuiteOptions, check_addresses, plan_suite
 
@@ -180,3 +181,35 @@ def test_the_packaged_configurations_keep_the_ledger_beside_the_state(tmp_path: 
     for packaged in (Path(str(resources.files("spillway"))) / "configs").glob("*.yaml"):
         suite = plan(tmp_path, learned_in(tmp_path), config=packaged, sandbox=True)
         assert suite.settings.ledger.database_url == f"sqlite:///{tmp_path}/.spillway/ledger.sqlite", packaged
+
+
+BEHIND_TLS = (
+    CONFIG
+    + """
+tls: {cert_file: "c/{service}/tls.crt", key_file: "c/{service}/tls.key", ca_file: c/ca.crt}
+"""
+)
+
+
+def test_certificates_of_the_file_are_those_that_the_suite_is_called_with(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(BEHIND_TLS)
+    options = SuiteOptions(config=tmp_path / "mine.yaml")
+    dev_certs.make(tmp_path / "c")
+    own = tmp_path / "c" / "client"
+    expected = (str(tmp_path / "c" / "ca.crt"), str(own / "tls.crt"), str(own / "tls.key"))
+    assert plan_suite(options, {}, tmp_path).certificates == expected
+    assert plan_suite(options, {"SPILLWAY_TLS_CA": "other.crt"}, tmp_path).certificates == ()
+    assert plan(tmp_path).certificates == ()
+
+
+@pytest.mark.parametrize(("owner", "whose"), [("cache", "a certificate of cache"), ("client", "a certificate of `spillway up` itself")])
+def test_a_certificate_that_is_not_there_is_named_with_what_makes_it(tmp_path: Path, owner: str, whose: str) -> None:
+    (tmp_path / "mine.yaml").write_text(BEHIND_TLS)
+    options = SuiteOptions(config=tmp_path / "mine.yaml")
+    dev_certs.make(tmp_path / "c")
+    missing = tmp_path / "c" / owner / "tls.key"
+    missing.unlink()
+    with pytest.raises(SuiteError) as caught:
+        plan_suite(options, {}, tmp_path)
+    assert f"{missing}, {whose}" in str(caught.value)
+    assert f"dev-certs {tmp_path / 'c'}`" in str(caught.value)
