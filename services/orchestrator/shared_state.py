@@ -18,6 +18,7 @@ from services.orchestrator.jobs.redis_store import RedisJobStore
 from services.orchestrator.quotas.books import Books
 from services.orchestrator.quotas.memory_books import MemoryBooks
 from services.orchestrator.quotas.redis_books import RedisBooks, connect
+from services.orchestrator.replays.presence import Presence
 from services.orchestrator.replays.replay_store import MemoryReplayStore, ReplayStore
 from services.orchestrator.replays.replay_store_redis import RedisReplayStore
 from services.orchestrator.users import MemoryUsers, RedisUsers, UserCounter
@@ -41,9 +42,12 @@ class SharedState:
     books: Books
     drift: DriftStore
     clients: tuple[Redis, ...] = ()
+    presence: Presence | None = None
 
     async def close(self) -> None:
         """After everything that uses them."""
+        if self.presence is not None:
+            await self.presence.close()
         for client in self.clients:
             await client.aclose()
 
@@ -66,12 +70,14 @@ def open_shared_state(settings: Settings, clock: Clock) -> SharedState:
     def client(limit_s: float = timeout_s) -> Redis:
         return connect(options.redis_url, password=password, timeout_s=limit_s)
 
-    users, replays, jobs = client(), client(), client(jobs_timeout_s)
+    users, replays, jobs, alive = client(), client(), client(jobs_timeout_s), client()
+    presence = Presence(alive)
     return SharedState(
         users=RedisUsers(users, timeout_s=timeout_s, clock=clock, forget_s=new.forget_s),
-        replays=RedisReplayStore(replays, timeout_s=timeout_s, clock=clock),
+        replays=RedisReplayStore(replays, timeout_s=timeout_s, clock=clock, presence=presence),
         jobs=RedisJobStore(jobs, timeout_s=jobs_timeout_s, clock=clock),
         books=RedisBooks(client(), clock, timeout_s=timeout_s),
         drift=RedisDrift(options.redis_url, password=password, timeout_s=timeout_s, clock=clock),
-        clients=(users, replays, jobs),
+        clients=(users, replays, jobs, alive),
+        presence=presence,
     )

@@ -42,7 +42,8 @@ from spillway.wire import (
 __all__ = ["Owner", "ReplayEvent", "Replayed", "Replays", "request_digest"]
 
 LEASE_S: Final = 10.0
-"""An owner that is silent for so long is dead; so long its duplicates wait. Renewed three times in it."""
+"""An owner that is silent for so long is dead; so long its duplicates wait, where nothing says sooner that its process
+is gone (`presence`). Renewed three times in it."""
 
 ANSWER_BYTES_MAX: Final = 1_048_576
 """Longer answers are returned, and not kept."""

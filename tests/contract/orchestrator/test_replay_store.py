@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from services.orchestrator.replays.presence import Presence
 from services.orchestrator.replays.replay_store import Answered, Busy, Conflict, MemoryReplayStore, Owned, ReplayStore
 from services.orchestrator.replays.replay_store_redis import RedisReplayStore
 from services.runtime.clock import SystemClock
@@ -94,6 +95,51 @@ async def test_nothing_is_left_after_the_window(store: ReplayStore) -> None:
         return await claim(store, b"other", "two") == Owned()
 
     await eventually(forgotten, what="the window ends")
+
+
+async def test_who_waits_for_a_process_that_is_gone_does_not_wait_for_the_end_of_its_lease(
+    redis_server: RedisServer,
+) -> None:
+    first, second = redis_client(redis_server.url), redis_client(redis_server.url)
+    presence = Presence(first)
+    mine = RedisReplayStore(first, timeout_s=WELL_S, clock=SystemClock(), presence=presence)
+    other = RedisReplayStore(second, timeout_s=WELL_S, clock=SystemClock(), presence=Presence(second))
+
+    async def is_there() -> bool:
+        with redis_server.client() as looking:
+            ((_, count),) = looking.pubsub_numsub(presence.name)
+            return int(count) == 1
+
+    presence.begin()
+    await eventually(is_there, what="it is there")
+    assert await claim(mine) == Owned()
+    for _ in range(3):  # whoever asks, and however often
+        assert isinstance(await claim(other, owner="two"), Busy)
+    with redis_server.client() as breaking:
+        breaking.client_kill_filter(_type="pubsub")
+    await eventually(is_there, what="a broken connection is made anew")
+    assert isinstance(await claim(other, owner="two"), Busy)
+    await presence.close()
+    assert isinstance(await claim(other, owner="two"), Busy), "it may be back at once"
+
+    async def taken() -> bool:
+        return await claim(other, owner="two") == Owned(taken_over=True)
+
+    await eventually(taken, what="the next one takes over")
+    assert not await mine.renew(KEY, "one", lease_s=LONG_S)
+    for client in (first, second):
+        await client.aclose()
+
+
+async def test_an_owner_whose_process_nobody_knows_keeps_its_lease(redis_server: RedisServer) -> None:
+    client = redis_client(redis_server.url)
+    unseen = RedisReplayStore(client, timeout_s=WELL_S, clock=SystemClock())
+    assert await claim(unseen) == Owned()
+    assert isinstance(await claim(unseen, owner="two"), Busy)
+    with redis_server.client() as looking:
+        (kept,) = looking.keys("spillway:replay:*")
+        assert looking.hget(kept, "gone") is None
+    await client.aclose()
 
 
 async def test_the_store_in_memory_is_bounded_in_entries_and_bytes() -> None:
