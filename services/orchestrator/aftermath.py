@@ -78,10 +78,12 @@ class Aftermath:
             self._canary.offer(sample, context)
 
     async def _store(self, run: Run) -> None:
-        execution = run.execution
-        if execution is None:
+        execution, token = run.execution, run.store_token
+        if execution is None or token is None:
             return
         answer, seat = fresh_answer(execution), run.seat
+        if seat is not None:
+            seat.offer()
         held_s = run.configured.settings.orchestrator.cache_timeout_s
         # A cache that is slow or away holds nobody up for longer than a lookup of it would have.
         patience = asyncio.get_running_loop().call_later(held_s, seat.release) if seat else None
@@ -91,10 +93,13 @@ class Aftermath:
                 answer,
                 ttl_s=run.request.options.cache_ttl_s,
                 tags=run.request.tags,
+                token=token,
                 timeout_s=STORE_TIMEOUT_S,
             )
             if seat is not None and result.outcome == "stored":
                 seat.land(answer)
+            elif seat is not None and result.is_overtaken:
+                seat.leave(in_vain=True)
             elif seat is not None:
                 # It may not be shared or nobody knows, and so it would be with the next one's: nobody waits for that.
                 seat.release()

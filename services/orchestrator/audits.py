@@ -149,7 +149,11 @@ class Auditor:
         if not is_proven(execution):
             return AuditOutcome.UNPROVEN, answer.cost_nanousd
         verdict = await self._cache.record_evidence(
-            run.query(run.embedding), run.cache.entry_key, answer, timeout_s=EVIDENCE_TIMEOUT_S
+            run.query(run.embedding),
+            run.cache.entry_key,
+            answer,
+            token=run.store_token or "",
+            timeout_s=EVIDENCE_TIMEOUT_S,
         )
         return AuditOutcome(verdict.value), answer.cost_nanousd
 

@@ -43,6 +43,8 @@ RECORD_TIMEOUT_S: Final = 2.0
 DECISION_AFTER_S: Final = (2.0, 10.0)
 CLASSIFY_TIMEOUT_S: Final = 2.0
 EVIDENCE_TIMEOUT_S: Final = 2.0
+# The retry waits for it, and a person for that.
+LOOKUP_TIMEOUT_S: Final = 0.1
 # What was told of whom: against a thumb that is pressed again and again. About 2 MB.
 TOLD_MAX: Final = 10_000
 
@@ -102,14 +104,25 @@ class FeedbackDesk:
         feedback_id, received_at_unix_s = self._new_id(), self._clock.unix()
         decided = await self._keep(feedback, feedback_id, received_at_unix_s)
         retried: Completion | None = None
+        token = await self._store_token(feedback)
         try:
             if feedback.retry is not None:
                 retried = await self._answer(self._again(feedback, feedback.retry), key_id=key_id)
         finally:
             self._background.spawn(
-                "feedback", lambda: self._learn(feedback, feedback_id, received_at_unix_s, decided, retried)
+                "feedback", lambda: self._learn(feedback, feedback_id, received_at_unix_s, decided, retried, token)
             )
         return retried
+
+    async def _store_token(self, feedback: Feedback) -> str | None:
+        """What the cache has to hear again with the retry's answer; None: it is not told of one, or is away."""
+        retry = feedback.retry
+        if retry is None or retry.options.cache_mode is CacheMode.BYPASS:
+            return None
+        query = _query(feedback, retry)
+        reply = await self._cache.lookup(query, skip_exact=False, peek=True, timeout_s=LOOKUP_TIMEOUT_S)
+        is_away = reply.outcome.kind is CacheKind.UNAVAILABLE and not reply.store_token
+        return None if is_away else reply.store_token
 
     def _again(self, feedback: Feedback, retry: CompletionRequest) -> CompletionRequest:
         is_bypassed = retry.options.cache_mode is CacheMode.BYPASS
@@ -136,6 +149,7 @@ class FeedbackDesk:
         received_at_unix_s: float,
         decided: Decided | None,
         retried: Completion | None,
+        token: str | None,
     ) -> None:
         for pause_s in DECISION_AFTER_S:
             if decided is not None:
@@ -151,8 +165,8 @@ class FeedbackDesk:
         if decided.cache_kind is not CacheKind.SEMANTIC_HIT:
             if decided.cluster and decided.tier:
                 self._outcomes.offer([TierOutcome(decided.cluster, decided.tier, good, OutcomeSource.FEEDBACK)])
-        elif feedback.retry is not None and retried is not None:
-            await self._tell_cache(feedback, feedback.retry, decided, retried)
+        elif feedback.retry is not None and retried is not None and token is not None:
+            await self._tell_cache(feedback, feedback.retry, decided, retried, token)
 
     def _first(self, feedback: Feedback, *, good: bool) -> bool:
         """Whether this opinion of this answer is new."""
@@ -165,11 +179,9 @@ class FeedbackDesk:
         return True
 
     async def _tell_cache(
-        self, feedback: Feedback, retry: CompletionRequest, decided: Decided, retried: Completion
+        self, feedback: Feedback, retry: CompletionRequest, decided: Decided, retried: Completion, token: str
     ) -> None:
         """The flagship's answer to the same request: evidence about the entry that had been served."""
-        if retry.options.cache_mode is CacheMode.BYPASS:
-            return
         if not retried.accepted or retried.finish_reason is not FinishReason.STOP or not decided.cache_entry_key:
             return
         if prompt_sha256(retry.chat.last_user_text) != decided.prompt_sha256:  # it is not the same request
@@ -177,15 +189,7 @@ class FeedbackDesk:
         judged = await self._classifier.classify(retry.chat, want_embedding=True, timeout_s=CLASSIFY_TIMEOUT_S)
         if not isinstance(judged, Judgement) or judged.embedding is None:
             return
-        query = CacheQuery(
-            tenant=feedback.tenant,
-            namespace=retry.namespace,
-            template_version=retry.template_version,
-            knowledge_version=retry.knowledge_version,
-            chat=retry.chat,
-            embedding=judged.embedding,
-            task_type=judged.classification.task_type,
-        )
+        query = replace(_query(feedback, retry), embedding=judged.embedding, task_type=judged.classification.task_type)
         fresh = CachedAnswer(
             message=retried.message,
             finish_reason=retried.finish_reason,
@@ -196,4 +200,16 @@ class FeedbackDesk:
             cost_nanousd=retried.cost.cost_nanousd,
             accepted=True,
         )
-        await self._cache.record_evidence(query, decided.cache_entry_key, fresh, timeout_s=EVIDENCE_TIMEOUT_S)
+        await self._cache.record_evidence(
+            query, decided.cache_entry_key, fresh, token=token, timeout_s=EVIDENCE_TIMEOUT_S
+        )
+
+
+def _query(feedback: Feedback, retry: CompletionRequest) -> CacheQuery:
+    return CacheQuery(
+        tenant=feedback.tenant,
+        namespace=retry.namespace,
+        template_version=retry.template_version,
+        knowledge_version=retry.knowledge_version,
+        chat=retry.chat,
+    )

@@ -56,6 +56,7 @@ class _Flight:
         self.leader: Seat | None = None
         self.waiting: dict[Seat, asyncio.Future[None]] = {}
         self.answer: CachedAnswer | None = None
+        self.is_offered = False
         self.is_over = False
         self.in_vain = 0
 
@@ -93,12 +94,16 @@ class Flights:
 
 
 class Seat:
-    """One request's place in a flight. Made by `Flights.board`."""
+    """One request's place in a flight. Made by `Flights.board`.
+
+    `is_late`: what the flight comes to may have been stored, and invalidated, before this one boarded.
+    """
 
     def __init__(self, flights: Flights, flight: _Flight) -> None:
         self._flights = flights
         self._flight = flight
         self._left = False
+        self.is_late = flight.is_offered
 
     def must_wait(self, *, may_lead: bool = True) -> bool:
         """Whether another one leads; when nobody does and this one may, it does from now on."""
@@ -109,6 +114,11 @@ class Seat:
             flight.leader = self if may_lead else None
             return False
         return True
+
+    @property
+    def leads(self) -> bool:
+        """Whether the others wait for this one."""
+        return self._flight.leader is self
 
     @property
     def answer(self) -> CachedAnswer | None:
@@ -126,6 +136,10 @@ class Seat:
         finally:
             patience.cancel()
             flight.waiting.pop(self, None)
+
+    def offer(self) -> None:
+        """The cache is asked to take an answer from now on: whoever boards later is late."""
+        self._flight.is_offered = True
 
     def land(self, answer: CachedAnswer) -> None:
         """There is an answer for everybody aboard, and in the cache for everybody else."""

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from services.orchestrator.disclosure import SHARED
 from services.orchestrator.flights import Flights, flight_key
-from services.orchestrator.hops import CachedAnswer, CacheHop, ClassifierHop, Unanswered
+from services.orchestrator.hops import CachedAnswer, CacheHop, CacheReply, ClassifierHop, Unanswered
 from services.orchestrator.policy.opening import NoEligibleTargetError, Opening
 from services.orchestrator.policy.rollout import Arm
 from services.orchestrator.policy.rough import rough_classification
@@ -80,6 +80,8 @@ class Front:
             hit = await self._look_up(run, opening, "cache.exact", peek=peek)
         else:
             run.cache = CacheOutcome(CacheKind.BYPASS, reason=_why_not_looked(run, opening))
+            if run.cache_mode is CacheMode.REFRESH and not peek:
+                await self._mark(run)
         if hit is not None:
             return hit, opening
         wants_embedding = bool(run.configured.semantic_task_types) and (
@@ -143,6 +145,7 @@ class Front:
                 run.query(embedding), skip_exact=embedding is not None, peek=peek, timeout_s=timeout_s
             )
         run.cache = reply.outcome
+        _keep_token(run, reply)
         down = run.cache.kind is CacheKind.UNAVAILABLE
         self._note_outage("cache", (run.cache.reason or "unavailable") if down else "")
         if down:
@@ -156,6 +159,13 @@ class Front:
         run.audit = reply.audit and run.cache.kind is CacheKind.SEMANTIC_HIT
         return reply.answer
 
+    async def _mark(self, run: Run) -> None:
+        """Asks the cache which moment this is, for an answer that will be stored although none was looked for."""
+        timeout_s = min(run.remaining_s, run.configured.settings.orchestrator.cache_timeout_s)
+        with run.hop("cache.exact"):
+            reply = await self._cache.lookup(run.query(None), skip_exact=False, peek=True, timeout_s=timeout_s)
+        _keep_token(run, reply)
+
     async def _share(self, run: Run, opening: Opening) -> CachedAnswer | None:
         """The answer of a request that is the same, was under way when this one came, and has been stored."""
         seat = run.seat
@@ -166,10 +176,15 @@ class Front:
         if seat.must_wait(may_lead=run.cache.kind is CacheKind.MISS):
             with run.hop("shared"), telemetry.tracer().start_as_current_span("shared"):
                 await seat.wait(self._clock, run.remaining_s * SHARED_WAIT)
+            if seat.leads:  # another's answer was not to be had, perhaps because of an invalidation since the lookup
+                run.store_token = None
+                return await self._look_up(run, opening, "cache.exact", peek=False)
         answer = seat.answer
         # The two were judged each for itself, one perhaps without the classifier, and rules may look at that.
         if answer is None or opening.objection(answer.tier, answer.target, answer.score):
             return None
+        if seat.is_late:  # only the cache knows whether it still stands
+            return await self._look_up(run, opening, "cache.exact", peek=False)
         run.cache = CacheOutcome(CacheKind.EXACT_HIT, reason=SHARED)
         run.shared = True
         return answer
@@ -182,6 +197,11 @@ class Front:
         elif not reason and service in self._down:
             self._down.discard(service)
             _log.info("answers_again", hop=service)
+
+
+def _keep_token(run: Run, reply: CacheReply) -> None:
+    if run.store_token is None and (reply.store_token or reply.outcome.kind is not CacheKind.UNAVAILABLE):
+        run.store_token = reply.store_token
 
 
 def _why_not_looked(run: Run, opening: Opening) -> str:

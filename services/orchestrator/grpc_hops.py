@@ -59,7 +59,14 @@ class GrpcCache:
             return _unavailable("unreadable")
 
     async def store(
-        self, query: CacheQuery, answer: CachedAnswer, *, ttl_s: float | None, tags: tuple[str, ...], timeout_s: float
+        self,
+        query: CacheQuery,
+        answer: CachedAnswer,
+        *,
+        ttl_s: float | None,
+        tags: tuple[str, ...],
+        token: str,
+        timeout_s: float,
     ) -> StoreResult:
         request = cache_pb2.StoreRequest(
             scope=_scope(query),
@@ -69,6 +76,7 @@ class GrpcCache:
             answer=_answer(answer),
             ttl=wire.duration_to_proto(ttl_s) if ttl_s is not None else None,
             tags=tags,
+            store_token=token,
         )
         try:
             response = await self._stub.Store(request, timeout=timeout_s)
@@ -81,7 +89,7 @@ class GrpcCache:
         return StoreResult("not_admitted" if refused else "unavailable", response.reason)
 
     async def record_evidence(
-        self, query: CacheQuery, entry_key: str, fresh: CachedAnswer, *, timeout_s: float
+        self, query: CacheQuery, entry_key: str, fresh: CachedAnswer, *, token: str, timeout_s: float
     ) -> EvidenceVerdict:
         request = cache_pb2.RecordEvidenceRequest(
             scope=_scope(query),
@@ -90,6 +98,7 @@ class GrpcCache:
             task_type=wire.task_type_to_proto(query.task_type),
             entry_key=entry_key,
             fresh_answer=_answer(fresh),
+            store_token=token,
         )
         try:
             response = await self._stub.RecordEvidence(request, timeout=timeout_s)
@@ -157,7 +166,7 @@ def _answer(answer: CachedAnswer) -> cache_pb2.CachedAnswer:
 def _reply(response: cache_pb2.LookupResponse) -> CacheReply:
     outcome = wire.cache_finding_from_proto(response.outcome)
     if outcome.kind not in _HITS:
-        return CacheReply(outcome)
+        return CacheReply(outcome, store_token=response.store_token)
     pb = response.answer
     message = wire.message_from_proto(pb.message, "answer.message")
     return CacheReply(
@@ -174,6 +183,7 @@ def _reply(response: cache_pb2.LookupResponse) -> CacheReply:
             score=pb.score if pb.HasField("score") else None,
         ),
         audit=response.audit,
+        store_token=response.store_token,
     )
 
 

@@ -79,11 +79,14 @@ class CacheReply:
     """What the cache said; `answer` is set exactly for hits.
 
     `audit`: the hit was chosen for an audit, that is for asking a model as well once the answer has left.
+    `store_token`: for storing what a model answers that is asked after this; opaque, and the same for two lookups of a
+    tenant only when nothing of it was invalidated between them.
     """
 
     outcome: CacheOutcome
     answer: CachedAnswer | None = None
     audit: bool = False
+    store_token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,11 @@ class StoreResult:
 
     outcome: str
     reason: str = ""
+
+    @property
+    def is_overtaken(self) -> bool:
+        """Whether the answer was invalidated after its model had been asked, so that the next one's may be taken."""
+        return self.outcome == "not_admitted" and self.reason == "invalidated"
 
 
 class EvidenceVerdict(StrEnum):
@@ -145,15 +153,22 @@ class CacheHop(Protocol):
         ...
 
     async def store(
-        self, query: CacheQuery, answer: CachedAnswer, *, ttl_s: float | None, tags: tuple[str, ...], timeout_s: float
+        self,
+        query: CacheQuery,
+        answer: CachedAnswer,
+        *,
+        ttl_s: float | None,
+        tags: tuple[str, ...],
+        token: str,
+        timeout_s: float,
     ) -> StoreResult:
-        """Offer an answer for storing."""
+        """Offer an answer for storing. `token`: of the lookup before the model was asked."""
         ...
 
     async def record_evidence(
-        self, query: CacheQuery, entry_key: str, fresh: CachedAnswer, *, timeout_s: float
+        self, query: CacheQuery, entry_key: str, fresh: CachedAnswer, *, token: str, timeout_s: float
     ) -> EvidenceVerdict:
-        """Tell what a model answered to a request for which the entry was found by meaning."""
+        """Tell what a model answered to a request for which the entry was found by meaning; `token` as for `store`."""
         ...
 
 

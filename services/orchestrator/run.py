@@ -58,8 +58,9 @@ class Run:
 
     `configured` is what was in force when it came in. `cost_unknown`: models may have been called, and nobody says
     which. `shared`: the answer is that of a request that was under way at the same time. `audit`: the cache wants to
-    hear what a model says. `key_id`: of the API key that the request came with. `job_id`: the job that it belongs to.
-    `replayed`: its id had an answer already.
+    hear what a model says. `store_token`: what the cache said when it was first asked, before any model; None: it did
+    not answer. `key_id`: of the API key that the request came with. `job_id`: the job that it belongs to. `replayed`:
+    its id had an answer already.
     """
 
     request: CompletionRequest
@@ -90,6 +91,7 @@ class Run:
     seat: Seat | None = None
     shared: bool = False
     audit: bool = False
+    store_token: str | None = None
     replayed: bool = False
 
     @property
@@ -121,12 +123,17 @@ class Run:
 
     @property
     def storable(self) -> bool:
-        """Whether it has an accepted, complete, fresh answer, may be cached, and ended well."""
+        """Whether it has an accepted, complete, fresh answer, may be cached, and ended well.
+
+        When the cache did not say what had been invalidated before the model was asked, nobody knows whether the answer
+        still stands.
+        """
         return (
             self.execution is not None
             and self.status_code == 0
             and self.cache_mode is not CacheMode.BYPASS
             and self.cache.kind is not CacheKind.NEVER_CACHED
+            and self.store_token is not None
             and is_proven(self.execution)
         )
 

@@ -251,6 +251,10 @@ class AbsentStore:
         await self._fail()
         return []
 
+    async def read(self, key: str) -> tuple[Entry | None, str]:
+        await self._fail()
+        return None, ""
+
     async def moment(self, key: str) -> str:
         await self._fail()
         return ""

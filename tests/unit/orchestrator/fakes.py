@@ -106,6 +106,7 @@ class FakeCache:
     says_of_stores: StoreResult = field(default_factory=lambda: StoreResult("stored"))
     says_of_evidence: EvidenceVerdict = EvidenceVerdict.RIGHT
     evidence: list[tuple[CacheQuery, str, CachedAnswer]] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
     peeks: int = 0
     looked_up: list[tuple[CacheQuery, bool, float]] = field(default_factory=list)
     stored: list[tuple[CacheQuery, CachedAnswer, float | None, tuple[str, ...]]] = field(default_factory=list)
@@ -117,8 +118,16 @@ class FakeCache:
         return self.semantic if skip_exact else self.exact
 
     async def store(
-        self, query: CacheQuery, answer: CachedAnswer, *, ttl_s: float | None, tags: tuple[str, ...], timeout_s: float
+        self,
+        query: CacheQuery,
+        answer: CachedAnswer,
+        *,
+        ttl_s: float | None,
+        tags: tuple[str, ...],
+        token: str,
+        timeout_s: float,
     ) -> StoreResult:
+        self.tokens.append(token)
         if self.gate is not None:
             await self.gate.wait()
         self.stored.append((query, answer, ttl_s, tags))
@@ -127,8 +136,9 @@ class FakeCache:
         return self.says_of_stores
 
     async def record_evidence(
-        self, query: CacheQuery, entry_key: str, fresh: CachedAnswer, *, timeout_s: float
+        self, query: CacheQuery, entry_key: str, fresh: CachedAnswer, *, token: str, timeout_s: float
     ) -> EvidenceVerdict:
+        self.tokens.append(token)
         self.evidence.append((query, entry_key, fresh))
         return self.says_of_evidence
 
