@@ -123,7 +123,10 @@ def test_every_pod_is_restricted(rendered: Rendered) -> None:
             (kind,) = set(volume) - {"name"}
             assert kind in {"configMap", "emptyDir", "projected", "secret", "persistentVolumeClaim"}, name
     for namespace in rendered.of("Namespace"):
-        assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+        labels = namespace["metadata"]["labels"]
+        for mode in ("enforce", "audit", "warn"):
+            assert labels[f"pod-security.kubernetes.io/{mode}"] == "restricted"
+            assert labels[f"pod-security.kubernetes.io/{mode}-version"] == "v" + KUBERNETES.rpartition(".")[0]
 
 
 def test_no_pod_has_a_token_or_an_account_of_another(rendered: Rendered) -> None:
@@ -258,10 +261,36 @@ def test_autoscalers_own_the_number_of_replicas() -> None:
         assert 2 <= spec["minReplicas"] < spec["maxReplicas"]
         asked = {metric["pods"]["metric"]["name"] for metric in spec["metrics"] if metric["type"] == "Pods"}
         assert asked <= served
+        assert bool(asked) == (name in {"orchestrator", "executor"})  # who waits for models
         assert spec["behavior"]["scaleUp"]["stabilizationWindowSeconds"] == 0
     documented = (REPOSITORY / "docs" / "metrics.md").read_text()
     for rule in rules:
-        assert f"`{rule['seriesQuery'].partition('{')[0].removesuffix('_sum')}`" in documented
+        assert f"`{rule['seriesQuery'].partition('{')[0]}`" in documented
+
+
+def test_without_an_adapter_autoscalers_ask_for_cpu_alone() -> None:
+    """Kubernetes scales nothing down while one of the metrics cannot be had."""
+    alone, both = render("autoscaling-cpu"), render("autoscaling")
+    for name in SERVICES:
+        spec = alone.get("HorizontalPodAutoscaler", name)["spec"]
+        (metric,) = spec["metrics"]
+        assert metric["resource"]["name"] == "cpu"
+        assert "replicas" not in alone.get("Deployment", name)["spec"]
+        fuller = both.get("HorizontalPodAutoscaler", name)["spec"]
+        assert {**fuller, "metrics": fuller["metrics"][:1]} == spec
+
+
+def test_calls_in_flight_are_a_gauge_and_no_rate_of_what_ended() -> None:
+    for rule in yaml.safe_load(render("autoscaling").config("spillway-adapter-rules", "config.yaml"))["rules"]:
+        series, _, labels = rule["seriesQuery"].rstrip("}").partition("{")
+        assert "rate(" not in rule["metricsQuery"]
+        # What finds the series narrows the query too.
+        narrowed = [label for label in labels.split(",") if "!=" not in label]
+        assert all(label in rule["metricsQuery"] for label in narrowed)
+        line = next(
+            line for line in (REPOSITORY / "docs" / "metrics.md").read_text().splitlines() if f"`{series}`" in line
+        )
+        assert line.split("|")[3].strip() == "gauge"
 
 
 def test_mutual_tls_differs_from_production_by_its_section_alone() -> None:

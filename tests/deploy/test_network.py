@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.support.manifests import SERVICES, Rendered, render
+from tests.support.manifests import OVERLAYS, SERVICES, Rendered, render
 
 pytestmark = [pytest.mark.usefixtures("tools"), pytest.mark.timeout(400)]
 
@@ -27,6 +28,8 @@ EDGES = {
 LEAVES_THE_CLUSTER = {"orchestrator", "executor"}
 PRIVATE = {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"}
 NAME = "app.kubernetes.io/name"
+METADATA = [ipaddress.ip_address("169.254.169.254"), ipaddress.ip_address("fd00:ec2::254")]
+NAMESPACE = "kubernetes.io/metadata.name"
 
 
 def names(selector: dict[str, Any], everybody: set[str]) -> set[str]:
@@ -122,3 +125,48 @@ def test_callers_get_to_the_orchestrator_alone(overlay: str) -> None:
         if "spillway.dev/caller" in str(peer)
     }
     assert let_in == {"orchestrator"}
+
+
+@pytest.mark.parametrize("overlay", ["base", *OVERLAYS])
+def test_every_pod_may_ask_for_names_and_fall_back_to_tcp(overlay: str) -> None:
+    policy = render(overlay).get("NetworkPolicy", "dns")["spec"]
+    assert policy["podSelector"] == {}
+    (rule,) = policy["egress"]
+    assert {(port["port"], port["protocol"]) for port in rule["ports"]} == {(53, "UDP"), (53, "TCP")}
+    pods, node = rule["to"]
+    assert pods["namespaceSelector"]["matchLabels"] == {NAMESPACE: "kube-system"}
+    (expression,) = pods["podSelector"]["matchExpressions"]
+    assert set(expression["values"]) == {"kube-dns", "node-local-dns"}
+    assert node == {"ipBlock": {"cidr": "169.254.20.10/32"}}
+
+
+@pytest.mark.parametrize("overlay", ["base", *OVERLAYS])
+def test_nobody_gets_to_the_clouds_metadata(overlay: str) -> None:
+    for policy in render(overlay).of("NetworkPolicy"):
+        for rule in policy["spec"].get("egress", []):
+            for block in [peer["ipBlock"] for peer in rule.get("to", []) if "ipBlock" in peer]:
+                for address in METADATA:
+                    inside = address in ipaddress.ip_network(block["cidr"])
+                    spared = any(address in ipaddress.ip_network(part) for part in block.get("except", []))
+                    assert not inside or spared, policy["metadata"]["name"]
+
+
+@pytest.mark.parametrize("overlay", ["base", "dev", "production", "autoscaling", "mtls"])
+def test_prometheus_gets_to_every_service_from_its_own_namespace(overlay: str) -> None:
+    suite, monitoring = render(overlay), render("monitoring")
+    spec = suite.get("NetworkPolicy", "metrics")["spec"]
+    assert names(spec["podSelector"], {workload["metadata"]["name"] for workload, _ in suite.pods()}) == set(SERVICES)
+    (rule,) = spec["ingress"]
+    (peer,) = rule["from"]
+    (own,) = monitoring.of("Namespace")
+    assert peer["namespaceSelector"]["matchLabels"] == {NAMESPACE: own["metadata"]["name"]}
+    labels = monitoring.get("Deployment", "prometheus")["spec"]["template"]["metadata"]["labels"]
+    assert peer["podSelector"]["matchLabels"].items() <= labels.items()
+    (suites,) = suite.of("Namespace")
+    outwards = [
+        (peer["namespaceSelector"]["matchLabels"][NAMESPACE], port["port"])
+        for rule in monitoring.get("NetworkPolicy", "prometheus")["spec"]["egress"]
+        for peer in rule.get("to", [])
+        for port in rule["ports"]
+    ]
+    assert outwards == [(suites["metadata"]["name"], port["port"]) for port in rule["ports"]]

@@ -18,7 +18,7 @@ __all__ = ["K8S", "OVERLAYS", "SERVICES", "TOOLS", "Rendered", "render"]
 
 K8S = REPOSITORY / "deploy" / "k8s"
 TOOLS = REPOSITORY / ".spillway" / "tools"
-OVERLAYS = ("dev", "production", "autoscaling", "mtls", "monitoring")
+OVERLAYS = ("dev", "production", "autoscaling", "autoscaling-cpu", "mtls", "monitoring")
 SERVICES = ("orchestrator", "classifier", "cache", "executor", "ledger")
 
 Labels = dict[str, str]
