@@ -19,7 +19,8 @@ from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final
 
-from opentelemetry import metrics, trace
+from opentelemetry import metrics, propagate, trace
+from opentelemetry.context import Context
 from opentelemetry.util.types import AttributeValue
 
 from spillway.settings import Telemetry as TelemetrySettings
@@ -36,6 +37,8 @@ __all__ = [
     "PrometheusListenError",
     "Telemetry",
     "certificate_expires_at",
+    "context_of",
+    "current_parent",
     "current_trace_id",
     "install",
     "is_on",
@@ -53,6 +56,7 @@ _EXPORT_TIMEOUT_S: Final = 5.0
 _METRICS_INTERVAL_S_MIN: Final = 5.0
 _EXPORTER_LOG_INTERVAL_S: Final = 60.0
 _NAME: Final = "spillway.runtime"
+_PARENT: Final = "traceparent"
 _ENDPOINT_ENV: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
 # OpenTelemetry's own switch; "none" for a receiver that takes traces only, such as Jaeger.
 _METRICS_ENV: Final = "OTEL_METRICS_EXPORTER"
@@ -244,6 +248,18 @@ def current_trace_id() -> str:
     """The W3C trace id of the current span, 32 hex digits; empty outside of one."""
     context = trace.get_current_span().get_span_context()
     return trace.format_trace_id(context.trace_id) if context.is_valid else ""
+
+
+def current_parent() -> str:
+    """The current span as a W3C traceparent, for who goes on with its trace later; empty outside of one."""
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier)
+    return carrier.get(_PARENT, "")
+
+
+def context_of(parent: str) -> Context:
+    """The context in which spans continue the trace of a traceparent; with an empty or odd one they begin their own."""
+    return propagate.extract({_PARENT: parent}, context=Context())
 
 
 def set_attributes(attributes: Mapping[str, AttributeValue | None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import secrets
 from collections.abc import Iterator
 
@@ -9,7 +10,7 @@ import pytest
 
 from tests.observability.table import PROCESSES, SELDOM, table
 from tests.observability.traffic import send
-from tests.observability.watched import Watched
+from tests.observability.watched import Hook, Watched
 from tests.support.certificates import CertificateFolders
 from tests.support.judging_provider import JudgingProvider
 from tests.support.otlp import Receiver
@@ -24,9 +25,10 @@ ALL_KINDS = ["chitchat", "factual_qa", "summarization", "extraction", "classific
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     folder = tmp_path_factory.mktemp("watched")
     (folder / "prompt.key").write_text(secrets.token_hex(32))
+    (folder / "webhook.key").write_text(f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}")
     certificates = CertificateFolders(folder / "certificates").make(*PROCESSES, "client")
     simple, complex_ = LADDER["tiers"]
-    with JudgingProvider() as judge, Receiver() as receiver:
+    with JudgingProvider() as judge, Receiver() as receiver, Hook() as hook:
         grader = {"name": "grader-1", "provider": "judge", "model": "grader-1", "price": PRICES["small-1"]}
         config = {
             **LADDER,
@@ -38,6 +40,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             "telemetry": {"prometheus_listen": "127.0.0.1:0"},
             "canary": {"share": 1.0, "judge": "grader-1", "cost_usd_per_day": 1000},
             "executor": {"breaker": {"calls_min": 2, "failure_ratio": 0.1, "open_s": 0.2, "open_s_max": 0.2}},
+            "jobs": {"webhook_secret_file": str(folder / "webhook.key"), "webhook_private_hosts": ["127.0.0.1"]},
             "quotas": {
                 "budgets": [{"name": "daily", "period": "day", "cost_usd": 1000}],
                 "rates": [{"name": "slow", "tenant": "hasty", "requests_per_minute": 1}],
@@ -59,7 +62,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             ledger=True,
         ) as suite:
             receiver.forward(suite.addresses["sandbox_otlp"])
-            yield Watched(suite, receiver, certificates)
+            yield Watched(suite, receiver, certificates, hook)
 
 
 @pytest.fixture(scope="package")

@@ -8,13 +8,12 @@ from pathlib import Path
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
 PROCESSES = ("orchestrator", "classifier", "cache", "executor", "ledger")
-# What takes thousands of requests or a webhook: shown by the same code in this process.
+# What takes thousands of requests: shown by the same code in this process.
 SELDOM = {
     "spillway_label_drift",
     "spillway_label_drift_state",
     "spillway_escalation_share",
     "spillway_escalation_share_state",
-    "spillway_webhooks_total",
 }
 
 

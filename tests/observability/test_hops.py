@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
+
 import pytest
 
 from spillway.chat import ChatRequest, Message, Role
-from spillway.routing import CompletionRequest, FeedbackKind, JobState
+from spillway.routing import CompletionRequest, FeedbackKind, Job, JobState
 from tests.observability.traffic import ENDED, GOOD
 from tests.observability.watched import Watched
 from tests.support import jaeger
@@ -47,6 +49,16 @@ def tellings(watched: Watched, trace_id: str, *parts: str, parent_id: str = "") 
     root, told = wait_until(look, what=f"a whole trace with {parts}, told twice")
     assert shape(told) == shape(root)
     return root, told
+
+
+def submitted(watched: Watched, prompt: str, *, webhook_url: str = "") -> tuple[Job, str, str]:
+    """A job that has ended, the trace of who submitted it, and the span there."""
+    trace_id, parent_id = secrets.token_hex(16), secrets.token_hex(8)
+    with watched.client(metadata=(("traceparent", f"00-{trace_id}-{parent_id}-01"),)) as client:
+        job = client.submit_job(prompt, webhook_url=webhook_url)
+    with watched.client() as client:
+        ended: Job = wait_until(lambda: (now := client.get_job(job.job_id)).state in ENDED and now, what="the job ends")
+    return ended, trace_id, parent_id
 
 
 def test_a_request_shows_every_hop_and_what_follows_it(watched: Watched) -> None:
@@ -100,7 +112,7 @@ def test_what_is_told_in_batches_is_linked_with_the_requests_that_it_tells_of(
         assert len(hop(tree, service, method)) == 1
 
 
-def test_a_job_is_a_trace_of_its_own_that_its_submission_names(watched: Watched) -> None:
+def test_a_job_goes_on_in_the_trace_of_its_submission(watched: Watched) -> None:
     watched.suite.script({"*": [GOOD]})
     listen = watched.suite.scraped["orchestrator"]
 
@@ -108,25 +120,47 @@ def test_a_job_is_a_trace_of_its_own_that_its_submission_names(watched: Watched)
         return sum(value for _, value in scrape([("orchestrator", listen)])["orchestrator"][name].values)
 
     requests, cost = counted("spillway_requests_total"), counted("spillway_cost_total")
-    with watched.client() as client:
-        job = client.submit_job("Which river flows through Bregenz?")
-        ended = wait_until(lambda: (now := client.get_job(job.job_id)).state in ENDED and now, what="the job ends")
-    assert ended.state is JobState.SUCCEEDED
+    job, trace_id, parent_id = submitted(watched, "Which river flows through Bregenz?")
+    assert job.state is JobState.SUCCEEDED
+    assert job.completion is not None
+    assert job.completion.trace_id == trace_id
     assert counted("spillway_requests_total") == requests + 1
-    assert counted("spillway_cost_total") == cost + ended.completion.cost.cost_nanousd
-    for root in tellings(watched, ended.completion.trace_id, "ExecutorService/Execute", "CacheService/Store", "canary"):
-        assert (root.service, root.name, root.kind) == ("spillway-orchestrator", "job", "internal")
+    assert counted("spillway_cost_total") == cost + job.completion.cost.cost_nanousd
+    parts = ("ExecutorService/Execute", "CacheService/Store", "canary")
+    for root in tellings(watched, trace_id, *parts, parent_id=parent_id):
+        assert (root.service, root.kind) == ("spillway-orchestrator", "server")
+        assert root.name.endswith("SubmitJob")
         assert root.attributes["spillway.job_id"] == job.job_id
-        assert root.attributes["spillway.job.try"] == 1
-        assert root.attributes["spillway.tier"] == "simple"
-        assert len(hop(root, "classifier", "Classify")) == 1
-    submissions = [
-        root
-        for trace_id in watched.receiver.traces()
-        for root in [watched.receiver.tree(trace_id, spans_min=1)]
-        if root.name.endswith("SubmitJob") and root.attributes.get("spillway.job_id") == job.job_id
-    ]
-    assert len(submissions) == 1
+        (tried,) = root.find("job", "internal")
+        assert tried in root.children
+        assert tried.attributes["spillway.job_id"] == job.job_id
+        assert tried.attributes["spillway.job.try"] == 1
+        assert tried.attributes["spillway.tier"] == "simple"
+        assert len(hop(tried, "classifier", "Classify")) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "outcome", "status", "status_class"), [("/", "DELIVERED", 204, "2xx"), ("/gone", "STATUS", 410, "4xx")]
+)
+def test_each_try_to_tell_a_webhook_is_a_span_that_says_nothing_of_where_and_what(
+    watched: Watched, path: str, outcome: str, status: int, status_class: str
+) -> None:
+    watched.suite.script({"*": [GOOD]})
+    secret = secrets.token_hex(8)
+    url = f"{watched.hook.url}{path}?token={secret}"
+    job, trace_id, parent_id = submitted(watched, f"Which river flows through {secret}?", webhook_url=url)
+    for root in tellings(watched, trace_id, "job", "webhook", parent_id=parent_id):
+        (told,) = root.find("webhook", "client")
+        assert told in root.children
+        assert told.attributes == {
+            "spillway.job_id": job.job_id,
+            "spillway.webhook.try": 1,
+            "spillway.webhook.outcome": outcome,
+            "spillway.webhook.status_class": status_class,
+            "http.response.status_code": status,
+        }
+        assert told.error is (status_class != "2xx")
+        assert all(secret not in repr(span) for span in root.walk())
 
 
 def test_feedback_shows_the_ledger(watched: Watched) -> None:

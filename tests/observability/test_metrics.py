@@ -9,7 +9,6 @@ from opentelemetry.sdk.metrics import MeterProvider
 
 from services.orchestrator.canary.traffic import LEAST, NEWEST_LABELS
 from services.orchestrator.canary.traffic_metrics import TrafficMetrics
-from services.orchestrator.jobs.metrics import JobMetrics
 from services.runtime.prometheus import PrometheusEndpoint
 from tests.observability.table import SELDOM, table
 from tests.observability.traffic import FRESH
@@ -72,7 +71,6 @@ def test_what_is_seldom_shown_is_shown_as_the_table_says(watched: Watched) -> No
     traffic = TrafficMetrics(meter, ["simple", "medium", "complex"])
     for _ in range(LEAST + NEWEST_LABELS):
         traffic.observe(completion.routing.classification, completion)
-    JobMetrics(meter).delivered("delivered")
     text, _ = endpoint.scrape("")
     rows, found = table(), families(text.decode())
     assert found.keys() >= SELDOM

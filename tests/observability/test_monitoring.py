@@ -40,7 +40,6 @@ QUIET = {
     "orchestrator: Failed calls of hops",
     "orchestrator: Alarms, tightening",
     "orchestrator: Of the last 1,000 of each tier, those that went higher",
-    "orchestrator: Webhooks",
     "overview: Another population?",
 }
 

@@ -27,7 +27,7 @@ def send(watched: Watched) -> None:
         list(client.stream("Which river flows through Linz?", options=RoutingOptions(tier_floor="complex")))
         client.explain("Which river flows through Krems?")
         client.send_feedback(first.request_id, FeedbackKind.THUMBS_UP)
-        job = client.submit_job("Which river flows through Tulln?")
+        job = client.submit_job("Which river flows through Tulln?", webhook_url=f"{watched.hook.url}/")
         wait_until(lambda: client.get_job(job.job_id).state in ENDED, what="the job ends")
         suite.script({"small-1": [UNSURE], "large-1": [GOOD]})
         client.complete("Prove that the square root of two is irrational.", options=FRESH)

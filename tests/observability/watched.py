@@ -2,15 +2,49 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
-from typing import Any
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
 
 from spillway.client import Client
 from tests.support.certificates import CertificateFolders
 from tests.support.otlp import Receiver
 from tests.support.suite import Suite
 
-__all__ = ["Watched"]
+__all__ = ["Hook", "Watched"]
+
+
+class Hook:
+    """Takes webhooks; what is sent to /gone it does not want ever again."""
+
+    def __init__(self) -> None:
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Taker)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Taker(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(410 if self.path.startswith("/gone") else 204)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as in http.server
+        """Says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +54,7 @@ class Watched:
     suite: Suite
     receiver: Receiver
     certificates: CertificateFolders
+    hook: Hook
 
     def client(self, **options: Any) -> Client:
         return self.suite.client(credentials=self.certificates.credentials("client"), **options)

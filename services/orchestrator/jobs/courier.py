@@ -1,8 +1,9 @@
 """Delivers notices of ended jobs: takes what is due, sends it, notes what became of it and when to try again.
 
 Promises: a notice is due from the moment its job ends until it was delivered, its tries are used up or its job is
-forgotten, whichever processes live and die meanwhile; it may be delivered twice, under the same webhook-id. At most
-`UNDER_WAY_MAX` at a time. A slow webhook delays no job, and no other webhook until so many are slow.
+forgotten, whichever processes live and die meanwhile; it may be delivered twice, under the same webhook-id. Each try is
+a span in the trace of the job's submission, which holds nothing of the URL and of what is sent. At most `UNDER_WAY_MAX`
+at a time. A slow webhook delays no job, and no other webhook until so many are slow.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ import random
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from opentelemetry.trace import SpanKind, StatusCode
+
 from services.orchestrator.jobs.job_store import JobStore, JobStoreError, Notice
 from services.orchestrator.jobs.retries import delivery_delay_s
 from services.orchestrator.jobs.webhook_sender import Sent
 from services.orchestrator.jobs.workers import GONE_S, POLL_S, Bell
+from services.runtime import telemetry
 from services.runtime.clock import Clock
 from services.runtime.logs import describe_exception, get_logger
 from services.runtime.tasks import end_tasks
@@ -25,6 +29,9 @@ __all__ = ["Courier", "NoticeSender"]
 UNDER_WAY_MAX: Final = 16
 LEASE_S: Final = 45.0
 """Longer than a delivery may take; so late a notice is taken up again whose deliverer died."""
+
+POSTPONED: Final = "POSTPONED"
+DELIVERED: Final = "DELIVERED"
 
 _log = get_logger(__name__)
 
@@ -86,14 +93,27 @@ class Courier:
             await self._bell.wait(self._clock, POLL_S)
 
     async def _deliver(self, notice: Notice) -> None:
-        sent = await self._sender.send(notice)
+        tries = len(notice.job.deliveries) + 1
+        with telemetry.tracer().start_as_current_span(
+            "webhook",
+            context=telemetry.context_of(notice.trace_parent),
+            kind=SpanKind.CLIENT,
+            attributes={"spillway.job_id": notice.job.job_id, "spillway.webhook.try": tries},
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            sent = await self._sender.send(notice)
+            outcome = _outcome(sent)
+            span.set_attribute("spillway.webhook.outcome", outcome)
+            if sent.delivery is not None and sent.delivery.status:
+                span.set_attribute("http.response.status_code", sent.delivery.status)
+                span.set_attribute("spillway.webhook.status_class", f"{sent.delivery.status // 100}xx")
+            if outcome not in {POSTPONED, DELIVERED}:
+                span.set_status(StatusCode.ERROR, outcome)
         if sent.delivery is None:
-            outcome: str = "POSTPONED"
             again_in_s: float | None = sent.retry_after_s or POLL_S
         else:
-            outcome = sent.delivery.error or "DELIVERED"
             is_over = sent.is_final or not sent.delivery.error
-            tries = len(notice.job.deliveries) + 1
             again_in_s = None if is_over else delivery_delay_s(tries, sent.retry_after_s, self._rng)
         self._on_delivery(outcome)
         try:
@@ -106,3 +126,7 @@ class Courier:
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("webhook_failed", **describe_exception(error))
         self._bell.ring()
+
+
+def _outcome(sent: Sent) -> str:
+    return POSTPONED if sent.delivery is None else sent.delivery.error or DELIVERED

@@ -75,7 +75,10 @@ LOST: Final = Ending(JobState.FAILED, reason="INTERNAL", message="its workers we
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """To be queued. `digest` is of the submission without its request id; `result_ttl_s` counts from the end."""
+    """To be queued. `digest` is of the submission without its request id; `result_ttl_s` counts from the end.
+
+    `trace_parent`: the span that submitted it, as a W3C traceparent; empty without one.
+    """
 
     job_id: str
     tenant: str
@@ -84,6 +87,7 @@ class NewJob:
     digest: bytes
     timeout_s: float
     result_ttl_s: float
+    trace_parent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,7 @@ class TakenJob:
     submission: JobSubmission
     tries: int
     remaining_s: float
+    trace_parent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,7 @@ class Notice:
     job: Job
     url: str
     tenant: str = ""
+    trace_parent: str = ""
 
 
 class JobStore(Protocol):

@@ -151,6 +151,7 @@ class Jobs:
             digest=submission_digest(submission),
             timeout_s=submission.timeout_s or self._settings.timeout_s,
             result_ttl_s=self._settings.result_ttl_s,
+            trace_parent=telemetry.current_parent(),
         )
         try:
             open_max = self._settings.queued_max

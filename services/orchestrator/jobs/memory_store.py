@@ -114,7 +114,9 @@ class MemoryJobStore:
             self._change(entry, state=JobState.RUNNING, tries=entry.job.tries + 1)
             new = entry.new
             remaining_s = entry.deadline_s - now_s
-            taken.append(TakenJob(job_id, new.tenant, new.key_id, new.submission, entry.job.tries, remaining_s))
+            taken.append(
+                TakenJob(job_id, new.tenant, new.key_id, new.submission, entry.job.tries, remaining_s, new.trace_parent)
+            )
         return taken
 
     async def renew(self, owners: Mapping[str, str]) -> set[str]:
@@ -150,7 +152,8 @@ class MemoryJobStore:
             entry = self._entries[job_id]
             if entry.notice_at_s is not None and entry.notice_at_s <= now_s and len(due) < count:
                 entry.notice_at_s = now_s + lease_s
-                due.append(Notice(entry.job, entry.new.submission.webhook_url, entry.new.tenant))
+                new = entry.new
+                due.append(Notice(entry.job, new.submission.webhook_url, new.tenant, new.trace_parent))
         return due
 
     async def delivered(self, job_id: str, delivery: WebhookDelivery | None, *, again_in_s: float | None) -> None:

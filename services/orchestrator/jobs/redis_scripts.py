@@ -90,7 +90,8 @@ end
 """
 )
 
-# ARGV: id, request hash or "", digest, open_max, timeout ms, ttl ms, submission, key id, url, tenant, tenant_max.
+# ARGV: id, request hash or "", digest, open_max, timeout ms, ttl ms, submission, key id, url, tenant, tenant_max,
+# traceparent.
 SUBMIT: Final = (
     _COMMON
     + """
@@ -109,7 +110,8 @@ if redis.call('ZCARD', OPEN) >= tonumber(ARGV[4]) then return 'full' end
 if redis.call('ZCARD', mine) >= tonumber(ARGV[11]) then return 'full' end
 local timeout, ttl = tonumber(ARGV[5]), tonumber(ARGV[6])
 redis.call('HSET', job_key(id), 'state', 'queued', 'tries', '0', 'submitted', text(now), 'changed', text(now),
-  'ttl', text(ttl), 'submission', ARGV[7], 'key', ARGV[8], 'url', ARGV[9], 'request', request, 'tenant', ARGV[10])
+  'ttl', text(ttl), 'submission', ARGV[7], 'key', ARGV[8], 'url', ARGV[9], 'request', request, 'tenant', ARGV[10],
+  'trace', ARGV[12])
 -- Should nobody ever work again, it is forgotten all the same.
 redis.call('PEXPIRE', job_key(id), text(timeout + ttl))
 if request ~= '' then
@@ -150,7 +152,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', LATER, '-inf', text(now), 'LIMIT
 end
 local taken = {}
 local function take(entry, id, was_lost)
-  local row = redis.call('HMGET', job_key(id), 'state', 'tries', 'key', 'submission')
+  local row = redis.call('HMGET', job_key(id), 'state', 'tries', 'key', 'submission', 'trace')
   if not row[1] or not row[4] then
     drop_entry(entry)
   elseif was_lost and tonumber(row[2]) >= tries_max then
@@ -160,7 +162,7 @@ local function take(entry, id, was_lost)
     redis.call('HSET', job_key(id), 'owner', owner, 'entry', entry)
     set_state(id, 'running')
     local remaining = (tonumber(redis.call('ZSCORE', OPEN, id)) or now) - now
-    taken[#taken + 1] = {id, tries, text(remaining), row[3], row[4]}
+    taken[#taken + 1] = {id, tries, text(remaining), row[3], row[4], row[5] or ''}
   end
 end
 if count > 0 then

@@ -51,9 +51,9 @@ _READ: Final = """
 local jobs = {}
 for i = 2, #ARGV do
   local row = redis.call('HMGET', KEYS[1] .. 'job:' .. ARGV[i], 'state', 'tenant', 'tries', 'submitted', 'changed',
-    'expires', 'reason', 'message', 'completion', 'deliveries', 'url')
+    'expires', 'reason', 'message', 'completion', 'deliveries', 'url', 'trace')
   if row[1] and (ARGV[1] == '' or row[2] == string.sub(ARGV[1], 2)) then
-    for j = 1, 11 do row[j] = row[j] or '' end
+    for j = 1, 12 do row[j] = row[j] or '' end
     jobs[#jobs + 1] = {ARGV[i], row}
   end
 end
@@ -93,6 +93,7 @@ class RedisJobStore:
             submission.webhook_url,
             new.tenant,
             open_max if tenant_max is None else tenant_max,
+            new.trace_parent,
         )
         word, _, job_id = reply.decode("ascii").partition(" ")
         if word == "conflict":
@@ -115,7 +116,7 @@ class RedisJobStore:
         limits = (count, _ms(lease_s), tries_max, LOOK_MAX)
         rows = await self._run(self._take, owner, *limits, LATE.reason, LATE.message, LOST.reason, LOST.message)
         taken: list[TakenJob] = []
-        for job_id, tries, remaining_ms, key_id, raw in rows:
+        for job_id, tries, remaining_ms, key_id, raw, trace in rows:
             submission = _submission(raw)
             if submission is None:
                 continue  # of a newer version: when the lease has lapsed, somebody newer may take it
@@ -127,6 +128,7 @@ class RedisJobStore:
                     submission=submission,
                     tries=int(tries),
                     remaining_s=int(remaining_ms) / 1_000,
+                    trace_parent=trace.decode(),
                 )
             )
         return taken
@@ -188,7 +190,7 @@ class RedisJobStore:
 
 def _job(job_id: str, row: Sequence[bytes]) -> Notice:
     """Raises JobStoreError."""
-    state, tenant, tries, submitted, changed, expires, reason, message, completion, deliveries, url = row
+    state, tenant, tries, submitted, changed, expires, reason, message, completion, deliveries, url, trace = row
     job = Job(
         job_id=job_id,
         state=JobState(state.decode()),
@@ -201,7 +203,7 @@ def _job(job_id: str, row: Sequence[bytes]) -> Notice:
         expires_at_unix_s=int(expires) / 1_000 if expires else None,
         deliveries=tuple(_delivery(line) for line in deliveries.decode().splitlines()[-DELIVERIES_MAX:]),
     )
-    return Notice(job, url.decode(), tenant.decode())
+    return Notice(job, url.decode(), tenant.decode(), trace.decode())
 
 
 def _delivery(line: str) -> WebhookDelivery:

@@ -203,9 +203,10 @@ class Workers:
         self._bell.ring()
 
     async def _work(self, job: TakenJob, owner: str) -> None:
-        """In a trace of its own: whoever submitted it is long gone, and may have spoken to another process."""
+        """In the trace of its submission, whichever process took that."""
         with telemetry.tracer().start_as_current_span(
             "job",
+            context=telemetry.context_of(job.trace_parent),
             attributes={"spillway.job_id": job.job_id, "spillway.job.try": job.tries},
             record_exception=False,
             set_status_on_exception=False,

@@ -56,7 +56,7 @@ def new(
     ttl_s: float = LONG_S,
 ) -> NewJob:
     what = submission(text, request_id=request_id, webhook_url=webhook_url)
-    return NewJob(job_id, "acme", "key-1", what, digest, timeout_s, ttl_s)
+    return NewJob(job_id, "acme", "key-1", what, digest, timeout_s, ttl_s, f"trace-of-{job_id}")
 
 
 async def submit(store: JobStore, job: NewJob | None = None) -> Job:
@@ -79,6 +79,7 @@ async def test_a_job_goes_from_queued_to_running_to_succeeded(store: JobStore) -
     (taken,) = await take(store)
     assert (taken.job_id, taken.tenant, taken.key_id, taken.tries) == ("j1", "acme", "key-1", 1)
     assert taken.submission == new().submission
+    assert taken.trace_parent == new().trace_parent
     assert 0 < taken.remaining_s <= LONG_S
     assert (await found(store)).state is JobState.RUNNING
     assert await store.end("j1", "w1", DONE)
@@ -300,6 +301,7 @@ async def test_a_notice_is_due_when_its_job_has_ended_and_one_has_it_at_a_time(s
     await store.end("j2", "w1", DONE)
     (notice,) = await store.due_notices(10, lease_s=LONG_S)
     assert (notice.job.job_id, notice.url) == ("j1", "https://x.example/hook")
+    assert notice.trace_parent == new("j1").trace_parent
     assert notice.job.completion == completion("done")
     assert await store.due_notices(10, lease_s=LONG_S) == []
 
