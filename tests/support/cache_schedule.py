@@ -3,7 +3,9 @@
 The schedule is held against a model of one node that knows the order of all acknowledged changes, and the time. During
 it, a hit must be what the model holds (or, of a change that failed for its caller, what it may hold). After quiescence
 every replica must answer every question as the model does, by meaning too. Questions are repeated: most lookups are of
-what was stored or removed a moment ago. The replicas share a clock that the schedule moves on.
+what was stored or removed a moment ago. Half of the answers are of models that were asked some steps before, at another
+replica perhaps, and bring back what the lookup of then was told: those that were invalidated since must be turned away,
+and no others. The replicas share a clock that the schedule moves on.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ THINGS = ("heater", "lamp", "radio", "oven")
 RECENT = 4
 """Places that most lookups are of: those touched last."""
 
-STEPS = {"put": 26, "lookup": 60, "invalidate": 6, "pass": 2, "cut": 2, "mend": 6, "restart": 2}
+STEPS = {"ask": 14, "put": 26, "lookup": 60, "invalidate": 6, "pass": 2, "cut": 2, "mend": 6, "restart": 2}
 
 _Place = tuple[Scope, int]
 
@@ -182,6 +184,20 @@ async def _replicas(redis_port: int, clock: _Clock) -> AsyncIterator[list[_Repli
             await replica.stop()
 
 
+@dataclass(slots=True)
+class _Asked:
+    """A model that was asked, and what was invalidated since; in `tried` also what failed for its caller."""
+
+    place: _Place
+    tags: tuple[str, ...]
+    token: str
+    known: list[Selector] = field(default_factory=list)
+    tried: list[Selector] = field(default_factory=list)
+
+    def is_taken(self, selectors: list[Selector]) -> bool:
+        return any(each.takes("", self.place[0], self.tags) for each in selectors)
+
+
 class _Schedule:
     """One step after the other, and what the model makes of it."""
 
@@ -191,12 +207,17 @@ class _Schedule:
         self.report = Report()
         self._chance = random.Random(seed)
         self._recent: deque[_Place] = deque(maxlen=RECENT)
+        self._asked: list[_Asked] = []
 
     async def step(self, replicas: list[_Replica], name: str) -> None:
         replica = self._chance.choice(replicas)
         (kind,) = self._chance.choices(list(STEPS), list(STEPS.values()))
         self.report.counts[kind] += 1
         match kind:
+            case "ask":
+                await self._ask(replica.cache)
+            case "put" if self._asked and self._chance.random() < 0.5:
+                await self._put_asked(replica.cache, self._asked.pop(0), name)
             case "put":
                 await self._put(replica.cache, name)
             case "lookup":
@@ -215,9 +236,34 @@ class _Schedule:
                 await replica.stop()
                 await replica.start()
 
+    async def _ask(self, cache: SemanticCache) -> None:
+        place, tags = self._place(), self._tags()
+        found = await _look_up(cache, place, 0, peek=True)
+        if found.store_token:
+            self._asked.append(_Asked(place, tags, found.store_token))
+
+    async def _put_asked(self, cache: SemanticCache, asked: _Asked, name: str) -> None:
+        put = _Answer(f"answer of {name}", asked.tags, self.clock.unix() + TTLS_S[1])
+        result = await _put(cache, asked.place, put, TTLS_S[1], token=asked.token)
+        self._recent.append(asked.place)
+        if result is StoreResult.NOT_ADMITTED:
+            self.report.counts["overtaken"] += 1
+            assert asked.is_taken(asked.tried), f"{name}: turned away for nothing"
+        elif asked.is_taken(asked.known):
+            if result is StoreResult.STORED:
+                self.report.stale.append(f"{name}: kept although it was invalidated")
+        else:
+            self.model.put(asked.place, put, is_known=result is StoreResult.STORED)
+            self.report.counts["stored"] += result is StoreResult.STORED
+
+    def _place(self) -> _Place:
+        return self._chance.choice(SCOPES), self._chance.randrange(TOPICS)
+
+    def _tags(self) -> tuple[str, ...]:
+        return tuple(tag for tag in TAGS if self._chance.random() < 0.4)
+
     async def _put(self, cache: SemanticCache, name: str) -> None:
-        place = (self._chance.choice(SCOPES), self._chance.randrange(TOPICS))
-        tags = tuple(tag for tag in TAGS if self._chance.random() < 0.4)
+        place, tags = self._place(), self._tags()
         ttl_s = self._chance.choice(TTLS_S)
         put = _Answer(f"answer of {name}", tags, self.clock.unix() + ttl_s)
         is_known = await _put(cache, place, put, ttl_s) is StoreResult.STORED
@@ -226,10 +272,8 @@ class _Schedule:
         self._recent.append(place)
 
     async def _look_up(self, cache: SemanticCache, name: str) -> None:
-        if self._recent and self._chance.random() < 0.85:
-            place = self._chance.choice(self._recent)
-        else:
-            place = (self._chance.choice(SCOPES), self._chance.randrange(TOPICS))
+        is_recent = self._recent and self._chance.random() < 0.85
+        place = self._chance.choice(self._recent) if is_recent else self._place()
         found = await _look_up(cache, place, self._chance.randrange(2))
         allowed, counts = self.model.texts(place), self.report.counts
         counts[found.outcome.kind.value] += 1
@@ -243,12 +287,16 @@ class _Schedule:
     async def _invalidate(self, cache: SemanticCache) -> None:
         scope, topic = self._chance.choice(self._recent) if self._recent else (SCOPES[0], 0)
         selector = _selector(self._chance, scope)
+        for asked in self._asked:
+            asked.tried.append(selector)
         try:
             await cache.invalidate(selector, dry_run=False)
         except StoreUnavailableError:
             self.model.invalidate(selector, is_known=False)
         else:
             self.model.invalidate(selector, is_known=True)
+            for asked in self._asked:
+                asked.known.append(selector)
             self.report.counts["invalidated"] += 1
         self._recent.append((scope, topic))
 
@@ -283,7 +331,7 @@ async def _quiesce(replicas: list[_Replica], model: _Model, seed: int) -> None:
         assert len(seen) == 1, f"seed {seed}: {place} is {seen}"
 
 
-async def _put(cache: SemanticCache, place: _Place, put: _Answer, ttl_s: float) -> StoreResult:
+async def _put(cache: SemanticCache, place: _Place, put: _Answer, ttl_s: float, *, token: str = "") -> StoreResult:
     scope, topic = place
     stored = await cache.store(
         scope,
@@ -293,14 +341,15 @@ async def _put(cache: SemanticCache, place: _Place, put: _Answer, ttl_s: float) 
         task_type=TaskType.OTHER,
         ttl_s=ttl_s,
         tags=put.tags,
+        token=token,
     )
     return stored.result
 
 
-async def _look_up(cache: SemanticCache, place: _Place, wording: int) -> Found:
+async def _look_up(cache: SemanticCache, place: _Place, wording: int, *, peek: bool = False) -> Found:
     scope, topic = place
     asked = chat(PARAPHRASES[wording].format(THINGS[topic]))
-    return await cache.lookup(scope, asked, embedding=embedding(THINGS[topic]), task_type=TaskType.OTHER)
+    return await cache.lookup(scope, asked, embedding=embedding(THINGS[topic]), task_type=TaskType.OTHER, peek=peek)
 
 
 def _selector(chance: random.Random, scope: Scope) -> Selector:

@@ -14,6 +14,7 @@ from services.cache.store.answer_store import AnswerStore, CaughtUp, Change, For
 from services.cache.store.answer_store_file import FileStore
 from services.cache.store.answer_store_memory import MemoryStore
 from services.cache.store.answer_store_redis import RedisStore
+from services.cache.store.moment import MOMENT_CHARS_MAX
 from services.runtime.clock import FakeClock, SystemClock
 from tests.support.cache_parts import entry, eventually
 from tests.support.redis_server import RedisServer
@@ -61,6 +62,35 @@ async def test_an_entry_is_found_as_it_was_put(store: AnswerStore) -> None:
     put = entry("what is näive? 😀\n\0", now_unix_s=now(), tags=("a b", "ü", ""), scope=Scope("", "n s", "v:1"))
     await store.put(put)
     assert await store.get_many([put.key, "0" * 64]) == [put, None]
+
+
+async def test_a_reading_says_which_moment_it_was(store: AnswerStore) -> None:
+    put = entry("q", now_unix_s=now())
+    nothing, before = await store.read(put.key)
+    assert await store.put(put, since=before)
+    found, after = await store.read(put.key)
+    assert (nothing, found) == (None, put)
+    await store.invalidate(Selector(tenant="acme"))
+    gone, _ = await store.read(put.key)
+    assert gone is None
+    assert [await store.put(put, since=since) for since in (before, after)] == [False, False]
+    _, since = await store.read(put.key)
+    assert await store.put(put, since=since)
+
+
+@pytest.mark.parametrize(
+    "since", ["nonsense", "", " 0 0 0", "another-era 0 0 0", "another-era 99 99 99999999", "e 0 0 ٣", "e" * 200]
+)
+async def test_a_put_of_a_moment_that_the_store_does_not_know_is_not_kept(store: AnswerStore, since: str) -> None:
+    await store.put(entry("other", now_unix_s=now()))
+    assert not await store.put(entry("q", now_unix_s=now()), since=since)
+    assert await store.get_many([KEY]) == [None]
+
+
+async def test_moments_are_short(store: AnswerStore) -> None:
+    for number in range(3):
+        await store.invalidate(Selector(tenant="acme", tag=str(number)))
+    assert len(await store.moment(KEY)) <= MOMENT_CHARS_MAX
 
 
 async def test_nothing_is_found_for_no_keys(store: AnswerStore) -> None:

@@ -34,4 +34,5 @@ async def test_replicas_never_serve_what_is_invalid_and_converge(
     assert by_meaning >= lookups / 20
     assert counts["removed"] >= lookups / 3
     assert counts["empty"] >= lookups / 20
+    assert counts["overtaken"] > 0
     assert min(counts["invalidated"], counts["pass"], counts["cut"], counts["restart"]) > 0

@@ -26,8 +26,10 @@ NAMES = Names(1)
 
 
 @contextlib.asynccontextmanager
-async def store_at(server: RedisServer, password: str = "") -> AsyncIterator[RedisStore]:
-    store = RedisStore(server.url, password=password, timeout_s=10.0, clock=SystemClock())
+async def store_at(
+    server: RedisServer, password: str = "", *, clock: SystemClock | None = None
+) -> AsyncIterator[RedisStore]:
+    store = RedisStore(server.url, password=password, timeout_s=10.0, clock=clock or SystemClock())
     try:
         yield store
     finally:
@@ -208,3 +210,59 @@ async def test_puts_are_kept_while_others_delete_and_invalidate_in_the_same_tena
         kept = [await keep(number) for number in range(50)]
         await asyncio.gather(*disturbing)
         assert all(kept)
+
+
+class LaterClock(SystemClock):
+    """The real one, so many minutes later."""
+
+    def __init__(self, minutes: float) -> None:
+        self._passed_s = 60.0 * minutes
+
+    def unix(self) -> float:
+        return super().unix() + self._passed_s
+
+
+@pytest.mark.parametrize("minutes", [0, 30])
+@pytest.mark.parametrize("key", ["its own", "another"])
+async def test_an_answer_that_was_long_on_its_way_does_not_rely_on_marks_that_expire(
+    redis_server: RedisServer, minutes: int, key: str
+) -> None:
+    clock = LaterClock(minutes)
+    put = entry("q", now_unix_s=clock.unix())
+    async with store_at(redis_server) as store, store_at(redis_server, clock=clock) as late:
+        _, since = await store.read(put.key)
+        deleted = put.key if key == "its own" else f"{put.key[:-2]}00"
+        await store.invalidate(Selector(entry_key=deleted))
+        if minutes:
+            with redis_server.client() as client:
+                client.delete(NAMES.gone(deleted))
+        assert await late.put(put, since=since) is (minutes == 0 and key == "another")
+        _, since = await store.read(put.key)
+        assert await late.put(put, since=since)
+
+
+async def test_nothing_is_on_its_way_for_longer_than_a_day(redis_server: RedisServer) -> None:
+    clock = LaterClock(60 * 25)
+    put = entry("q", now_unix_s=clock.unix())
+    async with store_at(redis_server) as store, store_at(redis_server, clock=clock) as late:
+        assert not await late.put(put, since=await store.moment(put.key))
+        assert await late.put(put, since=await late.moment(put.key))
+
+
+async def test_a_reading_asks_nothing_more_than_an_entry_does_once_the_history_is_known(
+    redis_server: RedisServer,
+) -> None:
+    async with store_at(redis_server) as store:
+        key = entry("q", now_unix_s=0.0).key
+        first = [await store.read(key) for _ in range(2)]
+        with redis_server.client() as client:
+            before = client.info("commandstats")
+            second = await store.read(key)
+            after = client.info("commandstats")
+        assert {found[1].split()[0] for found in (*first, second)} == {second[1].split()[0]}
+        calls = {
+            name: stats["calls"] - before.get(name, {"calls": 0})["calls"]
+            for name, stats in after.items()
+            if name != "cmdstat_info"
+        }
+        assert {name: count for name, count in calls.items() if count} == {"cmdstat_hmget": 2, "cmdstat_role": 1}

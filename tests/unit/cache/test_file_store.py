@@ -53,6 +53,17 @@ async def test_a_restart_finds_what_was_put_and_not_what_was_deleted_or_has_expi
         assert len(store) == 1
 
 
+async def test_a_moment_of_an_earlier_process_is_not_known_any_more(path: Path) -> None:
+    clock = FakeClock()
+    put = entry("q", now_unix_s=clock.unix())
+    async with opened(path, clock) as store:
+        since = await store.moment(put.key)
+        await store.invalidate(Selector(tenant="acme"))
+    async with opened(path, clock) as store:
+        assert not await store.put(put, since=since)
+        assert await store.put(put, since=await store.moment(put.key))
+
+
 async def test_changes_that_arrive_together_happen_in_their_order(path: Path) -> None:
     clock = FakeClock()
     entries = [entry(f"q{number % 7}", now_unix_s=clock.unix(), text=f"v{number}") for number in range(700)]
