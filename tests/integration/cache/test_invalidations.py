@@ -249,7 +249,7 @@ async def test_nothing_is_on_its_way_for_longer_than_a_day(redis_server: RedisSe
         assert await late.put(put, since=await late.moment(put.key))
 
 
-async def test_a_reading_asks_nothing_more_than_an_entry_does_once_the_history_is_known(
+async def test_a_reading_costs_no_more_than_an_entry_once_the_history_is_known(
     redis_server: RedisServer,
 ) -> None:
     async with store_at(redis_server) as store:
