@@ -150,6 +150,10 @@ class PartitionRows:
         similarities: Vector = self._vectors.take(rows) @ vector
         return similarities
 
+    def vector(self, row: int) -> Matrix:
+        """Of that row, as it is kept."""
+        return self._vectors[row]
+
     def _make_coded(self) -> None:
         """Some five milliseconds, once in a partition's growth, when the directions are known by then."""
         rows = self._vectors.chunks()[0]

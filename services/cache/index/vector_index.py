@@ -16,12 +16,15 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from services.cache.index.partition_rows import FrozenPartition, PartitionRows
 from services.cache.index.sign_codes import prepare
 from services.cache.index.vector_rows import Vector
 
 __all__ = ["Candidate", "DimensionMismatchError", "InvalidVectorError", "Vector", "VectorIndex", "unit_vector"]
+
+Vectors = npt.NDArray[np.float32]
 
 DIMENSIONS_MAX = 8_192
 """Longer vectors are refused: 32 KiB each."""
@@ -182,6 +185,15 @@ class VectorIndex:
         rows = await found.search(vector, count=count, executor=self._executor, inline_rows_max=self._inline_rows_max)
         found = self._partitions.get(partition)  # other tasks may have changed everything meanwhile
         return () if found is None else self._living(found, rows, vector, count, now_unix_s)
+
+    def vectors_of(self, keys: Sequence[str], width: int) -> Vectors:
+        """The entries' vectors, float32 [len(keys), width]; zeros for one that is gone, or of another width."""
+        found = np.zeros((len(keys), width), dtype=np.float32)
+        for at, key in enumerate(keys):
+            place = self._places.get(key)
+            if place is not None and self._partitions[place[0]].width == width:
+                found[at] = self._partitions[place[0]].vector(place[1])
+        return found
 
     def _living(
         self, found: PartitionRows, rows: Sequence[int], vector: Vector, count: int, now_unix_s: float
