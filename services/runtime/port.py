@@ -74,7 +74,7 @@ def _options(limits: Limits, deadline_s_max: float) -> list[tuple[str, int]]:
         ("grpc.keepalive_time_ms", int(_KEEPALIVE_S * 1_000)),
         ("grpc.keepalive_timeout_ms", int(_KEEPALIVE_TIMEOUT_S * 1_000)),
         ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", int(_PING_INTERVAL_S_MIN * 1_000)),
+        ("grpc.http2.min_ping_interval_without_data_ms", int(_PING_INTERVAL_S_MIN * 1_000)),
         ("grpc.http2.max_ping_strikes", 3),
     ]
 
