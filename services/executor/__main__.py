@@ -43,7 +43,7 @@ async def build(loaded: Loaded) -> Service:
     clock = SystemClock()
     opened = await _open(loaded, {})
     pool = TargetPool(settings, random=random.random)
-    metrics = ExecutorMetrics(get_meter("spillway.executor"), pool)
+    metrics = ExecutorMetrics(get_meter("spillway.executor"), pool, clock)
     sharing = _sharing(settings.executor, pool, clock)
 
     def generation(of: Loaded, opened: _Opened, pool: TargetPool, before: Executor | None = None) -> Generation:

@@ -14,6 +14,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from services.executor.breaker import BreakerState
 from services.executor.targets import TargetChange, TargetPool
+from services.runtime.clock import Clock
 from spillway.chat import Usage
 from spillway.routing import GateVerdict
 
@@ -26,8 +27,10 @@ STATE_VALUES: Final = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, Breake
 class ExecutorMetrics:
     """The instruments of one process, made once."""
 
-    def __init__(self, meter: Meter, pool: TargetPool) -> None:
+    def __init__(self, meter: Meter, pool: TargetPool, clock: Clock) -> None:
         self._pool = pool
+        self._clock = clock
+        self._open_until_s: dict[str, float] = {}
         self._tiers = pool.tiers
         self._attempts = meter.create_counter("spillway.attempts", unit="{call}", description="Calls of models.")
         self._duration = meter.create_histogram(
@@ -93,11 +96,17 @@ class ExecutorMetrics:
             self._verdicts.add(1, {"tier": tier, "gate": verdict.gate, "verdict": verdict.verdict.value})
 
     def _changed(self, change: TargetChange) -> None:
+        self._open_until_s[change.target.name] = self._clock.monotonic() + change.transition.open_for_s
         labels = {"target": change.target.name, "to": change.transition.state.value}
         self._transitions.add(1, {**labels, "by_peer": change.transition.by_peer})
 
     def _states(self, _: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(STATE_VALUES[state], {"target": name}) for name, state, _ in self._pool.breakers()]
+        return [Observation(self._value(name, state), {"target": name}) for name, state, _ in self._pool.breakers()]
+
+    def _value(self, name: str, state: BreakerState) -> int:
+        """An interval that is over is HALF_OPEN, also of a target that nobody has asked for since."""
+        is_over = self._open_until_s.get(name, 0.0) <= self._clock.monotonic()
+        return STATE_VALUES[BreakerState.HALF_OPEN if state is BreakerState.OPEN and is_over else state]
 
     def _in_flight(self, _: CallbackOptions) -> Iterable[Observation]:
         return [Observation(in_flight, {"target": name}) for name, _, in_flight in self._pool.breakers()]

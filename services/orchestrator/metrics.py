@@ -13,6 +13,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from services.orchestrator.audits import AuditOutcome
 from services.orchestrator.run import Run
+from spillway.routing import CacheKind
 from spillway.v1 import error_pb2
 
 __all__ = ["RequestMetrics"]
@@ -20,6 +21,7 @@ __all__ = ["RequestMetrics"]
 _PREFIX = "ERROR_REASON_"
 _REASONS = frozenset(name.removeprefix(_PREFIX) for name in error_pb2.ErrorReason.keys())  # noqa: SIM118 - no mapping
 _CANCELLED = 1
+_ANSWERED = ("accepted", "unproven")
 DROPPED = ("store", "record", "outcome", "audit", "ledger_record", "ledger_grade")
 """Kinds of background work."""
 
@@ -78,6 +80,10 @@ class RequestMetrics:
         """The tiers from now on; those that are new count from zero."""
         names = frozenset(tiers)
         self._count_from_zero(sorted(names - self._tiers))
+        for tier in sorted(names - self._tiers):
+            for outcome in _ANSWERED:
+                for kind in CacheKind:
+                    self._requests.add(0, {"outcome": outcome, "tier": tier, "cache": kind.value})
         self._tiers = names
 
     def watch(self, waiting: Mapping[str, Callable[[], int]]) -> None:

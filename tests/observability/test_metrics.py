@@ -10,7 +10,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from services.orchestrator.canary.traffic import LEAST, NEWEST_LABELS
 from services.orchestrator.canary.traffic_metrics import TrafficMetrics
 from services.runtime.prometheus import PrometheusEndpoint
-from tests.observability.table import SELDOM, table
+from tests.observability.table import PAGE, SELDOM, table
 from tests.observability.traffic import FRESH
 from tests.observability.watched import Watched
 from tests.support.scrape import Family, families
@@ -18,6 +18,11 @@ from tests.support.scrape import Family, families
 pytestmark = pytest.mark.slow
 
 STANDARD = re.compile(r"process_\w+")
+
+
+def test_the_table_tells_of_each_metric_once() -> None:
+    named = re.findall(r"^\| `(?:rpc|spillway)\.\S+` \| `(\w+)` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(named) == sorted(table())
 
 
 def test_every_metric_that_a_process_shows_is_in_the_table_as_it_is(shown: dict[str, dict[str, Family]]) -> None:

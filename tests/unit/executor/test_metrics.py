@@ -11,6 +11,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from services.executor.breaker import CallResult
 from services.executor.metrics import ExecutorMetrics
 from services.executor.targets import Lease, TargetPool
+from services.runtime.clock import FakeClock
 from spillway.chat import Usage
 from spillway.routing import GateVerdict, Plan, PlannedTier, SelfConfidenceSpec, Verdict
 from tests.unit.executor.builders import DOWN, Bench, chat, settings
@@ -24,7 +25,8 @@ class Counted:
     def __init__(self, pool: TargetPool) -> None:
         self._reader = InMemoryMetricReader()
         self._provider = MeterProvider([self._reader], shutdown_on_exit=False)
-        self.metrics = ExecutorMetrics(self._provider.get_meter("test"), pool)
+        self.clock = FakeClock()
+        self.metrics = ExecutorMetrics(self._provider.get_meter("test"), pool, self.clock)
 
     def points(self, name: str) -> Points:
         data = self._reader.get_metrics_data()
@@ -81,6 +83,20 @@ def test_states_calls_under_way_and_the_budget_are_shown_as_they_are() -> None:
     pool.take("a1", 500.0)
     assert of(counted.points("spillway.breaker.state"), "a1") == 1
     assert counted.points("spillway.retry_budget") == [({}, pytest.approx(10.0))]
+
+
+def test_a_breaker_whose_time_is_over_is_shown_as_half_open_although_nobody_asks() -> None:
+    pool = TargetPool(settings(breaker={"calls_min": 1, "open_s": 30}), random=lambda: 0.5)
+    counted = Counted(pool)
+    lease = pool.take("a1", 0.0)
+    assert isinstance(lease, Lease)
+    pool.give_back(lease, CallResult.FAILURE, 0.0)
+    counted.clock.advance(29.0)
+    assert of(counted.points("spillway.breaker.state"), "a1") == 2
+    counted.clock.advance(20.0)
+    assert of(counted.points("spillway.breaker.state"), "a1") == 1
+    pool.opened_by_peer("a1", "p", 60.0, counted.clock.monotonic())
+    assert of(counted.points("spillway.breaker.state"), "a1") == 2
 
 
 def test_transitions_count_by_target_and_by_who_began() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import product
 from typing import Any
 
 import pytest
@@ -49,7 +50,7 @@ class Counted:
 async def test_an_answer_counts_with_its_cost_its_tier_and_its_escalations() -> None:
     counted = Counted()
     await counted.end(Bench())
-    assert counted.points("spillway.requests") == [({"outcome": "accepted", "tier": "medium", "cache": "miss"}, 1)]
+    assert counted.counted("spillway.requests") == [({"outcome": "accepted", "tier": "medium", "cache": "miss"}, 1)]
     assert counted.counted("spillway.cost") == [({"tier": "medium"}, 4_350)]
     assert counted.counted("spillway.flagship_cost") == [({"tier": "medium"}, 24_000)]
     assert counted.counted("spillway.escalations") == [({"tier": "medium"}, 1)]
@@ -57,12 +58,19 @@ async def test_an_answer_counts_with_its_cost_its_tier_and_its_escalations() -> 
     assert counted.counted("spillway.fallbacks") == []
 
 
+def test_answers_count_from_zero_so_that_the_first_of_each_kind_is_seen() -> None:
+    points = Counted().points("spillway.requests")
+    assert {value for _, value in points} == {0}
+    shown = {(each["tier"], each["outcome"], each["cache"]) for each, _ in points}
+    assert shown == set(product(("simple", "medium", "complex"), ("accepted", "unproven"), CacheKind))
+
+
 async def test_an_answer_without_proof_counts_apart() -> None:
     counted, bench = Counted(), Bench()
     bench.executor.gives = executed(accepted=False)
     bench.classifier.says = Unanswered("unavailable")
     await counted.end(bench)
-    assert counted.points("spillway.requests")[0][0]["outcome"] == "unproven"
+    assert counted.counted("spillway.requests")[0][0]["outcome"] == "unproven"
     assert counted.counted("spillway.done_without") == [({"service": "classifier"}, 1)]
 
 
@@ -73,7 +81,7 @@ async def test_a_failure_counts_by_a_reason_that_is_known(reason: str, label: st
     counted, bench = Counted(), Bench()
     bench.executor.gives = Unavailable(reason, "text")
     await counted.end(bench)
-    assert counted.points("spillway.requests") == [({"outcome": label, "tier": "none", "cache": "miss"}, 1)]
+    assert counted.counted("spillway.requests") == [({"outcome": label, "tier": "none", "cache": "miss"}, 1)]
 
 
 async def test_what_was_done_in_vain_counts_with_its_cost() -> None:
@@ -91,7 +99,7 @@ async def test_a_cached_answer_of_a_tier_that_is_gone_has_the_label_other() -> N
     counted, bench = Counted(), Bench()
     bench.cache.exact = cached(CacheKind.EXACT_HIT, tier="retired")
     await counted.end(bench)
-    assert counted.points("spillway.requests") == [({"outcome": "accepted", "tier": "other", "cache": "exact_hit"}, 1)]
+    assert counted.counted("spillway.requests") == [({"outcome": "accepted", "tier": "other", "cache": "exact_hit"}, 1)]
 
 
 def test_what_is_dropped_counts_by_kind() -> None:
@@ -117,7 +125,7 @@ async def test_a_tier_that_is_added_while_running_counts_from_zero_under_its_own
     counted.metrics.reconfigure(["simple", "fast", "complex"])
     assert ({"tier": "fast"}, 0) in counted.points("spillway.escalations")
     await counted.end(bench)
-    assert [labels["tier"] for labels, _ in counted.points("spillway.requests")] == ["fast"]
+    assert [labels["tier"] for labels, _ in counted.counted("spillway.requests")] == ["fast"]
     assert {labels["tier"] for labels, _ in counted.points("spillway.cost")} == {
         "none",
         "simple",
@@ -144,7 +152,7 @@ async def test_who_shared_anothers_answer_counts_as_a_hit_and_apart() -> None:
 
     await asyncio.gather(*(call(run) for run in runs))
     assert counted.points("spillway.shared") == [({}, 1)]
-    assert sorted(each["cache"] for each, _ in counted.points("spillway.requests")) == ["exact_hit", "miss"]
+    assert sorted(each["cache"] for each, _ in counted.counted("spillway.requests")) == ["exact_hit", "miss"]
     assert sum(cost for _, cost in counted.counted("spillway.cost")) == 4_350
 
 
