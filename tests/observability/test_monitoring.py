@@ -29,6 +29,9 @@ DASHBOARDS = sorted((MONITORING / "dashboards").glob("*.json"))
 OWN = {"up": {"job"}, "target_info": {"service_name"}}
 ADDED = {"job", "instance", "le", "service_name"}
 
+# Grafana's names: https://grafana.com/docs/grafana/latest/panels-visualizations/configure-standard-options/#unit
+UNITS = {"none", "short", "s", "bytes", "reqps", "cps", "percentunit", "currencyUSD"}
+
 
 # Nothing has failed, and there have not been thousands of requests.
 QUIET = {
@@ -55,7 +58,7 @@ def alerts() -> list[dict[str, Any]]:
 def queries(board: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Panel and query, with Grafana's variables filled in."""
     asked = [(panel["title"], target["expr"]) for panel in board["panels"] for target in panel.get("targets", [])]
-    asked += [(note["name"], note["expr"]) for note in board["annotations"]["list"]]
+    asked += [(note["name"], note["target"]["expr"]) for note in board["annotations"]["list"]]
     for title, query in asked:
         yield title, query.replace("$__rate_interval", "1m").replace("$__range", "1h")
 
@@ -107,6 +110,27 @@ def test_panels_of_a_dashboard_have_places_of_their_own(path: Path) -> None:
         assert place["x"] + place["w"] <= 24
         assert not cells & taken, panel["title"]
         taken |= cells
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_a_dashboard_asks_the_chosen_source_and_says_its_units(path: Path) -> None:
+    board = json.loads(path.read_text())
+    (source,) = board["templating"]["list"]
+    provisioned = yaml.safe_load((MONITORING / "datasources.yaml").read_text())["datasources"]
+    assert (source["type"], source["query"]) == ("datasource", "prometheus")
+    assert {"text": source["current"]["text"], "value": source["current"]["value"]} in [
+        {"text": each["name"], "value": each["uid"]} for each in provisioned
+    ]
+    chosen = {"type": "prometheus", "uid": f"${{{source['name']}}}"}
+    for panel in board["panels"]:
+        if panel["type"] == "row":
+            continue
+        assert panel["datasource"] == chosen, panel["title"]
+        assert panel["fieldConfig"]["defaults"]["unit"] in UNITS, panel["title"]
+        marks = [target["refId"] for target in panel["targets"]]
+        assert len(set(marks)) == len(marks) > 0, panel["title"]
+    for note in board["annotations"]["list"]:
+        assert note["datasource"] == chosen
 
 
 def test_there_is_a_dashboard_for_who_pays_and_one_for_each_service() -> None:
