@@ -23,8 +23,9 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from services.runtime import document, references
+from services.runtime import document
 from services.runtime.document import Document, Place, Problem, path_text
+from spillway.configuration import references
 from spillway.settings import Settings
 
 __all__ = [

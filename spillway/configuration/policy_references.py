@@ -11,8 +11,8 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from services.runtime.document import Document, Place
-from services.runtime.gate_references import check_gates
-from services.runtime.raw_data import check_order, check_unique, items, known, mapping, strings, text
+from spillway.configuration.gate_references import check_gates
+from spillway.configuration.raw_data import check_order, check_unique, items, known, mapping, strings, text
 from spillway.settings import RuleCondition
 from spillway.settings.rule_logic import Reasoner
 from spillway.settings.week import zone

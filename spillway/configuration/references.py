@@ -10,9 +10,9 @@ from itertools import chain
 from typing import Any
 
 from services.runtime.document import Document, Place
-from services.runtime.gate_references import check_gates
-from services.runtime.policy_references import check_policy
-from services.runtime.raw_data import check_unique, items, known, mapping, targets_of, text
+from spillway.configuration.gate_references import check_gates
+from spillway.configuration.policy_references import check_policy
+from spillway.configuration.raw_data import check_unique, items, known, mapping, targets_of, text
 
 __all__ = ["check"]
 

@@ -10,7 +10,7 @@ import yaml
 
 from services.runtime.config import ConfigError, load
 from services.runtime.document import Problem, parse
-from services.runtime.references import check
+from spillway.configuration.references import check
 
 BASE = """\
 providers:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Any
 
 from services.runtime.document import Document, Place
-from services.runtime.raw_data import check_order, items, known, strings
+from spillway.configuration.raw_data import check_order, items, known, strings
 from spillway.patterns import PatternError, compile_pattern
 
 __all__ = ["check_gates"]
