@@ -6,6 +6,9 @@ held back and sent whole. What has flowed is what is reported as the answer, and
 flow ends with STREAM_INTERRUPTED: nothing follows it. The gates that need the whole answer judge a stream that flows
 too, for the record: it can then be reported as not accepted, but not be replaced.
 
+An execution that finds no place for any call, neither at a target nor among its provider's connections, waits in `line`
+and begins anew: for `LINE_SHARE_MAX` of its time, since with less left a call would be in vain. Then it is shed.
+
 A plan may come from an orchestrator whose configuration is older or newer. What it names and is not configured here is
 reported as skipped; as long as one target is known there is an answer to be had.
 """
@@ -25,14 +28,15 @@ from services.executor.gates import schema
 from services.executor.gates.calibration import Calibration
 from services.executor.gates.composite import Evidence
 from services.executor.hedging import HedgeShare, Hedging, hedge_delay_s
+from services.executor.line import Line
 from services.executor.metrics import ExecutorMetrics
-from services.executor.no_answer import no_answer
+from services.executor.no_answer import NoAnswerError, busy_targets, no_answer
 from services.executor.opinions import Opinions, gate_targets
 from services.executor.providers.provider import Provider
 from services.executor.run import Run
-from services.executor.steps import Call, Cancel, Return, Skip, Wait
+from services.executor.steps import Call, Cancel, FailReason, Return, Skip, Wait
 from services.executor.tab import Tab
-from services.executor.targets import TARGET_UNKNOWN, TargetPool
+from services.executor.targets import RETRY_S, TARGET_UNKNOWN, TargetPool
 from services.runtime.clock import Clock
 from services.runtime.errors import FailedPrecondition, Internal
 from spillway.chat import ChatRequest
@@ -45,9 +49,10 @@ from spillway.routing import (
 )
 from spillway.settings import Hedging as HedgingSettings
 
-__all__ = ["ExecutionEvent", "Executor"]
+__all__ = ["LINE_SHARE_MAX", "ExecutionEvent", "Executor"]
 
 ExecutionEvent = AnswerDelta | Execution
+LINE_SHARE_MAX = 0.5
 _TYPICAL_SHARE = 0.95  # of a target's calls end within what is taken for its usual time
 
 
@@ -74,6 +79,9 @@ class Executor:
         self._hedging = hedging
         self.hedge_share: HedgeShare = HedgeShare(hedging.share_max) if before is None else before.hedge_share
         self.hedge_share.reconfigure(hedging.share_max)
+        self.line: Line = Line(clock) if before is None else before.line
+        if before is None:
+            pool.waiting.append(self.line.freed)
         self._attempts = Attempts(providers, pool, clock, metrics)
         self.schemas: schema.Schemas = schema.Schemas() if before is None else before.schemas
         self._opinions = Opinions(self._attempts, pool, self.schemas)
@@ -93,6 +101,33 @@ class Executor:
         return self._run(chat, plan, task_type, deadline_s, streaming=True)
 
     async def _run(
+        self, chat: ChatRequest, plan: Plan, task_type: TaskType | None, deadline_s: float, *, streaming: bool
+    ) -> AsyncGenerator[ExecutionEvent, None]:
+        began_s = self._clock.monotonic()
+        number = -1
+        freed: frozenset[str] = frozenset()
+        while True:
+            waited_s = self._clock.monotonic() - began_s
+            events = self._once(chat, plan, task_type, deadline_s - waited_s, streaming=streaming)
+            try:
+                async with aclosing(events):
+                    async for event in events:
+                        yield event
+                return
+            except NoAnswerError as error:
+                busy = busy_targets(error)
+                if freed:
+                    self.line.freed(freed, behind=number)
+                if not busy:
+                    raise
+                left_s = deadline_s * LINE_SHARE_MAX - (self._clock.monotonic() - began_s)
+                if left_s <= 0:
+                    raise NoAnswerError(FailReason.OVERLOADED, RETRY_S, error.failed) from None
+            if number < 0:
+                number = self.line.number()
+            freed = await self.line.wait(number, busy, left_s)
+
+    async def _once(
         self, chat: ChatRequest, plan: Plan, task_type: TaskType | None, deadline_s: float, *, streaming: bool
     ) -> AsyncGenerator[ExecutionEvent, None]:
         evidence = Evidence(

@@ -13,10 +13,11 @@ import grpc
 
 from services.executor.budget import ATTEMPT_S_MIN
 from services.executor.steps import Fail, FailReason
+from services.executor.targets import CONCURRENCY_LIMIT
 from services.runtime.errors import SpillwayError
 from spillway.routing import Attempt, AttemptOutcome, FailedExecution
 
-__all__ = ["ATTEMPTS_CHARS_MAX", "NoAnswerError", "no_answer"]
+__all__ = ["ATTEMPTS_CHARS_MAX", "NoAnswerError", "busy_targets", "no_answer"]
 
 ATTEMPTS_CHARS_MAX: Final = 1_024
 _MEANINGS: Final = {
@@ -30,6 +31,10 @@ _MEANINGS: Final = {
         "the time ran out before an answer was there",
     ),
     FailReason.NO_MODEL_AVAILABLE: (grpc.StatusCode.UNAVAILABLE, "no model could answer"),
+    FailReason.OVERLOADED: (
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "every model that could answer has as many calls under way as it may",
+    ),
     FailReason.STREAM_INTERRUPTED: (
         grpc.StatusCode.UNAVAILABLE,
         "the stream broke off; what was received is incomplete",
@@ -62,6 +67,14 @@ def no_answer(end: Fail, failed: FailedExecution, *, remaining_s: float, retry_a
     if end.reason is FailReason.NO_MODEL_AVAILABLE and end.retry_after_s is None:
         return NoAnswerError(end.reason, retry_after_s, failed)
     return NoAnswerError(end.reason, end.retry_after_s, failed)
+
+
+def busy_targets(error: NoAnswerError) -> frozenset[str]:
+    """Those for a place at which it is worth waiting: nothing was called, and these for want of a place alone."""
+    attempts = error.failed.attempts
+    if any(attempt.outcome is not AttemptOutcome.SKIPPED for attempt in attempts):
+        return frozenset()
+    return frozenset(attempt.target for attempt in attempts if attempt.error_reason == CONCURRENCY_LIMIT)
 
 
 def _ended_by_time(attempts: Sequence[Attempt]) -> bool:

@@ -37,6 +37,8 @@ class FailReason(StrEnum):
     PROVIDER_REJECTED = "PROVIDER_REJECTED"
     DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
     STREAM_INTERRUPTED = "STREAM_INTERRUPTED"
+    OVERLOADED = "OVERLOADED"
+    """Of an execution that got no place for any call; no cascade says it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,9 @@ Promises: pure; time is an argument. A call needs a lease, which holds one place
 one permit of its breaker, and, for a call that follows a failed one, maybe a token of the retry budget; it is returned
 exactly once, and one that is never returned is lost after the tier's attempt timeout and `LEASE_MARGIN_S`, its place
 free again. Within a tier the configured balance is the order of preference, and a target that refuses its lease is
-passed over at once, so the next one takes its load. A spend cap closes off every target of its provider: the account is
-empty for all of them.
+passed over at once, so the next one takes its load. The targets of a provider together have no more calls under way
+than it has connections: a call never waits for one, where it would look like a slow target. A spend cap closes off
+every target of its provider: the account is empty for all of them.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from spillway.settings import Price, Settings, Target, Tier
 
 __all__ = [
     "BREAKER_OPEN",
+    "CONCURRENCY_LIMIT",
     "LEASE_MARGIN_S",
     "RETRY_S",
     "TARGET_UNKNOWN",
@@ -38,6 +40,7 @@ __all__ = [
 
 LEASE_MARGIN_S: Final = 10.0  # beyond the longest call, for what happens around it
 BREAKER_OPEN: Final = "BREAKER_OPEN"  # the reason of a refusal that ends by itself
+CONCURRENCY_LIMIT: Final = "CONCURRENCY_LIMIT"  # of the target, or of its provider's connections; it ends by itself too
 TARGET_UNKNOWN: Final = "TARGET_UNKNOWN"  # the reason why a target was not called that only the plan's maker knows
 RETRY_S: Final = 1.0  # when to ask again where nothing better is known: a probe or a place may be free by then
 
@@ -93,6 +96,8 @@ class _Entry:
     tier: str
     target: Target
     health: TargetHealth
+    connections_max: int
+    """Of its provider."""
 
     @property
     def breaker(self) -> Breaker:
@@ -120,10 +125,23 @@ class TargetPool:
         self._spend_cap_s = settings.executor.retry_after_s_max
         self._balance: dict[str, Balance] = {tier.name: tier.balance for tier in settings.tiers}
         self.subscribers: list[Callable[[TargetChange], None]] = [] if before is None else before.subscribers
+        self.waiting: list[Callable[[frozenset[str]], None]] = [] if before is None else before.waiting
+        """Told, at each call that ends, at which targets there may be a place now. As `subscribers` otherwise."""
         self._entries: dict[str, _Entry] = {
-            target.name: _Entry(tier.name, target, self._health(settings, tier, target, before))
+            target.name: _Entry(
+                tier.name,
+                target,
+                self._health(settings, tier, target, before),
+                settings.providers[target.provider].connections_max,
+            )
             for tier in settings.tiers
             for target in tier.targets
+        }
+        self._beside = {
+            name: frozenset(
+                other for other, each in self._entries.items() if each.target.provider == entry.target.provider
+            )
+            for name, entry in self._entries.items()
         }
         self.latencies = Latencies(self._entries, {name: entry.health.latency for name, entry in self._entries.items()})
         if before is None:
@@ -176,8 +194,8 @@ class TargetPool:
         """A lease, or why there is none. `is_further`: the request's last call failed for want of availability."""
         entry = self._entries[name]
         entry.breaker.forget_lost(now_s)
-        if entry.breaker.in_flight >= entry.target.concurrency_max:
-            return Refusal("CONCURRENCY_LIMIT", RETRY_S)
+        if entry.breaker.in_flight >= entry.target.concurrency_max or not self._has_connection(name, now_s):
+            return Refusal(CONCURRENCY_LIMIT, RETRY_S)
         permit = entry.breaker.acquire(now_s)
         if permit is None:
             return Refusal(BREAKER_OPEN, self._ready_in_s(entry, now_s))
@@ -213,6 +231,8 @@ class TargetPool:
                 self.retry_budget.give_back()
             else:
                 self.retry_budget.earn()
+        for listener in self.waiting:
+            listener(self._beside[lease.target])
 
     def spend_cap(self, name: str, now_s: float) -> None:
         """The account behind a target has no money left: no target of its provider is called for long."""
@@ -265,6 +285,14 @@ class TargetPool:
         """Name, state and calls under way of every target, as of its last change. Safe in another thread."""
         for name, entry in self._entries.items():
             yield name, entry.breaker.state, entry.breaker.in_flight
+
+    def _has_connection(self, name: str, now_s: float) -> bool:
+        connections_max = self._entries[name].connections_max
+        places = [self._entries[other].breaker for other in self._beside[name]]
+        if sum(breaker.in_flight for breaker in places) >= connections_max:
+            for breaker in places:
+                breaker.forget_lost(now_s)
+        return sum(breaker.in_flight for breaker in places) < connections_max
 
     def _is_in_doubt(self, entry: _Entry, now_s: float) -> bool:
         failed_at_s = entry.health.failed_at_s
