@@ -119,7 +119,7 @@ class Suite:
     def launch(self, name: str, *, listen: str) -> Process:
         """Starts one service and does not wait for it."""
         module = "services." + name.partition("-")[0]
-        args = ["--config", str(self._write_config()), "--listen", listen]
+        args = ["--config", str(self._write_config(name)), "--listen", listen]
         process = Process(module, args, {"OTEL_BSP_SCHEDULE_DELAY": "100"}, self.folder / f"{name}.log")
         self.processes[name] = process
         return process
@@ -134,19 +134,22 @@ class Suite:
             process.stop()
 
     def _start(self) -> None:
-        sandbox = Process("services.sandbox", ["--port", "0", *self._sandbox_args], {}, self.folder / "sandbox.log")
-        self.processes["sandbox"] = sandbox
-        ready = sandbox.ready()
-        self.addresses["sandbox"] = str(ready["url"])
-        if "otlp_endpoint" in ready:  # with --otlp-port
-            self.addresses["sandbox_otlp"] = str(ready["otlp_endpoint"])
+        self._start_sandbox()
         for name in self._leaves:
             self.start(name)
         for number in range(2, self._executors + 1):
             self.start(f"executor-{number}")
         self.start("orchestrator")
 
-    def _write_config(self) -> Path:
+    def _start_sandbox(self) -> None:
+        sandbox = Process("services.sandbox", ["--port", "0", *self._sandbox_args], {}, self.folder / "sandbox.log")
+        self.processes["sandbox"] = sandbox
+        ready = sandbox.ready()
+        self.addresses["sandbox"] = str(ready["url"])
+        if "otlp_endpoint" in ready:  # with --otlp-port
+            self.addresses["sandbox_otlp"] = str(ready["otlp_endpoint"])
+
+    def _write_config(self, name: str) -> Path:
         executors = [address for name, address in self.addresses.items() if name.startswith("executor")]
         services = {name: _address(self.addresses.get(name, "127.0.0.1:1")) for name in ("orchestrator", *self._leaves)}
         services["executor"]["target"] = "ipv4:" + ",".join(executors or ["127.0.0.1:1"])

@@ -1,0 +1,84 @@
+"""One replica of each service is killed (kill -9) under load: no request is lost, and the others take over."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+
+import pytest
+
+from tests.support.callers import Callers, calling, recovery_s
+from tests.support.cluster import REPLICAS, SERVICES, Cluster
+from tests.support.redis_server import RedisServer
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1_200)]
+
+ROUNDS = int(os.environ.get("SPILLWAY_REPLICA_KILLS", "0"))
+"""How often a replica of each service is killed; 0: once, with less traffic around it."""
+CALLERS = 50
+USUAL = (6 if ROUNDS else 1) * CALLERS
+"""Requests before a kill, and as many after it: enough of them say what the usual rate is."""
+
+
+def told(what: str, callers: Callers, fault_at_s: float, ready_at_s: float) -> None:
+    """A line with what callers noticed."""
+    recovered = {
+        since: recovery_s(callers.answered, at_s) if ROUNDS else None
+        for since, at_s in (("fault", fault_at_s), ("ready", ready_at_s))
+    }
+    before_s = max((each.took_s for each in callers.answered if each.at_s <= fault_at_s), default=0.0)
+    after_s = max((each.took_s for each in callers.answered if each.at_s > fault_at_s), default=0.0)
+    print(
+        f"{what}: {len(callers.answered)} answers, {len(callers.failures)} failures; the usual rate again "
+        + ", ".join(f"{'?' if s is None else format(s, '.2f')} s after the {since}" for since, s in recovered.items())
+        + f"; longest call {before_s:.2f} s before, {after_s:.2f} s after"
+    )
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_a_killed_replica_loses_no_request(cluster: Cluster, service: str) -> None:
+    for number in range(ROUNDS or 1):
+        name = f"{service}-{number % REPLICAS + 1}"
+        async with calling(cluster.target, CALLERS, name=f"kill {name} {number}") as callers:
+            await callers.more(CALLERS + USUAL)
+            cluster.processes[name].kill()
+            killed_at_s = time.monotonic()
+            await callers.more(CALLERS + USUAL)
+            await asyncio.to_thread(cluster.restart, name)
+            ready_at_s = time.monotonic()
+            await callers.more(USUAL)
+        told(f"kill -9 {name}", callers, killed_at_s, ready_at_s)
+        assert [str(failure) for failure in callers.failures] == []
+
+
+@pytest.mark.skipif(not ROUNDS, reason="of one process it is in tests/fault/test_killed_processes.py")
+@pytest.mark.parametrize("service", ["classifier", "cache", "ledger"])
+async def test_a_service_that_is_killed_with_all_its_replicas_fails_no_request(cluster: Cluster, service: str) -> None:
+    names = cluster.replicas(service)
+    async with calling(cluster.target, CALLERS, name=f"kill all of {service}") as callers:
+        await callers.more(CALLERS + USUAL)
+        for name in names:
+            cluster.processes[name].kill()
+        killed_at_s = time.monotonic()
+        await callers.more(USUAL)
+        for name in names:
+            await asyncio.to_thread(cluster.restart, name)
+        ready_at_s = time.monotonic()
+        await callers.more(CALLERS + USUAL)
+    told(f"kill -9 of each {service}", callers, killed_at_s, ready_at_s)
+    assert [str(failure) for failure in callers.failures] == []
+
+
+@pytest.mark.skipif(not ROUNDS, reason="of one suite it is in tests/fault/test_killed_processes.py")
+async def test_redis_that_is_killed_fails_no_request(cluster: Cluster, redis: RedisServer) -> None:
+    async with calling(cluster.target, CALLERS, name="kill redis") as callers:
+        await callers.more(CALLERS + USUAL)
+        redis.kill()
+        killed_at_s = time.monotonic()
+        await callers.more(USUAL)
+        await asyncio.to_thread(redis.start)
+        ready_at_s = time.monotonic()
+        await callers.more(CALLERS + USUAL)
+    told("kill -9 redis", callers, killed_at_s, ready_at_s)
+    assert [str(failure) for failure in callers.failures] == []
