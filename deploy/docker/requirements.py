@@ -3,12 +3,15 @@
 Promises: offline and pure. What the extra names is followed through the "# via" lines that the lock carries, so every
 package that comes out is one that the tests ran with, and none is there without a reason.
 
-    python requirements.py EXTRA [PACKAGE ...]      PACKAGE: one more root, by name
+    python requirements.py EXTRA [PACKAGE ...] [--beyond EXTRA]
+
+EXTRA may be "-" for none; PACKAGE is one more root, by name; with --beyond, what that other extra brings is left out.
 """
 
 # ruff: noqa: INP001 - a script of the images, in no package
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 import tomllib
@@ -80,21 +83,33 @@ def closure(lock: str, wanted: Iterable[str]) -> frozenset[str]:
     return frozenset(reached)
 
 
-def selected(lock: str, wanted: Iterable[str]) -> str:
-    """The lock's entries for `wanted` and all that they need. Raises ValueError for one that the lock does not have."""
+def selected(lock: str, wanted: Iterable[str], beyond: Iterable[str] = ()) -> str:
+    """The lock's entries for `wanted` and all that they need, but for what `beyond` and its needs are.
+
+    Raises ValueError for one that the lock does not have.
+    """
     wanted = frozenset(wanted)
     missing = wanted - {name for name, _, _ in _blocks(lock)}
     if missing:
         raise ValueError(f"requirements.lock has no {', '.join(sorted(missing))}: run scripts/lock")
-    names = closure(lock, wanted)
+    names = closure(lock, wanted) - closure(lock, beyond)
     return "\n".join(body for name, body, _ in _blocks(lock) if name in names) + "\n"
 
 
 def _main() -> None:
-    extra, *more = sys.argv[1:]
+    parser = argparse.ArgumentParser()
+    parser.add_argument("extra")
+    parser.add_argument("packages", nargs="*")
+    parser.add_argument("--beyond", metavar="EXTRA", default="-")
+    arguments = parser.parse_args()
     project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = roots(project, extra) if extra != "-" else frozenset[str]()
-    sys.stdout.write(selected(Path("requirements.lock").read_text(encoding="utf-8"), wanted | set(map(_normal, more))))
+
+    def wanted(extra: str) -> frozenset[str]:
+        return roots(project, extra) if extra != "-" else frozenset()
+
+    lock = Path("requirements.lock").read_text(encoding="utf-8")
+    packages = wanted(arguments.extra) | set(map(_normal, arguments.packages))
+    sys.stdout.write(selected(lock, packages, wanted(arguments.beyond)))
 
 
 if __name__ == "__main__":

@@ -56,6 +56,20 @@ def test_an_image_has_what_its_extra_needs_and_nothing_of_the_others(service: st
 
 
 @pytest.mark.parametrize("service", SERVICES)
+def test_what_all_images_share_and_what_a_service_adds_is_what_its_extra_needs(
+    service: str, requirements: ModuleType
+) -> None:
+    def names(selected: str) -> set[str]:
+        return set(re.findall(r"^([a-z0-9-]+)==", selected, re.MULTILINE))
+
+    shared, wanted = requirements.roots(PROJECT, "runtime"), requirements.roots(PROJECT, service)
+    own = names(requirements.selected(LOCK, wanted, beyond=shared))
+    assert own
+    assert not own & names(requirements.selected(LOCK, shared))
+    assert own | names(requirements.selected(LOCK, shared)) == names(requirements.selected(LOCK, wanted))
+
+
+@pytest.mark.parametrize("service", SERVICES)
 def test_every_package_of_an_image_is_locked_by_hash(service: str, requirements: ModuleType) -> None:
     selected = requirements.selected(LOCK, requirements.roots(PROJECT, service))
     blocks = re.split(r"\n(?=[a-z0-9])", selected.strip())

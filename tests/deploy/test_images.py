@@ -1,6 +1,7 @@
 """The suite started from its images: who it runs as, what it writes, how it ends, and that it routes.
 
-SPILLWAY_IMAGES=1 asks for it (`make images-test`): it builds all images, without a registry, and runs them by podman.
+SPILLWAY_IMAGES=1 asks for it (`make images-test`, and the gate on machines that can): it builds all images, without a
+registry, and runs them by podman.
 """
 
 from __future__ import annotations

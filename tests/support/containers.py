@@ -43,9 +43,12 @@ class Container:
         tag: str = "0.1.0",
     ) -> None:
         self.service = service
-        # cgroups of both versions at once are known to runc alone.
-        runtime = ["--runtime", "runc"] if shutil.which("runc") else []
-        options = ["--detach", "--pull", "never", "--network", "host", "--read-only", "--read-only-tmpfs=false"]
+        # As `scripts/images --probe` found it: cgroups of both versions at once are known to runc alone, and no cgroups
+        # at all to crun.
+        oci = os.environ.get("SPILLWAY_RUNTIME") or ("runc" if shutil.which("runc") else "")
+        runtime = ["--runtime", oci] if oci else []
+        options = ["--cgroups", "disabled"] if oci == "crun" else []
+        options += ["--detach", "--pull", "never", "--network", "host", "--read-only", "--read-only-tmpfs=false"]
         options += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--log-driver", "k8s-file"]
         options += ["--ulimit", "nofile=4096:4096", "--ulimit", "nproc=4096:4096"]
         if config is not None:
