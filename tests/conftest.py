@@ -1,6 +1,44 @@
-"""Fixtures for every kind of test."""
+"""Fixtures for every kind of test, and how tests are shared out among workers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from tests.support.postgres import postgres_server, postgres_url
 from tests.support.redis_server import redis_server
 
 __all__ = ["postgres_server", "postgres_url", "redis_server"]
+
+# What takes long comes first, so that nobody waits for it at the end.
+FIRST = ("fault", "e2e", "security", "observability", "packaging", "deploy", "integration")
+# Rooms whose files share what one of them starts.
+SHARED = ("tests/observability/",)
+
+
+class ByFile(LoadScopeScheduling):  # type: ignore[misc]
+    """A file's tests run in one worker, one after the other, so what they share is started once."""
+
+    def __init__(self, config: pytest.Config, log: Any) -> None:
+        config.option.loadscopereorder = False
+        super().__init__(config, log)
+
+    def _split_scope(self, nodeid: str) -> str:
+        path, _, _ = nodeid.partition("::")
+        return next((room for room in SHARED if path.startswith(room)), path)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    return ByFile(config, log)
+
+
+def _rank(item: pytest.Item) -> int:
+    parts = item.path.relative_to(Path(__file__).parent).parts
+    return FIRST.index(parts[0]) if parts[0] in FIRST else len(FIRST)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=_rank)
