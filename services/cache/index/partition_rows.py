@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 import faiss
 import numpy as np
 
-from services.cache.index.sign_codes import SignCoder, nearest_codes
+from services.cache.index.sign_codes import CODE_BYTES, SignCoder, nearest_codes
 from services.cache.index.vector_rows import ChunkedRows, Matrix, Vector
 
 __all__ = ["CODED_ROWS_MIN", "EXACT_ROWS_MAX", "FAISS_ROWS_MIN", "FrozenPartition", "PartitionRows"]
@@ -34,7 +34,7 @@ CODED_ROWS_MIN = 256
 
 VECTORS_CHUNK_ROWS = 4_096
 CODES_CHUNK_ROWS = 65_536
-"""3 MiB each: what is copied at once when a matrix grows or changes under a snapshot."""
+"""3 and 4 MiB each: what is copied at once when a matrix grows or changes under a snapshot."""
 
 FAISS_ROWS_MIN = 256
 """Below it a numpy product is as fast."""
@@ -74,7 +74,7 @@ class PartitionRows:
         if frozen.centre is not None:
             made._vectors = ChunkedRows(made.width, np.float16, VECTORS_CHUNK_ROWS)
             made._coder = SignCoder(frozen.centre)
-            made._codes = ChunkedRows(made._coder.code_bytes, np.uint8, CODES_CHUNK_ROWS)
+            made._codes = ChunkedRows(CODE_BYTES, np.uint8, CODES_CHUNK_ROWS)
             made._codes.extend(_joined(frozen.codes))
         made._vectors.extend(_joined(frozen.vectors))
         made.keys, made.expires_at_unix_s = frozen.keys, frozen.expires_at_unix_s
@@ -158,7 +158,7 @@ class PartitionRows:
         """Some five milliseconds, once in a partition's growth, when the directions are known by then."""
         rows = self._vectors.chunks()[0]
         coder = SignCoder(rows.mean(axis=0))
-        codes = ChunkedRows(coder.code_bytes, np.uint8, CODES_CHUNK_ROWS)
+        codes = ChunkedRows(CODE_BYTES, np.uint8, CODES_CHUNK_ROWS)
         vectors = ChunkedRows(self.width, np.float16, VECTORS_CHUNK_ROWS)
         vectors.extend(rows)
         codes.extend(coder.encode(rows))
