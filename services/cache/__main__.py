@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from urllib.parse import urlsplit
@@ -226,5 +228,20 @@ def _snapshots(loaded: Loaded, threads: ThreadPoolExecutor) -> Snapshots | None:
     return None
 
 
+async def _build_process(loaded: Loaded) -> Service:
+    """For a process of its own, whose memory is what was loaded: the garbage collector leaves that alone from then on.
+    Of 100,000 entries a full collection takes 0.1 s, in which no lookup is answered."""
+    service = await build(loaded)
+    warm = service.warm
+
+    async def settle() -> None:
+        if warm is not None:
+            await warm()
+        gc.collect()
+        gc.freeze()
+
+    return replace(service, warm=settle)
+
+
 if __name__ == "__main__":
-    run("cache", build)
+    run("cache", _build_process)
