@@ -14,9 +14,7 @@ from spillway.cli.state import AlreadyRunningError, ServiceState, StateFile, Sui
 from spillway.client import DEFAULT_TARGET
 
 FILES = ("ca", "c", "k")
-STATE = SuiteState(
-    7, "127.0.0.1:7", "http://127.0.0.1:8", "x.yaml", (ServiceState("cache", 9, "127.0.0.1:9"),), FILES
-)
+STATE = SuiteState(7, "127.0.0.1:7", "http://127.0.0.1:8", "x.yaml", (ServiceState("cache", 9, "127.0.0.1:9"),), FILES)
 OWNER = """
 import sys, time
 from pathlib import Path
