@@ -16,7 +16,7 @@ __all__ = ["postgres_server", "postgres_url", "redis_server"]
 # What takes long comes first, so that nobody waits for it at the end.
 FIRST = ("fault", "e2e", "security", "observability", "packaging", "deploy", "integration")
 # Rooms whose files share what one of them starts.
-SHARED = ("tests/observability/",)
+SHARED = ("tests/observability/", "tests/fault/suite/")
 
 
 class ByFile(LoadScopeScheduling):  # type: ignore[misc]

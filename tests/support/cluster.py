@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import itertools
 import os
-import signal
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
 from tests.support.name_server import NameServer
+from tests.support.processes import Process
 from tests.support.redis_server import free_port
 from tests.support.scrape import scrape
 from tests.support.suite import LEAVES, Suite
@@ -87,12 +88,9 @@ class Cluster(Suite):
         """Takes them out of their services' names, and ends them."""
         ended = {name: self.processes.pop(name) for name in names}
         self._publish(names)
-        for process in ended.values():
-            process.signal(signal.SIGTERM)
-        codes = {name: process.stop() for name, process in ended.items()}
-        assert not any(codes.values()), [
-            (name, code, ended[name].log()[-2000:]) for name, code in codes.items() if code
-        ]
+        with ThreadPoolExecutor(len(ended)) as together:
+            codes = list(together.map(Process.stop, ended.values()))
+        assert [(name, ended[name].log()[-2_000:]) for name, code in zip(ended, codes, strict=True) if code != 0] == []
 
     def served(self, service: str, *methods: str) -> dict[str, float]:
         """Replica -> calls of these methods that it has answered since it started."""
@@ -109,10 +107,8 @@ class Cluster(Suite):
         """The fronts first, so that nothing asks a service that is gone; then everything at once."""
         fronts = self.replicas("orchestrator")
         for names in (fronts, [name for name in self.processes if name not in fronts]):
-            for name in names:
-                self.processes[name].signal(signal.SIGTERM)
-            for name in names:
-                self.processes[name].stop()
+            with ThreadPoolExecutor(len(self.processes) or 1) as together:
+                list(together.map(Process.stop, [self.processes[name] for name in names]))
 
     def _start(self) -> None:
         self._start_sandbox()

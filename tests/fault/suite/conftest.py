@@ -8,10 +8,8 @@ import pytest
 
 from tests.support.cluster import Cluster
 from tests.support.name_server import NameServer
-from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.postgres import PostgresServer
 from tests.support.redis_server import RedisServer
-
-__all__ = ["cluster", "postgres_server", "redis"]
 
 LATENCY_S = 0.8
 """Of a model: callers wait most of their time, as they do in life, and calls are under way whenever a process goes."""
