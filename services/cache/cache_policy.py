@@ -5,13 +5,14 @@ Promises: pure; the time that one request takes is bounded, however long its tex
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from services.cache.admission import Allowances, TtlByFreshness, only_exact_reason, unfit_question
-from services.cache.entry import Scope
+from services.cache.admission import Allowances, TtlByFreshness, lifetime_s, only_exact_reason, unfit_question
+from services.cache.entry import Answer, Entry, Scope
 from services.cache.index.vector_rows import Vector
 from services.cache.matching.semantic_search import Meaning
-from services.cache.partition import partition_id, semantic_question
+from services.cache.partition import entry_key, partition_id, semantic_question
 from spillway.chat import ChatRequest, Embedding
 from spillway.routing import TaskType
 
@@ -62,3 +63,33 @@ class CachePolicy:
         if len(question) > QUESTION_CHARS_MAX:
             return "only found exactly: the last user turn is long"
         return Meaning(question, partition_id(scope, chat, embedding.model), embedding.model, vector, task_type)
+
+    def entry(
+        self,
+        scope: Scope,
+        chat: ChatRequest,
+        answer: Answer,
+        meaning: Meaning | str,
+        *,
+        ttl_s: float | None,
+        tags: Sequence[str],
+        group: str,
+        aliases: int,
+        now_unix_s: float,
+    ) -> Entry:
+        """The answer as it is stored. `meaning`: what `meaning` gave; `group` and `aliases` as Entry has them."""
+        found_by = meaning if isinstance(meaning, Meaning) else None
+        return Entry(
+            key=entry_key(scope, chat),
+            scope=scope,
+            answer=answer,
+            stored_at_unix_s=now_unix_s,
+            expires_at_unix_s=now_unix_s + lifetime_s(ttl_s, tags, self.ttl),
+            partition=found_by.partition if found_by else "",
+            vector=found_by.vector.astype("<f4").tobytes() if found_by else b"",
+            embedding_model=found_by.model if found_by else "",
+            question=found_by.question if found_by else "",
+            tags=tuple(tags),
+            group=group,
+            aliases=aliases,
+        )

@@ -13,7 +13,8 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from services.cache.matching.answer_comparison import Comparison
 from services.cache.matching.partition_classes import OWN_MAX, ClassReport
-from services.cache.semantic_cache import SemanticCache, Stats
+from services.cache.outcomes import Stats
+from services.cache.semantic_cache import SemanticCache
 
 __all__ = ["export_metrics"]
 

@@ -13,80 +13,29 @@ Belongs to one event loop. `start` before use, `close` after it.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 
-from services.cache.admission import lifetime_s, refusal_reason
+from services.cache.admission import refusal_reason
 from services.cache.cache_policy import CachePolicy
 from services.cache.entry import Answer, Entry, Scope, Selector
+from services.cache.entry_verdicts import EntryVerdicts
 from services.cache.index.follower import Follower, Snapshots
 from services.cache.index.vector_index import DimensionMismatchError, VectorIndex, unit_vector
 from services.cache.matching.answer_comparison import Comparison
 from services.cache.matching.answer_judge import EMBED_S_MAX
 from services.cache.matching.partition_classes import ClassReport
 from services.cache.matching.risk_control import Source
-from services.cache.matching.semantic_search import Explanation, Link, Meaning, SemanticSearch
+from services.cache.matching.semantic_search import Link, Meaning, SemanticSearch
+from services.cache.outcomes import Found, Stats, Stored, StoreResult
 from services.cache.partition import entry_key
 from services.cache.store.answer_store import AnswerStore, StoreUnavailableError
 from services.runtime.clock import Clock
 from spillway.chat import ChatRequest, Embedding
 from spillway.routing import CacheKind, CacheOutcome, TaskType
 
-__all__ = ["Found", "SemanticCache", "Stats", "StoreResult", "Stored"]
-
-JUDGED_ENTRIES_MAX = 10_000
-"""Entries whose verdicts are counted; the one judged longest ago begins anew."""
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The outcome of a lookup; `answer` is set for a hit. `partition_entries` is how many questions were compared,
-    `audit` whether a model should be asked as well, `explanation` what a decision by meaning rests on. `store_token`:
-    which moment of invalidations this was, for `store`; empty when the store was not asked exactly."""
-
-    outcome: CacheOutcome
-    answer: Answer | None = None
-    partition_entries: int = 0
-    audit: bool = False
-    explanation: Explanation | None = None
-    store_token: str = ""
-
-
-class StoreResult(StrEnum):
-    """What became of an answer."""
-
-    STORED = "stored"
-    NOT_ADMITTED = "not_admitted"
-    UNAVAILABLE = "unavailable"
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """What became of an answer: its key when it was stored, the rule when it was refused."""
-
-    result: StoreResult
-    entry_key: str = ""
-    reason: str = ""
-
-
-@dataclass(slots=True)
-class Stats:
-    """Counts since the start. `overtaken`: of those not admitted, the ones that had been invalidated."""
-
-    lookups: int = 0
-    exact_hits: int = 0
-    semantic_hits: int = 0
-    unavailable: int = 0
-    stored: int = 0
-    not_admitted: int = 0
-    overtaken: int = 0
-    dropped: int = 0
-    indexed_entries: int = 0
-    partitions: int = 0
-    evicted: int = 0
+__all__ = ["SemanticCache"]
 
 
 class SemanticCache:
@@ -106,7 +55,7 @@ class SemanticCache:
         self._index = index
         self._search = search
         self._policy = policy
-        self._verdicts: OrderedDict[str, int] = OrderedDict()  # of an entry: right ones less wrong ones
+        self._verdicts = EntryVerdicts()
         self._clock = clock
         self._stats = Stats()
         self._follower = Follower(store, index, clock=clock, snapshots=snapshots)
@@ -280,21 +229,16 @@ class SemanticCache:
         since: str,
     ) -> Stored:
         """Puts an answer that was admitted into store and index, unless an invalidation since that moment takes it."""
-        key, now = entry_key(scope, chat), self._clock.unix()
-        found_by = meaning if isinstance(meaning, Meaning) else None
-        entry = Entry(
-            key=key,
-            scope=scope,
-            answer=answer,
-            stored_at_unix_s=now,
-            expires_at_unix_s=now + lifetime_s(ttl_s, tags, self._policy.ttl),
-            partition=found_by.partition if found_by else "",
-            vector=found_by.vector.astype("<f4").tobytes() if found_by else b"",
-            embedding_model=found_by.model if found_by else "",
-            question=found_by.question if found_by else "",
-            tags=tuple(tags),
+        entry = self._policy.entry(
+            scope,
+            chat,
+            answer,
+            meaning,
+            ttl_s=ttl_s,
+            tags=tags,
             group=link.group,
             aliases=link.aliases,
+            now_unix_s=self._clock.unix(),
         )
         try:
             if not await self._store.put(entry, since=since):
@@ -304,18 +248,18 @@ class SemanticCache:
         except StoreUnavailableError:
             return self._dropped()
         self._stats.stored += 1
-        self._verdicts.pop(key, None)
-        self._search.removed(key)
-        if found_by:
+        self._verdicts.forget(entry.key)
+        self._search.removed(entry.key)
+        if isinstance(meaning, Meaning):
             self._search.stored(entry)
             self._index.add(
-                key,
-                partition=found_by.partition,
-                model=found_by.model,
-                vector=found_by.vector,
+                entry.key,
+                partition=meaning.partition,
+                model=meaning.model,
+                vector=meaning.vector,
                 expires_at_unix_s=entry.expires_at_unix_s,
             )
-        return Stored(StoreResult.STORED, key)
+        return Stored(StoreResult.STORED, entry.key)
 
     def _dropped(self) -> Stored:
         self._stats.dropped += 1
@@ -359,14 +303,7 @@ class SemanticCache:
         return await self._search.compare(evidence, entry)
 
     async def _count_verdict(self, entry: Entry, *, same: bool) -> None:
-        """An entry that was oftener wrong than right for others is forgotten."""
-        balance = self._verdicts.get(entry.key, 0) + (1 if same else -1)
-        self._verdicts[entry.key] = balance
-        self._verdicts.move_to_end(entry.key)
-        while len(self._verdicts) > JUDGED_ENTRIES_MAX:
-            self._verdicts.popitem(last=False)
-        if balance < 0:
-            self._verdicts.pop(entry.key)
+        if not self._verdicts.count(entry.key, right=same):
             self._search.removed(entry.key)
             await self._store.delete([entry.key])
 

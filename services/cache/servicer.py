@@ -16,7 +16,8 @@ from services.cache.index.vector_index import DimensionMismatchError, InvalidVec
 from services.cache.matching.answer_comparison import Comparison
 from services.cache.matching.partition_classes import ClassReport
 from services.cache.matching.semantic_search import Explanation
-from services.cache.semantic_cache import SemanticCache, StoreResult
+from services.cache.outcomes import StoreResult
+from services.cache.semantic_cache import SemanticCache
 from services.cache.store.answer_codec import answer_from_proto, answer_to_proto
 from services.cache.store.answer_store import StoreUnavailableError
 from services.cache.store.moment import MOMENT_CHARS_MAX

@@ -17,7 +17,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 from services.cache.entry import Scope, Selector
-from services.cache.semantic_cache import Found, SemanticCache, StoreResult
+from services.cache.outcomes import Found, StoreResult
+from services.cache.semantic_cache import SemanticCache
 from services.cache.store.answer_store import StoreUnavailableError
 from services.cache.store.answer_store_redis import PAUSE_S, RedisStore
 from services.runtime.clock import SystemClock

@@ -8,7 +8,8 @@ from random import Random
 import numpy as np
 
 from services.cache.entry import Scope
-from services.cache.semantic_cache import Found, SemanticCache
+from services.cache.outcomes import Found
+from services.cache.semantic_cache import SemanticCache
 from spillway.chat import Embedding
 from spillway.routing import TaskType
 from tests.support.cache_parts import MODEL, answer, chat

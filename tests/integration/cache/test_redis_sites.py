@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from services.cache.entry import Scope, Selector
-from services.cache.semantic_cache import SemanticCache, StoreResult
+from services.cache.outcomes import StoreResult
+from services.cache.semantic_cache import SemanticCache
 from services.cache.store.answer_store import CaughtUp, Indexed
 from services.cache.store.answer_store_redis import RedisStore
 from services.runtime.clock import SystemClock

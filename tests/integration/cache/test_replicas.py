@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from services.cache.entry import Scope, Selector
-from services.cache.semantic_cache import SemanticCache, StoreResult
+from services.cache.outcomes import StoreResult
+from services.cache.semantic_cache import SemanticCache
 from services.cache.store import answer_store_redis, redis_feed
 from services.cache.store.answer_store_redis import RedisStore
 from services.runtime.clock import SystemClock

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from services.cache.admission import Allowances, TtlByFreshness
 from services.cache.entry import Entry, Scope
-from services.cache.semantic_cache import SemanticCache, StoreResult
+from services.cache.outcomes import StoreResult
+from services.cache.semantic_cache import SemanticCache
 from services.cache.store.answer_store_memory import MemoryStore
 from services.runtime.clock import FakeClock
 from spillway.routing import CacheKind

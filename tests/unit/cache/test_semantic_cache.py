@@ -12,7 +12,8 @@ from services.cache.cache_policy import UNFIT_CHARS_MAX
 from services.cache.entry import Entry, Scope, Selector
 from services.cache.index.vector_index import DimensionMismatchError, InvalidVectorError
 from services.cache.matching.semantic_search import Link
-from services.cache.semantic_cache import SemanticCache, Stored, StoreResult
+from services.cache.outcomes import Stored, StoreResult
+from services.cache.semantic_cache import SemanticCache
 from services.cache.store.answer_store import CaughtUp, Change, Interrupted, StoreUnavailableError
 from services.cache.store.answer_store_memory import MemoryStore
 from services.runtime.clock import FakeClock
