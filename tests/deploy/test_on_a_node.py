@@ -25,6 +25,8 @@ SECRETS = {"spillway-executor", "spillway-orchestrator", "spillway-cache", "spil
 EVERYWHERE = {("ConfigMap", "kube-root-ca.crt")}
 # A node of 2 CPUs and 4 GiB less what kubeadm's control plane, its DNS and a network plugin ask for.
 NODE_CPU, NODE_MEMORY = Fraction("2") - Fraction("0.95"), (4 * 1024 - 512) * 2**20
+# What a cluster's DNS and its cache on the node answer may be this old (kubeadm's).
+DNS_REMEMBERS_S = 30
 SUFFIXES: dict[str, int | Fraction] = {"": 1, "m": Fraction(1, 1000), "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
 
 
@@ -136,13 +138,23 @@ def test_what_a_pod_writes_to_a_disk_is_within_what_it_may(rendered: Rendered) -
 def test_development_fits_a_node_of_two_cpus_also_during_a_rollout() -> None:
     cpu = memory = Fraction(0)
     for workload, pod in render("dev").pods():
-        assert workload["spec"]["replicas"] == 1
-        pods = 1 if workload["spec"].get("strategy", {}).get("type") == "Recreate" else 2
+        surge = 0 if workload["spec"].get("strategy", {}).get("type") == "Recreate" else 1
+        pods = workload["spec"]["replicas"] + surge
         for container in pod["containers"]:
             cpu += pods * amount(container["resources"]["requests"]["cpu"])
             memory += pods * amount(container["resources"]["requests"]["memory"])
     assert cpu <= NODE_CPU
     assert memory <= NODE_MEMORY
+
+
+@pytest.mark.parametrize("service", sorted(set(SERVICES) - {"ledger"}))
+@pytest.mark.parametrize("overlay", ["base", "dev", "production", "mtls"])
+def test_callers_know_another_pod_when_one_goes(service: str, overlay: str) -> None:
+    """Who says NOT_SERVING is left at once, and names are asked for anew only when a connection ends."""
+    spec = render(overlay).get("Deployment", service)["spec"]
+    assert spec["replicas"] >= 2
+    assert spec["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    assert spec["minReadySeconds"] >= DNS_REMEMBERS_S
 
 
 def test_one_node_takes_every_replica(rendered: Rendered) -> None:
