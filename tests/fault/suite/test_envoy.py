@@ -90,7 +90,8 @@ async def test_an_orchestrator_that_stops_and_one_that_is_killed_lose_no_call(cl
         await callers.more(CALLERS)
         assert await asyncio.to_thread(cluster.processes["orchestrator-1"].stop) == 0
         await asyncio.to_thread(cluster.restart, "orchestrator-1")
-        await callers.more(CALLERS)
+        while not (await asyncio.to_thread(cluster.served, "orchestrator", "Complete"))["orchestrator-1"]:
+            await callers.more(CALLERS)  # until Envoy has seen that it is back
         cluster.processes["orchestrator-2"].kill()
         await callers.more(2 * CALLERS)
         await asyncio.to_thread(cluster.restart, "orchestrator-2")
