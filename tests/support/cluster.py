@@ -27,6 +27,8 @@ SERVICES: Final = (*LEAVES, "ledger", "orchestrator")
 REPLICAS: Final = 2
 CONNECTION_AGE_S: Final = float(os.environ.get("SPILLWAY_CONNECTION_AGE_S", "4"))
 """Of limits.connection_age_s, which is five minutes by default: nobody is to wait for that."""
+FRONT_DRAIN_S: Final = 4.0
+"""Of orchestrators, which are watched by others than gRPC's clients too: a balancer only asks now and then."""
 STARTING_MAX: Final = 3
 """Processes that start at the same time: more make each of them slow, and all of them no quicker."""
 
@@ -123,6 +125,7 @@ class Cluster(Suite):
             return path
         config = yaml.safe_load(path.read_text())
         config["tls"] = {"health_listen": f"{self._host(name)}:{self.health_port}"}
+        config["limits"]["drain_s"] = FRONT_DRAIN_S
         own = self.folder / f"{name}.yaml"
         own.write_text(yaml.safe_dump(config))
         return own
