@@ -1,0 +1,162 @@
+"""The cache's process under the benchmark's calls, and what they take.
+
+CPU time is that of the processes which serve, all threads: the cache's from schedstat, the Redis's from itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+import numpy as np
+import yaml
+
+from bench.cache_stores import FileSite, RedisSite
+from bench.cache_workload import Vectors, Workload, lookup_request, store_request
+from spillway.v1 import cache_pb2
+from spillway.v1.cache_pb2_grpc import CacheServiceStub
+
+__all__ = ["over_grpc", "rss_bytes", "timed"]
+
+REPOSITORY: Final = Path(__file__).resolve().parents[1]
+CONCURRENCY: Final = 16
+READY_S: Final = 600.0
+WARM_CALLS: Final = 200
+
+
+class Service:
+    """The cache's process. `cache` are its settings."""
+
+    def __init__(self, folder: Path, cache: dict[str, Any]) -> None:
+        config = folder / "spillway.yaml"
+        price = {"input_usd_per_mtok": 1.0, "output_usd_per_mtok": 4.0}
+        target = {"name": "m", "provider": "p", "model": "m", "price": price}
+        config.write_text(
+            yaml.safe_dump(
+                {
+                    "version": 1,
+                    "providers": {"p": {"base_url": "http://127.0.0.1:9"}},
+                    "tiers": [{"name": "only", "targets": [target]}],
+                    "log": {"level": "warning"},
+                    "cache": cache,
+                }
+            ),
+            encoding="utf-8",
+        )
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "services.cache", "--config", str(config), "--listen", "127.0.0.1:0"],
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        self.address: str = json.loads(self._process.stdout.readline())["listen"]
+
+    def cpu_s(self) -> float:
+        tasks = Path(f"/proc/{self._process.pid}/task")
+        return sum(int(path.read_text(encoding="ascii").split()[0]) for path in tasks.glob("*/schedstat")) / 1e9
+
+    def rss_bytes(self) -> int:
+        return rss_bytes(self._process.pid)
+
+    def stop(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait(READY_S)
+
+
+def rss_bytes(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
+
+
+async def timed(
+    calls: Sequence[Callable[[], Awaitable[bool]]], cpu_s: Callable[[], float], concurrency: int = 1
+) -> dict[str, float]:
+    """Makes the calls, each as soon as one of `concurrency` callers is free."""
+    took: list[float] = []
+    answered = 0
+    waiting = iter(calls)
+
+    async def caller() -> None:
+        nonlocal answered
+        for call in waiting:
+            began = time.perf_counter()
+            right = await call()
+            took.append(time.perf_counter() - began)
+            answered += right
+
+    cpu_before, began = cpu_s(), time.perf_counter()
+    await asyncio.gather(*(caller() for _ in range(concurrency)))
+    wall, cpu = time.perf_counter() - began, cpu_s() - cpu_before
+    p50, p99 = np.percentile(took, [50, 99]) * 1e3
+    return {
+        "p50_ms": round(float(p50), 3),
+        "p99_ms": round(float(p99), 3),
+        "cpu_ms": round(cpu / len(calls) * 1e3, 3),
+        "per_s": round(len(calls) / wall),
+        "answered": round(answered / len(calls), 3),
+        "n": len(calls),
+    }
+
+
+async def over_grpc(folder: Path, site: FileSite | RedisSite, work: Workload) -> dict[str, Any]:
+    """Warm-up, memory and every kind of call, by one caller and by several at once."""
+    figures: dict[str, Any] = {}
+    began = time.perf_counter()
+    service = Service(folder, site.settings)
+
+    def cpu_s() -> float:
+        return service.cpu_s() + site.cpu_s()
+
+    try:
+        async with grpc.aio.insecure_channel(service.address) as channel:
+            stub = CacheServiceStub(channel)
+            while True:
+                stats = await stub.GetStats(cache_pb2.GetStatsRequest())
+                if stats.indexed_entries >= len(work.vectors):
+                    break
+                if time.perf_counter() - began > READY_S:
+                    raise SystemExit("the service does not get warm")
+                await asyncio.sleep(0.05)
+            figures["warm_up_s"] = round(time.perf_counter() - began, 2)
+            figures["warm_up_cpu_s"] = round(service.cpu_s(), 2)
+            figures["rss_bytes_per_entry"] = round(service.rss_bytes() / len(work.vectors))
+
+            def looked_up(text: str, vector: Vectors) -> Callable[[], Awaitable[bool]]:
+                request = lookup_request(text, vector)
+
+                async def call() -> bool:
+                    response = await stub.Lookup(request, timeout=10)
+                    return bool(response.HasField("answer"))
+
+                return call
+
+            def stored(text: str, vector: Vectors) -> Callable[[], Awaitable[bool]]:
+                request = store_request(text, vector)
+
+                async def call() -> bool:
+                    response = await stub.Store(request, timeout=30)
+                    return bool(response.outcome == cache_pb2.StoreResponse.OUTCOME_STORED)
+
+                return call
+
+            await timed([looked_up(*each) for each in work.miss[:WARM_CALLS]], cpu_s)
+            for kind, asked in (("exact hit", work.exact), ("hit", work.hit), ("miss", work.miss)):
+                calls = [looked_up(*each) for each in asked]
+                figures[kind] = await timed(calls, cpu_s)
+                figures[f"{kind}, again"] = await timed(calls, cpu_s)
+                figures[f"{kind}, {CONCURRENCY} at once"] = await timed(calls, cpu_s, CONCURRENCY)
+            calls = [stored(*each) for each in work.miss]
+            figures["store"] = await timed(calls, cpu_s)
+            figures[f"store, {CONCURRENCY} at once"] = await timed(calls, cpu_s, CONCURRENCY)
+    finally:
+        service.stop()
+    return figures
