@@ -126,12 +126,24 @@ def test_a_service_runs_as_nobody_special_on_a_file_system_that_it_cannot_write(
     assert "Read-only file system" not in suite[name].logs()
 
 
-@pytest.mark.parametrize("name", ["sandbox", *SERVICES])
-def test_an_image_says_what_it_is_and_is_small(name: str, images: None) -> None:
+def inspect(name: str) -> dict[str, Any]:
     raw = subprocess.run(
         ["podman", "image", "inspect", f"docker.io/spillway/{name}:0.1.0"], check=True, capture_output=True, text=True
     ).stdout
-    image = json.loads(raw)[0]
+    image: dict[str, Any] = json.loads(raw)[0]
+    return image
+
+
+def test_what_is_the_same_in_all_images_is_the_same_layers(images: None) -> None:
+    layers = [inspect(name)["RootFS"]["Layers"] for name in ("sandbox", *SERVICES)]
+    # A service's own packages, and its model.
+    assert len({tuple(own[:-2]) for own in layers}) == 1
+    assert len({own[-2] for own in layers}) == len(layers)
+
+
+@pytest.mark.parametrize("name", ["sandbox", *SERVICES])
+def test_an_image_says_what_it_is_and_is_small(name: str, images: None) -> None:
+    image = inspect(name)
     labels = image["Labels"]
     assert labels["org.opencontainers.image.title"] == f"spillway-{name}"
     assert labels["org.opencontainers.image.licenses"] == "Apache-2.0"
