@@ -43,6 +43,6 @@ async def test_an_answer_comes_back_from_the_cache_as_it_was_stored(tmp_path: Pa
     channel = open_channel(running.address, service_name="spillway.v1.CacheService", message_bytes_max=1_048_576)
     async with channel:
         hop = GrpcCache(channel)
-        assert (await hop.store(query, answer, ttl_s=None, tags=(), timeout_s=10)).outcome == "stored"
+        assert (await hop.store(query, answer, ttl_s=None, tags=(), token="", timeout_s=10)).outcome == "stored"
         assert (await hop.lookup(query, skip_exact=False, peek=False, timeout_s=10)).answer == answer
     await running.stop()
