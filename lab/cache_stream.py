@@ -1,21 +1,26 @@
 """Runs a stream of questions through ways to decide a semantic hit, side by side, in random orders.
 
     python -m lab.cache_stream FILE [--orders 20] [--seed N] [--limit 0.005] [--workers 2] [--model ARTIFACT]
-        [--json FILE]
+        [--json FILE] [--runs FILE [--minutes M]]
 
 FILE is a stream (`text`, `answer`). Each question is looked up among those stored before it; a miss is answered rightly
 and stored, a hit is served the proposed answer. Ways: exact match; one threshold, the best of a grid chosen in
 hindsight; a per-entry logistic rule (after vCache); a verifier with a fixed bar; online risk
 control, the product's own code. A miss tells whether the proposed answer was right; a hit tells nothing unless it is
 audited; the truth about other hits is counted here and shown to nobody.
+
+With --runs what is done is kept in that file, and the same command goes on where it stopped, after --minutes at the
+latest (exit code 2: something is left to do).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import multiprocessing
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -28,8 +33,9 @@ import numpy.typing as npt
 
 from lab.cache_baselines import exact_run, per_entry_run, threshold_run, verifier_run
 from lab.cache_data import CacheDataError, Stream, embed, read_cache_file
+from lab.cache_run_log import RunLog, Task, fingerprint
 from lab.cache_runs import Run, Summary, Tally, summary
-from services.cache.matching.neighbourhood import NEAR_MAX, Near, evidence, propose
+from services.cache.matching.neighbourhood import NEAR_MAX, Centres, Near, Proposal, centres, evidence, propose
 from services.cache.matching.pair_features import Sketch, pair_features, sketch
 from services.cache.matching.pair_model import PairModel, PairModelError, parse_pair_model
 from services.cache.matching.proposal_guard import ROWS_READ, proposal_refusal
@@ -48,6 +54,7 @@ THRESHOLDS: Final = tuple(round(0.70 + 0.02 * step, 3) for step in range(10)) + 
 """Fine where streams have their best one: a coarse grid would make the threshold look worse than it is."""
 PER_ENTRY_ERRORS: Final = (0.0025, 0.005, 0.0075, 0.01, 0.02, 0.04)
 BARS: Final = (1.0, 2.0, 3.0, 4.0)
+ONLINE: Final = "online control"
 SWEPT_ORDERS_MAX: Final = 3
 """Settings are swept over so many orders, and the best, chosen in hindsight, runs over all."""
 
@@ -70,6 +77,14 @@ class PairJudge:
     def refusal(self, asked: int, stored: Sequence[int], aliases: int) -> str:
         """Why a guard refuses to serve the stored questions' answer."""
         return proposal_refusal(self._read(asked).reading, [self._read(row).reading for row in stored], aliases=aliases)
+
+    def centres(self, asked: int, stored: Sequence[int], near: Sequence[Near], proposal: Proposal) -> Centres:
+        """Where the question lies among the near ones' answers."""
+        return centres(self._vectors[asked], near, self._vectors[list(stored)], proposal)
+
+    def chars(self, row: int) -> int:
+        """How long the question is."""
+        return len(self._texts[row])
 
     def _read(self, row: int) -> Sketch:
         if row not in self._known:
@@ -103,7 +118,12 @@ def online_run(
         refusal: Callable[[], str] = str
         if proposal is not None:
             best = rows[proposal.row]
-            features = evidence(proposal, judge.logit(row, int(stored[best]), near[proposal.row].similarity))
+            features = evidence(
+                proposal,
+                judge.logit(row, int(stored[best]), near[proposal.row].similarity),
+                judge.centres(row, stored[rows].tolist(), near, proposal),
+                chars=judge.chars(row),
+            )
             own = [int(stored[rows[r]]) for r in proposal.rows[:ROWS_READ]]
             refusal = partial(judge.refusal, row, own, near[proposal.row].aliases)
         decision = controller.decide(features, refusal=refusal)
@@ -166,41 +186,70 @@ _WAYS: Final = (
     ("one threshold", THRESHOLDS),
     ("per-entry rule", PER_ENTRY_ERRORS),
     ("verifier, fixed bar", BARS),
-    ("online control", (0.0,)),
+    (ONLINE, (0.0,)),
 )
+_NO_POINTS: Final[tuple[tuple[str, float, float], ...]] = ()
 _field: list[Field] = []  # what forked workers inherit
 
 
-def _work(task: tuple[str, float, float, int]) -> Run:
-    way, setting, limit, seed = task
-    return _field[0].run(way, setting, limit, seed)
+def _work(task: tuple[Task, float]) -> tuple[Task, Run]:
+    (way, setting, seed), limit = task
+    return (way, setting, seed), _field[0].run(way, setting, limit, seed)
 
 
-def compare(stream: Stream, model: PairModel, *, limit: float, orders: int, seed: int, workers: int = 1) -> list[Way]:
-    """Every way over the same random orders."""
+class TimeIsUpError(Exception):
+    """Runs are left to do."""
+
+
+def compare(
+    stream: Stream,
+    model: PairModel,
+    *,
+    limit: float,
+    orders: int,
+    seed: int,
+    workers: int = 1,
+    log: RunLog | None = None,
+    ends_at_s: float = math.inf,
+) -> list[Way]:
+    """Every way over the same random orders. `ends_at_s` is of the monotonic clock; raises TimeIsUpError then."""
+    done = log or RunLog(None, "")
     _field[:] = [Field(stream, model)]
     seeds = [seed + index for index in range(orders)]
+
+    def run(tasks: Sequence[Task]) -> list[Run]:
+        for task, result in pool.imap_unordered(_work, [(task, limit) for task in done.missing(tasks)]):
+            done.add(task, result)
+            if time.monotonic() > ends_at_s:
+                raise TimeIsUpError
+        return done.runs(tasks)
+
     try:
         with multiprocessing.get_context("fork").Pool(workers) as pool:
             found = []
             for name, settings in _WAYS:
-                swept = []
-                best = settings[0]
+                best, points = settings[0], _NO_POINTS
                 if len(settings) > 1:
-                    few = seeds[:SWEPT_ORDERS_MAX]
-                    tasks = [(name, setting, limit, s) for setting in settings for s in few]
-                    runs = pool.map(_work, tasks, chunksize=1)
-                    for index, setting in enumerate(settings):
-                        told = summary(runs[index * len(few) : (index + 1) * len(few)], limit)
-                        swept.append((setting, told.hits, told.wrong))
-                    best = max(swept, key=lambda row: (row[2] <= limit, row[1] if row[2] <= limit else -row[2]))[0]
-                runs = pool.map(_work, [(name, best, limit, s) for s in seeds], chunksize=1)
-                setting_text = f"{best:g}" if len(settings) > 1 else ""
-                points = tuple((f"{s:g}", round(h, 4), round(w, 5)) for s, h, w in swept)
-                found.append(Way(name, setting_text, summary(runs, limit), points))
+                    best, points = _swept(name, settings, seeds[:SWEPT_ORDERS_MAX], limit, run)
+                runs = run([(name, best, each) for each in seeds])
+                found.append(Way(name, f"{best:g}" if len(settings) > 1 else "", summary(runs, limit), points))
     finally:
         _field.clear()
     return found
+
+
+def _swept(
+    name: str, settings: Sequence[float], seeds: Sequence[int], limit: float, run: Callable[[Sequence[Task]], list[Run]]
+) -> tuple[float, tuple[tuple[str, float, float], ...]]:
+    """The best setting in hindsight, and what each came to."""
+    runs = run([(name, setting, seed) for setting in settings for seed in seeds])
+    told = [summary(runs[at : at + len(seeds)], limit) for at in range(0, len(runs), len(seeds))]
+    best = max(
+        zip(settings, told, strict=True),
+        key=lambda each: (each[1].wrong <= limit, each[1].hits if each[1].wrong <= limit else -each[1].wrong),
+    )[0]
+    points = ((f"{setting:g}", round(s.hits, 4), round(s.wrong, 5)) for setting, s in zip(settings, told, strict=True))
+    return best, tuple(points)
 
 
 def table(ways: Sequence[Way], limit: float) -> str:
@@ -208,15 +257,23 @@ def table(ways: Sequence[Way], limit: float) -> str:
     lines = [
         f"hits and wrong answers as shares of all lookups, means over {ways[0].summary.orders} orders with 95 % "
         f"intervals; limit {limit:.2%}",
+        "covered: orders in which the reported 95 % interval of the wrong rate held the true one",
         "",
-        f"{'way':22}{'setting':>9}   {'hits':>16}   {'wrong':>18}   {'worst':>7}  orders that held at every point",
+        f"{'way':22}{'setting':>9}   {'hits':>16}   {'wrong':>18}   {'worst':>7}  held at every point  covered",
     ]
     for way in ways:
         s = way.summary
+        covered = f"{s.covered:>4}/{s.orders}" if way.name == ONLINE else ""
         lines.append(
             f"{way.name:22}{way.setting:>9}   {s.hits:7.2%} ± {s.hits_half:6.2%}   {s.wrong:8.3%} ± {s.wrong_half:7.3%}"
-            f"   {s.worst:7.3%}  {s.held:>2}/{s.orders}  {'#' * round(40 * s.hits)}"
+            f"   {s.worst:7.3%}  {s.held:>16}/{s.orders}  {covered}"
         )
+    online = next((way.summary.hits for way in ways if way.name == ONLINE), 0.0)
+    lines.extend(
+        f"{ONLINE} has {online / way.summary.hits:.2f} times the hits of: {way.name}"
+        for way in ways
+        if way.name != ONLINE and way.summary.hits
+    )
     return "\n".join(lines) + "\n"
 
 
@@ -230,18 +287,32 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--model", type=Path, default=PACKAGED_MODEL, metavar="ARTIFACT")
     parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--runs", type=Path, metavar="FILE", help="keeps what is done, and goes on with it")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="of this sitting")
     options = parser.parse_args(arguments)
     try:
         stream = read_cache_file(options.file)
         if not isinstance(stream, Stream) or len(stream) > STREAM_MAX:
             raise CacheDataError(f"{options.file.name} is no stream of at most {STREAM_MAX} questions")
         model = parse_pair_model(options.model.read_bytes())
+        log = RunLog(options.runs, fingerprint(stream, limit=options.limit, model=model.version))
     except (CacheDataError, PairModelError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    ways = compare(
-        stream, model, limit=options.limit, orders=options.orders, seed=options.seed, workers=options.workers
-    )
+    try:
+        ways = compare(
+            stream,
+            model,
+            limit=options.limit,
+            orders=options.orders,
+            seed=options.seed,
+            workers=options.workers,
+            log=log,
+            ends_at_s=time.monotonic() + 60.0 * options.minutes,
+        )
+    except TimeIsUpError:
+        sys.stderr.write("time is up: the same command goes on\n")
+        return 2
     sys.stdout.write(table(ways, options.limit))
     if options.json:
         options.json.write_text(json.dumps([asdict(way) for way in ways], indent=1) + "\n")

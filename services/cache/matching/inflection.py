@@ -7,13 +7,17 @@ errors, so FTP and FTPS are two.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from services.cache.matching.lexicon import ANTONYMS, CONFUSABLES, SYNONYMS
 
-__all__ = ["LOOKALIKES", "OPPOSITES", "same_word", "stems_of"]
+__all__ = ["LOOKALIKES", "OPPOSITES", "forms_of", "same_word", "stems_of"]
 
 TYPO_CHARS_MIN = 6
 """Shorter words one letter apart are different words too often."""
+
+FORMS_MAX = 16_384
+"""Words whose forms are remembered: they are asked for at every comparison."""
 
 _VOWELS = frozenset("aeiouyàáâäãåæèéêëìíîïòóôöõøœùúûü")
 
@@ -37,11 +41,9 @@ def same_word(a: str, b: str, *, names: bool = False) -> bool:
     """Whether `b` may stand for `a`. `names`: one of them is written in capitals, so they must be equal."""
     if a == b or names:
         return a == b
-    if b in LOOKALIKES.get(a, frozenset()) or b in OPPOSITES.get(a, frozenset()) or _voices_differ(a, b):
+    if forms_of(a).isdisjoint(forms_of(b)) and not _is_mistyped(a, b):
         return False
-    if not _forms(a).isdisjoint(_forms(b)):
-        return True
-    return min(len(a), len(b)) >= TYPO_CHARS_MIN and a[0] == b[0] and _is_mistyped(a, b)
+    return not (b in LOOKALIKES.get(a, frozenset()) or b in OPPOSITES.get(a, frozenset()) or _voices_differ(a, b))
 
 
 def stems_of(word: str) -> Iterator[str]:
@@ -66,7 +68,8 @@ def _guesses(word: str) -> Iterator[str]:
                 yield stem[:-1]
 
 
-def _forms(word: str) -> frozenset[str]:
+@lru_cache(maxsize=FORMS_MAX)
+def forms_of(word: str) -> frozenset[str]:
     """The word, what it may be an inflection of, and the groups of synonyms these belong to."""
     found = {word, *stems_of(word)}
     return frozenset(found | {f"={SYNONYMS[form]}" for form in found if form in SYNONYMS})
@@ -79,6 +82,8 @@ def _voices_differ(a: str, b: str) -> bool:
 
 def _is_mistyped(a: str, b: str) -> bool:
     """One letter too many or too few, not the first, or two neighbours exchanged; never another letter instead."""
+    if a[0] != b[0] or abs(len(a) - len(b)) > 1 or min(len(a), len(b)) < TYPO_CHARS_MIN:
+        return False
     if len(a) == len(b):
         wrong = [i for i, (x, y) in enumerate(zip(a, b, strict=True)) if x != y]
         return (

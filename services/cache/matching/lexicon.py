@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = [
     "ABBREVIATIONS",
     "ACRONYMS",
+    "ACTIONS",
     "ANTONYMS",
     "AUXILIARIES",
     "CASED_WORDS",
@@ -95,6 +96,22 @@ ANTONYMS = _pairs("""
     upgrade/downgrade login/logout signin/signout ask/answer hypo/hyper
     celsius/fahrenheit kilograms/pounds kilometers/miles kilometres/miles meters/feet metres/feet vegan/meat
 """)
+
+ACTIONS = word_set("""
+    activate add apply approve archive assign attach authorise authorize backup ban block book borrow buy cancel
+    certify change clean clone close commit confirm connect convert copy correct create deactivate debug decline
+    decrypt delete deliver deny deploy deposit destroy detach disable disconnect dispute divorce donate downgrade
+    download edit email enable encrypt enrol enroll escalate evict exchange export extend fire follow freeze grant
+    import increase insert install insure invest invite invoice join kill lease leave lend link lock login logout
+    lower marry merge migrate monitor mount move notify pause pay postpone promote protect publish pull purchase
+    push quit raise reboot rebuild receive recover recycle redeem reduce refinance refund refuse register reject
+    release remove rename renew rent repair repay replace report reschedule reserve reset resign restart restore
+    resume return revert review revoke rotate sanitise sanitize scan schedule sell send share ship skip spend split
+    steal submit subscribe suspend swap switch sync terminate test track trade train transfer translate treat
+    unblock undelete undo unfollow unfreeze uninstall unlink unlock unmute unregister unsubscribe update upgrade
+    upload validate verify void waive wash wipe withdraw
+""")
+"""What may be done to a thing: an answer whose own questions never name the one asked for is not known to serve it."""
 
 COMMON_WORDS = word_set("to in is are do has")
 """Words of ANTONYMS that are in every other sentence, and so say something only where they replace their partner."""

@@ -16,7 +16,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["NAMES", "NEAR_MAX", "Near", "Proposal", "evidence", "propose"]
+__all__ = ["NAMES", "NEAR_MAX", "NO_CENTRES", "Centres", "Near", "Proposal", "centres", "evidence", "propose"]
+
+Vectors = npt.NDArray[np.float32]
 
 NEAR_MAX: Final = 32
 """Stored questions that have a vote. More change nothing: their similarity is too far from the first one's."""
@@ -32,6 +34,9 @@ ALONE_MARGIN: Final = 0.02
 
 PAIR_LOGIT_MAX: Final = 12.0
 
+CENTRE_MARGIN_ALONE: Final = 0.1
+"""How much nearer its centre is taken to be than any other group's when no other group is near."""
+
 NAMES: Final = (
     "vote_nearest",
     "vote",
@@ -45,6 +50,11 @@ NAMES: Final = (
     "similarity_last",
     "similarity_least",
     "groups",
+    "rival_aliases",
+    "centre",
+    "centre_margin",
+    "cohesion",
+    "length",
     "pair",
 )
 
@@ -73,6 +83,21 @@ class Proposal:
     row: int
     rows: tuple[int, ...]
     signals: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Centres:
+    """Where a question lies among its near ones' answers: the cosine to the mean of the proposed group's near ones, how
+    much nearer that is than any other group's mean, and how alike the proposed group's are (the length of their
+    mean, 0 to 1)."""
+
+    nearest: float
+    margin: float
+    cohesion: float
+
+
+NO_CENTRES: Final = Centres(0.0, 0.0, 0.0)
+"""Where vectors are not known."""
 
 
 def propose(near: Sequence[Near]) -> Proposal | None:
@@ -108,6 +133,7 @@ def propose(near: Sequence[Near]) -> Proposal | None:
         float(similarities[-1]),
         float(own[-1]),
         len(groups) / len(order),
+        math.log1p(max((near[order[held[0]]].aliases for group, held in groups.items() if group != best), default=0)),
     )
     rows = tuple(order[place] for place in places)
     return Proposal(best, rows[0], rows, signals)
@@ -117,10 +143,31 @@ def _log_odds(share: float) -> float:
     return math.log((share + SMOOTHING) / (1.0 - share + SMOOTHING))
 
 
-def evidence(proposal: Proposal, pair_logit: float) -> npt.NDArray[np.float64]:
+def centres(asked: Vectors, near: Sequence[Near], vectors: Vectors, proposal: Proposal) -> Centres:
+    """`asked` [d], a unit vector; `vectors` [len(near), d], unit vectors, or zeros where one is not known."""
+    groups: dict[str, list[int]] = {}
+    for row, each in enumerate(near):
+        groups.setdefault(each.group, []).append(row)
+    found = {}
+    for group, rows in groups.items():
+        mean = vectors[rows].mean(axis=0)
+        length = float(np.linalg.norm(mean))
+        found[group] = (float(asked @ mean) / max(length, 1e-6), length)
+    nearest, cohesion = found.pop(proposal.group, (0.0, 0.0))
+    margin = nearest - max(cosine for cosine, _ in found.values()) if found else CENTRE_MARGIN_ALONE
+    result = (nearest, margin, cohesion)
+    return Centres(*result) if all(map(math.isfinite, result)) else NO_CENTRES
+
+
+def evidence(
+    proposal: Proposal, pair_logit: float, found: Centres = NO_CENTRES, *, chars: int = 0
+) -> npt.NDArray[np.float64]:
     """The numbers that the risk control decides by, as `NAMES` has them.
 
     `pair_logit` is the pair model's log odds that the question and the proposal's nearest one have the same answer.
+    `chars` is how long the question is.
     """
     pair = min(max(pair_logit, -PAIR_LOGIT_MAX), PAIR_LOGIT_MAX) if math.isfinite(pair_logit) else 0.0
-    return np.asarray((*proposal.signals, pair), dtype=np.float64)
+    return np.asarray(
+        (*proposal.signals, found.nearest, found.margin, found.cohesion, math.log1p(chars), pair), dtype=np.float64
+    )

@@ -1,8 +1,9 @@
 """Whether a proposed answer may be served at all: the hard guards, over the stored questions that stand for it.
 
 Promises: pure; a refusal is a constant sentence that quotes no question. It is the exact-token guard against crafted
-neighbours: however probable an answer is made to look, another order number never gets it. A hard difference is never
-hidden: neither by one of LIFTABLE, nor by a stored question that is nearer or says less.
+neighbours: however probable an answer is made to look, another order number never gets it. A hard difference to one of
+the answer's own questions is only ever cleared by another of them that has the very words in question and says as much
+(`contraries.clears`); neither a class's evidence nor a question that is nearer, or says less, hides it.
 """
 
 from __future__ import annotations
@@ -11,15 +12,12 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Final
 
-from services.cache.matching.differences import (
-    content_differences,
-    exchanged_content,
-    grammar_differences,
-    hard_differences,
-    hardly_differs,
-    opposes,
-    same_wording,
-)
+from services.cache.matching.alignment import has_words
+from services.cache.matching.contraries import clears, hard_differences, opposes
+from services.cache.matching.differences import content_differences, exchanged_content, hardly_differs, same_wording
+from services.cache.matching.grammar import grammar_differences
+from services.cache.matching.inflection import forms_of
+from services.cache.matching.lexicon import ACTIONS
 from services.cache.matching.reading import Reading
 
 __all__ = ["ALIASES_PROVEN", "BROAD_MIN", "LIFTABLE", "ROWS_READ", "kind_of", "proposal_refusal"]
@@ -43,6 +41,7 @@ LIFTABLE: Final = ("case", "wording")
 _WORDS: Final = "words"
 _WORDING: Final = "wording: words stand in each other's place, as among this answer's own questions"
 _CONTRARY: Final = "contrary: one of the answer's own questions asks for something else in so many words"
+_ACTION: Final = "action: it asks for something that none of the answer's own questions names"
 _SEVERAL: Final = "several: it differs in more than one way"
 
 
@@ -54,42 +53,65 @@ def kind_of(refusal: str) -> str:
 def proposal_refusal(asked: Reading, stored: Sequence[Reading], *, aliases: int) -> str:
     """Why the answer to `stored` (questions of one entry, nearest first) is not for `asked`; empty when it may be.
 
-    `aliases` is how many stored questions the entry has in all. One stored question without a difference is enough; but
-    where one asks for the contrary, only one with the very words is, and so where one asks for something else in nearly
-    its words, unless the answer is broad. Otherwise a hard difference of any decides.
+    `aliases` is how many stored questions the entry has in all. One stored question without a difference is enough, if
+    every hard difference to one of the nearest, and every contrary among all, is cleared by another; if what is to be
+    done is named by one of them; and if none asks for something else in nearly the same words, unless the answer is
+    broad.
     """
     rows = stored[:ROWS_READ]
     if not rows:
         return "nothing comparable is stored"
+    hard = [hard_differences(asked, row) for row in rows]
+    agreeing = [row for row, found in zip(rows, hard, strict=True) if not found]
+    if not agreeing:
+        return hard[0][0]
     others = rows if aliases >= ALIASES_PROVEN else ()
-    hard: list[str] = []
     soft: list[tuple[str, ...]] = []
-    passed: list[Reading] = []
-    for row in rows[:ROWS_COMPARED]:
-        if found := hard_differences(asked, row):
-            hard += found
-        elif found := (*content_differences(asked, row, others), *grammar_differences(asked, row)):
+    passed = False
+    for row in agreeing[:ROWS_COMPARED]:
+        found = (*content_differences(asked, row, others), *grammar_differences(asked, row))
+        if found:
             soft.append(found)
+        elif same_wording(asked, row):
+            return ""
         else:
-            passed.append(row)
-    if any(same_wording(asked, row) for row in passed):
-        return ""
-    if hard and not passed:
-        return hard[0]
+            passed = True
+    if standing := _uncleared(asked, rows, hard, agreeing):
+        return standing
     is_broad = _is_broad(rows)
-    if contrary := next((row for row in rows if opposes(asked, row)), None):
-        return hard_differences(asked, contrary)[0]
-    if not is_broad and any(hardly_differs(asked, row, others) for row in rows):
-        hard.append(_CONTRARY)
-    elif passed:
-        return ""
-    if not hard and all(kind_of(each) == _WORDS for found in soft for each in found) and is_broad:
-        return _WORDING
-    hard += (each for found in soft for each in found if kind_of(each) not in LIFTABLE)
-    if hard:
-        return hard[0]
+    hardly = any(hardly_differs(asked, row, others) for row in rows)
+    if hardly and not is_broad:
+        return _CONTRARY
+    if _names_new_action(asked, rows):
+        return _ACTION
+    return "" if passed else _of_other_words(soft, is_broad=is_broad, hardly=hardly)
+
+
+def _of_other_words(soft: Sequence[Sequence[str]], *, is_broad: bool, hardly: bool) -> str:
+    """What speaks against the answer when none of its questions is without any difference."""
+    kinds = {kind_of(each) for found in soft for each in found}
+    if is_broad and kinds == {_WORDS}:
+        return _ACTION if hardly else _WORDING
+    strict = (each for found in soft for each in found if kind_of(each) not in LIFTABLE)
     least = min(soft, key=len)
-    return least[0] if len(least) == 1 else _SEVERAL
+    return next(strict, least[0] if len(least) == 1 else _SEVERAL)
+
+
+def _uncleared(
+    asked: Reading, rows: Sequence[Reading], hard: Sequence[Sequence[str]], agreeing: Sequence[Reading]
+) -> str:
+    """The first hard difference that no agreeing question clears."""
+    for place, (row, found) in enumerate(zip(rows, hard, strict=True)):
+        decides = found and (place < ROWS_COMPARED or opposes(asked, row))
+        if decides and not any(clears(asked, row, by) for by in agreeing):
+            return found[0]
+    return ""
+
+
+def _names_new_action(asked: Reading, rows: Sequence[Reading]) -> bool:
+    """Whether something is to be done that none of the answer's own questions names."""
+    actions = [word for word in asked.traits.matter if not forms_of(word).isdisjoint(ACTIONS)]
+    return any(not any(has_words((word,), asked, row) for row in rows) for word in actions)
 
 
 def _is_broad(rows: Sequence[Reading]) -> bool:

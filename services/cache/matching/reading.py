@@ -29,6 +29,7 @@ from services.cache.matching.lexicon import (
     UNITS,
     word_set,
 )
+from services.cache.matching.traits import Traits, read_traits
 
 __all__ = ["Reading", "read"]
 
@@ -108,6 +109,7 @@ class Reading:
     plain: str
     exact: str
     spellings: Mapping[str, frozenset[str]]
+    traits: Traits
 
 
 def read(text: str) -> Reading:
@@ -153,6 +155,7 @@ def read(text: str) -> Reading:
         plain=" ".join(tokens).casefold(),
         exact=exact,
         spellings=_spellings(normal, found, spelled),
+        traits=read_traits(words, content),
     )
 
 

@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.cache.matching.guard_evidence import GUARDED_WRONG_MAX, GuardEvidence, guard_code
+from services.cache.matching.measured_wrong import measured_wrong
 from services.cache.matching.neighbourhood import NAMES
 from services.cache.matching.proposal_guard import kind_of
 from services.cache.matching.risk_model import EVIDENCE_MIN, Observations, RiskModel, fit_risk_model
@@ -45,13 +46,13 @@ HALF_LIFE_LOOKUPS: Final = 50_000
 BAR_EVERY_LOOKUPS: Final = 25
 """So often the bar is set anew."""
 
-BOOKED_DEVIATIONS: Final = 1.5
+BOOKED_DEVIATIONS: Final = 1.0
 """z of the formula above."""
 
 SAME_WORDS_WRONG: Final = 1e-3
 """What an answer to the same words is booked at: it is served without evidence, the least that any answer counts."""
 
-BOOKED_START: Final = 2.5
+BOOKED_START: Final = 3.5
 """START of the formula above: while few wrong answers are allowed, one or two by chance must not break the limit."""
 
 MODEL_DEVIATIONS: Final = 0.25
@@ -86,8 +87,8 @@ _COUNTERS: Final = (
     "_audits",
     "_audited_wrong",
     "_audited_booked",
-    "_correction",
-    "_correction_variance",
+    "_drawn_wrong",
+    "_drawn_booked",
     "_tightening",
 )
 
@@ -184,7 +185,7 @@ class RiskController:
         self._fade = 0.5 ** (1.0 / HALF_LIFE_LOOKUPS)
         self._lookups = self._hits = self._booked = self._audit_credit = 0.0
         self._audits = self._audited_wrong = self._audited_booked = 0.0
-        self._correction = self._correction_variance = 0.0
+        self._drawn_wrong = self._drawn_booked = 0.0
         self._recent_audits: deque[tuple[bool, float]] = deque(maxlen=RECENT_AUDITS_MAX)
         self._tightening = 1.0
 
@@ -271,9 +272,8 @@ class RiskController:
         self._audited_booked += judged.booked
         if source is Source.AUDIT:
             self._audits += 1.0
-            residual = (float(wrong) - judged.booked) / judged.chance
-            self._correction += residual
-            self._correction_variance += residual * residual * (1.0 - judged.chance)
+            self._drawn_wrong += wrong
+            self._drawn_booked += judged.booked
         recent_wrong = sum(told for told, _ in self._recent_audits)
         recent_booked = sum(booked for _, booked in self._recent_audits)
         self._tightening = max(
@@ -303,17 +303,15 @@ class RiskController:
     def report(self) -> RiskReport:
         """The measured wrong rate and what it is measured from."""
         lookups = max(self._lookups, 1.0)
-        measured = max(0.0, self._booked + self._correction)
-        # Poisson noise of the wrong answers that are there, and the noise of having audited a few.
-        deviation = math.sqrt(self._correction_variance + max(measured, 1.0))
+        rate, low, high = measured_wrong(self._booked, wrong=self._drawn_wrong, foretold=self._drawn_booked)
         return RiskReport(
             lookups=self._lookups,
             hits=self._hits,
             audits=self._audits,
             audited_wrong=self._audited_wrong,
-            wrong_rate=min(1.0, measured / lookups),
-            wrong_rate_low=min(1.0, max(0.0, measured - 1.96 * deviation) / lookups),
-            wrong_rate_high=min(1.0, (measured + 1.96 * deviation) / lookups),
+            wrong_rate=min(1.0, rate / lookups),
+            wrong_rate_low=min(1.0, low / lookups),
+            wrong_rate_high=min(1.0, high / lookups),
             booked_rate=min(1.0, self._spent / lookups),
             tightening=self._tightening,
             bar=self._bar,
@@ -382,8 +380,8 @@ class RiskController:
         self._audits *= fade
         self._audited_wrong *= fade
         self._audited_booked *= fade
-        self._correction *= fade
-        self._correction_variance *= fade
+        self._drawn_wrong *= fade
+        self._drawn_booked *= fade
         self.guards.fade(fade)
         if self._until_bar <= 0:
             self._until_bar = BAR_EVERY_LOOKUPS

@@ -46,7 +46,7 @@ REGRESSION_RECENCY: Final = 1.0
 RECALIBRATION_RECENCY: Final = 2.0
 """Powers of an observation's place among the kept ones, 0 the oldest to 1 the newest: its weight. No time scale."""
 
-RIDGE: Final = 3.0
+RIDGE: Final = 10.0
 OFFSET_RIDGE: Final = 0.01
 AUDIT_WEIGHT_MAX: Final = 3.0
 """An audited hit stands for the hits that were not audited, but no more than so many: beyond, variance costs more."""

@@ -25,7 +25,7 @@ from services.cache.matching.answer_comparison import Comparison, is_common_word
 from services.cache.matching.answer_judge import AnswerJudge
 from services.cache.matching.differences import certain_difference, exchanged_content
 from services.cache.matching.known_questions import KnownQuestions, same_words
-from services.cache.matching.neighbourhood import NEAR_MAX, Near, Proposal, evidence, propose
+from services.cache.matching.neighbourhood import NEAR_MAX, Near, Proposal, centres, evidence, propose
 from services.cache.matching.pair_features import Sketch, pair_features
 from services.cache.matching.pair_model import PairModel
 from services.cache.matching.partition_classes import PartitionClass, PartitionClasses
@@ -379,7 +379,13 @@ class SemanticSearch:
         if meaning.model == self._pair_model.embedding_model and len(nearby.entry.vector) == 4 * len(meaning.vector):
             a, b = meaning.vector, np.frombuffer(nearby.entry.vector, dtype="<f4").astype(np.float32)
         features = pair_features(asked, stored, nearby.similarity)
-        return evidence(nearby.proposal, self._pair_model.logit(features, a, b))
+        vectors = self._index.vectors_of([each.key for each in nearby.candidates], len(meaning.vector))
+        return evidence(
+            nearby.proposal,
+            self._pair_model.logit(features, a, b),
+            centres(meaning.vector, nearby.near, vectors, nearby.proposal),
+            chars=len(meaning.question),
+        )
 
     def _refusal(self, asked: Sketch, nearby: _Nearby) -> str:
         texts = [(key, known.text) for key in nearby.keys[:ROWS_READ] if (known := self._known.get(key)) is not None]

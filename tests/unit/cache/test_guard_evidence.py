@@ -9,6 +9,8 @@ from random import Random
 import numpy as np
 import pytest
 
+from services.cache.matching.contraries import clears, hard_differences
+from services.cache.matching.differences import certain_difference, exchanged_content
 from services.cache.matching.guard_evidence import GUARDED_WRONG_MAX, GuardEvidence, guard_code
 from services.cache.matching.neighbourhood import NAMES
 from services.cache.matching.proposal_guard import LIFTABLE, kind_of, proposal_refusal
@@ -18,7 +20,7 @@ from services.cache.matching.risk_model import fit_risk_model
 
 HARD = (
     "numbers", "units", "ordinals", "literals", "code", "negation", "opposites", "direction", "names", "language",
-    "contrary", "several", "length", "order", "question", "roles", "words",
+    "contrary", "several", "length", "order", "question", "roles", "words", "action",
 )  # fmt: skip
 
 
@@ -271,3 +273,88 @@ def test_a_guard_that_is_not_lifted_decides_however_sure_a_model_is_and_whatever
         controller.decide(np.zeros(len(NAMES)))
     assert controller.decide(np.zeros(len(NAMES))).serve
     assert not controller.decide(np.zeros(len(NAMES)), refusal=lambda: f"{guard}: it speaks").serve
+
+
+TRACKING = (
+    "when will my parcel arrive",
+    "how do I track my order",
+    "where is my package now",
+    "how do I follow my delivery",
+    "when does the courier come",
+    "where can I see the status of my order",
+    "when is the shipment due",
+)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "how do I cancel my order",
+        "cancel the parcel",
+        "I want to return my package",
+        "how can my delivery be cancelled",
+        "how do I paint my order",
+    ],
+)
+def test_what_none_of_an_answers_questions_names_as_done_is_never_lifted_however_broad_it_is(asked: str) -> None:
+    assert refused_by(asked, *TRACKING) not in ("", *LIFTABLE)
+
+
+CLEARED = [
+    ("is my card not working", "is my card working", "is this card still not working", "is my card here"),
+    ("the heater is turned off", "the heater is turned on", "my heater was turned off", "my heater was turned"),
+    ("was I charged 2 times", "was I charged 3 times", "it charged me 2 times today", "it charged me times"),
+    ("my second card came", "my first card came", "the second card came today", "the card came today"),
+    ("I sent it from Oslo", "I sent it to Oslo", "sent from Oslo today", "sent Oslo today"),
+    ("my account is unverified", "my account is verified", "why is this account unverified", "why is this account"),
+]
+
+
+@pytest.mark.parametrize(("asked", "against", "by", "less"), CLEARED)
+def test_a_contrary_is_cleared_by_a_question_of_the_answer_with_the_very_words_and_by_none_that_says_less(
+    asked: str, against: str, by: str, less: str
+) -> None:
+    assert clears(read(asked), read(against), read(by))
+    assert refused_by(asked, against) not in ("", *LIFTABLE)
+    assert refused_by(asked, against, less) not in ("", *LIFTABLE)
+    assert refused_by(asked, against, by) == ""
+
+
+def test_one_that_differs_itself_clears_nothing() -> None:
+    assert refused_by("turn off lamp 1", "turn on lamp 1", "turn off lamp 2") not in ("", *LIFTABLE)
+    assert refused_by("turn off lamp 1", "turn on lamp 1", "how do I turn off lamp 1") == ""
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("the rate is not correct", "the rate is incorrect"),
+        ("I am unable to log in", "I am not able to log in"),
+        ("I can not remember my code", "I forget my code"),
+        ("is a tomato a fruit or not", "is a tomato a fruit"),
+        ("how many days does a transfer take", "how long does a transfer take"),
+        ("my transfer has been waiting for a week", "my transfer has been waiting"),
+        ("is there only one way to pay", "is there one way to pay"),
+    ],
+)
+def test_what_is_denied_twice_or_only_said_more_closely_is_no_contrary(a: str, b: str) -> None:
+    assert not hard_differences(read(a), read(b))
+    assert not hard_differences(read(b), read(a))
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("the rate is not incorrect", "the rate is incorrect"),
+        ("days at sea", "nights at sea"),
+        ("pay by the day", "pay by the night"),
+        ("minutes in a day", "minutes in a week"),
+        ("I was the only one", "I was one"),
+        ("foods that are safe for old dogs", "foods that are not safe for old dogs"),
+        ("I do not know how not to pay", "I do not know how to pay"),
+        ("is my name on it", "is your name on it"),
+    ],
+)
+def test_a_denial_or_a_span_in_anothers_place_stays_a_contrary(a: str, b: str) -> None:
+    assert certain_difference(read(a), read(b)) or exchanged_content(read(a), read(b))
+    assert certain_difference(read(b), read(a)) or exchanged_content(read(b), read(a))

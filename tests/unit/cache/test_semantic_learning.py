@@ -363,7 +363,7 @@ async def test_an_audit_that_reaches_another_replica_is_judged_with_its_guard() 
         )
     ]
     before = learned.controller.guards.counts.copy()
-    asked = "how do buyers recover costs"
+    asked = "how do buyers reclaim costs"
     verdict = await bench.cache.record_evidence(
         ACME, chat(asked), False, key=keys[0], embedding=near("refund", 0.1), task_type=TaskType.OTHER
     )

@@ -1,0 +1,192 @@
+"""What certainly makes two questions different, whatever a model says: the guards that nothing a class learns lifts.
+
+Promises: pure, symmetric (but `clears`), total, linear; a difference is a constant sentence and quotes no question.
+Another number, identifier, unit, ordinal, quotation, piece of code or symbol; an opposite, a negating prefix, a
+direction turned round. A negation more, and another person ("my", "your"), count where the rest of the matter is the
+same: "is not working" and "is broken" differ by their words, and that is another guard's.
+
+English; of other languages everything but case and punctuation must be the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from services.cache.matching.alignment import alike, has_words, shared_matter, unmatched
+from services.cache.matching.inflection import OPPOSITES
+from services.cache.matching.lexicon import LIGHT_WORDS, NEGATIONS, UNITS, word_set
+from services.cache.matching.reading import Reading
+from services.cache.matching.traits import PERSONAL
+
+__all__ = ["GENERIC_WORDS", "clears", "hard_differences", "opposes"]
+
+GENERIC_WORDS: Final = word_set("""
+    way ways method methods step steps procedure process command instruction instructions reason reasons cause thing
+    things person people somebody someone meaning mean means definition define describe explanation explain happen
+    happens need needs want make makes making take takes taking use using used do go get find count calculate compute
+    work works time number possible allowed permitted say called name list overview summary summarize
+    summarise recipe code write currently current good advisable required require requires know look
+""")
+"""Content words that carry the form of a question more than its matter: they may stand against any other word."""
+
+SPANS: Final = frozenset(UNITS[word] for word in ("second", "minute", "hour", "day", "week", "month", "year"))
+"""Units of time: "how many days" and "how long", or "for a week now" more, ask the same where nothing else differs. A
+number with one counts by itself; a unit in another's place too, and in a word's place it is an exchanged word."""
+
+LACKING_ONE_OF: Final = 4
+"""Of so many shared words a question that clears may lack one: of fewer none."""
+
+_SOURCE: Final = "from"
+_TARGETS: Final = frozenset({"to", "into", "onto"})
+_PREFIX: Final = "negation: a word stands against the same word with a negating prefix"
+_OPPOSITE: Final = "opposites: a word and its opposite are exchanged"
+
+
+def hard_differences(a: Reading, b: Reading) -> tuple[str, ...]:
+    """All differences that change what is asked by their kind."""
+    return () if a.exact == b.exact else tuple(_hard_differences(a, b))
+
+
+def opposes(a: Reading, b: Reading) -> bool:
+    """Whether the one asks for the contrary of the other, or for the same matter with a hard difference: an opposite, a
+    negating prefix, a direction turned round; a negation more, another number and so on where all else is the same."""
+    if a.exact == b.exact:
+        return False
+    if _opposed(a, b)[0] - PERSONAL or _prefixed(a, b)[0] or _turned(a, b):
+        return True
+    if not hard_differences(a, b):
+        return False
+    only_a, only_b = unmatched(a, b)
+    return not (only_a | only_b) - LIGHT_WORDS - NEGATIONS
+
+
+def clears(asked: Reading, against: Reading, by: Reading) -> bool:
+    """Whether a question without a hard difference to `asked`, of the same answer as `against`, shows that what is hard
+    between those two is of no matter to that answer.
+
+    It must say the very words by which `asked` is the contrary of `against`, all that one of them denies, and the
+    matter that they share, of much all but a little: what merely says less shows nothing.
+    """
+    claims = {*_opposed(asked, against)[0], *(word for _, word in _prefixed(asked, against)[0])}
+    if not claims <= by.traits.vocabulary:
+        return False
+    shared = shared_matter(asked, against)
+    lacking = {word for word in shared if not has_words((word,), asked, by)}
+    if len(lacking) > len(shared) // LACKING_ONE_OF or any(_denies(each, lacking, asked) for each in (asked, against)):
+        return False
+    mine, same = asked.traits.directions, by.traits.directions
+    return all(mine[word] & same.get(word, frozenset()) for word in _turned(asked, against))
+
+
+def _hard_differences(a: Reading, b: Reading) -> Iterator[str]:
+    if not (a.latin and b.latin and a.english and b.english) and a.plain != b.plain:
+        yield "language: other than English must be the same word for word"
+    yield from _figures(a, b)
+    prefixed, balanced = _prefixed(a, b)
+    opposed, denied = _opposed(a, b)
+    uneven = (a.traits.negations + b.traits.negations + balanced + denied) % 2
+    if (uneven or (opposed and opposed <= PERSONAL)) and _is_of_other_matter(a, b):
+        uneven, opposed = 0, opposed - PERSONAL
+    if uneven and not prefixed and _denies_other_things(a, b):
+        uneven = 0
+    if uneven:
+        yield "negation: one negates, the other does not"
+    if prefixed:
+        yield _PREFIX
+    if opposed:
+        yield _OPPOSITE
+    if _turned(a, b):
+        yield "direction: it is turned round"
+
+
+def _figures(a: Reading, b: Reading) -> Iterator[str]:
+    if a.numbers != b.numbers:
+        yield "numbers: numbers or identifiers differ"
+    if a.units != b.units and not _is_span(a, b) and not _is_span(b, a):
+        yield "units: units or dates differ"
+    if a.literals != b.literals:
+        yield "literals: quoted texts differ"
+    if a.traits.ordinals != b.traits.ordinals:
+        yield "ordinals: one picks out another of several"
+    if a.code != b.code:
+        yield "code: code, names with symbols or symbols differ"
+    elif ("\n" in a.exact or "\n" in b.exact) and a.exact.split() == b.exact.split():
+        yield "code: lines are indented or broken otherwise"
+
+
+def _is_span(a: Reading, b: Reading) -> bool:
+    """Whether all that `a` has of units are spans of time of which `b` does not speak at all."""
+    return a.units <= SPANS and not b.units
+
+
+def _is_of_other_matter(a: Reading, b: Reading) -> bool:
+    only_a, only_b = unmatched(a, b)
+    return bool(only_a - GENERIC_WORDS - LIGHT_WORDS - NEGATIONS and only_b - GENERIC_WORDS - LIGHT_WORDS - NEGATIONS)
+
+
+def _denies(reading: Reading, words: set[str], of: Reading) -> bool:
+    """Whether it denies one of the words, which are another's."""
+    denied = reading.traits.denied
+    if denied is None:
+        return bool(words)
+    return any(alike(word, other, of, reading) for word in words for other in denied)
+
+
+def _denies_other_things(a: Reading, b: Reading) -> bool:
+    """Whether one denies something that the other does not speak of, and neither denies what the other just says."""
+    others = False
+    for x, y in ((a, b), (b, a)):
+        if x.traits.denied is None or y.traits.denied is None:
+            return False
+        said = {word for word in x.traits.denied if has_words((word,), x, y)}
+        if not all(any(alike(word, other, x, y) for other in y.traits.denied) for word in said):
+            return False
+        others = others or said != x.traits.denied
+    return others
+
+
+def _opposed(a: Reading, b: Reading) -> tuple[set[str], int]:
+    """The words of `a` alone of which `b` alone has an opposite. And how many opposites mean the same after all, as
+    one of them is denied: "not right" and "wrong"."""
+    mine, theirs = a.traits, b.traits
+    found, denied = set(), 0
+    for other in mine.opposed.keys() & theirs.vocabulary:
+        for word in mine.opposed[other] - theirs.vocabulary:
+            if (word in mine.negated) != (other in theirs.negated):
+                denied += 1
+            else:
+                found.add(word)
+    return found, denied
+
+
+def _prefixed(a: Reading, b: Reading) -> tuple[list[tuple[str, str]], int]:
+    """Words that only one has, against the same word with a negating prefix that only the other has: each with the one
+    that is in `a`. And how many of them are the same after all, as "unable" and "not able"."""
+    found, balanced = [], 0
+    for x, y, of_x in ((a.traits, b.traits, True), (b.traits, a.traits, False)):
+        for bare in x.prefixed.keys() & y.vocabulary:
+            word = x.prefixed[bare]
+            if bare in x.vocabulary or word in y.vocabulary:
+                continue
+            if bare in y.negated:
+                balanced += 1
+            else:
+                found.append((bare, word if of_x else bare))
+    return found, balanced
+
+
+def _turned(a: Reading, b: Reading) -> list[str]:
+    """Words that both have, behind "from" in one and behind "to" in the other."""
+    there, back = a.traits.directions, b.traits.directions
+    return [
+        word
+        for word in there.keys() & back.keys()
+        if there[word].isdisjoint(back[word]) and _are_opposed(there[word], back[word])
+    ]
+
+
+def _are_opposed(a: frozenset[str], b: frozenset[str]) -> bool:
+    if any(b & OPPOSITES.get(preposition, frozenset()) for preposition in a):
+        return True
+    return (_SOURCE in a and not _TARGETS.isdisjoint(b)) or (_SOURCE in b and not _TARGETS.isdisjoint(a))

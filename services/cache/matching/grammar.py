@@ -1,0 +1,116 @@
+"""How the same words may ask for something else: other capitals, another order, other parts to play, another question.
+
+Promises: pure, symmetric, total; a difference is a constant sentence that quotes no question. English.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+from services.cache.matching.alignment import unmatched
+from services.cache.matching.frame import frame_difference
+from services.cache.matching.inflection import same_word
+from services.cache.matching.lexicon import ACRONYMS, CASED_WORDS, FUNCTION_WORDS, LIGHT_WORDS, word_set
+from services.cache.matching.reading import Reading
+
+__all__ = ["grammar_differences", "order_or_roles", "question_kind"]
+
+MEANING_WORDS: Final = word_set("mean means meaning define definition")
+
+_GENERAL_QUESTIONS: Final = frozenset({"what", "which"})
+_PERMUTED_SHARE: Final = 0.6
+_ORDERED_WORDS_MAX: Final = 40
+_HURRIED_WORDS_MIN: Final = 3
+_MOVED_MAX: Final = 4
+_ARTICLES: Final = word_set("the a an")
+
+
+def grammar_differences(a: Reading, b: Reading) -> tuple[str, ...]:
+    """All differences of form: they change some questions, and are only another way to ask others."""
+    if a.exact == b.exact:
+        return ()
+    return tuple(found for found in (question_kind(a, b), _case(a, b), order_or_roles(a, b)) if found)
+
+
+def order_or_roles(a: Reading, b: Reading) -> str:
+    turned = _is_genitive(a, b) or _is_genitive(b, a)
+    if not turned and a.content != b.content and sorted(a.content) == sorted(b.content):
+        return "order: the same words stand in another order"
+    if not turned and a.words != b.words and sorted(a.words) == sorted(b.words):
+        return "order: the same words stand in another order"
+    if not turned and a.sequence != b.sequence and sorted(a.sequence) == sorted(b.sequence):
+        return "order: the same words stand in another order"
+    only_a, only_b = unmatched(a, b)
+    if (only_a | only_b) - LIGHT_WORDS:
+        return ""
+    if not turned and _is_permuted(a, b):
+        return "order: the same words stand in another order"
+    difference = frame_difference(a.frame, b.frame)
+    return f"roles: {difference}" if difference else ""
+
+
+def _case(a: Reading, b: Reading) -> str:
+    """A word that is written otherwise in each: MW and mW, Turkey and turkey; but not ATM and atm, nor Outlook and
+    outlook where a longer text has no capitals at all."""
+    for bare, ways in a.spellings.items():
+        others = b.spellings.get(bare)
+        if others and ways.isdisjoint(others) and bare not in ACRONYMS:
+            if bare not in CASED_WORDS and (_is_hurried(a, b, bare) or _is_hurried(b, a, bare)):
+                continue
+            return "case: a word is written with other capitals"
+    return ""
+
+
+def _is_hurried(hurried: Reading, careful: Reading, word: str) -> bool:
+    """Whether the one text has no capitals where the other begins a word with one, and enough words beside it."""
+    titled = all(way[0].isupper() and way[1:].islower() for way in careful.spellings[word])
+    return titled and hurried.exact == hurried.exact.lower() and len(set(hurried.content)) >= _HURRIED_WORDS_MIN
+
+
+def question_kind(a: Reading, b: Reading) -> str:
+    kinds_a, kinds_b = a.questions - _GENERAL_QUESTIONS, b.questions - _GENERAL_QUESTIONS
+    if kinds_a and kinds_b and not kinds_a & kinds_b and "how" not in kinds_a ^ kinds_b - {"why"}:
+        return "question: they do not ask for the same kind of thing"
+    for x, y in ((a, b), (b, a)):
+        if MEANING_WORDS.intersection(x.words) and not MEANING_WORDS.intersection(y.words) and "how" in y.questions:
+            return "question: one asks what something means, the other how to do something"
+    return ""
+
+
+def _is_genitive(a: Reading, b: Reading) -> bool:
+    """The "symptoms of a cold" of the one are the "cold symptoms" of the other, which is a phrase and no sentence."""
+    if (
+        a.possessive
+        or b.possessive
+        or a.words.count("of") != 1
+        or not FUNCTION_WORDS.isdisjoint({*b.words} - _ARTICLES)
+    ):
+        return False
+    at = a.words.index("of")
+    head = [word for word in a.words[:at] if word in a.content]
+    rest = [word for word in a.words[at + 1 :] if word in a.content]
+    own = list(b.content)
+    return any(
+        own == head[: len(head) - moved] + rest[:behind] + head[len(head) - moved :] + rest[behind:]
+        for moved in range(1, min(len(head), _MOVED_MAX) + 1)
+        for behind in range(1, min(len(rest), _MOVED_MAX) + 1)
+    )
+
+
+def _is_permuted(a: Reading, b: Reading) -> bool:
+    """The same matter in another order, in a sentence that is otherwise much the same."""
+    if max(len(a.sequence), len(b.sequence)) > _ORDERED_WORDS_MAX:
+        order_a, order_b = list(a.sequence), list(b.sequence)
+    else:
+        common = {word: word for word in set(a.sequence) & set(b.sequence)}
+        for word in a.sequence:  # "delete what is merged" has the words of "merge what is deleted"
+            if word not in common:
+                common[word] = next((other for other in b.sequence if same_word(word, other)), "")
+        order_a = [common[word] for word in a.sequence if common[word]]
+        order_b = [word for word in b.sequence if word in order_a]
+    if order_a == order_b or sorted(order_a) != sorted(order_b):
+        return False
+    form_a, form_b = (Counter(w for w in r.words if w in FUNCTION_WORDS) for r in (a, b))
+    either = sum((form_a | form_b).values())
+    return not either or sum((form_a & form_b).values()) / either >= _PERMUTED_SHARE
