@@ -7,7 +7,7 @@ a question that was fitted to; the log odds and the bar that an artifact carries
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
 import numpy as np
@@ -33,21 +33,29 @@ Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
 FOLDS: Final = 4
+NETWORKS: Final = 3
+"""Of each kind, from other starting weights; what is served is their mean, which is one wider network."""
+
 HIDDEN_TEXT: Final = 24
-HIDDEN_VECTOR: Final = 96
+HIDDEN_VECTOR: Final = 48
 EPOCHS: Final = 24
-BATCH: Final = 256
-RATE: Final = 2e-3
+BATCH: Final = 512
+RATE: Final = 3e-3
 DECAY: Final = 0.3
 DECAY_TEXT: Final = 0.1
-DROP: Final = 0.4
+MADE_WEIGHT: Final = 0.5
+"""Of a made pair, where one that somebody labelled has 1."""
+
+DROP: Final = 0.6
+"""Of the inputs of the vector network, while it is fitted."""
+
 SERVED_FROM: Final = 2.0
 _SCALE_FLOOR: Final = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class PairRows:
-    """Pairs as the networks see them: features [n, f], vector features [n, 2 d], same [n]."""
+    """Pairs as the networks see them: features [n, f], vector features [n, 3 d], same [n]."""
 
     features: Floats
     vectors: Floats
@@ -113,21 +121,35 @@ def recall_at(scores: npt.NDArray[np.float64], same: Bools, false_rate: float) -
 
 
 def fit_pair_model(
-    rows: PairRows, groups: npt.NDArray[np.int64], idf: Idf, *, version: str, embedding_model: str, seed: int
+    rows: PairRows,
+    groups: npt.NDArray[np.int64],
+    idf: Idf,
+    *,
+    made: tuple[PairRows, npt.NDArray[np.int64]],
+    version: str,
+    embedding_model: str,
+    seed: int,
 ) -> Fitted:
-    """Fits to all rows; calibrates on folds that a fit had not seen."""
-    generator = np.random.default_rng(seed)
-    fold = generator.integers(0, FOLDS, size=int(groups.max()) + 1)[groups]
-    raw = np.zeros((2, len(rows.same)))
+    """Fits to all rows; calibrates on folds that a fit had not seen.
+
+    `made`: further rows to fit to, which are never counted, and whose `groups` are among those of the rows.
+    """
+    count = len(rows.same)
+    joined = PairRows(*(np.concatenate([getattr(part, f.name) for part in (rows, made[0])]) for f in fields(PairRows)))
+    weights = np.ones(len(joined.same), dtype=np.float32)
+    weights[count:] = MADE_WEIGHT
+    fold_of = np.random.default_rng(seed).integers(0, FOLDS, size=int(groups.max()) + 1)
+    fold = fold_of[np.concatenate([groups, made[1]])]
+    raw = np.zeros((2, count))
     for index in range(FOLDS):
-        held = fold == index
-        mean, scale, text, vector = _networks(rows, ~held, seed=seed + 1 + index)
+        held = fold[:count] == index
+        mean, scale, text, vector = _networks(joined, weights, fold != index, seed=seed + 1 + index)
         z = _standard(rows.features[held], mean, scale)
         raw[0, held] = text.logits(z)
         raw[1, held] = vector.logits(np.concatenate([z, rows.vectors[held]], axis=1))
     both = raw.mean(axis=0)
     with_vectors, without = _calibrated(both, rows.same), _calibrated(raw[0], rows.same)
-    mean, scale, text, vector = _networks(rows, np.ones(len(rows.same), dtype=np.bool_), seed=seed)
+    mean, scale, text, vector = _networks(joined, weights, np.ones(len(fold), dtype=np.bool_), seed=seed)
     model = PairModel(version, embedding_model, idf, mean, scale, text, vector, with_vectors, without)
     return Fitted(
         model,
@@ -140,23 +162,46 @@ def _standard(features: Floats, mean: Floats, scale: Floats) -> Floats:
     return np.asarray(np.clip((features - mean) / scale, -FEATURE_BOUND, FEATURE_BOUND), dtype=np.float32)
 
 
-def _networks(rows: PairRows, chosen: Bools, *, seed: int) -> tuple[Floats, Floats, Network, Network]:
-    features, same = rows.features[chosen], rows.same[chosen].astype(np.float32)
+def _networks(rows: PairRows, weights: Floats, chosen: Bools, *, seed: int) -> tuple[Floats, Floats, Network, Network]:
+    features, same, weight = rows.features[chosen], rows.same[chosen].astype(np.float32), weights[chosen]
     mean, scale = features.mean(axis=0), features.std(axis=0) + np.float32(_SCALE_FLOOR)
     z = _standard(features, mean, scale)
-    text = _train(z, same, hidden=HIDDEN_TEXT, decay=DECAY_TEXT, drop=0.0, seed=seed)
+    text = _mean(
+        [
+            _train(z, same, weight, hidden=HIDDEN_TEXT, decay=DECAY_TEXT, drop=0.0, seed=(seed, 0, n))
+            for n in range(NETWORKS)
+        ]
+    )
     vectors = rows.vectors[chosen]
     spread = vectors.std(axis=0) + np.float32(_SCALE_FLOOR)
     joined = np.concatenate([z, vectors / spread], axis=1)
-    found = _train(joined, same, hidden=HIDDEN_VECTOR, decay=DECAY, drop=DROP, seed=seed + 100)
+    found = _mean(
+        [
+            _train(joined, same, weight, hidden=HIDDEN_VECTOR, decay=DECAY, drop=DROP, seed=(seed, 1, n))
+            for n in range(NETWORKS)
+        ]
+    )
     # The served network takes vectors as they are: their scale goes into its weights.
     factor = np.concatenate([np.ones(len(NAMES), np.float32), 1.0 / spread]).astype(np.float32)
     vector = Network(found.weights * factor[:, None], found.bias, found.out, found.direct * factor, found.offset)
     return mean, scale, text, vector
 
 
-def _train(rows: Floats, same: Floats, *, hidden: int, decay: float, drop: float, seed: int) -> Network:
-    """Log loss, Adam with decoupled decay, a cosine rate; inputs are dropped at random."""
+def _mean(found: Sequence[Network]) -> Network:
+    """The network whose output is the mean of theirs."""
+    return Network(
+        np.concatenate([network.weights for network in found], axis=1),
+        np.concatenate([network.bias for network in found]),
+        np.concatenate([network.out / np.float32(len(found)) for network in found], dtype=np.float32),
+        np.mean([network.direct for network in found], axis=0, dtype=np.float32),
+        float(np.mean([network.offset for network in found])),
+    )
+
+
+def _train(
+    rows: Floats, same: Floats, weight: Floats, *, hidden: int, decay: float, drop: float, seed: tuple[int, int, int]
+) -> Network:
+    """Weighted log loss, Adam with decoupled decay, a cosine rate; inputs are dropped at random."""
     generator = np.random.default_rng(seed)
     inputs = rows.shape[1]
     values = [
@@ -169,17 +214,18 @@ def _train(rows: Floats, same: Floats, *, hidden: int, decay: float, drop: float
     first, second = [np.zeros_like(v) for v in values], [np.zeros_like(v) for v in values]
     step = 0
     for epoch in range(EPOCHS):
-        rate = RATE * 0.5 * (1.0 + np.cos(np.pi * epoch / EPOCHS))
+        rate = float(RATE * 0.5 * (1.0 + np.cos(np.pi * epoch / EPOCHS)))
         order = generator.permutation(len(rows))
         for at in range(0, len(rows), BATCH):
             batch = order[at : at + BATCH]
             x = rows[batch]
             if drop:
-                x = x * (generator.random(x.shape, dtype=np.float32) > drop) / np.float32(1.0 - drop)
+                kept = generator.integers(0, 256, size=x.shape, dtype=np.uint8) >= int(256 * drop)
+                x = np.asarray(x * (kept * np.float32(1.0 / (1.0 - drop))), dtype=np.float32)
             before = x @ values[0] + values[1]
             active = np.maximum(before, 0.0)
             out = active @ values[2] + x @ values[3] + values[4]
-            error = (1.0 / (1.0 + np.exp(-np.clip(out, -30, 30))) - same[batch]) / len(batch)
+            error = weight[batch] * (1.0 / (1.0 + np.exp(-np.clip(out, -30, 30))) - same[batch]) / len(batch)
             back = np.outer(error, values[2]) * (before > 0)
             gradients = [x.T @ back, back.sum(axis=0), active.T @ error, x.T @ error, error.sum(keepdims=True)]
             step += 1

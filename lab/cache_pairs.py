@@ -3,8 +3,9 @@
     python -m lab.cache_pairs TRAIN [--test FILE]... [--near-misses FILE]... [--seed N] [--out ARTIFACT] [--json FILE]
 
 TRAIN and FILE are pairs (`a`, `b`, `same`, perhaps `kind`). Figures on TRAIN are of held-out folds, questions that
-share a pair on one side. A test file is looked at once, with thresholds that were chosen on TRAIN; recall at a false
-rate is also given at the threshold that has just that rate on the file itself, as published figures are meant.
+share a pair on one side. A test file is looked at once, with thresholds that were chosen on TRAIN, one standard error
+below the false rate that is meant; recall is also given at the threshold that has just that rate on the file itself, as
+published figures are meant.
 Intervals are 95 %, by bootstrap over pairs. Near misses are served when no guard speaks and P is above the bar.
 """
 
@@ -24,7 +25,9 @@ import numpy.typing as npt
 
 from lab.cache_data import CacheDataError, Pairs, embed, read_cache_file, read_rows
 from lab.cache_pair_fit import Fitted, PairRows, fit_pair_model, idf_of, pair_groups, pair_rows, recall_at
+from lab.cache_terse import terse_pairs
 from lab.metrics import bootstrap_rows
+from services.cache.matching.pair_features import Sketch
 from services.cache.matching.pair_model import PairModel, serialise_pair_model
 from services.cache.matching.proposal_guard import LIFTABLE, kind_of, proposal_refusal
 from services.cache.matching.reading import read
@@ -36,17 +39,30 @@ Bools = npt.NDArray[np.bool_]
 
 EMBEDDING_MODEL: Final = "all-MiniLM-L6-v2/1"
 FALSE_RATES: Final = (0.042, 0.01)
-SERVED_FALSE_RATE: Final = 0.042
+FIT_GAIN: Final = 1.13
+"""The final model is fitted to a third more than the folds' are, so at their threshold it lets fewer different pairs
+pass: .0372 where .042 was chosen on inner folds and counted on outer ones (questions_train, 15,207 pairs, SE .0016)."""
+
+SERVED_FALSE_RATE: Final = 0.034
+"""Of the different pairs, behind the guards: the strictest share, in steps of .002, at which half of the paraphrases of
+the near misses' tuned half are still served."""
+
 LOG_ODDS_LEAST: Final = -50.0
 ROUNDS: Final = 300
 
 
 def train(pairs: Pairs, *, version: str, seed: int) -> tuple[Fitted, PairRows]:
-    """Fits to all pairs, calibrates on held-out folds."""
-    idf = idf_of((*pairs.a, *pairs.b))
-    vectors = embed((*pairs.a, *pairs.b))
-    rows = pair_rows(pairs, idf, vectors[: len(pairs)], vectors[len(pairs) :])
-    fitted = fit_pair_model(rows, pair_groups(pairs), idf, version=version, embedding_model=EMBEDDING_MODEL, seed=seed)
+    """Fits to all pairs and to terse forms of some, calibrates on held-out folds."""
+    idf, groups = idf_of((*pairs.a, *pairs.b)), pair_groups(pairs)
+    terse, terse_groups = terse_pairs(pairs, groups, seed=seed)
+    texts, vectors = (*pairs.a, *pairs.b), embed((*pairs.a, *pairs.b))
+    vector_of = dict(zip(texts, vectors, strict=True))
+    sketches: dict[str, Sketch] = {}
+    rows = pair_rows(pairs, idf, vectors[: len(pairs)], vectors[len(pairs) :], sketches)
+    made = pair_rows(terse, idf, embed(terse.a), np.stack([vector_of[text] for text in terse.b]), sketches)
+    fitted = fit_pair_model(
+        rows, groups, idf, made=(made, terse_groups), version=version, embedding_model=EMBEDDING_MODEL, seed=seed
+    )
     passed = guarded(pairs)
     bars = [
         replace(calibration, served_from=_guarded_bar(held_out, passed, pairs.same))
@@ -122,9 +138,14 @@ def test_report(
 
 
 def chosen(verifier: Floats, similarity: Floats, same: Bools) -> dict[str, dict[float, float]]:
-    """Thresholds that have the false rates on these pairs."""
-    ways = {"verifier": verifier, "similarity": similarity}
-    return {name: {r: float(np.quantile(way[~same], 1.0 - r)) for r in FALSE_RATES} for name, way in ways.items()}
+    """Thresholds from held-out folds that are expected to have the false rates, less one standard error, elsewhere."""
+    count = int((~same).sum())
+    aimed = {rate: rate - float(np.sqrt(rate * (1.0 - rate) / count)) for rate in FALSE_RATES}
+    ways = {"verifier": (verifier, FIT_GAIN), "similarity": (similarity, 1.0)}
+    return {
+        name: {rate: float(np.quantile(way[~same], 1.0 - gain * aim)) for rate, aim in aimed.items()}
+        for name, (way, gain) in ways.items()
+    }
 
 
 def near_miss_report(model: PairModel, path: Path) -> dict[str, Any]:

@@ -1,17 +1,18 @@
 """P(one answer serves both questions), from the features of a pair: the starting verifier, trained offline.
 
-Promises: pure; symmetric; an artifact is .npz arrays without pickles, checked for size, shape and range before it is
-used; a judgement is finite and takes well under 0.1 ms. Without vectors, or with those of another embedding model, the
-part that reads vectors is left out and the text decides alone.
+Promises: pure; symmetric; an artifact is .npz arrays without pickles, checked for layout, size, digest, shape and range
+before it is used; a judgement is finite and takes well under 0.1 ms. Without vectors, or with those of another
+embedding model, the part that reads vectors is left out and the text decides alone.
 
 The log odds are
     slope * mean(text network, vector network) + offset
-of two networks with one hidden layer of rectified units and a direct connection; slope and offset are fitted to pairs
-that the networks had not seen (`lab.cache_pairs`).
+of two networks with one hidden layer of rectified units and a direct connection, each the mean of several; slope and
+offset are fitted to pairs that the networks had not seen (`lab.cache_pairs`).
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import zipfile
@@ -38,6 +39,12 @@ __all__ = [
 Floats = npt.NDArray[np.float32]
 
 ARTIFACT_BYTES_MAX: Final = 4 * 1024 * 1024
+LAYOUT: Final = 2
+"""Of the arrays; another one is refused. 1 had no digest, and two numbers for each dimension."""
+
+VECTOR_PARTS: Final = 3
+"""Numbers that the vector network reads for each dimension of the vectors."""
+
 DIMENSIONS_MAX: Final = 8_192
 HIDDEN_MAX: Final = 1_024
 FEATURE_BOUND: Final = 6.0
@@ -93,7 +100,7 @@ class PairModel:
     without_vectors: Calibration
 
     def logits(self, features: Floats, vectors: Floats | None) -> Floats:
-        """Log odds of pairs: features [n, len(NAMES)]; `vectors` are `vector_features` [n, 2 d], or None."""
+        """Log odds of pairs: features [n, len(NAMES)]; `vectors` are `vector_features` [n, 3 d], or None."""
         rows = np.clip((features - self.mean) / self.scale, -FEATURE_BOUND, FEATURE_BOUND)
         raw = self.text.logits(rows)
         calibration = self.without_vectors
@@ -104,25 +111,27 @@ class PairModel:
 
     def logit(self, features: Floats, a: Floats | None, b: Floats | None) -> float:
         """The log odds of one pair, with the unit vectors of its questions where they are of `embedding_model`."""
-        usable = a is not None and b is not None and a.shape == b.shape and 2 * len(a) == self.vector_inputs
+        usable = a is not None and b is not None and a.shape == b.shape and VECTOR_PARTS * len(a) == self.vector_inputs
         vectors = vector_features(a[np.newaxis], b[np.newaxis]) if usable and a is not None and b is not None else None
         found = float(self.logits(features[np.newaxis], vectors)[0])
         return found if math.isfinite(found) else 0.0
 
     @property
     def vector_inputs(self) -> int:
-        """How many of the vector network's inputs come from vectors: twice their dimension."""
+        """How many of the vector network's inputs come from vectors: VECTOR_PARTS times their dimension."""
         return len(self.vector.direct) - len(NAMES)
 
 
 def vector_features(a: Floats, b: Floats) -> Floats:
-    """Where two unit vectors differ and agree: [n, d], [n, d] -> [n, 2 d]. The same both ways."""
-    return np.concatenate([np.abs(a - b), a * b], axis=1)
+    """Where two unit vectors differ and agree, and what they are about: [n, d], [n, d] -> [n, 3 d]. The same both
+    ways."""
+    return np.concatenate([np.abs(a - b), a * b, a + b], axis=1)
 
 
 def serialise_pair_model(model: PairModel, card: str) -> bytes:
     """A model as .npz bytes; the same model gives the same bytes. `card` is JSON that says where it comes from."""
     arrays: dict[str, npt.NDArray[np.generic]] = {
+        "layout": np.asarray(LAYOUT),
         "version": np.asarray(model.version),
         "embedding_model": np.asarray(model.embedding_model),
         "card": np.asarray(card),
@@ -136,6 +145,7 @@ def serialise_pair_model(model: PairModel, card: str) -> bytes:
             arrays[f"{name}_{field.name}"] = np.asarray(getattr(network, field.name), dtype=np.float32)
     for name, found in (("with_vectors", model.with_vectors), ("without_vectors", model.without_vectors)):
         arrays[name] = np.asarray([found.slope, found.offset, found.served_from])
+    arrays["digest"] = np.asarray(_digest(arrays))
     stream = io.BytesIO()
     # numpy's stubs take the keyword allow_pickle for one of the arrays.
     np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
@@ -149,6 +159,10 @@ def parse_pair_model(data: bytes) -> PairModel:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             arrays: dict[str, npt.NDArray[np.generic]] = {name: archive[name] for name in archive.files}
+        if int(arrays["layout"]) != LAYOUT:
+            raise PairModelError("the pair model is of another layout")
+        if str(arrays["digest"]) != _digest(arrays):
+            raise PairModelError("the pair model's arrays are not those that were written")
         if tuple(str(name) for name in arrays["names"]) != NAMES:
             raise PairModelError("the pair model is of other features")
         model = PairModel(
@@ -170,6 +184,16 @@ def parse_pair_model(data: bytes) -> PairModel:
     return model
 
 
+def _digest(arrays: dict[str, npt.NDArray[np.generic]]) -> str:
+    """SHA-256 of names, types, shapes and contents, but its own."""
+    found = hashlib.sha256()
+    for name in sorted(arrays.keys() - {"digest"}):
+        array = arrays[name]
+        found.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        found.update(array.tobytes())
+    return found.hexdigest()
+
+
 def _network(arrays: dict[str, npt.NDArray[np.generic]], name: str) -> Network:
     weights, bias, out, direct, offset = (arrays[f"{name}_{part.name}"].astype(np.float32) for part in fields(Network))
     return Network(weights, bias, out, direct, float(offset))
@@ -180,7 +204,7 @@ def _check(model: PairModel) -> None:
     fits = model.idf.shape == (IDF_BUCKETS,) and model.mean.shape == model.scale.shape == (count,)
     for network, inputs_min, inputs_max in (
         (model.text, count, count),
-        (model.vector, count + 2, count + 2 * DIMENSIONS_MAX),
+        (model.vector, count + VECTOR_PARTS, count + VECTOR_PARTS * DIMENSIONS_MAX),
     ):
         inputs, hidden = network.weights.shape if network.weights.ndim == 2 else (0, 0)
         fits = fits and inputs_min <= inputs <= inputs_max and 1 <= hidden <= HIDDEN_MAX

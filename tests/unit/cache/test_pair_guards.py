@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from pathlib import Path
@@ -152,7 +153,7 @@ def test_features_are_the_same_both_ways_and_named() -> None:
     assert there[NAMES.index("numbers_differ")] == 1.0
 
 
-def small_model(vectors: int = 8) -> PairModel:
+def small_model(vectors: int = 12) -> PairModel:
     rng = np.random.default_rng(1)
 
     def network(inputs: int) -> Network:
@@ -185,6 +186,21 @@ def test_vectors_of_another_dimension_are_left_out() -> None:
     features = pair_features(sketch("a", IDF), sketch("b", IDF), 0.8)
     other = np.ones(7, np.float32)
     assert model.logit(features, other, other) == model.logit(features, None, None)
+
+
+def test_a_model_whose_arrays_were_changed_is_refused() -> None:
+    with np.load(io.BytesIO(serialise_pair_model(small_model(), "{}"))) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+
+    def written(**changed: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> bytes:
+        stream = io.BytesIO()
+        np.savez_compressed(stream, **{**arrays, **changed})
+        return stream.getvalue()
+
+    assert parse_pair_model(written()).version == "v"
+    for changed in ({"text_out": arrays["text_out"] * 1.5}, {"version": np.asarray("w")}, {"layout": np.asarray(1)}):
+        with pytest.raises(PairModelError):
+            parse_pair_model(written(**changed))
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"x" * (ARTIFACT_BYTES_MAX + 1)])
