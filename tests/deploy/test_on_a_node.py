@@ -127,6 +127,21 @@ def test_what_was_applied_is_written_as_kubernetes_keeps_it(rendered: Rendered) 
         assert int(number) % {"m": 1000, "Ki": 1024, "Mi": 1024}.get(suffix, int(number) + 1), written
 
 
+def test_what_an_api_server_would_add_inside_of_a_list_is_written_out(rendered: Rendered) -> None:
+    """Lists that are replaced as a whole would lose it at each `kubectl apply`, and get it again."""
+    for _, pod in rendered.pods():
+        for volume in pod.get("volumes", []):
+            for source in volume.get("projected", {}).get("sources", []):
+                for item in source.get("downwardAPI", {}).get("items", []):
+                    assert item["fieldRef"]["apiVersion"] == "v1"
+                assert "expirationSeconds" in source.get("serviceAccountToken", {"expirationSeconds": 0})
+    for policy in rendered.of("NetworkPolicy"):
+        for rule in policy["spec"].get("ingress", []) + policy["spec"].get("egress", []):
+            assert all("protocol" in port for port in rule["ports"])
+    for autoscaler in rendered.of("HorizontalPodAutoscaler"):
+        assert autoscaler["spec"]["metrics"][-1]["type"] == "Resource"
+
+
 def test_what_a_pod_writes_to_a_disk_is_within_what_it_may(rendered: Rendered) -> None:
     """The kubelet counts volumes of the node's disk, and evicts who is above."""
     for workload, pod in rendered.pods():
