@@ -9,7 +9,7 @@ import pytest
 from spillway.chat import ChatRequest, Message, Role
 from spillway.routing import CompletionRequest, FeedbackKind, Job, JobState
 from tests.observability.traffic import ENDED, GOOD
-from tests.observability.watched import Watched
+from tests.observability.watched import Watched, is_whole
 from tests.support import jaeger
 from tests.support.jaeger import shape
 from tests.support.otlp import Span
@@ -28,12 +28,6 @@ def hop(root: Span, service: str, method: str) -> list[Span]:
         assert client.children == [server]
         assert client.start_ns <= server.start_ns <= server.end_ns
     return servers
-
-
-def is_whole(root: Span, parts: tuple[str, ...]) -> bool:
-    """Whether there is a span of each name, and no call of a service without its other side."""
-    calls = [span for span in root.walk() if span.kind == "client" and span.name.startswith("spillway.")]
-    return all(root.find(part) for part in parts) and all(len(call.children) == 1 for call in calls)
 
 
 def tellings(watched: Watched, trace_id: str, *parts: str, parent_id: str = "") -> tuple[Span, Span]:
@@ -149,7 +143,7 @@ def test_each_try_to_tell_a_webhook_is_a_span_that_says_nothing_of_where_and_wha
     secret = secrets.token_hex(8)
     url = f"{watched.hook.url}{path}?token={secret}"
     job, trace_id, parent_id = submitted(watched, f"Which river flows through {secret}?", webhook_url=url)
-    for root in tellings(watched, trace_id, "job", "webhook", parent_id=parent_id):
+    for root in tellings(watched, trace_id, "webhook", "CacheService/Store", "canary", parent_id=parent_id):
         (told,) = root.find("webhook", "client")
         assert told in root.children
         assert told.attributes == {

@@ -184,6 +184,15 @@ def test_a_real_prometheus_answers_every_query(
     def firing() -> list[str]:
         return [rule["name"] for rule in server.rules() if rule.get("state") == "firing"]
 
+    def silent() -> set[str]:
+        """Panels with nothing in them; a scrape that came too late on a busy machine is made up for by the next."""
+        return {
+            f"{path.stem}: {title}"
+            for path in DASHBOARDS
+            for title, query in queries(json.loads(path.read_text()))
+            if not server.query(query)
+        }
+
     with PrometheusServer(tmp_path, targets, [RULES]) as server:
         wait_until(lambda: scrapes() >= 2, what="two scrapes of each")
         send(watched)
@@ -192,11 +201,8 @@ def test_a_real_prometheus_answers_every_query(
         records = [rule["record"] for rule in rules() if "record" in rule]
         wait_until(lambda: all(server.query(record) for record in records), what="every record")
         wait_until(lambda: all(rule["health"] == "ok" for rule in server.rules()), what="rules were evaluated")
-        silent = {
-            f"{path.stem}: {title}"
-            for path in DASHBOARDS
-            for title, query in queries(json.loads(path.read_text()))
-            if not server.query(query)
-        }
         assert firing() == []
-    assert silent <= QUIET
+        try:
+            wait_until(lambda: silent() <= QUIET, what="every panel shows something")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; silent: {sorted(silent() - QUIET)}") from None

@@ -10,10 +10,16 @@ from typing import Any, Self
 
 from spillway.client import Client
 from tests.support.certificates import CertificateFolders
-from tests.support.otlp import Receiver
+from tests.support.otlp import Receiver, Span
 from tests.support.suite import Suite
 
-__all__ = ["Hook", "Watched"]
+__all__ = ["Hook", "Watched", "is_whole"]
+
+
+def is_whole(root: Span, parts: tuple[str, ...]) -> bool:
+    """Whether there is a span of each name, and no call of a service without its other side."""
+    calls = [span for span in root.walk() if span.kind == "client" and span.name.startswith("spillway.")]
+    return all(root.find(part) for part in parts) and all(len(call.children) == 1 for call in calls)
 
 
 class Hook:
