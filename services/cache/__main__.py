@@ -27,9 +27,10 @@ from services.cache.metrics import export_metrics
 from services.cache.semantic_cache import SemanticCache
 from services.cache.servicer import CacheServicer
 from services.cache.store.answer_store import AnswerStore
-from services.cache.store.answer_store_file import FileStore, FileStoreError
+from services.cache.store.answer_store_file import FileStore
 from services.cache.store.answer_store_memory import MemoryStore
 from services.cache.store.answer_store_redis import RedisStore
+from services.cache.store.entry_file import FileStoreError
 from services.cache.store.prompt_cipher import PromptCipher, PromptKeyError, parse_prompt_keys
 from services.runtime import telemetry
 from services.runtime.channel import open_channel

@@ -14,27 +14,23 @@ The writes go through one thread, in the order of the calls. Belongs to one even
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from services.cache.entry import Entry, Selector
 from services.cache.store.answer_store import Change, StoreUnavailableError
 from services.cache.store.answer_store_memory import MemoryStore
 from services.cache.store.entry_codec import EntryHead, head_of, pack_entry, unpack_head
+from services.cache.store.entry_file import SCHEMA_VERSION, Deletion, EntryFile, FileStoreError, Row
 from services.cache.store.prompt_cipher import PromptCipher
 from services.runtime.clock import Clock
 from services.runtime.logs import get_logger
 
-__all__ = ["FileStore", "FileStoreError"]
-
-APPLICATION_ID = 0x53504C57
-"""Marks the file as ours ("SPLW"), in SQLite's header."""
-
-SCHEMA_VERSION = 1
+__all__ = ["FileStore"]
 
 PENDING_MAX = 10_000
 """Changes that wait for the disk; further ones are refused at once."""
@@ -45,21 +41,7 @@ BATCH_MAX = 512
 WRITE_S_MAX = 5.0
 """A disk that takes longer has failed, as far as the caller is told; the change may still happen."""
 
-EXPIRED_PER_COMMIT_MAX = 256
-FREE_PAGES_MAX = 1_024
-VACUUM_PAGES = 256
-"""Expired rows leave with other changes; beyond 4 MiB of free pages, 1 MiB is given back with each commit."""
-
 ROWS_PER_TURN_MAX = 2_000
-
-_SCHEMA = """
-CREATE TABLE entries (key TEXT PRIMARY KEY, expires_at REAL NOT NULL, packed BLOB NOT NULL);
-CREATE INDEX entries_expiry ON entries (expires_at);
-"""
-
-
-class FileStoreError(Exception):
-    """The file cannot be used; the text names it and says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +49,15 @@ class _Put:
     key: str
     head: EntryHead
     packed: bytes
-    written: bytes  # `packed`, as it lies in the file
+    row: Row  # of the file, sealed perhaps
     moment: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Delete:
-    keys: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
     """A change, and the caller who waits for it."""
 
-    change: _Put | _Delete
+    change: _Put | Deletion
     done: asyncio.Future[int]
 
 
@@ -94,7 +71,7 @@ class FileStore:
         self._clock = clock
         self._log = get_logger(__name__)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="cache-file")
-        self._connection: sqlite3.Connection | None = None
+        self._file = EntryFile(path, clock)
         self._pending: list[_Pending] = []
         self._writing: list[_Pending] = []  # on their way to the disk, and not wholly in memory
         self._gone: set[str] = set()  # keys that left the memory for lack of room, and not yet the file
@@ -149,14 +126,15 @@ class FileStore:
             return False
         packed = pack_entry(entry)
         sealed = packed if self._cipher is None else self._cipher.seal(packed, _place(entry.key))
-        await self._write(_Put(entry.key, head_of(entry), packed, sealed, moment))
+        row = Row(entry.key, entry.expires_at_unix_s, sealed)
+        await self._write(_Put(entry.key, head_of(entry), packed, row, moment))
         return True
 
     async def find(self, selector: Selector) -> list[str]:
         return await self._memory.find(selector)
 
     async def delete(self, keys: Sequence[str]) -> int:
-        return await self._write(_Delete(tuple(keys)))
+        return await self._write(Deletion(tuple(keys)))
 
     async def invalidate(self, selector: Selector) -> int:
         with self._memory.invalidating(selector):
@@ -184,7 +162,7 @@ class FileStore:
 
     async def _load(self) -> None:
         loop = asyncio.get_running_loop()
-        rows: list[tuple[str, bytes]] = await loop.run_in_executor(self._thread, self._open_and_read)
+        rows: list[tuple[str, bytes]] = await loop.run_in_executor(self._thread, self._file.open_and_read)
         unreadable: list[str] = []
         for count, (key, packed) in enumerate(rows, 1):
             opened = packed if self._cipher is None else self._cipher.open(packed, _place(key))
@@ -195,16 +173,17 @@ class FileStore:
                 self._gone.update(self._memory.take_in(key, head, opened))
             if count % ROWS_PER_TURN_MAX == 0:
                 await asyncio.sleep(0)
-        await loop.run_in_executor(self._thread, self._clean, unreadable)
+        clean = partial(self._file.clean, unreadable, is_sealed=self._cipher is not None)
+        await loop.run_in_executor(self._thread, clean)
         if unreadable:
             self._log.warning("cache_file_rows_unreadable_deleted", file=str(self._path), rows=len(unreadable))
         self._log.info("cache_file_loaded", file=str(self._path), entries=len(self._memory))
 
     async def _release(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._close_connection)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._file.close)
         self._thread.shutdown(wait=False)
 
-    async def _write(self, change: _Put | _Delete) -> int:
+    async def _write(self, change: _Put | Deletion) -> int:
         """Returns when the change is on the disk."""
         if self._closing or len(self._pending) >= PENDING_MAX:
             raise StoreUnavailableError("the file takes no changes, or too many wait for it")
@@ -233,9 +212,9 @@ class FileStore:
         batch, self._pending = self._pending[:BATCH_MAX], self._pending[BATCH_MAX:]
         gone, self._gone = self._gone, set()
         self._writing = batch
-        changes = [pending.change for pending in batch]
+        changes = [each.change.row if isinstance(each.change, _Put) else each.change for each in batch]
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._commit, changes, gone)
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._file.commit, changes, gone)
         except sqlite3.Error as error:
             self._log.error("cache_file_not_written", file=str(self._path), error=type(error).__name__)
             self._gone |= gone
@@ -250,111 +229,12 @@ class FileStore:
         self._writing = []
         return True
 
-    async def _take_in(self, change: _Put | _Delete) -> int:
-        if isinstance(change, _Delete):
+    async def _take_in(self, change: _Put | Deletion) -> int:
+        if isinstance(change, Deletion):
             return await self._memory.delete(change.keys)
         self._gone.discard(change.key)
         self._gone.update(self._memory.take_in(change.key, change.head, change.packed, moment=change.moment))
         return 1
-
-    # In the writer's thread from here on.
-
-    def _open_and_read(self) -> list[tuple[str, bytes]]:
-        try:
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
-            self._connection = connection = sqlite3.connect(
-                self._path, timeout=0.0, isolation_level=None, check_same_thread=False
-            )
-            connection.execute("PRAGMA locking_mode=EXCLUSIVE")
-            self._check_version(connection)
-            rows: list[tuple[str, bytes]] = connection.execute(
-                "SELECT key, packed FROM entries WHERE expires_at > ? ORDER BY rowid", (self._clock.unix(),)
-            ).fetchall()
-        except (sqlite3.Error, OSError) as error:
-            raise FileStoreError(
-                f"{self._path} cannot be used ({error}): it may be damaged, no cache, or used by another"
-                " process. Move it away to begin anew."
-            ) from error
-        return rows
-
-    def _clean(self, unreadable: Sequence[str]) -> None:
-        """Deletes the rows and, with a cipher, every trace of what lay there in the clear."""
-        connection = self._connection
-        if connection is None:
-            raise sqlite3.ProgrammingError("closed")
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.executemany("DELETE FROM entries WHERE key = ?", ((key,) for key in unreadable))
-            clear = 0
-            if self._cipher is not None:  # those that have expired were not read
-                clear = connection.execute("DELETE FROM entries WHERE substr(packed, 1, 1) != x'ff'").rowcount
-            (left,) = connection.execute("SELECT EXISTS (SELECT 1 FROM entries)").fetchone()
-            connection.execute("COMMIT")
-            if self._cipher is not None:
-                # Pages in use may hold what was deleted without secure_delete: only writing the file anew removes it.
-                rewritten = bool(unreadable or clear or not left)
-                connection.executescript("VACUUM" if rewritten else "PRAGMA incremental_vacuum")
-            if unreadable or self._cipher is not None:
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        except sqlite3.Error as error:
-            raise FileStoreError(f"{self._path}: what cannot be read could not be deleted ({error})") from error
-
-    def _check_version(self, connection: sqlite3.Connection) -> None:
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        empty = tables == 0 and application == 0
-        if empty:
-            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
-        elif (application, version) != (APPLICATION_ID, SCHEMA_VERSION):
-            raise FileStoreError(
-                f"{self._path} is no cache of this version (it has {version}, this is {SCHEMA_VERSION})."
-                " Move it away to begin anew."
-            )
-        elif (damage := connection.execute("PRAGMA quick_check(1)").fetchone()) != ("ok",):
-            raise sqlite3.DatabaseError(str(damage[0]))
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA secure_delete=ON")
-        connection.execute("PRAGMA journal_size_limit=67108864")
-        if empty:
-            connection.executescript(
-                f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id={APPLICATION_ID};"
-                f" PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
-            )
-
-    def _commit(self, changes: Sequence[_Put | _Delete], gone: set[str]) -> None:
-        connection = self._connection
-        if connection is None:
-            raise sqlite3.ProgrammingError("closed")
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.executemany("DELETE FROM entries WHERE key = ?", ((key,) for key in gone))
-            for change in changes:
-                if isinstance(change, _Put):
-                    connection.execute(
-                        "INSERT OR REPLACE INTO entries (key, expires_at, packed) VALUES (?, ?, ?)",
-                        (change.key, change.head.expires_at_unix_s, change.written),
-                    )
-                else:
-                    connection.executemany("DELETE FROM entries WHERE key = ?", ((key,) for key in change.keys))
-            connection.execute(
-                "DELETE FROM entries WHERE rowid IN (SELECT rowid FROM entries WHERE expires_at <= ? LIMIT ?)",
-                (self._clock.unix(), EXPIRED_PER_COMMIT_MAX),
-            )
-            connection.execute("COMMIT")
-        except sqlite3.Error:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-        (free,) = connection.execute("PRAGMA freelist_count").fetchone()
-        if free > FREE_PAGES_MAX:
-            connection.executescript(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")  # execute() stops after one page
-
-    def _close_connection(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
 
 
 def _place(key: str) -> str:

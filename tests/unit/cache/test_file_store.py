@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from services.cache.entry import Scope, Selector
+from services.cache.store import answer_store_file
 from services.cache.store.answer_store import StoreUnavailableError
-from services.cache.store.answer_store_file import FREE_PAGES_MAX, PENDING_MAX, FileStore, FileStoreError
+from services.cache.store.answer_store_file import FileStore
+from services.cache.store.entry_file import FREE_PAGES_MAX, FileStoreError
 from services.cache.store.prompt_cipher import PromptCipher
 from services.runtime.clock import FakeClock
 from tests.support.cache_parts import entry
@@ -207,7 +209,7 @@ async def test_a_disk_that_refuses_is_unavailable_and_changes_nothing(path: Path
     first, second = entry("first", now_unix_s=clock.unix()), entry("second", now_unix_s=clock.unix(), text="x" * 99_999)
     async with opened(path, clock) as store:
         await store.put(first)
-        connection = store._connection
+        connection = store._file.connection
         assert connection is not None
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
         connection.execute(f"PRAGMA max_page_count={pages}")  # as a full disk
@@ -219,11 +221,12 @@ async def test_a_disk_that_refuses_is_unavailable_and_changes_nothing(path: Path
         assert await store.get_many([second.key]) == [second]
 
 
-async def test_too_many_waiting_changes_are_refused(path: Path) -> None:
+async def test_too_many_waiting_changes_are_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answer_store_file, "PENDING_MAX", 100)  # so that a slow disk takes them in time
     clock = FakeClock()
     async with opened(path, clock) as store:
         put = entry("q", now_unix_s=clock.unix())
-        results = await asyncio.gather(*(store.put(put) for _ in range(PENDING_MAX + 5)), return_exceptions=True)
+        results = await asyncio.gather(*(store.put(put) for _ in range(105)), return_exceptions=True)
         assert sum(isinstance(result, StoreUnavailableError) for result in results) == 5
     with pytest.raises(StoreUnavailableError):
         await store.put(put)
