@@ -25,7 +25,7 @@ from services.cache.entry import Entry, Selector
 from services.cache.store.answer_store import Change, StoreUnavailableError
 from services.cache.store.answer_store_memory import MemoryStore
 from services.cache.store.entry_codec import EntryHead, head_of, pack_entry, unpack_head
-from services.cache.store.entry_file import SCHEMA_VERSION, Deletion, EntryFile, FileStoreError, Row
+from services.cache.store.entry_file import SCHEMA_VERSION, Deletion, EntryFile, Row
 from services.cache.store.prompt_cipher import PromptCipher
 from services.runtime.clock import Clock
 from services.runtime.logs import get_logger
