@@ -54,6 +54,22 @@ def test_a_policy_that_goes_by_what_the_ledger_measured_needs_the_ledger(tmp_pat
     assert problems_of(tmp_path, {"ledger": {"enabled": False}}) == {}
 
 
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("redis+sentinel://a:1/main", "must begin with redis://, rediss:// or unix://"),
+        ("a:6379", "must begin with redis://, rediss:// or unix://"),
+        ("redis://a/0?ssl_ca_certs=/ca.crt", "certificates need a URL that begins with rediss://"),
+        ("rediss://a/0?ssl_ca_certs=/ca.crt", ""),
+        ("unix:///run/redis.sock", ""),
+    ],
+)
+def test_a_redis_that_could_not_be_opened_is_an_error_of_the_file(tmp_path: Path, url: str, why: str) -> None:
+    found = problems_of(tmp_path, {"orchestrator": {"redis_url": url}, "executor": {"share_redis_url": url}})
+    assert set(found) == ({"orchestrator.redis_url", "executor.share_redis_url"} if why else set())
+    assert all(message.startswith(why) for message in found.values())
+
+
 OFFICE = {"days": ["mon", "tue"], "start": "09:00", "end": "17:00"}
 NIGHT = {"start": "22:00", "end": "06:00"}
 
