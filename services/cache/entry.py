@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from spillway.chat import FinishReason, Message, Usage
 
-__all__ = ["Answer", "Entry", "Scope", "Selector"]
+__all__ = ["Answer", "Entry", "Question", "Scope", "Selector"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,20 @@ class Entry:
     embedding_model: str = ""
     question: str = ""
     tags: tuple[str, ...] = ()
+    group: str = ""
+    aliases: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Of a stored answer all that others are compared with: the entry without its answer and its vector, which are most
+    of what reading one costs."""
+
+    key: str
+    scope: Scope
+    partition: str
+    question: str
+    expires_at_unix_s: float
     group: str = ""
     aliases: int = 1
 

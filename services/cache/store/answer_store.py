@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.cache.entry import Entry, Selector
+from services.cache.entry import Entry, Question, Selector
 
 __all__ = [
     "AnswerStore",
@@ -83,6 +83,10 @@ class AnswerStore(Protocol):
 
     async def get_many(self, keys: Sequence[str]) -> list[Entry | None]:
         """The living entries of these keys, in this order. An entry that cannot be read is None."""
+        ...
+
+    async def get_questions(self, keys: Sequence[str]) -> list[Question | None]:
+        """Of the entries that `get_many` would give, the questions."""
         ...
 
     async def read(self, key: str) -> tuple[Entry | None, str]:

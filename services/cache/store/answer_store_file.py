@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from services.cache.entry import Entry, Selector
+from services.cache.entry import Entry, Question, Selector
 from services.cache.store.answer_store import Change, StoreUnavailableError
 from services.cache.store.answer_store_memory import MemoryStore
 from services.cache.store.entry_codec import EntryHead, head_of, pack_entry, unpack_head
@@ -113,6 +113,9 @@ class FileStore:
 
     async def get_many(self, keys: Sequence[str]) -> list[Entry | None]:
         return await self._memory.get_many(keys)
+
+    async def get_questions(self, keys: Sequence[str]) -> list[Question | None]:
+        return await self._memory.get_questions(keys)
 
     async def read(self, key: str) -> tuple[Entry | None, str]:
         return await self._memory.read(key)

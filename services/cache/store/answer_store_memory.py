@@ -16,9 +16,16 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequen
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from services.cache.entry import Entry, Scope, Selector
+from services.cache.entry import Entry, Question, Scope, Selector
 from services.cache.store.answer_store import CaughtUp, Change, Forget, Indexed, Removed
-from services.cache.store.entry_codec import EntryHead, head_of, pack_entry, unpack_entry, unpack_vector
+from services.cache.store.entry_codec import (
+    EntryHead,
+    head_of,
+    pack_entry,
+    unpack_entry,
+    unpack_question,
+    unpack_vector,
+)
 from services.cache.store.eviction import Evictor
 from services.cache.store.moment import Moment, parse_moment
 from services.runtime.clock import Clock
@@ -97,6 +104,9 @@ class MemoryStore:
 
     async def get_many(self, keys: Sequence[str]) -> list[Entry | None]:
         return [None if (kept := self._living(key)) is None else unpack_entry(key, kept.packed) for key in keys]
+
+    async def get_questions(self, keys: Sequence[str]) -> list[Question | None]:
+        return [None if (kept := self._living(key)) is None else unpack_question(key, kept.packed) for key in keys]
 
     async def read(self, key: str) -> tuple[Entry | None, str]:
         (entry,) = await self.get_many((key,))

@@ -27,7 +27,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.typing import EncodableT, FieldT
 
 from services.cache.admission import TTL_S_MAX
-from services.cache.entry import Entry, Selector
+from services.cache.entry import Entry, Question, Selector
 from services.cache.invalidation import (
     BUCKET_RULES_MAX,
     history_of_fields,
@@ -110,6 +110,27 @@ class RedisStore:
                 return self._living(keys, await self._listing.read(redis, keys, layout.ENTRY_FIELDS))
 
             found.update((entry.key, entry) for entry in await self._guarded(shard, ask) if entry is not None)
+        return [found.get(key) for key in keys]
+
+    async def get_questions(self, keys: Sequence[str]) -> list[Question | None]:
+        found: dict[str, Question] = {}
+        for shard, group in self._by_shard(keys):
+
+            async def ask(redis: Redis, keys: Sequence[str] = group) -> list[Question]:
+                read = await self._listing.read(redis, keys, layout.QUESTION_FIELDS)
+                asked = [
+                    layout.question_of_fields(key, row[:-1], self._cipher)
+                    for key, row in zip(keys, read.rows, strict=True)
+                ]
+                return [
+                    question
+                    for each, row in zip(asked, read.rows, strict=True)
+                    if each is not None
+                    for question, tags in (each,)
+                    if read.histories[bucket_of(question.key)].is_living(row[-1], question.key, question.scope, tags)
+                ]
+
+            found.update((question.key, question) for question in await self._guarded(shard, ask))
         return [found.get(key) for key in keys]
 
     async def read(self, key: str) -> tuple[Entry | None, str]:

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
-from services.cache.entry import Entry, Scope
+from services.cache.entry import Entry, Question, Scope
 from services.cache.store.answer_codec import answer_from_proto, answer_to_proto
 from spillway.v1 import cache_pb2
 from spillway.wire import WireError
 
-__all__ = ["EntryHead", "head_of", "pack_entry", "unpack_entry", "unpack_head", "unpack_vector"]
+__all__ = ["EntryHead", "head_of", "pack_entry", "unpack_entry", "unpack_head", "unpack_question", "unpack_vector"]
 
 _FRAME = struct.Struct("<BIIII")
 """Version, CRC-32 of what follows, and the lengths of head, vector and answer."""
@@ -123,6 +123,14 @@ def unpack_vector(packed: bytes) -> bytes:
     _, _, head_bytes, vector_bytes, _ = _FRAME.unpack_from(packed)
     begin = _FRAME.size + head_bytes
     return packed[begin : begin + vector_bytes]
+
+
+def unpack_question(key: str, packed: bytes) -> Question | None:
+    """The question of the entry with that key."""
+    head = unpack_head(packed)
+    if head is None:
+        return None
+    return Question(key, head.scope, head.partition, head.question, head.expires_at_unix_s, head.group, head.aliases)
 
 
 def unpack_entry(key: str, packed: bytes) -> Entry | None:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from google.protobuf.message import DecodeError
 from redis.typing import EncodableT, FieldT
 
-from services.cache.entry import Entry, Scope
+from services.cache.entry import Entry, Question, Scope
 from services.cache.partition import BUCKET_DIGITS
 from services.cache.store.answer_codec import answer_from_proto, answer_to_proto
 from services.cache.store.answer_store import Indexed, Removed
@@ -38,6 +38,7 @@ __all__ = [
     "HISTORY_HEAD",
     "INDEX_FIELDS",
     "META_FIELDS",
+    "QUESTION_FIELDS",
     "STAMP",
     "Names",
     "entry_of_fields",
@@ -48,6 +49,7 @@ __all__ = [
     "meta_of_fields",
     "news_of_record",
     "position_of_text",
+    "question_of_fields",
     "record_of_deletion",
     "tenant_pattern",
     "text_of_position",
@@ -59,6 +61,8 @@ VERSION = 2
 META_FIELDS = ("tenant", "namespace", "template_version", "knowledge_version", "tags")
 INDEX_FIELDS = ("partition", "embedding_model", "vector", "expires_at")
 ENTRY_FIELDS = (*META_FIELDS, *INDEX_FIELDS, "question", "answer", "stored_at", "group", "aliases")
+
+QUESTION_FIELDS = (*META_FIELDS, "partition", "expires_at", "question", "group", "aliases")
 
 STAMP = "stamp"
 """The entry's field that says when in the bucket's history it was stored."""
@@ -179,6 +183,32 @@ def entry_of_fields(key: str, fields: Fields, cipher: PromptCipher | None = None
             aliases=int(raw["aliases"]),
         )
     except (DecodeError, WireError, ValueError, RecursionError):
+        return None
+
+
+def question_of_fields(
+    key: str, fields: Fields, cipher: PromptCipher | None = None
+) -> tuple[Question, tuple[str, ...]] | None:
+    """The question and the tags of the values of QUESTION_FIELDS."""
+    present = [value for value in fields if value is not None]
+    if len(present) != len(QUESTION_FIELDS):
+        return None
+    raw = dict(zip(QUESTION_FIELDS, present, strict=True))
+    text = raw["question"] if cipher is None else cipher.open(raw["question"], _place(key, "question"))
+    if text is None:
+        return None
+    try:
+        scope, tags = _meta(raw)
+        return Question(
+            key,
+            scope,
+            raw["partition"].decode(),
+            text.decode(),
+            _time(raw["expires_at"]),
+            raw["group"].decode(),
+            int(raw["aliases"]),
+        ), tags
+    except (ValueError, RecursionError):
         return None
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from services.cache.entry import Scope, Selector
+from services.cache.entry import Question, Scope, Selector
 from services.cache.store.answer_store import AnswerStore, CaughtUp, Change, Forget, Indexed, Removed
 from services.cache.store.answer_store_file import FileStore
 from services.cache.store.answer_store_memory import MemoryStore
@@ -62,6 +63,23 @@ async def test_an_entry_is_found_as_it_was_put(store: AnswerStore) -> None:
     put = entry("what is näive? 😀\n\0", now_unix_s=now(), tags=("a b", "ü", ""), scope=Scope("", "n s", "v:1"))
     await store.put(put)
     assert await store.get_many([put.key, "0" * 64]) == [put, None]
+
+
+async def test_questions_are_those_of_the_entries_that_are_found(store: AnswerStore) -> None:
+    kept = replace(entry("kept 😀\n\0", now_unix_s=now(), scope=Scope("acme", "n")), group="g", aliases=3)
+    gone, short = entry("gone", now_unix_s=now(), tags=("red",)), entry("short", now_unix_s=now(), ttl_s=0.2)
+    for each in (kept, gone, short):
+        await store.put(each)
+    await store.invalidate(Selector(tenant="acme", tag="red"))
+
+    async def expired() -> bool:
+        return await store.get_many([short.key]) == [None]
+
+    await eventually(expired, what="the entry expires")
+    asked = Question(kept.key, kept.scope, kept.partition, kept.question, kept.expires_at_unix_s, "g", 3)
+    keys = [gone.key, kept.key, short.key, "0" * 64]
+    assert await store.get_questions(keys) == [None, asked, None, None]
+    assert await store.get_questions([]) == []
 
 
 async def test_a_reading_says_which_moment_it_was(store: AnswerStore) -> None:

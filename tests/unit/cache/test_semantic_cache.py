@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from services.cache.cache_policy import UNFIT_CHARS_MAX
-from services.cache.entry import Entry, Scope, Selector
+from services.cache.entry import Entry, Question, Scope, Selector
 from services.cache.index.vector_index import DimensionMismatchError, InvalidVectorError
 from services.cache.matching.semantic_search import Link
 from services.cache.outcomes import Stored, StoreResult
@@ -249,6 +249,10 @@ class AbsentStore:
         raise StoreUnavailableError("away")
 
     async def get_many(self, keys: Sequence[str]) -> list[Entry | None]:
+        await self._fail()
+        return []
+
+    async def get_questions(self, keys: Sequence[str]) -> list[Question | None]:
         await self._fail()
         return []
 
