@@ -27,7 +27,7 @@ from services.cache.matching.pair_features import (
 from services.cache.matching.pair_model import FEATURE_BOUND, Calibration, Network, PairModel, vector_features
 from services.cache.matching.reading import read
 
-__all__ = ["Fitted", "PairRows", "fit_pair_model", "idf_of", "pair_groups", "pair_rows", "recall_at"]
+__all__ = ["Fitted", "PairRows", "fit_pair_model", "idf_of", "mean_network", "pair_groups", "pair_rows", "recall_at"]
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -166,7 +166,7 @@ def _networks(rows: PairRows, weights: Floats, chosen: Bools, *, seed: int) -> t
     features, same, weight = rows.features[chosen], rows.same[chosen].astype(np.float32), weights[chosen]
     mean, scale = features.mean(axis=0), features.std(axis=0) + np.float32(_SCALE_FLOOR)
     z = _standard(features, mean, scale)
-    text = _mean(
+    text = mean_network(
         [
             _train(z, same, weight, hidden=HIDDEN_TEXT, decay=DECAY_TEXT, drop=0.0, seed=(seed, 0, n))
             for n in range(NETWORKS)
@@ -175,7 +175,7 @@ def _networks(rows: PairRows, weights: Floats, chosen: Bools, *, seed: int) -> t
     vectors = rows.vectors[chosen]
     spread = vectors.std(axis=0) + np.float32(_SCALE_FLOOR)
     joined = np.concatenate([z, vectors / spread], axis=1)
-    found = _mean(
+    found = mean_network(
         [
             _train(joined, same, weight, hidden=HIDDEN_VECTOR, decay=DECAY, drop=DROP, seed=(seed, 1, n))
             for n in range(NETWORKS)
@@ -187,7 +187,7 @@ def _networks(rows: PairRows, weights: Floats, chosen: Bools, *, seed: int) -> t
     return mean, scale, text, vector
 
 
-def _mean(found: Sequence[Network]) -> Network:
+def mean_network(found: Sequence[Network]) -> Network:
     """The network whose output is the mean of theirs."""
     return Network(
         np.concatenate([network.weights for network in found], axis=1),

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from lab.cache_data import Pairs
-from lab.cache_pair_fit import Fitted, PairRows, fit_pair_model, recall_at
+from lab.cache_pair_fit import Fitted, PairRows, fit_pair_model, mean_network, recall_at
 from lab.cache_pairs import chosen
 from lab.cache_terse import terse_form, terse_pairs
+from lab.metrics import auroc
 from services.cache.matching.pair_features import IDF_BUCKETS, NAMES
-from services.cache.matching.pair_model import serialise_pair_model, vector_features
+from services.cache.matching.pair_model import Network, serialise_pair_model, vector_features
 
 ROWS = 1_200
 DIMENSIONS = 4
@@ -48,6 +49,28 @@ def test_pairs_that_were_held_out_are_told_apart_with_and_without_vectors() -> N
     assert recall_at(found.held_out_text, rows.same, 0.05) > 0.3
     new = made_rows(4)
     assert recall_at(found.model.logits(new.features, new.vectors).astype(float), new.same, 0.05) > 0.5
+
+
+def test_what_is_held_out_was_not_fitted_to() -> None:
+    rng = np.random.default_rng(6)
+    rows = made_rows(5)
+    drawn = PairRows(rng.permutation(rows.features), rng.permutation(rows.vectors), rows.same)
+    found = fitted(drawn, 1)
+    assert auroc(found.held_out, drawn.same) == pytest.approx(0.5, abs=0.05)
+    fitted_to = found.model.logits(drawn.features, drawn.vectors).astype(float)
+    assert auroc(fitted_to, drawn.same) > 0.58
+
+
+def test_the_mean_of_networks_is_a_network() -> None:
+    rng = np.random.default_rng(7)
+
+    def drawn(*shape: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+        return rng.normal(size=shape).astype(np.float32)
+
+    found = [Network(drawn(5, 3), drawn(3), drawn(3), drawn(5), float(n)) for n in range(3)]
+    rows = drawn(9, 5)
+    expected = np.mean([network.logits(rows) for network in found], axis=0)
+    np.testing.assert_allclose(mean_network(found).logits(rows), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_threshold_stays_a_standard_error_below_the_rate_that_is_meant() -> None:
