@@ -250,10 +250,11 @@ def channel_options(message_bytes_max: int) -> tuple[tuple[str, str | int], ...]
         ("grpc.max_send_message_length", message_bytes_max),
         # What may be retried has to be kept; with the default of 256 KiB long conversations would get no retry.
         ("grpc.per_rpc_retry_buffer_size", message_bytes_max),
-        # By default a server that was away for minutes is looked for only every two minutes.
+        # By default a server that was away for minutes is looked for only every two minutes. Here a replica that has
+        # restarted is connected again before a call is sent for the last time: the next may restart at once.
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 100),
-        ("grpc.max_reconnect_backoff_ms", 2_000),
+        ("grpc.max_reconnect_backoff_ms", 500),
+        ("grpc.min_reconnect_backoff_ms", 5_000),  # what one attempt may take, its name notwithstanding
         # A connection that died without a word is noticed within a minute while calls are under way.
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 20_000),

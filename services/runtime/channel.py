@@ -24,8 +24,12 @@ __all__ = ["ATTEMPTS_MAX", "open_channel", "remaining_s"]
 ATTEMPTS_MAX: Final = 4
 KEEPALIVE_S: Final = 20.0
 KEEPALIVE_TIMEOUT_S: Final = 5.0
+# A replica that has restarted is connected again before the calls that wait for one have been sent for the last time:
+# the next replica may be restarted as soon as it serves.
 _RECONNECT_S_MIN: Final = 0.1
-_RECONNECT_S_MAX: Final = 2.0
+_RECONNECT_S_MAX: Final = 0.5
+# One attempt, the TLS handshake included, may take longer than the pause before the next.
+_CONNECT_S_MAX: Final = 2.0
 # How soon a new replica behind a name may be seen.
 _RESOLVE_S_MIN: Final = 5.0
 
@@ -87,7 +91,7 @@ def open_channel(
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.initial_reconnect_backoff_ms", int(_RECONNECT_S_MIN * 1_000)),
-        ("grpc.min_reconnect_backoff_ms", int(_RECONNECT_S_MIN * 1_000)),
+        ("grpc.min_reconnect_backoff_ms", int(_CONNECT_S_MAX * 1_000)),
         ("grpc.max_reconnect_backoff_ms", int(_RECONNECT_S_MAX * 1_000)),
         ("grpc.dns_min_time_between_resolutions_ms", int(_RESOLVE_S_MIN * 1_000)),
     ]
