@@ -11,7 +11,7 @@ from tests.support.name_server import NameServer
 from tests.support.postgres import PostgresServer
 from tests.support.redis_server import RedisServer
 
-LATENCY_S = 0.8
+LATENCY_S = 1.0
 """Of a model: callers wait most of their time, as they do in life, and calls are under way whenever a process goes."""
 
 

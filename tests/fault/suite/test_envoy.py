@@ -22,7 +22,7 @@ from tests.support.processes import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-CALLERS = 50
+CALLERS = 20
 CALLS = 20
 
 

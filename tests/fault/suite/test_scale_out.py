@@ -13,9 +13,10 @@ from tests.support.cluster import CONNECTION_AGE_S, Cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1_200)]
 
-REQUESTS = int(os.environ.get("SPILLWAY_SCALE_REQUESTS", "200"))
+IS_LONG = "SPILLWAY_SCALE_REQUESTS" in os.environ
+REQUESTS = int(os.environ.get("SPILLWAY_SCALE_REQUESTS", "100"))
 """So many say what the shares are."""
-CALLERS = 50
+CALLERS = 50 if IS_LONG else 20
 SHARE_MIN = 0.15
 SCALED = ("executor", "classifier")
 ADDED = tuple(f"{service}-{number}" for service in SCALED for number in (3, 4))
