@@ -35,14 +35,18 @@ FOREIGN = {
 OF_DEVELOPMENT = {"pytest", "mypy", "ruff", "hypothesis", "grpcio-tools", "matplotlib"}
 
 
-@pytest.fixture(scope="module")
-def requirements() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("image_requirements", DOCKER / "requirements.py")
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"image_{name}", DOCKER / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def requirements() -> ModuleType:
+    return script("requirements")
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -157,3 +161,19 @@ def test_the_bill_of_materials_names_every_package_with_its_hashes(requirements:
         found = {(part["name"], part["version"]) for part in bill["components"]}
         selected = requirements.selected(LOCK, requirements.roots(PROJECT, service))
         assert found == set(re.findall(r"^([A-Za-z0-9._-]+)==([^ ;\n]+)", selected, re.MULTILINE))
+
+
+def test_the_bill_of_an_image_adds_the_debian_packages_that_are_installed() -> None:
+    status = (
+        "Package: zlib1g\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1:1.2.13.dfsg-1\n"
+        "Description: compression: library\n Status: unknown\n\n"
+        "Package: gone\nStatus: deinstall ok config-files\nArchitecture: amd64\nVersion: 1\n\n"
+        "Package: base-files\nStatus: install ok installed\nArchitecture: amd64\nVersion: 12.4+deb12u1\n\n\n"
+    )
+    python = {"type": "library", "name": "grpcio", "version": "1"}
+    bill = script("bill").with_debian({"bomFormat": "CycloneDX", "components": [python]}, status)
+    assert bill["components"][0] == python
+    assert [part["purl"] for part in bill["components"][1:]] == [
+        "pkg:deb/debian/base-files@12.4%2Bdeb12u1?arch=amd64",
+        "pkg:deb/debian/zlib1g@1%3A1.2.13.dfsg-1?arch=amd64",
+    ]

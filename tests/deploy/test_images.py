@@ -153,6 +153,17 @@ def test_an_image_says_what_it_is_and_is_small(name: str, images: None) -> None:
     assert image["Size"] <= BYTES_MAX.get(name, BYTES_MAX_OTHERS), f"{image['Size'] / 2**20:.0f} MiB"
 
 
+def test_the_bill_of_an_image_names_its_python_and_its_debian_packages(images: None) -> None:
+    done = subprocess.run(
+        [REPOSITORY / "scripts" / "sbom", "--images"], check=False, capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in ("sandbox", *SERVICES):
+        bill = json.loads((REPOSITORY / ".spillway" / "sbom" / f"{name}.image.cdx.json").read_text())
+        found = {component["purl"].partition("@")[0] for component in bill["components"]}
+        assert {"pkg:pypi/grpcio", "pkg:deb/debian/libc6", "pkg:deb/debian/python3.11"} <= found
+
+
 @pytest.mark.parametrize("name", ["orchestrator", *SERVICES[:-1], "sandbox"])
 def test_sigterm_ends_a_service_within_its_grace(name: str, suite: dict[str, Container]) -> None:
     assert suite[name].terminate(within_s=DRAIN_S + GRACE_S + 5.0) == 0
