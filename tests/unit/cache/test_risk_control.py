@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from services.cache.matching import risk_control
+from services.cache.matching.measured_wrong import measured_wrong
 from services.cache.matching.neighbourhood import NAMES
 from services.cache.matching.risk_control import Decision, Judged, RiskController, RiskPolicy, Source
 from services.cache.matching.risk_model import EVIDENCE_MIN, Observations, fit_risk_model
@@ -322,3 +323,62 @@ def test_a_complaint_tightens_and_is_no_audit() -> None:
         controller.observe(Judged(np.zeros(len(NAMES)), 0.01, 0.05), same=False, source=Source.FEEDBACK)
     assert controller.report().tightening > 1.0
     assert controller.report().audits == 0.0
+
+
+class Even:
+    """A model to whom everything is equally probable to be wrong."""
+
+    def log_odds(self, features: object) -> float:
+        return 5.0
+
+    def wrong(self, log_odds: float, *, deviations: float = 0.0) -> float:
+        return 0.004
+
+
+def turns_until(controller: RiskController, serves: bool, *, same: bool) -> int:
+    """How many audits of this outcome it takes until it serves, or serves no more."""
+    for number in range(600):
+        if controller.consider(np.zeros(len(NAMES))).serve is serves:
+            return number
+        audited(controller, 1, same=same)
+        for _ in range(25):
+            controller.decide(None)
+    raise AssertionError("never")
+
+
+def test_wrong_audits_raise_the_bar_until_nothing_is_served_and_right_ones_lower_it_again() -> None:
+    controller = RiskController(RiskPolicy(0.02), Random(1))
+    controller.adopt(Even())  # type: ignore[arg-type]
+    for number in range(3_000):
+        controller.decide(np.zeros(len(NAMES)) if number % 2 else None)
+    assert controller.report().hits > 1_000
+    assert turns_until(controller, False, same=False) <= 20
+    assert controller.report().tightening > 1.0
+    assert turns_until(controller, True, same=True) > 0
+
+
+@pytest.mark.parametrize(("wrong", "foretold"), [(0.0, 0.0), (0.0, 5.0), (3.0, 3.0), (20.0, 4.0), (300.0, 310.0)])
+def test_the_interval_is_finite_around_its_middle_and_never_below_nothing(wrong: float, foretold: float) -> None:
+    middle, low, high = measured_wrong(50.0, wrong=wrong, foretold=foretold)
+    assert 0.0 <= low <= middle <= high < 1_000.0
+
+
+def test_audits_move_the_measured_wrong_ones_and_many_of_them_narrow_the_interval() -> None:
+    few, many, worse = (
+        measured_wrong(1_000.0, wrong=wrong, foretold=foretold)
+        for wrong, foretold in ((2.0, 2.0), (200.0, 200.0), (40.0, 10.0))
+    )
+    assert few[2] - few[1] > 3.0 * (many[2] - many[1])
+    assert many[0] == pytest.approx(1_000.0)
+    assert worse[1] > 2.0 * many[0]
+
+
+def test_the_interval_holds_the_truth_however_far_booking_is_off_by_chance() -> None:
+    rng = np.random.default_rng(7)
+    held = 0
+    for _ in range(400):
+        ratio = rng.gamma(4.0, 0.25)  # how many times what was foretold there is: half to twice, mostly
+        audited = rng.poisson(3.0 * ratio)
+        _, low, high = measured_wrong(50.0, wrong=float(audited), foretold=3.0)
+        held += low <= rng.poisson(50.0 * ratio) <= high
+    assert held >= 0.95 * 400
