@@ -26,7 +26,7 @@ HALF_LIFE_LOOKUPS: Final = 50_000
 BAR_EVERY_LOOKUPS: Final = 25
 """So often the bar is set anew."""
 
-BOOKED_DEVIATIONS: Final = 1.0
+BOOKED_DEVIATIONS: Final = 1.25
 """z of the formula above."""
 
 BOOKED_START: Final = 3.5
