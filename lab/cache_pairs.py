@@ -59,7 +59,9 @@ def train(pairs: Pairs, *, version: str, seed: int) -> tuple[Fitted, PairRows]:
     vector_of = dict(zip(texts, vectors, strict=True))
     sketches: dict[str, Sketch] = {}
     rows = pair_rows(pairs, idf, vectors[: len(pairs)], vectors[len(pairs) :], sketches)
-    made = pair_rows(terse, idf, embed(terse.a), np.stack([vector_of[text] for text in terse.b]), sketches)
+    made = PairRows(rows.features[:0], rows.vectors[:0], rows.same[:0])
+    if len(terse):
+        made = pair_rows(terse, idf, embed(terse.a), np.stack([vector_of[text] for text in terse.b]), sketches)
     fitted = fit_pair_model(
         rows, groups, idf, made=(made, terse_groups), version=version, embedding_model=EMBEDDING_MODEL, seed=seed
     )

@@ -28,11 +28,13 @@ def made_rows(seed: int, count: int = ROWS) -> PairRows:
     return PairRows(features, vector_features(a, b), same)
 
 
-def fitted(rows: PairRows, seed: int) -> Fitted:
+def fitted(rows: PairRows, seed: int, made_count: int = 9) -> Fitted:
     idf = np.ones(IDF_BUCKETS, np.float32)
-    made = PairRows(rows.features[:9], rows.vectors[:9], rows.same[:9])
+    made = PairRows(rows.features[:made_count], rows.vectors[:made_count], rows.same[:made_count])
     groups = np.arange(len(rows.same))
-    return fit_pair_model(rows, groups, idf, made=(made, groups[:9]), version="v", embedding_model="m", seed=seed)
+    return fit_pair_model(
+        rows, groups, idf, made=(made, groups[:made_count]), version="v", embedding_model="m", seed=seed
+    )
 
 
 def test_the_same_pairs_and_seed_give_the_same_artifact() -> None:
@@ -109,3 +111,10 @@ def test_a_terse_question_has_the_label_and_the_group_of_its_pair() -> None:
     for a, b, is_same, group in zip(made.a, made.b, made.same, groups, strict=True):
         assert a == f"capital country {group}"
         assert (b == rows.a[group] and is_same) or (b == rows.b[group] and is_same == rows.same[group])
+
+
+def test_where_no_terse_form_is_made_a_model_is_fitted_as_well() -> None:
+    foreign = Pairs(("wo ist das Museum",) * 50, ("wo ist der Bahnhof",) * 50, np.zeros(50, np.bool_))
+    made, groups = terse_pairs(foreign, np.zeros(50, np.int64), seed=1)
+    assert len(made) == len(groups) == 0
+    assert np.isfinite(fitted(made_rows(1, 200), 1, made_count=0).held_out).all()
