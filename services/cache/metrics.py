@@ -1,12 +1,13 @@
 """What the cache counts, and what it knows of its errors, as metrics.
 
 Promises: labels come from bounded sets: kinds of outcome, verdicts, and classes, of which the first `CLASSES_MAX` that
-there were are exported, also after others took their places. Values are read when they are exported, by the exporter's
-thread; without a meter provider that never happens.
+there were are exported, also after others took their places; who the tenant of a class is they do not say. Values are
+read when they are exported, by the exporter's thread; without a meter provider that never happens.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
@@ -16,12 +17,19 @@ from services.cache.matching.partition_classes import OWN_MAX, ClassReport
 from services.cache.outcomes import Stats
 from services.cache.semantic_cache import SemanticCache
 
-__all__ = ["export_metrics"]
+__all__ = ["class_label", "export_metrics"]
 
 CLASSES_MAX = 2 * OWN_MAX
 """Classes with metrics of their own in the life of a process."""
 
 Observe = Callable[[CallbackOptions], Iterable[Observation]]
+
+
+def class_label(name: str) -> str:
+    """ "TASK_TYPE" or "TASK_TYPE/xxxxxxxx" of a class, the first eight hexadecimal digits of SHA-256 of its tenant."""
+    task_type, _, tenant = name.partition("/")
+    digest = hashlib.sha256(tenant.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{task_type}/{digest[:8]}" if tenant else task_type
 
 
 def export_metrics(meter: Meter, cache: SemanticCache) -> None:
@@ -42,7 +50,7 @@ def export_metrics(meter: Meter, cache: SemanticCache) -> None:
     def of_classes(read: Callable[[ClassReport], dict[str, float]], label: str) -> list[Observe]:
         return [
             lambda options: [
-                Observation(value, {"class": report.name, label: name})
+                Observation(value, {"class": class_label(report.name), label: name})
                 for report in reports()
                 for name, value in read(report).items()
             ]

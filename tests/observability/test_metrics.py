@@ -45,7 +45,7 @@ def test_no_label_holds_a_prompt_an_answer_or_a_tenant(shown: dict[str, dict[str
     for names in shown.values():
         for family in names.values():
             for labels, _ in family.values:
-                assert not re.search(r"river|Vienna|fine answer", str(labels), re.IGNORECASE), family.name
+                assert not re.search(r"river|Vienna|fine answer|hasty", str(labels), re.IGNORECASE), family.name
                 assert len(str(labels)) < 400, family.name
 
 
