@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from services.cache.admission import Allowances, TtlByFreshness, lifetime_s, only_exact_reason, unfit_question
 from services.cache.entry import Answer, Entry, Scope
 from services.cache.index.vector_rows import Vector
-from services.cache.matching.semantic_search import Meaning
+from services.cache.matching.nearby import Meaning
 from services.cache.partition import entry_key, partition_id, semantic_question
 from spillway.chat import ChatRequest, Embedding
 from spillway.routing import TaskType

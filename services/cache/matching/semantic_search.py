@@ -1,9 +1,8 @@
 """Finding an answer by meaning: who is near, what they propose, whether that is served, and what is learned of it.
 
 Promises: an answer is served only from an entry that was read from the store in this very lookup and lies in the asked
-partition of the asked scope; only if the hard guards find no difference; and only if the risk control of the
-partition's class takes it, or the question has the same words. The index and what is remembered of questions only
-propose: where they lag, there are misses. Nothing is ever learned from a hit that nobody checked.
+partition of the asked scope (`nearby`); only if the hard guards find no difference; and only if the risk control of the
+partition's class takes it, or the question has the same words. Nothing is ever learned from a hit that nobody checked.
 
 Belongs to one event loop.
 """
@@ -11,7 +10,6 @@ Belongs to one event loop.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Final
@@ -20,12 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from services.cache.entry import Answer, Entry, Scope
-from services.cache.index.vector_index import Candidate, Vector, VectorIndex
+from services.cache.index.vector_index import VectorIndex
 from services.cache.matching.answer_comparison import Comparison, is_common_word
 from services.cache.matching.answer_judge import AnswerJudge
 from services.cache.matching.differences import certain_difference, exchanged_content
-from services.cache.matching.known_questions import KnownQuestions, same_words
-from services.cache.matching.neighbourhood import NEAR_MAX, Near, Proposal, centres, evidence, propose
+from services.cache.matching.known_questions import KnownQuestions
+from services.cache.matching.nearby import Meaning, Nearby, NearbyReader
+from services.cache.matching.neighbourhood import centres, evidence
 from services.cache.matching.pair_features import Sketch, pair_features
 from services.cache.matching.pair_model import PairModel
 from services.cache.matching.partition_classes import PartitionClass, PartitionClasses
@@ -33,36 +32,18 @@ from services.cache.matching.proposal_guard import ROWS_READ, kind_of, proposal_
 from services.cache.matching.risk_control import Judged, Source
 from services.cache.store.answer_store import AnswerStore
 from services.runtime.clock import Clock
-from spillway.routing import TaskType
 
-__all__ = ["Explanation", "Link", "Meaning", "SemanticFinding", "SemanticSearch"]
+__all__ = ["Explanation", "Link", "SemanticFinding", "SemanticSearch"]
 
 Floats = npt.NDArray[np.float64]
 
 GROUPS_COMPARED_MAX: Final = 8
 """Answers near a fresh one that it is compared with."""
 
-SAME_WORDS_LOOKS: Final = 4
-"""Nearest questions that may have the very words of the asked one."""
-
-ATTEMPTS_MAX: Final = 3
-"""How often a proposal may turn out to be gone before that is a miss."""
-
 JUDGED_MAX: Final = 4_096
 """Hits that are remembered until it is told whether they were right; the oldest is then taken for another replica's."""
 
 NOTHING_NEAR: Final = "no comparable question is stored"
-
-
-@dataclass(frozen=True, slots=True)
-class Meaning:
-    """By what a request is found when not by itself."""
-
-    question: str
-    partition: str
-    model: str
-    vector: Vector
-    task_type: TaskType
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,29 +79,6 @@ class Link:
     aliases: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class _Nearby:
-    """A proposal, and the candidates it comes from. `entry` is its nearest, as the store has it now."""
-
-    candidates: Sequence[Candidate]
-    near: Sequence[Near]
-    proposal: Proposal
-    entry: Entry
-
-    @property
-    def similarity(self) -> float:
-        return self.near[self.proposal.row].similarity
-
-    @property
-    def aliases(self) -> int:
-        return self.near[self.proposal.row].aliases
-
-    @property
-    def keys(self) -> list[str]:
-        """Of the proposal's rows, nearest first."""
-        return [self.candidates[row].key for row in self.proposal.rows]
-
-
 class SemanticSearch:
     """See the head of the file. DimensionMismatchError and StoreUnavailableError pass through."""
 
@@ -136,14 +94,13 @@ class SemanticSearch:
         similarity_min: float,
         known_max: int,
     ) -> None:
-        self._store = store
         self._index = index
         self._pair_model = pair_model
         self.classes = classes
         self._judge = judge
-        self._clock = clock
         self._similarity_min = similarity_min
         self._known = KnownQuestions(pair_model.idf, entries_max=known_max)
+        self._near = NearbyReader(store, index, self._known, clock)
         self._judged: OrderedDict[tuple[str, str], Judged] = OrderedDict()
         self._told: OrderedDict[tuple[str, str], None] = OrderedDict()
 
@@ -162,13 +119,13 @@ class SemanticSearch:
             return await self._peek(scope, meaning)
         deciding = self.classes.of(meaning.task_type, scope.tenant)
         deciding.count(lookups=1)
-        nearby = await self._nearby(scope, meaning, own_key="")
+        nearby = await self._nearby(scope, meaning)
         if nearby is None:
             deciding.controller.decide(None)
             return SemanticFinding(NOTHING_NEAR)
         asked = self._known.read(meaning.question)
         features = self._features(meaning, asked, nearby)
-        if (twin := await self._same_words(scope, meaning, nearby)) is not None:
+        if (twin := await self._near.same_words(scope, meaning, nearby)) is not None:
             audit, judged = deciding.controller.serve_same_words(features)
             deciding.count(hits=1)
             deciding.drawn(judged)
@@ -186,11 +143,11 @@ class SemanticSearch:
     async def _peek(self, scope: Scope, meaning: Meaning) -> SemanticFinding:
         """What `find` would come to, but for an audit."""
         deciding = self.classes.seen(meaning.task_type, scope.tenant)
-        nearby = await self._nearby(scope, meaning, own_key="")
+        nearby = await self._nearby(scope, meaning)
         if nearby is None:
             return SemanticFinding(NOTHING_NEAR)
         asked = self._known.read(meaning.question)
-        if (twin := await self._same_words(scope, meaning, nearby)) is not None:
+        if (twin := await self._near.same_words(scope, meaning, nearby)) is not None:
             return SemanticFinding("the same words", twin, nearby.candidates[0].similarity)
         decision = deciding.controller.consider(
             self._features(meaning, asked, nearby), refusal=lambda: self._refusal(asked, nearby)
@@ -208,7 +165,7 @@ class SemanticSearch:
         for candidate, near in zip(nearby.candidates, nearby.near, strict=True):
             if len(groups) < GROUPS_COMPARED_MAX:
                 groups.setdefault(near.group, candidate.key)
-        entries = await self._read(scope, meaning, list(groups.values()))
+        entries = await self._near.read(scope, meaning, list(groups.values()))
         stored = [entry for entry in entries if entry is not None]
         verdicts = await self._judge.compare(answer.message.text, [entry.answer.message.text for entry in stored])
         found = {entry.key: verdict for entry, verdict in zip(stored, verdicts, strict=True)}
@@ -231,7 +188,7 @@ class SemanticSearch:
 
     async def check(self, scope: Scope, meaning: Meaning, entry_key: str) -> Entry | None:
         """The entry, if it is one that a lookup with that meaning could have found."""
-        (entry,) = await self._read(scope, meaning, [entry_key])
+        (entry,) = await self._near.read(scope, meaning, [entry_key])
         return entry
 
     async def compare(self, fresh: Answer, entry: Entry) -> Comparison:
@@ -285,95 +242,15 @@ class SemanticSearch:
 
     def removed(self, key: str) -> None:
         """The entry is gone."""
-        self._known.forget(key)
-        self._index.remove(key)
+        self._near.removed(key)
 
-    async def _nearby(self, scope: Scope, meaning: Meaning, *, own_key: str) -> _Nearby | None:
-        now = self._clock.unix()
-        found = await self._index.search(meaning.partition, meaning.vector, count=NEAR_MAX + 1, now_unix_s=now)
-        candidates = [candidate for candidate in found if candidate.key != own_key][:NEAR_MAX]
-        fresh: dict[str, Entry] = {}
-        for _ in range(ATTEMPTS_MAX):
-            unknown = [each.key for each in candidates if self._known.get(each.key) is None]
-            candidates = await self._without_gone(scope, meaning, candidates, unknown, fresh)
-            near = self._near(candidates)
-            proposal = propose(near)
-            if proposal is None or near[proposal.row].similarity < self._similarity_min:
-                return None
-            key = candidates[proposal.row].key
-            left = candidates
-            if key not in fresh:
-                left = await self._without_gone(scope, meaning, candidates, [key], fresh)
-            if key in fresh:
-                return _Nearby(candidates, near, proposal, fresh[key])
-            candidates = left
-        return None
-
-    def _near(self, candidates: Sequence[Candidate]) -> list[Near]:
-        known = [self._known.get(candidate.key) for candidate in candidates]
-        sizes: dict[str, int] = {}
-        for each in known:
-            if each is not None:
-                sizes[each.group] = max(sizes.get(each.group, 1), each.aliases)
-        return [
-            Near(candidate.key, candidate.similarity)
-            if each is None  # forgotten meanwhile
-            else Near(each.group, candidate.similarity, sizes[each.group])
-            for candidate, each in zip(candidates, known, strict=True)
-        ]
-
-    async def _same_words(self, scope: Scope, meaning: Meaning, nearby: _Nearby) -> Entry | None:
-        """The stored question that has the words of this one."""
-        plain = same_words(meaning.question)
-        for candidate in nearby.candidates[:SAME_WORDS_LOOKS]:
-            known = self._known.get(candidate.key)
-            if known is None or known.plain != plain:
-                continue
-            if candidate.key == nearby.entry.key:
-                return nearby.entry
-            (entry,) = await self._read(scope, meaning, [candidate.key])
-            return entry
-        return None
-
-    async def _without_gone(
-        self,
-        scope: Scope,
-        meaning: Meaning,
-        candidates: Sequence[Candidate],
-        keys: Sequence[str],
-        fresh: dict[str, Entry],
-    ) -> list[Candidate]:
-        """Reads these entries into `fresh`; the candidates without those that are gone."""
-        if not keys:
-            return list(candidates)
-        entries = await self._read(scope, meaning, keys)
-        fresh.update((entry.key, entry) for entry in entries if entry is not None)
-        gone = {key for key, entry in zip(keys, entries, strict=True) if entry is None}
-        return [candidate for candidate in candidates if candidate.key not in gone]
-
-    async def _read(self, scope: Scope, meaning: Meaning, keys: Sequence[str]) -> list[Entry | None]:
-        """The entries as the store has them, where they may serve; what may not is no longer proposed."""
-        now = self._clock.unix()
-        found: list[Entry | None] = []
-        for key, entry in zip(keys, await self._store.get_many(keys), strict=True):
-            serves = (
-                entry is not None
-                and entry.scope == scope
-                and entry.partition == meaning.partition
-                and entry.expires_at_unix_s > now
-                and entry.question != ""
-            )
-            found.append(entry if serves else None)
-            if serves and entry is not None:
-                self._known.learn(entry)
-            else:
-                self.removed(key)
-        return found
+    async def _nearby(self, scope: Scope, meaning: Meaning, *, own_key: str = "") -> Nearby | None:
+        return await self._near.find(scope, meaning, own_key=own_key, similarity_min=self._similarity_min)
 
     def _sketch(self, entry: Entry) -> Sketch:
         return self._known.sketch_of(entry.key, entry.question)
 
-    def _features(self, meaning: Meaning, asked: Sketch, nearby: _Nearby) -> Floats:
+    def _features(self, meaning: Meaning, asked: Sketch, nearby: Nearby) -> Floats:
         stored = self._sketch(nearby.entry)
         a = b = None
         if meaning.model == self._pair_model.embedding_model and len(nearby.entry.vector) == 4 * len(meaning.vector):
@@ -387,7 +264,7 @@ class SemanticSearch:
             chars=len(meaning.question),
         )
 
-    def _refusal(self, asked: Sketch, nearby: _Nearby) -> str:
+    def _refusal(self, asked: Sketch, nearby: Nearby) -> str:
         texts = [(key, known.text) for key in nearby.keys[:ROWS_READ] if (known := self._known.get(key)) is not None]
         readings = [self._known.sketch_of(key, text).reading for key, text in texts]
         return proposal_refusal(asked.reading, readings, aliases=nearby.aliases)
@@ -399,7 +276,7 @@ class SemanticSearch:
         stored = self._sketch(entry).reading
         return not (certain_difference(asked.reading, stored) or exchanged_content(asked.reading, stored))
 
-    def _explain(self, deciding: PartitionClass, nearby: _Nearby, p_same: float, bar: float) -> Explanation:
+    def _explain(self, deciding: PartitionClass, nearby: Nearby, p_same: float, bar: float) -> Explanation:
         others = (near.similarity for near in nearby.near if near.group != nearby.proposal.group)
         report = deciding.controller.report()
         return Explanation(

@@ -1,0 +1,164 @@
+"""Who is near a question, as the index proposes and the store has it now.
+
+Promises: an entry is given only as it was read from the store in this very call, of the asked partition and scope, and
+alive. The index and what is remembered of questions only propose; what turns out to be gone, or of elsewhere, is no
+longer proposed.
+
+Belongs to one event loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from services.cache.entry import Entry, Scope
+from services.cache.index.vector_index import Candidate, Vector, VectorIndex
+from services.cache.matching.known_questions import KnownQuestions, same_words
+from services.cache.matching.neighbourhood import NEAR_MAX, Near, Proposal, propose
+from services.cache.store.answer_store import AnswerStore
+from services.runtime.clock import Clock
+from spillway.routing import TaskType
+
+__all__ = ["Meaning", "Nearby", "NearbyReader"]
+
+SAME_WORDS_LOOKS: Final = 4
+"""Nearest questions that may have the very words of the asked one."""
+
+ATTEMPTS_MAX: Final = 3
+"""How often a proposal may turn out to be gone before that is a miss."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """By what a request is found when not by itself."""
+
+    question: str
+    partition: str
+    model: str
+    vector: Vector
+    task_type: TaskType
+
+
+@dataclass(frozen=True, slots=True)
+class Nearby:
+    """A proposal, and the candidates it comes from. `entry` is its nearest, as the store has it now."""
+
+    candidates: Sequence[Candidate]
+    near: Sequence[Near]
+    proposal: Proposal
+    entry: Entry
+
+    @property
+    def similarity(self) -> float:
+        """Of the proposal's nearest question."""
+        return self.near[self.proposal.row].similarity
+
+    @property
+    def aliases(self) -> int:
+        """How many stored questions have the proposed answer in all."""
+        return self.near[self.proposal.row].aliases
+
+    @property
+    def keys(self) -> list[str]:
+        """Of the proposal's rows, nearest first."""
+        return [self.candidates[row].key for row in self.proposal.rows]
+
+
+class NearbyReader:
+    """`known` is what is remembered of stored questions. DimensionMismatchError and StoreUnavailableError pass through."""
+
+    def __init__(self, store: AnswerStore, index: VectorIndex, known: KnownQuestions, clock: Clock) -> None:
+        self._store = store
+        self._index = index
+        self.known = known
+        self._clock = clock
+
+    def removed(self, key: str) -> None:
+        """The entry is gone."""
+        self.known.forget(key)
+        self._index.remove(key)
+
+    async def find(self, scope: Scope, meaning: Meaning, *, own_key: str, similarity_min: float) -> Nearby | None:
+        """What the near questions propose, but for the entry `own_key`; None when nothing does, or is near enough."""
+        now = self._clock.unix()
+        found = await self._index.search(meaning.partition, meaning.vector, count=NEAR_MAX + 1, now_unix_s=now)
+        candidates = [candidate for candidate in found if candidate.key != own_key][:NEAR_MAX]
+        fresh: dict[str, Entry] = {}
+        for _ in range(ATTEMPTS_MAX):
+            unknown = [each.key for each in candidates if self.known.get(each.key) is None]
+            candidates = await self._without_gone(scope, meaning, candidates, unknown, fresh)
+            near = self._near(candidates)
+            proposal = propose(near)
+            if proposal is None or near[proposal.row].similarity < similarity_min:
+                return None
+            key = candidates[proposal.row].key
+            left = candidates
+            if key not in fresh:
+                left = await self._without_gone(scope, meaning, candidates, [key], fresh)
+            if key in fresh:
+                return Nearby(candidates, near, proposal, fresh[key])
+            candidates = left
+        return None
+
+    def _near(self, candidates: Sequence[Candidate]) -> list[Near]:
+        known = [self.known.get(candidate.key) for candidate in candidates]
+        sizes: dict[str, int] = {}
+        for each in known:
+            if each is not None:
+                sizes[each.group] = max(sizes.get(each.group, 1), each.aliases)
+        return [
+            Near(candidate.key, candidate.similarity)
+            if each is None  # forgotten meanwhile
+            else Near(each.group, candidate.similarity, sizes[each.group])
+            for candidate, each in zip(candidates, known, strict=True)
+        ]
+
+    async def same_words(self, scope: Scope, meaning: Meaning, nearby: Nearby) -> Entry | None:
+        """The stored question that has the words of this one."""
+        plain = same_words(meaning.question)
+        for candidate in nearby.candidates[:SAME_WORDS_LOOKS]:
+            known = self.known.get(candidate.key)
+            if known is None or known.plain != plain:
+                continue
+            if candidate.key == nearby.entry.key:
+                return nearby.entry
+            (entry,) = await self.read(scope, meaning, [candidate.key])
+            return entry
+        return None
+
+    async def _without_gone(
+        self,
+        scope: Scope,
+        meaning: Meaning,
+        candidates: Sequence[Candidate],
+        keys: Sequence[str],
+        fresh: dict[str, Entry],
+    ) -> list[Candidate]:
+        """Reads these entries into `fresh`; the candidates without those that are gone."""
+        if not keys:
+            return list(candidates)
+        entries = await self.read(scope, meaning, keys)
+        fresh.update((entry.key, entry) for entry in entries if entry is not None)
+        gone = {key for key, entry in zip(keys, entries, strict=True) if entry is None}
+        return [candidate for candidate in candidates if candidate.key not in gone]
+
+    async def read(self, scope: Scope, meaning: Meaning, keys: Sequence[str]) -> list[Entry | None]:
+        """The entries as the store has them, where they may serve; what may not is no longer proposed."""
+        now = self._clock.unix()
+        found: list[Entry | None] = []
+        for key, entry in zip(keys, await self._store.get_many(keys), strict=True):
+            serves = (
+                entry is not None
+                and entry.scope == scope
+                and entry.partition == meaning.partition
+                and entry.expires_at_unix_s > now
+                and entry.question != ""
+            )
+            found.append(entry if serves else None)
+            if serves and entry is not None:
+                self.known.learn(entry)
+            else:
+                self.removed(key)
+        return found
