@@ -67,7 +67,7 @@ class Nearby:
 
 
 class NearbyReader:
-    """`known`: what is remembered of stored questions. DimensionMismatchError and StoreUnavailableError pass through."""
+    """`known`: what is remembered of questions. DimensionMismatchError and StoreUnavailableError pass through."""
 
     def __init__(self, store: AnswerStore, index: VectorIndex, known: KnownQuestions, clock: Clock) -> None:
         self._store = store
