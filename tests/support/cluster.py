@@ -29,7 +29,7 @@ CONNECTION_AGE_S: Final = float(os.environ.get("SPILLWAY_CONNECTION_AGE_S", "4")
 """Of limits.connection_age_s, which is five minutes by default: nobody is to wait for that."""
 FRONT_DRAIN_S: Final = 4.0
 """Of orchestrators, which are watched by others than gRPC's clients too: a balancer only asks now and then."""
-STARTING_MAX: Final = 3
+STARTING_MAX: Final = 2
 """Processes that start at the same time: more make each of them slow, and all of them no quicker."""
 
 
