@@ -13,7 +13,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
-from services.cache.entry import Entry
+from services.cache.entry import Entry, Question
 from services.cache.matching.lexicon import AUXILIARIES, CASED_WORDS, FUNCTION_WORDS, word_set
 from services.cache.matching.pair_features import Idf, Sketch, sketch
 
@@ -81,7 +81,7 @@ class KnownQuestions:
         """What is known of the entry."""
         return self._known.get(key)
 
-    def learn(self, entry: Entry) -> None:
+    def learn(self, entry: Entry | Question) -> None:
         """Keeps what the entry says."""
         self.forget(entry.key)
         known = KnownQuestion(entry.question, same_words(entry.question), entry.group or entry.key, entry.aliases)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from services.cache.entry import Entry, Scope
+from services.cache.entry import Entry, Question, Scope
 from services.cache.index.vector_index import Candidate, Vector, VectorIndex
 from services.cache.matching.known_questions import KnownQuestions, same_words
 from services.cache.matching.neighbourhood import NEAR_MAX, Near, Proposal, propose
@@ -25,6 +25,9 @@ __all__ = ["Meaning", "Nearby", "NearbyReader"]
 
 SAME_WORDS_LOOKS: Final = 4
 """Nearest questions that may have the very words of the asked one."""
+
+WHOLE_READS_MAX: Final = 4
+"""Unknown entries that are read with their answers, one of which may be served; of more, the questions alone are."""
 
 ATTEMPTS_MAX: Final = 3
 """How often a proposal may turn out to be gone before that is a miss."""
@@ -88,7 +91,10 @@ class NearbyReader:
         fresh: dict[str, Entry] = {}
         for _ in range(ATTEMPTS_MAX):
             unknown = [each.key for each in candidates if self.known.get(each.key) is None]
-            candidates = await self._without_gone(scope, meaning, candidates, unknown, fresh)
+            if len(unknown) <= WHOLE_READS_MAX:
+                candidates = await self._without_gone(scope, meaning, candidates, unknown, fresh)
+            else:
+                candidates = await self._without_unread(scope, meaning, candidates, unknown)
             near = self._near(candidates)
             proposal = propose(near)
             if proposal is None or near[proposal.row].similarity < similarity_min:
@@ -144,21 +150,35 @@ class NearbyReader:
         gone = {key for key, entry in zip(keys, entries, strict=True) if entry is None}
         return [candidate for candidate in candidates if candidate.key not in gone]
 
+    async def _without_unread(
+        self, scope: Scope, meaning: Meaning, candidates: Sequence[Candidate], keys: Sequence[str]
+    ) -> list[Candidate]:
+        """Learns what these entries ask; the candidates without those that are gone."""
+        questions = await self._store.get_questions(keys)
+        gone = {
+            key for key, read in zip(keys, questions, strict=True) if not self._may_serve(scope, meaning, key, read)
+        }
+        return [candidate for candidate in candidates if candidate.key not in gone]
+
     async def read(self, scope: Scope, meaning: Meaning, keys: Sequence[str]) -> list[Entry | None]:
         """The entries as the store has them, where they may serve; what may not is no longer proposed."""
-        now = self._clock.unix()
-        found: list[Entry | None] = []
-        for key, entry in zip(keys, await self._store.get_many(keys), strict=True):
-            serves = (
-                entry is not None
-                and entry.scope == scope
-                and entry.partition == meaning.partition
-                and entry.expires_at_unix_s > now
-                and entry.question != ""
-            )
-            found.append(entry if serves else None)
-            if serves and entry is not None:
-                self.known.learn(entry)
-            else:
-                self.removed(key)
-        return found
+        entries = await self._store.get_many(keys)
+        return [
+            entry if self._may_serve(scope, meaning, key, entry) else None
+            for key, entry in zip(keys, entries, strict=True)
+        ]
+
+    def _may_serve(self, scope: Scope, meaning: Meaning, key: str, read: Entry | Question | None) -> bool:
+        """Whether what the store has now at this key may; then it is remembered, and otherwise forgotten."""
+        serves = (
+            read is not None
+            and read.scope == scope
+            and read.partition == meaning.partition
+            and read.expires_at_unix_s > self._clock.unix()
+            and read.question != ""
+        )
+        if serves and read is not None:
+            self.known.learn(read)
+        else:
+            self.removed(key)
+        return serves
