@@ -79,7 +79,7 @@ async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
                     figures["stored_bytes_per_entry"] = site.bytes_per_entry(entries)
                     figures["grpc"] = await over_grpc(folder, site, work)
                     if arguments.redis and arguments.snapshots:
-                        figures["grpc, rejoined"] = await over_grpc(folder, site, work)
+                        figures["from the snapshot"] = await over_grpc(folder, site, work, only_start=True)
             if not arguments.no_index:
                 figures["index"] = await index_alone(work, folder)
             if arguments.gptcache and entries <= arguments.gptcache_entries_max:

@@ -107,7 +107,9 @@ async def timed(
     }
 
 
-async def over_grpc(folder: Path, site: FileSite | RedisSite, work: Workload) -> dict[str, Any]:
+async def over_grpc(
+    folder: Path, site: FileSite | RedisSite, work: Workload, *, only_start: bool = False
+) -> dict[str, Any]:
     """Warm-up, memory and every kind of call, by one caller and by several at once."""
     figures: dict[str, Any] = {}
     began = time.perf_counter()
@@ -129,6 +131,8 @@ async def over_grpc(folder: Path, site: FileSite | RedisSite, work: Workload) ->
             figures["warm_up_s"] = round(time.perf_counter() - began, 2)
             figures["warm_up_cpu_s"] = round(service.cpu_s(), 2)
             figures["rss_bytes_per_entry"] = round(service.rss_bytes() / len(work.vectors))
+            if only_start:
+                return figures
 
             def looked_up(text: str, vector: Vectors) -> Callable[[], Awaitable[bool]]:
                 request = lookup_request(text, vector)
