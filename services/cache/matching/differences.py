@@ -12,7 +12,7 @@ from typing import Final
 
 from services.cache.matching.alignment import WORDS_MAX, has_words, unmatched
 from services.cache.matching.contraries import GENERIC_WORDS, hard_differences
-from services.cache.matching.grammar import grammar_differences, order_or_roles, question_kind
+from services.cache.matching.grammar import grammar_differences, order_or_roles, question_kind, turns
 from services.cache.matching.inflection import same_word
 from services.cache.matching.lexicon import LIGHT_WORDS, word_set
 from services.cache.matching.reading import Reading
@@ -29,14 +29,14 @@ def certain_difference(a: Reading, b: Reading) -> str:
 
 def hardly_differs(a: Reading, b: Reading, proven: Sequence[Reading] = ()) -> bool:
     """Whether the one asks for something else than the other in nearly its words: the same words in another order, the
-    same matter by another question word, one word of matter in the place of another where all else is the same.
-    `proven`: as `content_differences` has it."""
+    same matter by another question word or with another who acts, one word of matter in the place of another where all
+    else is the same. `proven`: as `content_differences` has it."""
     if a.exact == b.exact:
         return False
     only_a, only_b = unmatched(a, b)
     if not (only_a | only_b) - LIGHT_WORDS:
         turned = sorted(_wording(a)) == sorted(_wording(b)) and order_or_roles(a, b)
-        return bool(turned or question_kind(a, b))
+        return bool(turned or turns(a, b) or question_kind(a, b))
     if len(only_a) != 1 or len(only_b) != 1 or _wording(a, only_a) != _wording(b, only_b):
         return False
     return bool(content_differences(a, b, proven)) or not content_differences(a, b)

@@ -20,7 +20,9 @@ from services.cache.matching.lexicon import (
     TRAILING_COURTESIES,
 )
 
-__all__ = ["Frame", "frame_difference", "read_frame"]
+__all__ = ["WHO_ACTS", "Frame", "frame_difference", "read_frame"]
+
+WHO_ACTS = "one asks who acts, the other does not"
 
 _ARGUMENTS = frozenset({"who", "whom", "what", "which"})
 _AMOUNTS = frozenset({"many", "much"})
@@ -71,7 +73,7 @@ def frame_difference(a: Frame, b: Frame) -> str:
     if only_a and only_b:
         return "one asks with a form of to do, the other with one of to be"
     if a.bare_question != b.bare_question:
-        return "one asks who acts, the other does not"
+        return WHO_ACTS
     if a.opening and b.opening and a.opening != b.opening:
         return "they open with different auxiliaries"
     if (a.ending and a.ending not in b.prepositions) or (b.ending and b.ending not in a.prepositions):

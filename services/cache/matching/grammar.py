@@ -9,15 +9,16 @@ from collections import Counter
 from typing import Final
 
 from services.cache.matching.alignment import unmatched
-from services.cache.matching.frame import frame_difference
+from services.cache.matching.frame import WHO_ACTS, frame_difference
 from services.cache.matching.inflection import same_word
 from services.cache.matching.lexicon import ACRONYMS, CASED_WORDS, FUNCTION_WORDS, LIGHT_WORDS, word_set
 from services.cache.matching.reading import Reading
 
-__all__ = ["grammar_differences", "order_or_roles", "question_kind"]
+__all__ = ["grammar_differences", "order_or_roles", "question_kind", "turns"]
 
 MEANING_WORDS: Final = word_set("mean means meaning define definition")
 
+_WHO_ACTS: Final = f"roles: {WHO_ACTS}"
 _GENERAL_QUESTIONS: Final = frozenset({"what", "which"})
 _PERMUTED_SHARE: Final = 0.6
 _ORDERED_WORDS_MAX: Final = 40
@@ -48,6 +49,11 @@ def order_or_roles(a: Reading, b: Reading) -> str:
         return "order: the same words stand in another order"
     difference = frame_difference(a.frame, b.frame)
     return f"roles: {difference}" if difference else ""
+
+
+def turns(a: Reading, b: Reading) -> bool:
+    """Whether the one asks who acts ("who hired Tim") and the other does not, in the same words."""
+    return order_or_roles(a, b) == _WHO_ACTS
 
 
 def _case(a: Reading, b: Reading) -> str:

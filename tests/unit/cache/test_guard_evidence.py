@@ -156,6 +156,8 @@ OUTVOTING = [
     ("Who won the last race?", "Who won the first race?", "Who won at last?"),
     ("Is chess harder than checkers?", "Is checkers harder than chess?", "chess or checkers harder?"),
     ("Where was the tower built?", "When was the tower built?", "the tower's building"),
+    ("Who did Ann hire?", "Who hired Ann?", "hired by Ann"),
+    ("What does heat cause?", "What causes heat?", "causes of heat"),
     ("How do I sort a tuple in Python?", "How do I sort a list in Python?", "How do I sort in Python?"),
 ]
 
