@@ -172,6 +172,13 @@ def test_callers_know_another_pod_when_one_goes(service: str, overlay: str) -> N
     assert spec["minReadySeconds"] >= DNS_REMEMBERS_S
 
 
+def test_what_ends_without_a_drain_waits_until_its_address_is_gone() -> None:
+    """Of what requests go through; the services' own drain is tested with the time that pods have to stop."""
+    pod = render("dev").get("Deployment", "sandbox")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert 0 < container["lifecycle"]["preStop"]["sleep"]["seconds"] < pod["terminationGracePeriodSeconds"]
+
+
 def test_one_node_takes_every_replica(rendered: Rendered) -> None:
     for workload, pod in rendered.pods():
         assert "affinity" not in pod
