@@ -1,4 +1,4 @@
-.PHONY: setup up test test-fast protos lock replay test-breaker test-heads test-config soak-executor bench-executor bench-classifier fault-cache test-convergence bench-cache fault-ledger bench-ledger test-jobs test-tls images images-test sbom audit bench-suite
+.PHONY: setup up test test-fast protos lock replay test-breaker test-heads test-config soak-executor bench-executor bench-classifier fault-cache test-convergence bench-cache fault-ledger bench-ledger test-jobs test-tls test-rolling test-kills test-scale images images-test sbom audit bench-suite
 setup:      ; scripts/setup
 up:         ; scripts/quickstart
 test:       ; scripts/test
@@ -33,6 +33,12 @@ bench-ledger: ; PYTHONPATH="$(CURDIR)" .venv/bin/python -m bench.ledger $(ARGS)
 test-jobs: ; SPILLWAY_JOB_KILLS=$(or $(KILLS),40) scripts/test -s tests/fault/orchestrator/test_killed_workers.py
 # Certificates renewed 20 times under load, and then the authority, with not one call lost (docs/security.md).
 test-tls:   ; SPILLWAY_TLS_RENEWALS=20 scripts/test -s tests/security/test_tls_suite.py -k renewed
+# The suite as the production overlay has it, two of each, every process restarted six times under 50 callers, 10,000 requests.
+test-rolling: ; SPILLWAY_ROLLING_ROUNDS=$(or $(ROUNDS),6) scripts/test -s tests/fault/suite/test_rolling_restart.py
+# A replica of each service killed (kill -9), ROUNDS times, then all replicas of one, and Redis; says when callers are served as before.
+test-kills:  ; SPILLWAY_REPLICA_KILLS=$(or $(ROUNDS),4) scripts/test -s tests/fault/suite/test_killed_replicas.py
+# Executors and classifiers from two to four under load, behind names; shares counted over many requests.
+test-scale:  ; SPILLWAY_SCALE_REQUESTS=2000 SPILLWAY_CONNECTION_AGE_S=30 scripts/test -s tests/fault/suite/test_scale_out.py
 # Every image built without a registry (Debian's buildah), the suite started from them by podman and looked at.
 images:      ; scripts/images $(SERVICE)
 images-test: ; SPILLWAY_IMAGES=1 scripts/test -s tests/deploy/test_images.py
