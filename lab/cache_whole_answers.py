@@ -21,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lab.cache_data import CacheDataError, Pairs, embed, read_cache_file
-from lab.cache_stream import PACKAGED_MODEL, PairJudge
+from lab.cache_online import PairJudge
+from lab.cache_stream import PACKAGED_MODEL
 from services.cache.matching.pair_model import PairModel, PairModelError, parse_pair_model
 from services.cache.matching.proposal_guard import LIFTABLE, kind_of
 

@@ -10,9 +10,10 @@ import pytest
 
 from lab.cache_baselines import exact_run, per_entry_run, threshold_run, verifier_run
 from lab.cache_data import CacheDataError, Pairs, Stream, read_cache_file
+from lab.cache_online import PairJudge, online_run
 from lab.cache_pair_fit import pair_groups, recall_at
 from lab.cache_runs import Run, Tally, summary
-from lab.cache_stream import PACKAGED_MODEL, PairJudge, online_run
+from lab.cache_stream import PACKAGED_MODEL
 from lab.calibrate_cache import pair_points
 from services.cache.matching.pair_model import parse_pair_model
 from services.cache.matching.risk_control import RiskPolicy
