@@ -90,7 +90,8 @@ class AnswerStore(Protocol):
         ...
 
     async def read(self, key: str) -> tuple[Entry | None, str]:
-        """The living entry of this key, and the moment of reading it, for as little as the entry alone."""
+        """The living entry of this key, and the moment of reading it, for as little as the entry alone; empty when
+        there is no room for what might be put."""
         ...
 
     async def moment(self, key: str) -> str:

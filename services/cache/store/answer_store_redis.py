@@ -16,21 +16,18 @@ Belongs to one event loop.
 from __future__ import annotations
 
 import asyncio
-import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import ExecAbortError, OutOfMemoryError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
-from redis.typing import EncodableT, FieldT
 
 from services.cache.admission import TTL_S_MAX
 from services.cache.entry import Entry, Question, Selector
 from services.cache.invalidation import (
     BUCKET_RULES_MAX,
-    history_of_fields,
     rule_name,
     rule_text,
 )
@@ -38,10 +35,10 @@ from services.cache.partition import tenant_bucket
 from services.cache.store import redis_layout as layout
 from services.cache.store import redis_scripts
 from services.cache.store.answer_store import Change, StoreUnavailableError
-from services.cache.store.moment import Moment, parse_moment
 from services.cache.store.prompt_cipher import PromptCipher
 from services.cache.store.redis_feed import RedisFeed
-from services.cache.store.redis_listing import BATCH_KEYS_MAX, Reading, RedisListing, bucket_of, moment_of_head
+from services.cache.store.redis_listing import BATCH_KEYS_MAX, Reading, RedisListing, bucket_of
+from services.cache.store.redis_puts import CHANGES_MAX, RedisPuts, new_token
 from services.cache.store.redis_servers import RedisServers
 from services.cache.store.redis_sweep import RedisSweeps
 from services.cache.store.redis_url import parse_redis_url
@@ -53,26 +50,9 @@ __all__ = ["RedisStore"]
 PAUSE_S = 1.0
 """How long a Redis that failed is left alone."""
 
-CHANGES_MAX = 100_000
-"""About so many change records are kept of each shard, some 12 MB; at 500 puts a second those of the last 200 s. A
-replica that is further behind loads everything."""
-
-TOKEN_BYTES = 8
-
-PUT_TRIES_MAX = 10
-"""A put that invalidations of others overtake so often, while it is tried, is not kept."""
-
 PUT_S_MAX = 600.0
 """From an entry's moment to the arrival of its put while a deletion by key leaves a mark of its own. After it, any
 deletion by key in the tenant's bucket turns the put away."""
-
-MARKED_MINUTES = 4
-"""A moment that is older by the replica's clock may be older than a mark lasts by that of another."""
-
-MOMENT_MINUTES_MAX = 1_440
-"""No answer is on its way for longer than a day; rules are kept for thirty."""
-
-Fields = Mapping[FieldT, EncodableT]
 
 _Result = TypeVar("_Result")
 
@@ -95,6 +75,7 @@ class RedisStore:
         self._cooldowns = [Cooldown(pause_s=PAUSE_S) for _ in range(self._servers.shards)]
         self._listing = RedisListing(self._servers, self._names)
         self._sweeps = RedisSweeps(self._listing, self._names, changes_max=CHANGES_MAX)
+        self._puts = RedisPuts(self._names, clock=clock, cipher=cipher)
         self._feed = RedisFeed(self._servers, clock=clock, cipher=cipher)
 
     @property
@@ -135,37 +116,25 @@ class RedisStore:
 
     async def read(self, key: str) -> tuple[Entry | None, str]:
         async def ask(redis: Redis) -> tuple[Entry | None, str]:
-            reading = await self._listing.read(redis, (key,), layout.ENTRY_FIELDS, minute=self._minute())
+            reading = await self._listing.read(redis, (key,), layout.ENTRY_FIELDS, minute=self._puts.minute())
             (entry,) = self._living((key,), reading)
             moment = reading.moments[bucket_of(key)]
-            return entry, await self._moment(redis, key) if moment is None else moment.text
+            if moment is not None:
+                return entry, moment.text
+            try:
+                return entry, await self._puts.first_moment(redis, key)
+            except (OutOfMemoryError, ExecAbortError):  # there is no room for what might be put either
+                return entry, ""
 
         return await self._guarded(self._names.shard_of(key), ask)
 
     async def moment(self, key: str) -> str:
-        return await self._guarded(self._names.shard_of(key), lambda redis: self._moment(redis, key))
+        return await self._guarded(self._names.shard_of(key), lambda redis: self._puts.moment(redis, key))
 
     async def put(self, entry: Entry, *, since: str | None = None) -> bool:
-        fields = layout.fields_of_entry(entry, self._cipher)
-        began = None if since is None else parse_moment(since)
-        if since is not None and (began is None or self._minute() - began.minute > MOMENT_MINUTES_MAX):
-            return False
-
-        async def write(redis: Redis) -> bool:
-            stamp = "" if began is None else began.stamp
-            for _ in range(PUT_TRIES_MAX):
-                result = await self._put(redis, entry, fields, began=began, stamp=stamp)
-                if result != b"late" or began is None:
-                    return result == b"put"
-                reading: Any = redis.hgetall(self._names.history(bucket_of(entry.key)))
-                news: dict[bytes, bytes] = await reading
-                if not history_of_fields(news).is_living(began.stamp.encode(), entry.key, entry.scope, entry.tags):
-                    return False
-                head = moment_of_head([news.get(name.encode()) for name in layout.HISTORY_HEAD], 0)
-                stamp = "" if head is None else head.stamp
-            return False
-
-        return await self._guarded(self._names.shard_of(entry.key), write)
+        return await self._guarded(
+            self._names.shard_of(entry.key), lambda redis: self._puts.put(redis, entry, since=since)
+        )
 
     def _living(self, keys: Sequence[str], read: Reading) -> list[Entry | None]:
         entries = [
@@ -177,46 +146,6 @@ class RedisStore:
             else None
             for entry, row in zip(entries, read.rows, strict=True)
         ]
-
-    def _minute(self) -> int:
-        return int(self._clock.unix() // 60.0)
-
-    async def _moment(self, redis: Redis, key: str) -> str:
-        """The present one; a bucket's history begins with the first that is asked for."""
-        history: Any = self._names.history(bucket_of(key))
-        while True:
-            reading: Any = redis.hmget(history, layout.HISTORY_HEAD)
-            found = moment_of_head(await reading, self._minute())
-            if found is not None:
-                return found.text
-            beginning: Any = redis.hsetnx(history, "era", _token())
-            await beginning
-
-    async def _put(self, redis: Redis, entry: Entry, fields: Fields, *, began: Moment | None, stamp: str) -> bytes:
-        shard, key = self._names.shard_of(entry.key), entry.key
-        names = (
-            self._names.entry(key),
-            self._names.history(bucket_of(key)),
-            self._names.entries(shard),
-            self._names.changes(shard),
-            self._names.gone(key),
-        )
-        writing: Any = redis.eval(
-            redis_scripts.PUT,
-            len(names),
-            *names,
-            _token(),
-            stamp,
-            0 if began is None else began.deletions,
-            int(began is not None and self._minute() - began.minute > MARKED_MINUTES),
-            int(entry.expires_at_unix_s * 1000),
-            int(self._clock.unix() * 1000),
-            layout.member(entry.scope.tenant, key),
-            key if entry.partition else "",
-            CHANGES_MAX,
-            *(part for field in fields.items() for part in field),
-        )
-        return cast("bytes", await writing)
 
     async def find(self, selector: Selector) -> list[str]:
         if selector.entry_key is not None:
@@ -245,8 +174,8 @@ class RedisStore:
             return await self.delete(await self.find(selector))
         bucket = tenant_bucket(selector.tenant)
         arguments = (
-            _token(),
-            _token(),
+            new_token(),
+            new_token(),
             rule_name(selector),
             rule_text(selector),
             BUCKET_RULES_MAX,
@@ -280,7 +209,7 @@ class RedisStore:
         names = (self._names.history(bucket_of(key)), self._names.gone(key))
 
         async def write(redis: Redis) -> None:
-            writing: Any = redis.eval(redis_scripts.DELETE_MARK, len(names), *names, _token(), int(PUT_S_MAX * 1000))
+            writing: Any = redis.eval(redis_scripts.DELETE_MARK, len(names), *names, new_token(), int(PUT_S_MAX * 1000))
             await writing
 
         await self._listing.unhurried(self._names.shard_of(key), write)
@@ -327,7 +256,3 @@ class RedisStore:
             raise
         cooldown.succeeded(ticket)
         return result
-
-
-def _token() -> str:
-    return secrets.token_hex(TOKEN_BYTES)

@@ -33,8 +33,8 @@ async def cache(redis_server: RedisServer) -> AsyncIterator[SemanticCache]:
     await made.close()
 
 
-async def put(cache: SemanticCache, text: str = ON) -> StoreResult:
-    stored = await cache.store(ACME, chat(text), answer(), embedding=embedding("heater"), task_type=TaskType.OTHER)
+async def put(cache: SemanticCache, text: str = ON, *, scope: Scope = ACME) -> StoreResult:
+    stored = await cache.store(scope, chat(text), answer(), embedding=embedding("heater"), task_type=TaskType.OTHER)
     return stored.result
 
 
@@ -203,4 +203,7 @@ async def test_a_redis_that_is_full_drops_answers_and_still_serves_what_it_has(
         client.config_set("maxmemory-policy", "noeviction")
         client.config_set("maxmemory", 1)
     assert await put(cache, "another question") is StoreResult.UNAVAILABLE
+    unknown = await cache.lookup(Scope("whom nobody knows"), chat(ON))
+    assert (unknown.outcome.kind, unknown.store_token) == (CacheKind.MISS, "")
+    assert await put(cache, scope=Scope("whom nobody knows")) is StoreResult.UNAVAILABLE
     assert await kind(cache) is CacheKind.EXACT_HIT

@@ -9,7 +9,7 @@ import pytest
 from services.cache.entry import Scope, Selector
 from services.cache.outcomes import StoreResult
 from services.cache.semantic_cache import SemanticCache
-from services.cache.store import answer_store_redis, redis_feed
+from services.cache.store import redis_feed, redis_puts
 from services.cache.store.answer_store_redis import RedisStore
 from services.runtime.clock import SystemClock
 from spillway.routing import CacheKind, TaskType
@@ -96,7 +96,7 @@ async def test_a_new_replica_is_warm_before_it_serves(
 async def test_a_replica_that_was_overtaken_by_the_trimming_loads_everything_again(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answer_store_redis, "CHANGES_MAX", 10)
+    monkeypatch.setattr(redis_puts, "CHANGES_MAX", 10)
     monkeypatch.setattr(redis_feed, "RECORDS_MAX", 5)
     one, two = replica(redis_server), replica(redis_server)
     await one.start()

@@ -1,0 +1,124 @@
+"""Putting entries into Redis: at a moment, and not when they were invalidated since.
+
+Promises: a put is one script, or as many as invalidations of others come between, and writes all or nothing; what it
+cannot know (a moment that is none, of another era, or very old) is taken for an invalidation.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any, cast
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+from redis.typing import EncodableT, FieldT
+
+from services.cache.entry import Entry
+from services.cache.invalidation import history_of_fields
+from services.cache.store import redis_layout as layout
+from services.cache.store import redis_scripts
+from services.cache.store.moment import Moment, parse_moment
+from services.cache.store.prompt_cipher import PromptCipher
+from services.cache.store.redis_listing import bucket_of, moment_of_head
+from services.runtime.clock import Clock
+
+__all__ = ["CHANGES_MAX", "RedisPuts", "new_token"]
+
+CHANGES_MAX = 100_000
+"""About so many change records are kept of each shard, some 12 MB; at 500 puts a second those of the last 200 s. A
+replica that is further behind loads everything."""
+
+TOKEN_BYTES = 8
+
+PUT_TRIES_MAX = 10
+"""A put that invalidations of others overtake so often, while it is tried, is not kept."""
+
+MARKED_MINUTES = 4
+"""A moment that is older by the replica's clock may be older than a mark lasts by that of another."""
+
+MOMENT_MINUTES_MAX = 1_440
+"""No answer is on its way for longer than a day; rules are kept for thirty."""
+
+Fields = Mapping[FieldT, EncodableT]
+
+
+class RedisPuts:
+    """`cipher` seals what is put."""
+
+    def __init__(self, names: layout.Names, *, clock: Clock, cipher: PromptCipher | None) -> None:
+        self._names = names
+        self._clock = clock
+        self._cipher = cipher
+
+    def minute(self) -> int:
+        """Of Unix time."""
+        return int(self._clock.unix() // 60.0)
+
+    async def moment(self, redis: Redis, key: str) -> str:
+        """The present one. Raises RedisError."""
+        reading: Any = redis.hmget(self._names.history(bucket_of(key)), layout.HISTORY_HEAD)
+        found = moment_of_head(await reading, self.minute())
+        return await self.first_moment(redis, key) if found is None else found.text
+
+    async def first_moment(self, redis: Redis, key: str) -> str:
+        """The present one of a bucket that had no history, which begins with it. Raises RedisError."""
+        history = self._names.history(bucket_of(key))
+        async with redis.pipeline(transaction=True) as pipe:
+            pipe.hsetnx(history, "era", new_token())
+            pipe.hmget(history, layout.HISTORY_HEAD)
+            _, head = await pipe.execute()
+        found = moment_of_head(head, self.minute())
+        if found is None:
+            raise ResponseError("a history without a beginning")
+        return found.text
+
+    async def put(self, redis: Redis, entry: Entry, *, since: str | None) -> bool:
+        """See AnswerStore.put. Raises RedisError."""
+        fields = layout.fields_of_entry(entry, self._cipher)
+        began = None if since is None else parse_moment(since)
+        if since is not None and (began is None or self.minute() - began.minute > MOMENT_MINUTES_MAX):
+            return False
+        stamp = "" if began is None else began.stamp
+        for _ in range(PUT_TRIES_MAX):
+            result = await self._put(redis, entry, fields, began=began, stamp=stamp)
+            if result != b"late" or began is None:
+                return result == b"put"
+            reading: Any = redis.hgetall(self._names.history(bucket_of(entry.key)))
+            news: dict[bytes, bytes] = await reading
+            if not history_of_fields(news).is_living(began.stamp.encode(), entry.key, entry.scope, entry.tags):
+                return False
+            head = moment_of_head([news.get(name.encode()) for name in layout.HISTORY_HEAD], 0)
+            stamp = "" if head is None else head.stamp
+        return False
+
+    async def _put(self, redis: Redis, entry: Entry, fields: Fields, *, began: Moment | None, stamp: str) -> bytes:
+        shard, key = self._names.shard_of(entry.key), entry.key
+        names = (
+            self._names.entry(key),
+            self._names.history(bucket_of(key)),
+            self._names.entries(shard),
+            self._names.changes(shard),
+            self._names.gone(key),
+        )
+        writing: Any = redis.eval(
+            redis_scripts.PUT,
+            len(names),
+            *names,
+            new_token(),
+            stamp,
+            0 if began is None else began.deletions,
+            int(began is not None and self.minute() - began.minute > MARKED_MINUTES),
+            int(entry.expires_at_unix_s * 1000),
+            int(self._clock.unix() * 1000),
+            layout.member(entry.scope.tenant, key),
+            key if entry.partition else "",
+            CHANGES_MAX,
+            *(part for field in fields.items() for part in field),
+        )
+        return cast("bytes", await writing)
+
+
+def new_token() -> str:
+    """One that was never there before."""
+    return secrets.token_hex(TOKEN_BYTES)
