@@ -30,7 +30,9 @@ def restarts() -> Iterator[str]:
 async def test_a_rolling_restart_of_every_service_fails_no_request(cluster: Cluster) -> None:
     """Answers are waited for with the client of the README alone, whose service config retries UNAVAILABLE."""
     restarted = 0
-    async with calling(cluster.target, CALLERS, name="rolling", stream_every=STREAM_EVERY) as callers:
+    async with calling(
+        cluster.target, CALLERS, name="rolling", stream_every=STREAM_EVERY, repeats=bool(ROUNDS)
+    ) as callers:
         await callers.more(CALLERS)
         for name in restarts():
             assert await asyncio.to_thread(cluster.processes[name].stop) == 0, cluster.processes[name].log()
