@@ -14,6 +14,7 @@ from services.cache.entry import Scope
 from services.cache.partition import (
     BUCKET_DIGITS,
     KEY_DOMAIN,
+    _list,
     encode_request,
     entry_key,
     partition_id,
@@ -204,3 +205,8 @@ def _without_last_user_text(chat: ChatRequest) -> tuple[object, ...]:
             break
     rest = tuple(getattr(chat, field.name) for field in fields(chat) if field.name != "messages")
     return (*messages, "and", *rest)
+
+
+def test_a_list_says_where_it_ends() -> None:
+    """Nothing of a request needs that today: its lists are told apart by what may stand in them. The next one may."""
+    assert _list([_list([]), b"F"]) != _list([_list([b"F"])])
