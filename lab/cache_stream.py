@@ -21,7 +21,7 @@ import math
 import multiprocessing
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
@@ -158,6 +158,15 @@ def _swept(
     return best, tuple(points)
 
 
+def _at_equal_error(way: Way, online: Summary) -> Iterator[str]:
+    """The way's setting with most hits among those that are no more often wrong than online control."""
+    within = [point for point in way.swept if point[2] <= online.wrong and point[1]]
+    if within:
+        setting, hits, wrong = max(within, key=lambda point: point[1])
+        times = online.hits / hits
+        yield f"    {times:.2f} times at equal error: {setting} has {hits:.1%} at {wrong:.3%} in the swept orders"
+
+
 def table(ways: Sequence[Way], limit: float) -> str:
     """For the terminal, with a bar of hits."""
     lines = [
@@ -174,12 +183,11 @@ def table(ways: Sequence[Way], limit: float) -> str:
             f"{way.name:22}{way.setting:>9}   {s.hits:7.2%} ± {s.hits_half:6.2%}   {s.wrong:8.3%} ± {s.wrong_half:7.3%}"
             f"   {s.worst:7.3%}  {s.held:>16}/{s.orders}  {covered}"
         )
-    online = next((way.summary.hits for way in ways if way.name == ONLINE), 0.0)
-    lines.extend(
-        f"{ONLINE} has {online / way.summary.hits:.2f} times the hits of: {way.name}"
-        for way in ways
-        if way.name != ONLINE and way.summary.hits
-    )
+    online = next((way.summary for way in ways if way.name == ONLINE), None)
+    for way in ways if online is not None else ():
+        if online is not None and way.name != ONLINE and way.summary.hits:
+            lines.append(f"{ONLINE} has {online.hits / way.summary.hits:.2f} times the hits of: {way.name}")
+            lines.extend(_at_equal_error(way, online))
     return "\n".join(lines) + "\n"
 
 

@@ -373,6 +373,11 @@ def test_audits_move_the_measured_wrong_ones_and_many_of_them_narrow_the_interva
     assert worse[1] > 2.0 * many[0]
 
 
+def test_where_audits_told_all_what_is_left_is_the_chance_of_the_answers_that_were_served() -> None:
+    _, low, high = measured_wrong(50.0, wrong=1e6, foretold=1e6)
+    assert 2 * 1.9 * 50**0.5 < high - low < 2 * 2.1 * 50**0.5
+
+
 def test_the_interval_holds_the_truth_however_far_booking_is_off_by_chance() -> None:
     rng = np.random.default_rng(7)
     held = 0
