@@ -88,7 +88,8 @@ _SERVICE_CONFIG = {
         {
             "name": [{"service": _SERVICE}],
             "retryPolicy": {
-                "maxAttempts": 4,
+                # Together some 1.5 s: longer than a replica that ends says NOT_SERVING to the only caller it has.
+                "maxAttempts": 5,
                 "initialBackoff": "0.1s",
                 "maxBackoff": "2s",
                 "backoffMultiplier": 2,

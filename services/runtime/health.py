@@ -4,6 +4,10 @@ Promises: the names of services say SERVING or not as gRPC's health protocol has
 NOT_SERVING while the file on disk is refused, which is no reason to send the process no calls; a check of it carries
 the version in force, where the file is wrong and which settings wait for a restart, as trailing metadata: paths and
 lines, never values.
+
+A server that drains says so at once to those who check now and then (balancers, the kubelet), for they need the time;
+those who watch hear of it at the end of the drain, for they act at once, and one who knows no other address would have
+nobody to call meanwhile.
 """
 
 from __future__ import annotations
@@ -33,6 +37,11 @@ class Health(health.aio.HealthServicer):
     def __init__(self, version: str) -> None:
         super().__init__()
         self._config = ConfigState(version, 0.0)
+        self._is_draining = False
+
+    def drain(self) -> None:
+        """Checks of services say NOT_SERVING from now on; watches go on until `enter_graceful_shutdown`."""
+        self._is_draining = True
 
     async def serving(self, name: str, *, is_serving: bool) -> None:
         """What a check of `name` says from now on."""
@@ -53,7 +62,10 @@ class Health(health.aio.HealthServicer):
                     (KEPT_KEY, _printable(", ".join(state.kept))),
                 )
             )
-        return await super().Check(request, context)
+        answer = await super().Check(request, context)
+        if self._is_draining and request.service != CONFIG_NAME:
+            return health_pb2.HealthCheckResponse(status=_NOT_SERVING)
+        return answer
 
 
 def _place(problem: Problem) -> str:

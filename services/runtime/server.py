@@ -1,8 +1,8 @@
 """A gRPC server from its start to its end.
 
-Promises: health says NOT_SERVING until `Service.warm` is done; on SIGTERM or SIGINT it says NOT_SERVING again, the
-drain gives clients the time to see it, calls under way have the grace to finish, and then `Service.close` runs. With
-certificates (settings.tls) it speaks TLS alone and follows their files.
+Promises: health says NOT_SERVING until `Service.warm` is done; on SIGTERM or SIGINT it says NOT_SERVING again (see
+Health), the drain gives clients the time to see it while everything is still served, calls under way have the grace to
+finish, and then `Service.close` runs. With certificates (settings.tls) it speaks TLS alone and follows their files.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ from services.runtime.tls import Certificates, open_certificates
 from spillway.settings import Limits
 
 __all__ = ["ListenError", "RunningServer", "Service", "serve", "start"]
+
+# Who watches health has that long to turn away before calls are refused. Whoever has nowhere to turn sends its calls
+# again for longer than that (spillway/calling.py).
+_WATCHERS_S: Final = 0.5
 
 _HANGUP: Final = getattr(signal, "SIGHUP", None)  # not everywhere
 
@@ -97,7 +101,7 @@ class RunningServer:
         return self._reloader
 
     async def stop(self) -> None:
-        """NOT_SERVING, drain, grace, close. May be called more than once; each call waits for the end."""
+        """Drain, grace, close. May be called more than once; each call waits for the end."""
         if self._stopping is None:
             self._stopping = asyncio.create_task(self._stop())
         await asyncio.shield(self._stopping)
@@ -107,8 +111,12 @@ class RunningServer:
             self._service.draining()
         if self._reloader is not None:
             await self._reloader.close()
+        drain_s = self._limits.drain_s
+        watchers_s = min(drain_s, _WATCHERS_S)
+        self._health.drain()
+        await asyncio.sleep(drain_s - watchers_s)
         await self._health.enter_graceful_shutdown()
-        await asyncio.sleep(self._limits.drain_s)
+        await asyncio.sleep(watchers_s)
         # Whoever asks how it is may do so until the last call has ended.
         for port in self._ports:
             await port.stop(self._limits.grace_s)

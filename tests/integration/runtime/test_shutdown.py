@@ -77,7 +77,7 @@ async def test_a_warm_up_that_fails_ends_the_server(tmp_path: Path) -> None:
     assert closed.is_set()
 
 
-async def test_health_flips_first_and_a_call_under_way_finishes(tmp_path: Path) -> None:
+async def test_health_flips_and_a_call_under_way_finishes(tmp_path: Path) -> None:
     toy, events = Toy(), list[str]()
 
     async def close() -> None:
@@ -100,6 +100,30 @@ async def test_health_flips_first_and_a_call_under_way_finishes(tmp_path: Path) 
         await stopping
     assert events == ["closed"]
     assert watch.seen == [SERVING, NOT_SERVING, -grpc.StatusCode.UNAVAILABLE.value[0]]
+
+
+async def test_a_server_that_drains_serves_and_tells_those_who_ask_before_those_who_watch(tmp_path: Path) -> None:
+    settings(tmp_path, "limits: {drain_s: 600, grace_s: 5}")
+    arguments = ["--config", str(tmp_path / "spillway.yaml"), "--listen", "127.0.0.1:0"]
+    process = Process("tests.support.toy", arguments, {}, tmp_path / "toy.log")
+    try:
+        address = (await asyncio.to_thread(process.ready))["listen"]
+        async with grpc.aio.insecure_channel(address) as channel:
+            watch = Watch(channel)
+            await until(lambda: watch.seen == [SERVING])
+            process.signal(signal.SIGTERM)
+            health: Any = health_pb2_grpc.HealthStub(channel)
+            async with asyncio.timeout(20):
+                while (await health.Check(health_pb2.HealthCheckRequest(service=NAME))).status == SERVING:
+                    pass
+            assert (await health.Check(health_pb2.HealthCheckRequest())).status == NOT_SERVING
+            answer = await executor_pb2_grpc.ExecutorServiceStub(channel).Execute(command("!ok"), timeout=10)
+            assert answer.execution.model == str(process.pid)
+            assert watch.seen == [SERVING]
+            watch.done.cancel()
+    finally:
+        process.signal(signal.SIGKILL)
+        await asyncio.to_thread(process.stop)
 
 
 async def test_a_call_that_outlasts_the_grace_is_cut_and_close_still_runs(tmp_path: Path) -> None:
