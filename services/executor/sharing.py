@@ -31,7 +31,7 @@ from services.executor.breaker import BreakerState
 from services.executor.targets import TargetChange, TargetPool
 from services.runtime.clock import Clock
 from services.runtime.logs import get_logger
-from services.runtime.redis_client import open_redis
+from services.runtime.redis_client import find_places, open_redis
 
 __all__ = ["EXCHANGE_S_MAX", "KEY", "POLL_S", "BreakerSharing", "Opening", "parse_opening"]
 
@@ -86,12 +86,20 @@ def parse_opening(value: bytes) -> Opening | None:
 class BreakerSharing:
     """One process's part in it. `start` once, `close` at the end. Belongs to one event loop.
 
-    `url` as redis-py reads it, without a password (SecretError otherwise).
+    `url`: one server, sentinels or a cluster, without a password. Raises SecretError for one, ValueError for another
+    URL.
     """
 
     def __init__(self, url: str, *, password: str, pool: TargetPool, clock: Clock) -> None:
+        setting = "executor.share_redis_url"
+        self._places = find_places(url, setting=setting, password=password, clock=clock, tag=KEY)
         self._redis = open_redis(
-            url, setting="executor.share_redis_url", password=password, timeout_s=EXCHANGE_S_MAX, connections_max=2
+            url,
+            setting=setting,
+            password=password,
+            timeout_s=EXCHANGE_S_MAX,
+            connections_max=2,
+            places=self._places,
         )
         self._replica = secrets.token_hex(_REPLICA_BYTES)
         self._pool = pool
@@ -121,6 +129,8 @@ class BreakerSharing:
             await asyncio.gather(self._task, return_exceptions=True)
         with contextlib.suppress(*_GONE):
             await self._redis.aclose()
+        if self._places is not None:
+            await self._places.close()
 
     def _note(self, change: TargetChange) -> None:
         """Our own openings are news; those of peers were theirs."""

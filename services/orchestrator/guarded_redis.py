@@ -3,7 +3,9 @@
 Promises: a call is one script, so it happens as a whole or not at all; it takes `timeout_s` at most, with connecting
 and with waiting for one of the `CONNECTIONS_MAX` places, and is never repeated; after failures Redis is left alone for
 `pause_s`, then one call finds out whether it is back. Calls that wait for a place say nothing of Redis: a crowd is no
-outage, and a call that had less than half of its time left when it began is none either.
+outage, and a call that had less than half of its time left when it began is none either. With `copied` a reply comes
+when one replica has what the script wrote, so that a failover to that replica loses nothing which was replied to; it
+comes all the same after `COPY_SHARE` of the time, or `COPY_S_MAX`, and while no replica follows none is waited for.
 What does not come back in time may have happened all the same: scripts are written so that it does no harm.
 """
 
@@ -16,11 +18,12 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import MaxConnectionsError, RedisError
+from redis.exceptions import MaxConnectionsError, NoScriptError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from services.runtime.clock import Clock
 from services.runtime.cooldown import Cooldown
+from services.runtime.logs import get_logger
 
 __all__ = ["CONNECTIONS_MAX", "GuardedRedis", "RedisGoneError"]
 
@@ -28,6 +31,13 @@ CONNECTIONS_MAX: Final = 32
 """Calls under way at once. Redis does one after the other anyway; more would only make a cold start slower."""
 PAUSE_S: Final = 0.5
 FAILURES_MAX: Final = 2  # in a row; one late reply of a busy machine is no outage
+COPY_SHARE: Final = 0.25
+"""Of a call's time: so long it waits for a replica, at most `COPY_S_MAX`."""
+COPY_S_MAX: Final = 0.5
+COPY_PAUSE_S: Final = 5.0
+"""How long replicas are not waited for when none has answered."""
+
+_log = get_logger(__name__)
 
 
 class RedisGoneError(Exception):
@@ -47,12 +57,15 @@ class GuardedRedis:
         clock: Clock,
         pause_s: float = PAUSE_S,
         failures_max: int = FAILURES_MAX,
+        copied: bool = False,
     ) -> None:
         self._redis = redis
         self._timeout_s = timeout_s
         self._clock = clock
         self._cooldown = Cooldown(pause_s=pause_s, failures_max=failures_max)
         self._places = asyncio.Semaphore(CONNECTIONS_MAX)
+        self._copied = copied
+        self._copies_wanted_at_s = float("-inf")  # from when on a replica is waited for
 
     def script(self, text: str) -> AsyncScript:
         """A script to be run by `run`; sent once, and then only named."""
@@ -70,7 +83,10 @@ class GuardedRedis:
         try:
             async with asyncio.timeout_at(ends_at_s), self._places:
                 is_telling = ends_at_s - loop.time() >= self._timeout_s / 2
-                reply: Any = await script(keys=list(keys), args=list(args))
+                if self._copied and self._clock.monotonic() >= self._copies_wanted_at_s:
+                    reply: Any = await self._run_copied(script, keys, args)
+                else:
+                    reply = await script(keys=list(keys), args=list(args))
         except (RedisConnectionError, RedisTimeoutError, TimeoutError, OSError) as error:
             is_late = isinstance(error, TimeoutError | RedisTimeoutError)
             if isinstance(error, MaxConnectionsError) or (is_late and not is_telling):
@@ -86,3 +102,26 @@ class GuardedRedis:
             raise
         self._cooldown.succeeded(ticket)
         return reply
+
+    async def _run_copied(self, script: AsyncScript, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Any:
+        """The reply, once a replica has what was written, or it has taken too long. Raises RedisError."""
+        wait_ms = max(1, round(min(self._timeout_s * COPY_SHARE, COPY_S_MAX) * 1_000))
+        reply, copies = await self._with_wait("EVALSHA", script.sha, keys, args, wait_ms)
+        if isinstance(reply, NoScriptError):  # a server that has just become the primary
+            reply, copies = await self._with_wait("EVAL", script.script, keys, args, wait_ms)
+        if isinstance(reply, RedisError):
+            raise reply
+        if not isinstance(copies, int) or copies < 1:
+            self._copies_wanted_at_s = self._clock.monotonic() + COPY_PAUSE_S
+            _log.warning("redis_replica_not_following")
+        return reply
+
+    async def _with_wait(
+        self, command: str, script: Any, keys: Sequence[str], args: Sequence[str | bytes | int], wait_ms: int
+    ) -> tuple[Any, Any]:
+        """Both replies; errors are values, for an error that redis-py raises repeats the arguments."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.execute_command(command, script, len(keys), *keys, *args)
+            pipe.execute_command("WAIT", 1, wait_ms)
+            reply, copies = await pipe.execute(raise_on_error=False)
+        return reply, copies

@@ -24,6 +24,8 @@ from services.orchestrator.replays.replay_store_redis import RedisReplayStore
 from services.orchestrator.users import MemoryUsers, RedisUsers, UserCounter
 from services.runtime.clock import Clock
 from services.runtime.config import read_secret
+from services.runtime.redis_client import find_places
+from services.runtime.redis_places import RedisPlaces
 from spillway.settings import Settings
 
 __all__ = ["SharedState", "open_shared_state"]
@@ -43,6 +45,7 @@ class SharedState:
     drift: DriftStore
     clients: tuple[Redis, ...] = ()
     presence: Presence | None = None
+    places: RedisPlaces | None = None
 
     async def close(self) -> None:
         """After everything that uses them."""
@@ -50,10 +53,12 @@ class SharedState:
             await self.presence.close()
         for client in self.clients:
             await client.aclose()
+        if self.places is not None:
+            await self.places.close()
 
 
 def open_shared_state(settings: Settings, clock: Clock) -> SharedState:
-    """Connects to nothing yet. Raises SecretError."""
+    """Connects to nothing yet. Raises SecretError, and ValueError for a Redis that cannot be used for it."""
     options, new = settings.orchestrator, settings.policy.new_users
     if not options.redis_url:
         return SharedState(
@@ -66,18 +71,21 @@ def open_shared_state(settings: Settings, clock: Clock) -> SharedState:
     password = read_secret(options.redis_password_env, "") if options.redis_password_env else ""
     timeout_s = options.redis_timeout_s
     jobs_timeout_s = timeout_s * JOB_TIMEOUT_FACTOR
+    places = find_places(options.redis_url, setting="orchestrator.redis_url", password=password, clock=clock)
 
     def client(limit_s: float = timeout_s) -> Redis:
-        return connect(options.redis_url, password=password, timeout_s=limit_s)
+        return connect(options.redis_url, password=password, timeout_s=limit_s, places=places)
 
     users, replays, jobs, alive = client(), client(), client(jobs_timeout_s), client()
     presence = Presence(alive)
+    moves = places is not None
     return SharedState(
         users=RedisUsers(users, timeout_s=timeout_s, clock=clock, forget_s=new.forget_s),
-        replays=RedisReplayStore(replays, timeout_s=timeout_s, clock=clock, presence=presence),
-        jobs=RedisJobStore(jobs, timeout_s=jobs_timeout_s, clock=clock),
-        books=RedisBooks(client(), clock, timeout_s=timeout_s),
-        drift=RedisDrift(options.redis_url, password=password, timeout_s=timeout_s, clock=clock),
+        replays=RedisReplayStore(replays, timeout_s=timeout_s, clock=clock, presence=presence, moves=moves),
+        jobs=RedisJobStore(jobs, timeout_s=jobs_timeout_s, clock=clock, copied=moves),
+        books=RedisBooks(client(), clock, timeout_s=timeout_s, copied=moves),
+        drift=RedisDrift(options.redis_url, password=password, timeout_s=timeout_s, clock=clock, places=places),
         clients=(users, replays, jobs, alive),
         presence=presence,
+        places=places,
     )

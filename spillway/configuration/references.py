@@ -7,16 +7,15 @@ concerns the policy is in `policy_references`, what concerns gates in `gate_refe
 from __future__ import annotations
 
 from itertools import chain
-from typing import Any, Final
+from typing import Any
 
 from services.runtime.document import Document, Place
+from services.runtime.redis_url import Topology, parse_redis_url
 from spillway.configuration.gate_references import check_gates
 from spillway.configuration.policy_references import check_policy
 from spillway.configuration.raw_data import check_unique, items, known, mapping, targets_of, text
 
 __all__ = ["check"]
-
-_REDIS_SCHEMES: Final = frozenset({"redis", "rediss", "unix"})
 
 
 def check(document: Document) -> None:
@@ -48,17 +47,20 @@ def check(document: Document) -> None:
     cache = mapping(data.get("cache"))
     if cache.get("store") == "redis" and not cache.get("redis_url"):
         document.add(("cache", "redis_url"), "must be set for the store redis")
-    for place in (("orchestrator", "redis_url"), ("executor", "share_redis_url")):
-        _check_redis_url(document, place, text(mapping(data.get(place[0])).get(place[1])))
+    for place in (("orchestrator", "redis_url"), ("executor", "share_redis_url"), ("cache", "redis_url")):
+        if url := text(mapping(data.get(place[0])).get(place[1])):
+            _check_redis_url(document, place, url)
 
 
 def _check_redis_url(document: Document, place: Place, url: str) -> None:
-    """One server; only the cache knows of sentinels and clusters."""
-    if url and url.partition("://")[0] not in _REDIS_SCHEMES:
-        document.add(
-            place, "must begin with redis://, rediss:// or unix://; sentinels and clusters are the cache's alone"
-        )
-    elif not url.startswith("rediss://") and "ssl_" in url.partition("?")[2]:
+    try:
+        topology = parse_redis_url(url).topology
+    except ValueError as error:
+        document.add(place, str(error))
+        return
+    if topology is Topology.CLUSTER and place[0] == "orchestrator":
+        document.add(place, "cannot be a cluster: name sentinels (redis+sentinel://), or a server of its own")
+    elif topology is Topology.SERVER and not url.startswith("rediss://") and "ssl_" in url.partition("?")[2]:
         document.add(place, "certificates need a URL that begins with rediss://")
 
 

@@ -50,6 +50,8 @@ class Executor(Section):
     hedging: Hedging = Hedging()
     retry_budget: RetryBudget = RetryBudget()
     slow_start_s: float = Field(10.0, ge=0, le=3_600, description="After an outage a target's share grows this long.")
-    share_redis_url: str = Field("", description="Replicas tell each other of open breakers through this Redis.")
+    share_redis_url: str = Field(
+        "", description="Replicas tell each other of open breakers through this Redis; its URL as that of the cache."
+    )
     share_redis_password_env: str = ""
     gate_weights: str = Field("", description="An artifact of `spillway calibrate gates`. Default: the built-in one.")

@@ -15,12 +15,12 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from services.cache.store.redis_servers import RedisServers
-from services.cache.store.redis_url import parse_redis_url
 from services.executor.sharing import BreakerSharing
 from services.executor.targets import TargetPool
 from services.orchestrator.canary.drift_store_redis import RedisDrift
 from services.orchestrator.quotas.redis_books import connect
 from services.runtime.clock import SystemClock
+from services.runtime.redis_url import parse_redis_url
 from tests.support.certificates import CertificateFolders
 from tests.support.processes import wait_until
 from tests.support.redis_server import RedisServer, free_port

@@ -41,9 +41,9 @@ from services.cache.store.redis_listing import BATCH_KEYS_MAX, Reading, RedisLis
 from services.cache.store.redis_puts import CHANGES_MAX, RedisPuts, new_token
 from services.cache.store.redis_servers import RedisServers
 from services.cache.store.redis_sweep import RedisSweeps
-from services.cache.store.redis_url import parse_redis_url
 from services.runtime.clock import Clock
 from services.runtime.cooldown import Cooldown
+from services.runtime.redis_url import parse_redis_url
 
 __all__ = ["RedisStore"]
 

@@ -24,7 +24,8 @@ from services.cache.partition import BUCKET_DIGITS, tenant_bucket
 from services.cache.store import redis_layout as layout
 from services.cache.store.answer_store import StoreUnavailableError
 from services.cache.store.moment import Moment
-from services.cache.store.redis_servers import RedisServers, is_replica
+from services.cache.store.redis_servers import RedisServers
+from services.runtime.redis_connections import is_replica
 
 __all__ = ["BATCH_KEYS_MAX", "JudgedEntry", "Reading", "RedisListing", "bucket_of", "moment_of_head"]
 

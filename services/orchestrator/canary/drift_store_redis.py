@@ -36,6 +36,7 @@ from services.orchestrator.guarded_redis import GuardedRedis, RedisGoneError
 from services.runtime.clock import Clock
 from services.runtime.logs import get_logger
 from services.runtime.redis_client import open_redis
+from services.runtime.redis_places import RedisPlaces
 from spillway.routing import TaskType
 
 __all__ = ["LEVELS_KEY", "RedisDrift"]
@@ -98,15 +99,18 @@ return found
 
 
 class RedisDrift:
-    """The counts of all replicas that compare alike. `url` without a password."""
+    """The counts of all replicas that compare alike. `url` without a password; `places` as of `open_redis`."""
 
-    def __init__(self, url: str, *, password: str = "", timeout_s: float, clock: Clock) -> None:
+    def __init__(
+        self, url: str, *, password: str = "", timeout_s: float, clock: Clock, places: RedisPlaces | None = None
+    ) -> None:
         self._redis = open_redis(
             url,
             setting="orchestrator.redis_url",
             password=password,
             timeout_s=timeout_s,
             connections_max=CONNECTIONS_MAX,
+            places=places,
         )
         self._places = asyncio.Semaphore(CONNECTIONS_MAX)
         self._guarded = GuardedRedis(self._redis, timeout_s=timeout_s, clock=clock)

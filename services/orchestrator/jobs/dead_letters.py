@@ -15,12 +15,10 @@ from pathlib import Path
 from typing import Final
 
 from google.protobuf.json_format import MessageToDict
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from services.orchestrator.jobs.job_store import DEAD_MAX, JobStoreError
 from services.orchestrator.jobs.redis_store import RedisJobStore
+from services.orchestrator.quotas.redis_books import connect
 from services.runtime.clock import SystemClock
 from services.runtime.config import ConfigError, SecretError, load, read_secret
 from spillway.routing import Job
@@ -56,15 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _read(settings: Orchestrator, count: int) -> Sequence[Job]:
-    client: Redis = Redis.from_url(
-        settings.redis_url,
-        password=read_secret(settings.redis_password_env, "") or None,
-        socket_timeout=TIMEOUT_S,
-        socket_connect_timeout=TIMEOUT_S,
-        retry=Retry(NoBackoff(), 0),
-        decode_responses=False,
-        protocol=2,
-    )
+    client = connect(settings.redis_url, password=read_secret(settings.redis_password_env, ""), timeout_s=TIMEOUT_S)
     try:
         return await RedisJobStore(client, timeout_s=TIMEOUT_S, clock=SystemClock()).dead_letters(count)
     finally:

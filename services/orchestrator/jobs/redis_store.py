@@ -66,10 +66,10 @@ _OPEN: Final = "return redis.call('ZCARD', KEYS[1] .. 'open')"
 
 
 class RedisJobStore:
-    """`redis` decodes no responses; who made it closes it."""
+    """`redis` decodes no responses; who made it closes it. `copied`: see GuardedRedis."""
 
-    def __init__(self, redis: Redis, *, timeout_s: float, clock: Clock) -> None:
-        self._redis = GuardedRedis(redis, timeout_s=timeout_s, clock=clock)
+    def __init__(self, redis: Redis, *, timeout_s: float, clock: Clock, copied: bool = False) -> None:
+        self._redis = GuardedRedis(redis, timeout_s=timeout_s, clock=clock, copied=copied)
         script = self._redis.script
         self._submit, self._take, self._renew = script(scripts.SUBMIT), script(scripts.TAKE), script(scripts.RENEW)
         self._cancel, self._end, self._later = script(scripts.CANCEL), script(scripts.END), script(scripts.RETRY_LATER)

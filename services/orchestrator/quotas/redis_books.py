@@ -32,6 +32,7 @@ from services.orchestrator.quotas.memory_books import KEEP_S
 from services.orchestrator.quotas.redis_script import PREFIX, SCRIPT
 from services.runtime.clock import Clock
 from services.runtime.redis_client import open_redis
+from services.runtime.redis_places import RedisPlaces
 
 __all__ = ["PAUSE_S", "RedisBooks", "connect"]
 
@@ -42,25 +43,30 @@ _FAILURES_MAX: Final = 3
 Json = dict[str, Any]
 
 
-def connect(url: str, *, password: str, timeout_s: float) -> Redis:
-    """A client for one GuardedRedis. SecretError for an URL with a password in it."""
+def connect(url: str, *, password: str, timeout_s: float, places: RedisPlaces | None = None) -> Redis:
+    """A client for one GuardedRedis. `places` as of `open_redis`. SecretError for an URL with a password in it."""
     return open_redis(
         url,
         setting="orchestrator.redis_url",
         password=password,
         timeout_s=timeout_s,
         connections_max=CONNECTIONS_MAX,
+        places=places,
     )
 
 
 class RedisBooks:
-    """`redis` is its own from now on. `clock` is for the cooldown; with `time` that one's time is used, not Redis's."""
+    """`redis` is its own from now on. `clock` is for the cooldown; with `time` that one's time is used, not Redis's.
+    `copied`: see GuardedRedis.
+    """
 
-    def __init__(self, redis: Redis, clock: Clock, *, timeout_s: float, time: Clock | None = None) -> None:
+    def __init__(
+        self, redis: Redis, clock: Clock, *, timeout_s: float, time: Clock | None = None, copied: bool = False
+    ) -> None:
         self._redis = redis
         self._time = time
         self._guarded = GuardedRedis(
-            redis, timeout_s=timeout_s, clock=clock, pause_s=PAUSE_S, failures_max=_FAILURES_MAX
+            redis, timeout_s=timeout_s, clock=clock, pause_s=PAUSE_S, failures_max=_FAILURES_MAX, copied=copied
         )
         self._script = self._guarded.script(SCRIPT)
 

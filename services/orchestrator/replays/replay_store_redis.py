@@ -5,7 +5,7 @@
 
 TENANT and ID are hashes; the braces keep a tenant's keys in one slot of a cluster. One key per request id, one script
 per step, no clock but Redis's own. Who waits for an owner whose process is gone need not wait for the end of its lease:
-after GONE_S without it the next one takes over.
+after GONE_S (MOVED_S with sentinels) without it the next one takes over.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ __all__ = ["RedisReplayStore"]
 
 GONE_S: Final = 0.3
 """A connection that breaks by itself is back within it."""
+
+MOVED_S: Final = 2.0
+"""Instead, where the primary may be replaced: so long everybody has to find the new one, which knows of nobody yet."""
 
 _PREFIX: Final = "spillway:replay:1:"
 
@@ -93,11 +96,17 @@ return 0
 
 
 class RedisReplayStore:
-    """See ReplayStore. `redis` decodes no responses; who made it closes it, and `presence`, which it begins."""
+    """See ReplayStore. `redis` decodes no responses; who made it closes it, and `presence`, which it begins.
 
-    def __init__(self, redis: Redis, *, timeout_s: float, clock: Clock, presence: Presence | None = None) -> None:
+    `moves`: the primary may be replaced by its replica, which every step is then copied to (see GuardedRedis).
+    """
+
+    def __init__(
+        self, redis: Redis, *, timeout_s: float, clock: Clock, presence: Presence | None = None, moves: bool = False
+    ) -> None:
         self._presence = presence
-        self._redis = GuardedRedis(redis, timeout_s=timeout_s, clock=clock)
+        self._gone_s = MOVED_S if moves else GONE_S
+        self._redis = GuardedRedis(redis, timeout_s=timeout_s, clock=clock, copied=moves)
         self._claim = self._redis.script(_CLAIM)
         self._renew = self._redis.script(_RENEW)
         self._keep = self._redis.script(_KEEP)
@@ -108,7 +117,7 @@ class RedisReplayStore:
         if self._presence is not None:
             self._presence.begin()
             process = self._presence.name
-        args: list[str | bytes | int] = [digest, owner, _ms(lease_s), _ms(window_s), process, _ms(GONE_S)]
+        args: list[str | bytes | int] = [digest, owner, _ms(lease_s), _ms(window_s), process, _ms(self._gone_s)]
         try:
             reply = await self._redis.run(self._claim, [_name(key)], args)
         except RedisGoneError as error:

@@ -13,8 +13,8 @@ from services.cache.store.redis_layout import Names
 from services.cache.store.redis_listing import JudgedEntry, RedisListing
 from services.cache.store.redis_servers import RedisServers
 from services.cache.store.redis_sweep import RedisSweeps
-from services.cache.store.redis_url import parse_redis_url
 from services.runtime.clock import SystemClock
+from services.runtime.redis_url import parse_redis_url
 from tests.support.cache_parts import entry
 from tests.support.redis_server import RedisServer
 

@@ -57,8 +57,9 @@ def test_a_policy_that_goes_by_what_the_ledger_measured_needs_the_ledger(tmp_pat
 @pytest.mark.parametrize(
     ("url", "why"),
     [
-        ("redis+sentinel://a:1/main", "must begin with redis://, rediss:// or unix://"),
-        ("a:6379", "must begin with redis://, rediss:// or unix://"),
+        ("a:6379", "must begin with redis://, rediss://, unix://"),
+        ("redis+sentinel://a:1", "must end with /NAME"),
+        ("redis+sentinel://a:1,b/main", ""),
         ("redis://a/0?ssl_ca_certs=/ca.crt", "certificates need a URL that begins with rediss://"),
         ("rediss://a/0?ssl_ca_certs=/ca.crt", ""),
         ("unix:///run/redis.sock", ""),
@@ -68,6 +69,21 @@ def test_a_redis_that_could_not_be_opened_is_an_error_of_the_file(tmp_path: Path
     found = problems_of(tmp_path, {"orchestrator": {"redis_url": url}, "executor": {"share_redis_url": url}})
     assert set(found) == ({"orchestrator.redis_url", "executor.share_redis_url"} if why else set())
     assert all(message.startswith(why) for message in found.values())
+
+
+def test_a_cluster_is_for_what_lies_in_one_slot_and_for_the_cache(tmp_path: Path) -> None:
+    url = "redis+cluster://a,b:7001"
+    found = problems_of(
+        tmp_path,
+        {
+            "orchestrator": {"redis_url": url},
+            "executor": {"share_redis_url": url},
+            "cache": {"store": "redis", "redis_url": url},
+        },
+    )
+    assert found == {
+        "orchestrator.redis_url": "cannot be a cluster: name sentinels (redis+sentinel://), or a server of its own"
+    }
 
 
 OFFICE = {"days": ["mon", "tue"], "start": "09:00", "end": "17:00"}
