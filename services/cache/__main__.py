@@ -36,10 +36,10 @@ from services.runtime import telemetry
 from services.runtime.channel import open_channel
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.config import ConfigError, Loaded, SecretError, read_secret
-from services.runtime.document import Problem
 from services.runtime.main import run
 from services.runtime.server import Service
 from services.runtime.tls import open_certificates
+from spillway.configuration.document import Problem
 from spillway.settings import Cache as CacheSettings
 from spillway.v1.cache_pb2_grpc import add_CacheServiceServicer_to_server
 

@@ -23,11 +23,11 @@ from services.executor.sharing import BreakerSharing
 from services.executor.targets import TargetPool
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.config import ConfigError, Loaded, SecretMissingError, read_api_key, read_secret
-from services.runtime.document import Problem
 from services.runtime.logs import get_logger
 from services.runtime.main import run
 from services.runtime.reload import Reloader
 from services.runtime.server import Service
+from spillway.configuration.document import Problem
 from spillway.settings import Executor as ExecutorSettings
 from spillway.settings import Provider
 from spillway.v1 import executor_pb2, executor_pb2_grpc

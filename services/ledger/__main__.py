@@ -17,12 +17,12 @@ from services.ledger.store import LedgerStore
 from services.ledger.workers import Workers
 from services.runtime.clock import SystemClock
 from services.runtime.config import ConfigError, Loaded, read_secret
-from services.runtime.document import Problem
 from services.runtime.logs import get_logger
 from services.runtime.main import run
 from services.runtime.reload import takes_over_nothing
 from services.runtime.server import Service
 from services.runtime.tasks import end_tasks
+from spillway.configuration.document import Problem
 from spillway.v1.ledger_pb2_grpc import add_LedgerServiceServicer_to_server
 
 _log = get_logger(__name__)

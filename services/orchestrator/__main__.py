@@ -50,12 +50,12 @@ from services.orchestrator.shared_state import open_shared_state
 from services.runtime.channel import open_channel
 from services.runtime.clock import SystemClock
 from services.runtime.config import ConfigError, Loaded, read_secret
-from services.runtime.document import Problem
 from services.runtime.logs import get_logger
 from services.runtime.main import run
 from services.runtime.server import Service
 from services.runtime.tls import Certificates, open_certificates
 from spillway.api_keys import KeyFileError
+from spillway.configuration.document import Problem
 from spillway.routing import Grade, TierOutcome
 from spillway.settings import ServiceAddress, Settings
 from spillway.v1.orchestrator_pb2_grpc import add_OrchestratorServiceServicer_to_server

@@ -23,9 +23,8 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from services.runtime import document
-from services.runtime.document import Document, Place, Problem, path_text
-from spillway.configuration import references
+from spillway.configuration import document, references
+from spillway.configuration.document import Document, Place, Problem, path_text
 from spillway.settings import Settings
 
 __all__ = [

@@ -16,8 +16,8 @@ from typing import Any, Final
 
 from grpc_health.v1 import health, health_pb2
 
-from services.runtime.document import Problem
 from services.runtime.reload import ConfigState
+from spillway.configuration.document import Problem
 
 __all__ = ["CONFIG_NAME", "KEPT_KEY", "REFUSED_KEY", "VERSION_KEY", "Health"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from services.runtime.document import Document, Place
+from spillway.configuration.document import Document, Place
 from spillway.configuration.raw_data import check_order, items, known, strings
 from spillway.patterns import PatternError, compile_pattern
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from services.runtime.document import Document, Place
+from spillway.configuration.document import Document, Place
 from spillway.configuration.gate_references import check_gates
 from spillway.configuration.raw_data import check_order, check_unique, items, known, mapping, strings, text
 from spillway.settings import RuleCondition

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from services.runtime.document import Document, Place
+from spillway.configuration.document import Document, Place
 
 __all__ = ["check_order", "check_unique", "items", "known", "mapping", "strings", "targets_of", "text"]
 

@@ -11,7 +11,7 @@ import pytest
 
 from services.runtime import config
 from services.runtime.config import ConfigError, SecretError, SecretMissingError, load, read_api_key, read_secret
-from services.runtime.document import BYTES_MAX, Problem, parse
+from spillway.configuration.document import BYTES_MAX, Problem, parse
 from spillway.settings import SelfConfidenceGate
 
 GOOD = """\

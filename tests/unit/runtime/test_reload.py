@@ -17,8 +17,8 @@ from structlog.testing import capture_logs
 
 from services.runtime.clock import FakeClock
 from services.runtime.config import ConfigError, Loaded, SecretError, load, parse
-from services.runtime.document import Problem
 from services.runtime.reload import POLL_S, RETRY_S, SEARCH_PAUSE_S, SETTLE_S, ConfigState, Reloader
+from spillway.configuration.document import Problem
 from tests.support.following import numbers, through
 from tests.unit.runtime.test_live_settings import BASE
 

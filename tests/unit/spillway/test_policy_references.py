@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from services.runtime.config import ConfigError, load
-from services.runtime.document import Problem, parse
+from spillway.configuration.document import Problem, parse
 from spillway.configuration.references import check
 
 BASE = """\
