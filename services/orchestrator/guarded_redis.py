@@ -106,22 +106,23 @@ class GuardedRedis:
     async def _run_copied(self, script: AsyncScript, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Any:
         """The reply, once a replica has what was written, or it has taken too long. Raises RedisError."""
         wait_ms = max(1, round(min(self._timeout_s * COPY_SHARE, COPY_S_MAX) * 1_000))
-        reply, copies = await self._with_wait("EVALSHA", script.sha, keys, args, wait_ms)
+        reply, is_copied = await self._with_wait("EVALSHA", script.sha, keys, args, wait_ms)
         if isinstance(reply, NoScriptError):  # a server that has just become the primary
-            reply, copies = await self._with_wait("EVAL", script.script, keys, args, wait_ms)
+            wait_ms = wait_ms if is_copied else 1
+            reply, is_copied = await self._with_wait("EVAL", script.script, keys, args, wait_ms)
         if isinstance(reply, RedisError):
             raise reply
-        if not isinstance(copies, int) or copies < 1:
+        if not is_copied:
             self._copies_wanted_at_s = self._clock.monotonic() + COPY_PAUSE_S
             _log.warning("redis_replica_not_following")
         return reply
 
     async def _with_wait(
         self, command: str, script: Any, keys: Sequence[str], args: Sequence[str | bytes | int], wait_ms: int
-    ) -> tuple[Any, Any]:
-        """Both replies; errors are values, for an error that redis-py raises repeats the arguments."""
+    ) -> tuple[Any, bool]:
+        """The reply, and whether a replica has it. Errors are values: redis-py, when it raises them, names arguments."""
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.execute_command(command, script, len(keys), *keys, *args)
             pipe.execute_command("WAIT", 1, wait_ms)
             reply, copies = await pipe.execute(raise_on_error=False)
-        return reply, copies
+        return reply, isinstance(copies, int) and copies > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -14,12 +15,13 @@ import pytest
 
 from services.orchestrator.jobs.job_store import Ending, JobStoreError, NewJob
 from services.orchestrator.quotas.books import BooksUnavailableError, BudgetLine, Granted, Order, Refused, Spent
-from services.orchestrator.replays.replay_store import Answered, Owned, ReplayStoreError
+from services.orchestrator.replays.replay_store import Answered, Busy, Owned, ReplayStoreError
 from services.orchestrator.shared_state import SharedState, open_shared_state
 from services.runtime.clock import SystemClock
 from spillway.routing import JobState
 from spillway.settings import Settings
 from tests.support.jobs_parts import WELL_S, completion, eventually, submission
+from tests.support.redis_server import RedisServer
 from tests.support.redis_sites import SentinelSite, sentinel_site
 
 PATIENCE_S = 4.0
@@ -180,6 +182,31 @@ async def test_what_was_acknowledged_outlives_the_primary_and_no_budget_is_excee
             for name, kept in load.answers.items():
                 again = await second.replays.claim(name, b"d", "late", lease_s=LEASE_S, window_s=LEASE_S)
                 assert again == Answered(kept)
+
+
+async def test_who_works_on_a_request_keeps_it_though_the_new_primary_knows_of_nobody_yet(site: SentinelSite) -> None:
+    async with orchestrator(site.url) as owner, orchestrator(site.url) as other:
+        assert owner.presence is not None
+        channel = owner.presence.name
+        owner.presence.begin()
+
+        async def listens_at(server: RedisServer) -> bool:
+            with server.client() as client:
+                return bool(dict(client.pubsub_numsub(channel))[channel.encode()])
+
+        await eventually(lambda: listens_at(site.primary), what="the owner's process is there")
+        assert await owner.replays.claim("t:1", b"d", "owner", lease_s=LEASE_S, window_s=LEASE_S) == Owned()
+        site.lose_primary()
+
+        async def is_known_to_the_successor() -> bool:
+            with contextlib.suppress(ReplayStoreError):
+                claim = await other.replays.claim("t:1", b"d", "other", lease_s=LEASE_S, window_s=LEASE_S)
+                assert isinstance(claim, Busy)
+            return await listens_at(site.replica)
+
+        await eventually(is_known_to_the_successor, what="the owner's process finds the successor")
+        claim = await until_told(lambda: other.replays.claim("t:1", b"d", "other", lease_s=LEASE_S, window_s=LEASE_S))
+        assert isinstance(claim, Busy)
 
 
 async def test_a_demoted_primary_is_left_for_its_successor(site: SentinelSite) -> None:

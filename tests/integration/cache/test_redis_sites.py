@@ -16,6 +16,7 @@ from services.cache.store.answer_store_redis import RedisStore
 from services.runtime.clock import SystemClock
 from spillway.routing import CacheKind, TaskType
 from tests.support.cache_parts import answer, cache_over, chat, embedding, entry, eventually
+from tests.support.redis_server import RedisServer
 from tests.support.redis_sites import Cluster, SentinelSite, cluster, command, sentinel_site
 
 WELL_S = 10.0
@@ -61,6 +62,17 @@ async def kind(cache: SemanticCache, tenant: str, text: str = QUESTION) -> Cache
     return found.outcome.kind
 
 
+async def replicated(primary: RedisServer) -> None:
+    """Waits until the replica has all that the primary has. WAIT would only wait for its own connection's writes."""
+
+    async def even() -> bool:
+        with primary.client() as asking:
+            told = asking.info("replication")
+        return bool(told["connected_slaves"] and told["slave0"]["offset"] >= told["master_repl_offset"])
+
+    await eventually(even, what="the replica has what the primary has")
+
+
 async def test_a_cluster_keeps_entries_on_all_of_its_nodes_and_replicas_follow_every_one(nodes: Cluster) -> None:
     async with replica(nodes.url) as one, replica(nodes.url) as two:
         for tenant in TENANTS:
@@ -101,8 +113,7 @@ async def test_a_cluster_node_that_is_replaced_by_its_replica_is_found_again(nod
     async with replica(nodes.url) as cache:
         for tenant in TENANTS:
             assert await put(cache, tenant) is StoreResult.STORED
-        with nodes.nodes[0].client() as primary:
-            command(primary, "WAIT", 1, 10_000)
+        await replicated(nodes.nodes[0])
         nodes.nodes[0].kill()
         with nodes.nodes[3].client() as successor:
             command(successor, "CLUSTER", "FAILOVER", "TAKEOVER")
@@ -115,21 +126,10 @@ async def test_a_cluster_node_that_is_replaced_by_its_replica_is_found_again(nod
         assert {await put(cache, tenant) for tenant in TENANTS} == {StoreResult.STORED}
 
 
-async def replicated(site: SentinelSite) -> None:
-    """Waits until the replica has all that the primary has. WAIT would only wait for its own connection's writes."""
-
-    async def even() -> bool:
-        with site.primary.client() as primary:
-            told = primary.info("replication")
-        return bool(told["connected_slaves"] and told["slave0"]["offset"] >= told["master_repl_offset"])
-
-    await eventually(even, what="the replica has what the primary has")
-
-
 async def test_a_primary_that_fails_is_replaced_by_the_one_that_the_sentinels_name(site: SentinelSite) -> None:
     async with replica(site.url) as cache:
         assert await put(cache, "acme") is StoreResult.STORED
-        await replicated(site)
+        await replicated(site.primary)
         site.lose_primary()
         assert await kind(cache, "acme") is CacheKind.UNAVAILABLE
 
@@ -154,7 +154,7 @@ async def test_a_primary_that_became_a_replica_is_not_asked_any_more(site: Senti
     """It would go on to serve what is invalidated at its successor."""
     async with replica(site.url) as cache:
         assert await put(cache, "acme") is StoreResult.STORED
-        await replicated(site)
+        await replicated(site.primary)
         site.fail_over()
 
         async def switched() -> bool:

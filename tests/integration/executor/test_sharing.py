@@ -16,7 +16,7 @@ import yaml
 
 from services.executor.__main__ import build
 from services.executor.breaker import BreakerState, CallResult, Snapshot
-from services.executor.sharing import KEY, BreakerSharing, Opening, parse_opening
+from services.executor.sharing import EXCHANGE_S_MAX, KEY, BreakerSharing, Opening, parse_opening
 from services.executor.targets import Lease, TargetPool
 from services.runtime.clock import SystemClock
 from services.runtime.config import SecretError, load
@@ -27,6 +27,7 @@ from spillway.settings import Settings
 from spillway.v1 import executor_pb2, executor_pb2_grpc
 from spillway.wire import chat_request_to_proto, plan_to_proto
 from tests.support.redis_server import RedisServer
+from tests.support.redis_sites import Cluster, SentinelSite, cluster, sentinel_site
 from tests.unit.executor.builders import target
 
 OPEN_S = 40.0
@@ -63,7 +64,7 @@ class Replica:
 
 @asynccontextmanager
 async def replica(
-    server: RedisServer, changes: Callable[[dict[str, Any]], None] = lambda _: None
+    server: RedisServer | SentinelSite | Cluster, changes: Callable[[dict[str, Any]], None] = lambda _: None
 ) -> AsyncIterator[Replica]:
     raw = values()
     changes(raw)
@@ -89,7 +90,7 @@ async def test_an_opening_is_known_to_the_others_with_the_time_that_remains(redi
         await until(lambda: other.is_open("a1"))
         seen = other.seen("a1")
         assert seen.opened_by_peer
-        assert seen.open_for_s <= one.seen("a1").open_for_s + 0.01
+        assert seen.open_for_s <= one.seen("a1").open_for_s + EXCHANGE_S_MAX
         assert seen.open_for_s > OPEN_S - 20
         assert not one.seen("a1").opened_by_peer
         assert not other.is_open("a2")
@@ -178,6 +179,23 @@ def test_a_password_does_not_stand_in_the_url() -> None:
     with pytest.raises(SecretError) as caught:
         BreakerSharing("redis://:hunter2@127.0.0.1:1/0", password="", pool=pool, clock=SystemClock())
     assert "hunter2" not in str(caught.value)
+
+
+async def test_openings_are_told_through_the_successor_of_a_primary_that_is_gone(tmp_path: Path) -> None:
+    with sentinel_site(tmp_path) as site:
+        async with replica(site) as one, replica(site) as other:
+            one.open("a1")
+            await until(lambda: other.is_open("a1"))
+            site.lose_primary()
+            one.open("a2")
+            await until(lambda: other.is_open("a2"))
+
+
+async def test_openings_are_told_through_the_node_of_a_cluster_that_has_them(tmp_path: Path) -> None:
+    with cluster(tmp_path) as nodes:
+        async with replica(nodes) as one, replica(nodes) as other:
+            one.open("a1")
+            await until(lambda: other.is_open("a1"))
 
 
 # Two executors, over gRPC.
