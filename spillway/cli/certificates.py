@@ -29,30 +29,39 @@ class CertificatesError(Exception):
 
 def certificates_of_caller(tls: Tls, services: Sequence[str], environment: Mapping[str, str]) -> tuple[str, ...]:
     """Files by which the suite is called from this machine: authority, certificate and key; empty where TLS is off or
-    the environment names its own.
+    the environment names its own; the authority alone where the caller has no certificate and no service asks for one.
 
-    They are those of `tls` with "client" for "{service}". Raises CertificatesError when one of them, or of a service's,
-    is no file.
+    They are those of `tls` with "client" for "{service}". Raises CertificatesError when one that is needed, or one of a
+    service's, is no file. Every service counts, for `up` asks each of them whether it is well.
     """
     if not tls.is_on:
         return ()
-    named = any(environment.get(name) for name in _VARIABLES)
-    for owner in services if named else (*services, CALLER):
-        for path in _files(tls, owner):
-            if not path.is_file():
-                raise CertificatesError(_missing(tls, path, owner))
-    return () if named else tuple(map(str, _files(tls, CALLER)))
+    for owner in services:
+        _check(tls, owner, _files(tls, owner))
+    if any(environment.get(name) for name in _VARIABLES):
+        return ()
+    authority, *pair = _files(tls, CALLER)
+    is_asked = any(service in tls.require_client_certificate for service in services)
+    files = (authority, *pair) if is_asked or any(path.is_file() for path in pair) else (authority,)
+    _check(tls, CALLER, files)
+    return tuple(map(str, files))
 
 
 def adopt(certificates: Sequence[str]) -> None:
     """Calls of this process are made with them from now on, unless its environment names others."""
     if certificates and not any(os.environ.get(name) for name in _VARIABLES):
-        os.environ.update(zip(_VARIABLES, certificates, strict=True))
+        os.environ.update(zip(_VARIABLES, certificates, strict=False))  # the authority may be all there is
 
 
 def _files(tls: Tls, owner: str) -> tuple[Path, ...]:
     named = (tls.ca_file, tls.cert_file, tls.key_file)
     return tuple(Path(name.replace(_PLACE, owner)).absolute() for name in named)
+
+
+def _check(tls: Tls, owner: str, files: Sequence[Path]) -> None:
+    for path in files:
+        if not path.is_file():
+            raise CertificatesError(_missing(tls, path, owner))
 
 
 def _missing(tls: Tls, path: Path, owner: str) -> str:

@@ -202,6 +202,18 @@ def test_certificates_of_the_file_are_those_that_the_suite_is_called_with(tmp_pa
     assert plan(tmp_path).certificates == ()
 
 
+def test_a_caller_whom_nobody_asks_for_a_certificate_needs_the_authority_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(BEHIND_TLS.replace("ca.crt}", "ca.crt, require_client_certificate: []}"))
+    options = SuiteOptions(config=tmp_path / "mine.yaml")
+    dev_certs.make(tmp_path / "c")
+    own = tmp_path / "c" / "client"
+    (own / "tls.key").unlink()
+    with pytest.raises(SuiteError, match="tls.key"):  # half a pair is a mistake
+        plan_suite(options, {}, tmp_path)
+    (own / "tls.crt").unlink()
+    assert plan_suite(options, {}, tmp_path).certificates == (str(tmp_path / "c" / "ca.crt"),)
+
+
 @pytest.mark.parametrize(("owner", "whose"), [("cache", "cache"), ("client", "`spillway up` itself")])
 def test_a_certificate_that_is_not_there_is_named_with_what_makes_it(tmp_path: Path, owner: str, whose: str) -> None:
     (tmp_path / "mine.yaml").write_text(BEHIND_TLS)
