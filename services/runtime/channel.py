@@ -19,7 +19,7 @@ from services.runtime.renewed_channel import RenewedChannel
 from services.runtime.tls import Certificates, Pems
 from services.runtime.tracing import client_interceptors
 
-__all__ = ["ATTEMPTS_MAX", "open_channel", "remaining_s"]
+__all__ = ["ATTEMPTS_MAX", "RESOLVE_S_MIN", "open_channel", "remaining_s"]
 
 ATTEMPTS_MAX: Final = 4
 KEEPALIVE_S: Final = 20.0
@@ -31,7 +31,7 @@ _RECONNECT_S_MAX: Final = 0.5
 # One attempt, the TLS handshake included, may take longer than the pause before the next.
 _CONNECT_S_MAX: Final = 2.0
 # How soon a new replica behind a name may be seen.
-_RESOLVE_S_MIN: Final = 5.0
+RESOLVE_S_MIN: Final = 5.0
 
 
 def _service_config(service_name: str) -> str:
@@ -93,7 +93,7 @@ def open_channel(
         ("grpc.initial_reconnect_backoff_ms", int(_RECONNECT_S_MIN * 1_000)),
         ("grpc.min_reconnect_backoff_ms", int(_CONNECT_S_MAX * 1_000)),
         ("grpc.max_reconnect_backoff_ms", int(_RECONNECT_S_MAX * 1_000)),
-        ("grpc.dns_min_time_between_resolutions_ms", int(_RESOLVE_S_MIN * 1_000)),
+        ("grpc.dns_min_time_between_resolutions_ms", int(RESOLVE_S_MIN * 1_000)),
     ]
     interceptors = client_interceptors()
     if certificates is None:
