@@ -120,7 +120,7 @@ class GuardedRedis:
     async def _with_wait(
         self, command: str, script: Any, keys: Sequence[str], args: Sequence[str | bytes | int], wait_ms: int
     ) -> tuple[Any, bool]:
-        """The reply, and whether a replica has it. Errors are values: redis-py, when it raises them, names arguments."""
+        """The reply, and whether a replica has it. Errors are values: redis-py would raise with arguments."""
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.execute_command(command, script, len(keys), *keys, *args)
             pipe.execute_command("WAIT", 1, wait_ms)

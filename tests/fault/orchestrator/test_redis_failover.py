@@ -21,6 +21,7 @@ from services.runtime.clock import SystemClock
 from spillway.routing import JobState
 from spillway.settings import Settings
 from tests.support.jobs_parts import WELL_S, completion, eventually, submission
+from tests.support.processes import wait_until
 from tests.support.redis_server import RedisServer
 from tests.support.redis_sites import SentinelSite, sentinel_site
 
@@ -40,6 +41,8 @@ GONE = (BooksUnavailableError, JobStoreError, ReplayStoreError)
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[SentinelSite]:
     with sentinel_site(tmp_path) as made:
+        with made.primary.client() as asking:
+            wait_until(lambda: asking.incr("warm") and asking.wait(1, 1_000), what="the replica follows")
         yield made
 
 
