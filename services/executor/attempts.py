@@ -91,7 +91,9 @@ class AttemptInProgress:
     def end_span(self) -> None:
         """Writes everything on the span and ends it at the time when the call ended. May be called again: no effect."""
         metrics, self.metrics = self.metrics, None
-        if metrics is not None:
+        if metrics is not None and self.outcome is AttemptOutcome.SKIPPED:
+            metrics.attempt(self.tier.name, self.target.name, self.outcome.value)
+        elif metrics is not None:
             metrics.attempt(
                 self.tier.name,
                 self.target.name,
@@ -160,15 +162,14 @@ class Attempts:
         return AttemptInProgress(tier, target, self._clock.monotonic() - started_at_s, span=span, metrics=self._metrics)
 
     def skip(self, tier: PlannedTier, target: Target, started_at_s: float, error_reason: str) -> AttemptInProgress:
-        """An attempt that was not made. It has no span: nothing took time."""
-        if self._metrics is not None:
-            self._metrics.attempt(tier.name, target.name, AttemptOutcome.SKIPPED.value)
+        """An attempt that was not made. It has no span: nothing took time. `end_span` counts it."""
         return AttemptInProgress(
             tier,
             target,
             self._clock.monotonic() - started_at_s,
             outcome=AttemptOutcome.SKIPPED,
             error_reason=error_reason,
+            metrics=self._metrics,
         )
 
     async def complete(

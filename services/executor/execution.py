@@ -7,7 +7,8 @@ flow ends with STREAM_INTERRUPTED: nothing follows it. The gates that need the w
 too, for the record: it can then be reported as not accepted, but not be replaced.
 
 An execution that finds no place for any call, neither at a target nor among its provider's connections, waits in `line`
-and begins anew: for `LINE_SHARE_MAX` of its time, since with less left a call would be in vain. Then it is shed.
+and begins anew: for `LINE_SHARE_MAX` of its time, since with less left a call would be in vain. Then it is shed. The
+targets that it passed over are counted once, as of its last beginning, and the current span says how long it waited.
 
 A plan may come from an orchestrator whose configuration is older or newer. What it names and is not configured here is
 reported as skipped; as long as one target is known there is an answer to be had.
@@ -19,7 +20,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 
-from services.executor.attempts import Attempts
+from services.executor.attempts import AttemptInProgress, Attempts
 from services.executor.budget import estimate_call
 from services.executor.calls import Calls
 from services.executor.cascade import Cascade
@@ -39,6 +40,7 @@ from services.executor.tab import Tab
 from services.executor.targets import RETRY_S, TARGET_UNKNOWN, TargetPool
 from services.runtime.clock import Clock
 from services.runtime.errors import FailedPrecondition, Internal
+from services.runtime.telemetry import set_attributes
 from spillway.chat import ChatRequest
 from spillway.routing import (
     AnswerDelta,
@@ -53,6 +55,7 @@ __all__ = ["LINE_SHARE_MAX", "ExecutionEvent", "Executor"]
 
 ExecutionEvent = AnswerDelta | Execution
 LINE_SHARE_MAX = 0.5
+WAITED_S = "spillway.line.waited_s"
 _TYPICAL_SHARE = 0.95  # of a target's calls end within what is taken for its usual time
 
 
@@ -82,6 +85,9 @@ class Executor:
         self.line: Line = Line(clock) if before is None else before.line
         if before is None:
             pool.waiting.append(self.line.freed)
+            pool.promised.append(self.line.promised)
+            if metrics is not None:
+                metrics.watch(self.line.__len__)
         self._attempts = Attempts(providers, pool, clock, metrics)
         self.schemas: schema.Schemas = schema.Schemas() if before is None else before.schemas
         self._opinions = Opinions(self._attempts, pool, self.schemas)
@@ -106,30 +112,46 @@ class Executor:
         began_s = self._clock.monotonic()
         number = -1
         freed: frozenset[str] = frozenset()
-        while True:
-            waited_s = self._clock.monotonic() - began_s
-            events = self._once(chat, plan, task_type, deadline_s - waited_s, streaming=streaming)
-            try:
-                async with aclosing(events):
-                    async for event in events:
-                        yield event
-                return
-            except NoAnswerError as error:
-                busy = busy_targets(error)
-                if freed:
-                    self.line.freed(freed, behind=number)
-                if not busy:
-                    raise
-                left_s = deadline_s * LINE_SHARE_MAX - (self._clock.monotonic() - began_s)
-                if left_s <= 0:
-                    raise NoAnswerError(FailReason.OVERLOADED, RETRY_S, error.failed) from None
-            if number < 0:
-                number = self.line.number()
-            freed = await self.line.wait(number, busy, left_s)
+        made: list[AttemptInProgress] = []
+        try:
+            while True:
+                waited_s = self._clock.monotonic() - began_s
+                events = self._once(chat, plan, task_type, deadline_s - waited_s, made, streaming=streaming)
+                try:
+                    async with aclosing(events):
+                        async for event in events:
+                            yield event
+                    return
+                except NoAnswerError as error:
+                    busy = busy_targets(error)
+                    if freed:
+                        self.line.freed(freed, behind=number)
+                    if not busy:
+                        raise
+                    left_s = deadline_s * LINE_SHARE_MAX - (self._clock.monotonic() - began_s)
+                    if left_s <= 0:
+                        raise NoAnswerError(FailReason.OVERLOADED, RETRY_S, error.failed) from None
+                if number < 0:
+                    number = self.line.number()
+                try:
+                    freed = await self.line.wait(number, busy, left_s)
+                finally:
+                    set_attributes({WAITED_S: self._clock.monotonic() - began_s})
+        finally:
+            for attempt in made:
+                attempt.end_span()
 
     async def _once(
-        self, chat: ChatRequest, plan: Plan, task_type: TaskType | None, deadline_s: float, *, streaming: bool
+        self,
+        chat: ChatRequest,
+        plan: Plan,
+        task_type: TaskType | None,
+        deadline_s: float,
+        last_made: list[AttemptInProgress],
+        *,
+        streaming: bool,
     ) -> AsyncGenerator[ExecutionEvent, None]:
+        """From the beginning. `last_made` has its attempts afterwards, and no others: their spans are to be ended."""
         evidence = Evidence(
             chat,
             task_type,
@@ -176,9 +198,10 @@ class Executor:
                         retry_after_s=self._pool.retry_after_s(names, self._clock.monotonic()),
                     )
         finally:
-            await calls.close()
-            for made in tab.made:
-                made.end_span()
+            try:
+                await calls.close()
+            finally:
+                last_made[:] = tab.made
 
     def _cascade(self, chat: ChatRequest, plan: Plan, names: set[str], estimates_nanousd: Mapping[str, int]) -> Cascade:
         """Under a ceiling the machine counts with bounds, not with estimates."""

@@ -1,8 +1,9 @@
 """The line of executions for which every place is taken, first come, first served.
 
-Promises: a place that is free again is told to the one who has waited longest for such a place; who cannot use it, or
-leaves, passes the word on to those behind. Whoever waits looks by himself each `LOOK_S`: places that were lost come
-back without a word. For one event loop.
+Promises: a place that is free again is told to the one who has waited longest for such a place, and kept for him until
+he has looked: who comes meanwhile asks `promised`, and goes behind him. Who cannot use it, or leaves, passes the word
+on to those behind. Whoever waits looks by himself each `LOOK_S`: places that were lost come back without a word, and
+go to who looks first. For one event loop; its length may be read in another thread.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ class Line:
         self._clock = clock
         self._numbers = itertools.count()
         self._waiting: dict[int, _Waiter] = {}
+        self._told: dict[int, _Waiter] = {}  # of a place, and have not looked yet
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + len(self._told)
 
     def number(self) -> int:
         """A place in the line, to be kept over several waits."""
@@ -47,9 +49,13 @@ class Line:
         )
         first = min(eligible, default=None)
         if first is not None:
-            waiter = self._waiting.pop(first)
+            waiter = self._told[first] = self._waiting.pop(first)
             if not waiter.told.done():
                 waiter.told.set_result(targets)
+
+    def promised(self, targets: frozenset[str]) -> int:
+        """How many were told of a place, would take one of these targets, and have not looked yet."""
+        return sum(not each.targets.isdisjoint(targets) for each in self._told.values())
 
     async def wait(self, number: int, targets: frozenset[str], for_s: float) -> frozenset[str]:
         """Returns when a place at one of the targets may be free, after `for_s` or `LOOK_S` at the latest.
@@ -68,8 +74,8 @@ class Line:
             raise
         finally:
             looking.cancel()
-            if self._waiting.get(number) is waiter:
-                del self._waiting[number]
+            self._waiting.pop(number, None)
+            self._told.pop(number, None)
         return waiter.told.result() if waiter.told.done() else frozenset()
 
     async def _look(self, after_s: float) -> None:

@@ -7,7 +7,7 @@ there. A breaker shows as open until a probe is let through. Without a meter pro
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
@@ -64,6 +64,16 @@ class ExecutorMetrics:
             "spillway.retry_budget", [self._budget], unit="{call}", description="Further calls that may be made now."
         )
         pool.subscribe(self._changed)
+        self._meter = meter
+
+    def watch(self, waiting: Callable[[], int]) -> None:
+        """Shows how many executions wait for a place: a number that may be read by another thread. Once."""
+        self._meter.create_observable_gauge(
+            "spillway.line.waiting",
+            [lambda _: [Observation(waiting())]],
+            unit="{execution}",
+            description="Executions that wait for a place at a target.",
+        )
 
     def follow(self, pool: TargetPool) -> None:
         """Reads this pool from now on, which shares its subscribers with the one before."""

@@ -77,7 +77,8 @@ class Run:
             self._tab.skip(call.tier, call.target, COST_CEILING, purpose)
             self._cascade.skipped(call.number, None, too_costly=True)
             return
-        lease = self._pool.take(call.target, self._tab.now_s, is_further=call.is_fallback)
+        is_newcomer = all(made.outcome is AttemptOutcome.SKIPPED for made in self._tab.made)
+        lease = self._pool.take(call.target, self._tab.now_s, is_further=call.is_fallback, is_newcomer=is_newcomer)
         if isinstance(lease, Refusal):
             self._tab.skip(call.tier, call.target, lease.error_reason, purpose)
             self._cascade.skipped(call.number, lease.retry_after_s, opens=lease.error_reason == BREAKER_OPEN)

@@ -127,6 +127,8 @@ class TargetPool:
         self.subscribers: list[Callable[[TargetChange], None]] = [] if before is None else before.subscribers
         self.waiting: list[Callable[[frozenset[str]], None]] = [] if before is None else before.waiting
         """Told, at each call that ends, at which targets there may be a place now. As `subscribers` otherwise."""
+        self.promised: list[Callable[[frozenset[str]], int]] = [] if before is None else before.promised
+        """How many places at these targets are kept for others. As `waiting` otherwise."""
         self._entries: dict[str, _Entry] = {
             target.name: _Entry(
                 tier.name,
@@ -190,11 +192,17 @@ class TargetPool:
         """`listener` is told of every change of a breaker, at once; it must not raise, wait, or call the pool."""
         self.subscribers.append(listener)
 
-    def take(self, name: str, now_s: float, *, is_further: bool = False) -> Lease | Refusal:
-        """A lease, or why there is none. `is_further`: the request's last call failed for want of availability."""
+    def take(self, name: str, now_s: float, *, is_further: bool = False, is_newcomer: bool = False) -> Lease | Refusal:
+        """A lease, or why there is none. `is_further`: the request's last call failed for want of availability.
+
+        `is_newcomer`: the request has had no call yet, so what is promised to others is not for it.
+        """
         entry = self._entries[name]
         entry.breaker.forget_lost(now_s)
-        if entry.breaker.in_flight >= entry.target.concurrency_max or not self._has_connection(name, now_s):
+        kept = self._kept(frozenset((name,))) if is_newcomer else 0
+        kept_beside = self._kept(self._beside[name]) if is_newcomer else 0
+        is_full = entry.breaker.in_flight + kept >= entry.target.concurrency_max
+        if is_full or not self._has_connection(name, now_s, kept_beside):
             return Refusal(CONCURRENCY_LIMIT, RETRY_S)
         permit = entry.breaker.acquire(now_s)
         if permit is None:
@@ -286,8 +294,11 @@ class TargetPool:
         for name, entry in self._entries.items():
             yield name, entry.breaker.state, entry.breaker.in_flight
 
-    def _has_connection(self, name: str, now_s: float) -> bool:
-        connections_max = self._entries[name].connections_max
+    def _kept(self, targets: frozenset[str]) -> int:
+        return sum(promised(targets) for promised in self.promised)
+
+    def _has_connection(self, name: str, now_s: float, kept: int) -> bool:
+        connections_max = self._entries[name].connections_max - kept
         places = [self._entries[other].breaker for other in self._beside[name]]
         if sum(breaker.in_flight for breaker in places) >= connections_max:
             for breaker in places:

@@ -5,12 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import suppress
+from typing import Any
 
 import grpc
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from services.executor.execution import LINE_SHARE_MAX, Executor
+from services.executor.execution import LINE_SHARE_MAX, WAITED_S, Executor
 from services.executor.gates.calibration import BASELINE
+from services.executor.metrics import ExecutorMetrics
 from services.executor.no_answer import NoAnswerError
 from services.executor.outcome import Answer, ProviderFailure
 from services.executor.providers.provider import ProviderCall, StreamEvent
@@ -67,6 +74,8 @@ class Crowd:
             }
         )
         self.provider = Held()
+        self._reader = InMemoryMetricReader()
+        meters = MeterProvider([self._reader], shutdown_on_exit=False)
         self.clock = FakeClock()
         self.pool = TargetPool(settings, random=lambda: 0.5)
         self.executor = Executor(
@@ -76,7 +85,21 @@ class Crowd:
             confidence_min=0.8,
             calibration=BASELINE,
             hedging=settings.executor.hedging,
+            metrics=ExecutorMetrics(meters.get_meter("test"), self.pool, self.clock),
         )
+
+    def points(self, name: str) -> list[tuple[dict[str, Any], Any]]:
+        data = self._reader.get_metrics_data()
+        assert data is not None
+        metrics = [m for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics if m.name == name]
+        return [
+            (dict(point.attributes or {}), getattr(point, "value", None))
+            for metric in metrics
+            for point in metric.data.data_points
+        ]
+
+    def timed(self) -> set[tuple[str, str]]:
+        return {(labels["target"], labels["outcome"]) for labels, _ in self.points("spillway.attempt.duration")}
 
     def ask(self, text: str, plan: Plan = PLAN) -> asyncio.Task[Execution]:
         return asyncio.create_task(self.executor.execute(chat(text), plan, None, DEADLINE_S))
@@ -126,6 +149,96 @@ async def test_who_has_waited_longest_is_next() -> None:
     await crowd.serve()
     await asyncio.gather(*asked)
     assert crowd.provider.asked == [f"a1:{number}" for number in range(5)]
+
+
+@pytest.mark.parametrize("limit", ["connections_max", "concurrency_max"])
+@pytest.mark.parametrize("ticks", range(8))
+async def test_a_newcomer_overtakes_nobody_however_soon_after_a_call_it_comes(limit: str, ticks: int) -> None:
+    crowd = Crowd(**{limit: 1})
+    only = Plan((PlannedTier("simple", ("a1",)),))
+    asked = [crowd.ask(str(number), only) for number in range(3)]
+    await crowd.settle()
+    crowd.provider.let_go()
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    asked.append(crowd.ask("newcomer", only))
+    await crowd.serve()
+    await asyncio.gather(*asked)
+    assert crowd.provider.asked == ["a1:0", "a1:1", "a1:2", "a1:newcomer"]
+
+
+async def test_a_place_that_is_promised_to_nobody_is_a_newcomers_at_once() -> None:
+    crowd = Crowd(concurrency_max=2)
+    only = Plan((PlannedTier("simple", ("a1",)),))
+    asked = [crowd.ask(str(number), only) for number in range(3)]
+    await crowd.settle()
+    crowd.provider.under_way[0].set_result(None)
+    crowd.provider.under_way[1].set_result(None)
+    asked.append(crowd.ask("newcomer", only))
+    await crowd.settle()
+    assert sorted(crowd.provider.asked[2:]) == ["a1:2", "a1:newcomer"]
+    await crowd.serve()
+    await asyncio.gather(*asked)
+
+
+async def test_a_target_is_counted_as_skipped_once_however_often_it_was_looked_at() -> None:
+    crowd = Crowd(connections_max=1)
+    asked = [crowd.ask(str(number)) for number in range(4)]
+    await crowd.settle()
+    for _ in range(10):
+        crowd.clock.advance(1.0)
+        await crowd.settle()
+    asked[3].cancel()
+    with suppress(asyncio.CancelledError):
+        await asked[3]
+    for _ in range(int(DEADLINE_S * LINE_SHARE_MAX)):
+        crowd.clock.advance(1.0)
+        await crowd.settle()
+    await crowd.serve()
+    await asyncio.gather(*asked, return_exceptions=True)
+    counted = {(p["target"], p["outcome"]): value for p, value in crowd.points("spillway.attempts")}
+    assert counted == {("a1", "accepted"): 1, ("a1", "skipped"): 3, ("c1", "skipped"): 3}
+    assert {outcome for _, outcome in crowd.timed()} == {"accepted"}
+
+
+async def test_who_got_a_place_after_all_was_not_skipped() -> None:
+    crowd = Crowd(connections_max=1)
+    asked = [crowd.ask(str(number)) for number in range(4)]
+    await crowd.serve()
+    await asyncio.gather(*asked)
+    assert [(p["outcome"], value) for p, value in crowd.points("spillway.attempts")] == [("accepted", 4)]
+
+
+async def test_the_length_of_the_line_is_shown() -> None:
+    crowd = Crowd(connections_max=1)
+    asked = [crowd.ask(str(number)) for number in range(4)]
+    await crowd.settle()
+    assert crowd.points("spillway.line.waiting") == [({}, 3)]
+    crowd.provider.let_go()
+    await crowd.settle()
+    assert crowd.points("spillway.line.waiting") == [({}, 2)]
+    await crowd.serve()
+    await asyncio.gather(*asked)
+    assert crowd.points("spillway.line.waiting") == [({}, 0)]
+
+
+async def test_the_callers_span_says_how_long_it_waited_in_line() -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    crowd = Crowd(connections_max=1)
+
+    async def traced(text: str) -> None:
+        with provider.get_tracer("test").start_as_current_span(text):
+            await crowd.ask(text)
+
+    asked = [asyncio.create_task(traced(text)) for text in ("first", "second")]
+    await crowd.settle()
+    crowd.clock.advance(2.5)
+    await crowd.serve()
+    await asyncio.gather(*asked)
+    spans = exporter.get_finished_spans()
+    assert {span.name: dict(span.attributes or {}) for span in spans} == {"first": {}, "second": {WAITED_S: 2.5}}
 
 
 async def test_a_full_target_is_passed_over_before_anybody_waits() -> None:
