@@ -8,6 +8,7 @@ import os
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import jsonschema_rs
 import pytest
@@ -208,6 +209,17 @@ def test_ports_names_and_labels_agree_with_the_configuration(service: str, suite
     assert container["image"] == f"docker.io/spillway/{service}:0.1.0"
 
 
+def test_a_service_is_called_http2_in_the_clear_only_where_it_is(suite: Rendered) -> None:
+    named = {
+        service["metadata"]["name"]: port.get("appProtocol")
+        for service in suite.of("Service")
+        for port in service["spec"]["ports"]
+        if port["name"] == "grpc"
+    }
+    expected = None if settings_of(suite).tls.is_on else "kubernetes.io/h2c"
+    assert named == dict.fromkeys((*SERVICES, "orchestrator-headless"), expected)
+
+
 def test_the_configuration_is_valid_and_a_change_reaches_running_pods(suite: Rendered) -> None:
     settings_of(suite)
     document = yaml.safe_load(suite.config())
@@ -240,6 +252,20 @@ def test_what_the_configuration_names_is_mounted_and_what_is_written_is_a_volume
             assert all(any(Path(key).is_relative_to(place) for place in readable) for key in keys)
         secrets = {v["name"]: v for v in container.get("env", []) if v["name"].startswith("SECRET_FILE_")}
         assert all(any(Path(v["value"]).is_relative_to(p) for p in readable) for v in secrets.values())
+
+
+@pytest.mark.parametrize("overlay", ["production", "mtls"])
+def test_the_database_outside_has_to_show_the_certificate_of_its_name(overlay: str) -> None:
+    rendered = render(overlay)
+    options = dict(parse_qsl(urlsplit(settings_of(rendered).ledger.database_url).query))
+    assert options["sslmode"] == "verify-full"
+    (container,) = rendered.get("Deployment", "ledger")["spec"]["template"]["spec"]["containers"]
+    (secrets,) = [m["mountPath"] for m in container["volumeMounts"] if m["name"] == "secrets"]
+    authority = Path(options["sslrootcert"])
+    assert authority.parent == Path(secrets)
+    described = (REPOSITORY / "docs" / "deployment.md").read_text()
+    (line,) = [line for line in described.splitlines() if "create secret generic spillway-ledger" in line]
+    assert f"--from-file={authority.name}" in line
 
 
 def test_production_survives_the_loss_of_a_pod_of_each_service() -> None:

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.support.manifests import OVERLAYS, SERVICES, Rendered, render
+from tests.support.processes import REPOSITORY
 
 pytestmark = [pytest.mark.usefixtures("tools"), pytest.mark.timeout(400)]
 
@@ -29,14 +31,18 @@ LEAVES_THE_CLUSTER = {"orchestrator", "executor"}
 PRIVATE = {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"}
 NAME = "app.kubernetes.io/name"
 METADATA = [ipaddress.ip_address("169.254.169.254"), ipaddress.ip_address("fd00:ec2::254")]
+# Prometheus' alone, to wherever the API server is: not 80, where the metadata is.
+API_SERVER_PORTS = {443, 6443, 8443, 16443}
 NAMESPACE = "kubernetes.io/metadata.name"
 CALLER = "spillway.dev/caller"
+BALANCER = "spillway.dev/balancer"
+ENVOY = REPOSITORY / "deploy" / "envoy" / "envoy.yaml"
 
 
 def names(selector: dict[str, Any], everybody: set[str]) -> set[str]:
     """The pods that a selector of this namespace means, by name."""
     labels = dict(selector.get("matchLabels", {}))
-    if CALLER in labels:
+    if labels.keys() & {CALLER, BALANCER}:
         return set()  # none of the suite's
     found = {labels[NAME]} if NAME in labels else set(everybody)
     for expression in selector.get("matchExpressions", []):
@@ -118,7 +124,7 @@ def test_in_development_nobody_but_webhooks_leaves_the_cluster() -> None:
 
 
 @pytest.mark.parametrize("overlay", ["base", "dev", "production", "autoscaling", "mtls"])
-def test_callers_get_to_the_orchestrator_alone(overlay: str) -> None:
+def test_callers_get_to_the_orchestrator_and_what_stands_before_it_alone(overlay: str) -> None:
     rendered = render(overlay)
     let_in = {
         policy["metadata"]["name"]
@@ -127,7 +133,7 @@ def test_callers_get_to_the_orchestrator_alone(overlay: str) -> None:
         for peer in rule["from"]
         if CALLER in str(peer)
     }
-    assert let_in == {"orchestrator"}
+    assert let_in == {"orchestrator", "balancers"}
 
 
 @pytest.mark.parametrize("overlay", ["base", *OVERLAYS])
@@ -147,11 +153,16 @@ def test_every_pod_may_ask_for_names_and_fall_back_to_tcp(overlay: str) -> None:
 def test_nobody_gets_to_the_clouds_metadata(overlay: str) -> None:
     for policy in render(overlay).of("NetworkPolicy"):
         for rule in policy["spec"].get("egress", []):
-            for block in [peer["ipBlock"] for peer in rule.get("to", []) if "ipBlock" in peer]:
+            name = policy["metadata"]["name"]
+            if not rule.get("to"):  # everywhere
+                assert (overlay, name) == ("monitoring", "prometheus")
+                assert {port["port"] for port in rule["ports"]} == API_SERVER_PORTS
+                continue
+            for block in [peer["ipBlock"] for peer in rule["to"] if "ipBlock" in peer]:
                 for address in METADATA:
                     inside = address in ipaddress.ip_network(block["cidr"])
                     spared = any(address in ipaddress.ip_network(part) for part in block.get("except", []))
-                    assert not inside or spared, policy["metadata"]["name"]
+                    assert not inside or spared, name
 
 
 @pytest.mark.parametrize("overlay", ["base", "dev", "production", "autoscaling", "mtls"])
@@ -182,8 +193,38 @@ def test_a_caller_in_the_namespace_gets_out_to_the_orchestrator_and_nowhere_else
     caller = {CALLER: "true"}
     let_out = [p["spec"] for p in rendered.of("NetworkPolicy") if p["spec"]["podSelector"] == {"matchLabels": caller}]
     (rule,) = [rule for spec in let_out for rule in spec["egress"]]
-    (peer,) = rule["to"]
     labels = rendered.get("Deployment", "orchestrator")["spec"]["template"]["metadata"]["labels"]
-    assert peer == {"podSelector": {"matchLabels": labels}}
+    assert rule["to"] == [
+        {"podSelector": {"matchLabels": labels}},
+        {"podSelector": {"matchLabels": {BALANCER: "true"}}},
+    ]
     let_in = rendered.get("NetworkPolicy", "orchestrator")["spec"]["ingress"]
     assert [r["ports"] for r in let_in if {"podSelector": {"matchLabels": caller}} in r["from"]] == [rule["ports"]]
+
+
+@pytest.mark.parametrize("overlay", ["base", "dev", "production", "autoscaling", "mtls"])
+def test_a_balancer_gets_to_the_ports_of_the_shipped_envoy_and_callers_get_to_it(overlay: str) -> None:
+    rendered = render(overlay)
+    listener, cluster = (
+        yaml.safe_load(ENVOY.read_text())["static_resources"][key][0] for key in ("listeners", "clusters")
+    )
+    (endpoint,) = [found["endpoint"] for found in cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]]
+    called = endpoint["address"]["socket_address"]["port_value"], endpoint["health_check_config"]["port_value"]
+    balancer, caller = ({"podSelector": {"matchLabels": {label: "true"}}} for label in (BALANCER, CALLER))
+    own = rendered.get("NetworkPolicy", "balancers")["spec"]
+    assert own["podSelector"] == balancer["podSelector"]
+
+    (out,) = own["egress"]
+    labels = rendered.get("Deployment", "orchestrator")["spec"]["template"]["metadata"]["labels"]
+    assert out["to"] == [{"podSelector": {"matchLabels": labels}}]
+    assert out["ports"] == [{"port": port, "protocol": "TCP"} for port in called]
+    let_in = rendered.get("NetworkPolicy", "orchestrator")["spec"]["ingress"]
+    assert [rule["ports"] for rule in let_in if balancer in rule["from"]] == [out["ports"]]
+
+    (inwards,) = own["ingress"]
+    assert caller in inwards["from"]
+    listens = listener["address"]["socket_address"]["port_value"]
+    assert inwards["ports"] == [{"port": listens, "protocol": "TCP"}]
+    (outwards,) = rendered.get("NetworkPolicy", "callers")["spec"]["egress"]
+    assert balancer in outwards["to"]
+    assert outwards["ports"] == inwards["ports"]
