@@ -15,7 +15,7 @@ from typing import Any, Final
 import grpc
 from opentelemetry import context as otel_context
 from opentelemetry import propagate
-from opentelemetry.metrics import Histogram
+from opentelemetry.metrics import Histogram, Meter
 from opentelemetry.trace import Span, SpanKind, StatusCode, set_span_in_context
 
 from services.runtime import telemetry
@@ -33,6 +33,7 @@ _SERVER_FAULTS: Final = frozenset(
         grpc.StatusCode.DATA_LOSS,
     }
 )
+_OVERLOADED: Final = "OVERLOADED"
 _DURATION_BUCKETS_S: Final = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
@@ -46,8 +47,8 @@ def _attributes(method: str) -> dict[str, str]:
     return {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
 
 
-def _durations(side: str, description: str) -> Histogram:
-    return telemetry.meter().create_histogram(
+def _durations(meter: Meter, side: str, description: str) -> Histogram:
+    return meter.create_histogram(
         f"rpc.{side}.duration",
         unit="s",
         description=description,
@@ -66,13 +67,17 @@ class CallOutcome:
 
 
 class ServerCalls:
-    """Observes the calls that a server answers. Make it after `telemetry.setup`."""
+    """Observes the calls that a server answers. Make it after `telemetry.setup`, whose meter it takes by default."""
 
-    def __init__(self) -> None:
+    def __init__(self, meter: Meter | None = None) -> None:
+        meter = meter or telemetry.meter()
         self._tracer = telemetry.tracer()
-        self._duration = _durations("server", "How long calls took, as seen by who answered them.")
-        self._active = telemetry.meter().create_up_down_counter(
+        self._duration = _durations(meter, "server", "How long calls took, as seen by who answered them.")
+        self._active = meter.create_up_down_counter(
             "rpc.server.active_requests", unit="{request}", description="Calls under way."
+        )
+        self._shed = meter.create_counter(
+            "spillway.shed", unit="{request}", description="Calls that ended with the reason OVERLOADED."
         )
 
     @contextmanager
@@ -83,6 +88,7 @@ class ServerCalls:
         attributes = _attributes(method)
         started_s = time.perf_counter()
         self._active.add(1, attributes)
+        self._shed.add(0, attributes)  # so that the first one is seen as one
         token = otel_context.attach(propagate.extract(carrier))
         try:
             with self._tracer.start_as_current_span(
@@ -106,6 +112,8 @@ class ServerCalls:
         finally:
             otel_context.detach(token)
             self._active.add(-1, attributes)
+            if outcome.reason == _OVERLOADED:
+                self._shed.add(1, attributes)
             self._duration.record(
                 time.perf_counter() - started_s,
                 {**attributes, "rpc.grpc.status_code": outcome.code.value[0]},
@@ -122,7 +130,7 @@ class _ClientCalls:
     """Starts the span of a call, hands its context to the server, and ends the span when the call is done."""
 
     def __init__(self) -> None:
-        self._duration = _durations("client", "How long calls took, as seen by who made them.")
+        self._duration = _durations(telemetry.meter(), "client", "How long calls took, as seen by who made them.")
 
     def _start(self, details: grpc.aio.ClientCallDetails) -> tuple[Span, grpc.aio.ClientCallDetails]:
         method = _text(details.method)  # bytes, whatever the type stubs say

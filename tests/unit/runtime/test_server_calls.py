@@ -1,0 +1,51 @@
+"""What a server counts of the calls that it answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+from services.runtime.errors import BudgetExhausted, Overloaded, RateLimited, SpillwayError
+from services.runtime.tracing import ServerCalls
+
+COMPLETE = {"rpc.system": "grpc", "rpc.service": "spillway.v1.OrchestratorService", "rpc.method": "Complete"}
+
+
+class Served:
+    def __init__(self) -> None:
+        self._reader = InMemoryMetricReader()
+        self._calls = ServerCalls(MeterProvider([self._reader], shutdown_on_exit=False).get_meter("test"))
+
+    def call(self, error: SpillwayError | None = None) -> None:
+        with self._calls.observe("/spillway.v1.OrchestratorService/Complete", ()) as outcome:
+            if error is not None:
+                outcome.code, outcome.reason = error.code, error.reason
+
+    def shed(self) -> list[tuple[dict[str, Any], Any]]:
+        data = self._reader.get_metrics_data()
+        assert data is not None
+        metrics = [m for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics]
+        (shed,) = (metric for metric in metrics if metric.name == "spillway.shed")
+        return [(dict(point.attributes or {}), getattr(point, "value", None)) for point in shed.data.data_points]
+
+
+def test_a_call_that_is_shed_is_counted_from_zero() -> None:
+    served = Served()
+    served.call()
+    assert served.shed() == [(COMPLETE, 0)]
+    served.call(Overloaded(0.1))
+    assert served.shed() == [(COMPLETE, 1)]
+
+
+@pytest.mark.parametrize(
+    "error", [BudgetExhausted("day", 1.0), RateLimited("slow", 1.0)], ids=lambda error: error.reason
+)
+def test_a_callers_own_limit_is_no_shedding_although_its_code_is_the_same(error: SpillwayError) -> None:
+    served = Served()
+    served.call(error)
+    assert error.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert served.shed() == [(COMPLETE, 0)]
