@@ -66,6 +66,7 @@ class GuardedRedis:
         self._places = asyncio.Semaphore(CONNECTIONS_MAX)
         self._copied = copied
         self._copies_wanted_at_s = float("-inf")  # from when on a replica is waited for
+        self._is_followed = True
 
     def script(self, text: str) -> AsyncScript:
         """A script to be run by `run`; sent once, and then only named."""
@@ -114,7 +115,9 @@ class GuardedRedis:
             raise reply
         if not is_copied:
             self._copies_wanted_at_s = self._clock.monotonic() + COPY_PAUSE_S
-            _log.warning("redis_replica_not_following")
+        if is_copied is not self._is_followed:
+            self._is_followed = is_copied
+            _log.warning("redis_replica_follows_again" if is_copied else "redis_replica_not_following")
         return reply
 
     async def _with_wait(

@@ -127,9 +127,8 @@ class SecuredSites:
         self._sentinel_port = free_port()
         self._cluster_port = free_port()
         mutual = ("--tls-auth-clients", "yes", *secured.files_of("redis"))
-        self._cluster = RedisServer(
-            folder, "--tls-port", str(self._cluster_port), "--tls-cluster", "yes", "--cluster-enabled", "yes", *mutual
-        )
+        clustered = ("--tls-cluster", "yes", "--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+        self._cluster = RedisServer(folder, "--tls-port", str(self._cluster_port), *clustered, *mutual)
         self._cluster.start()
         with self._cluster.client() as client:
             command(client, "CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
