@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from importlib import resources
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from services.runtime import dev_certs
+from spillway.calling import TLS_CA_VARIABLE, TLS_CERT_VARIABLE, TLS_KEY_VARIABLE
+from spillway.cli.certificates import adopt
 from spillway.cli.state import learned_in
 from spillway.cli.suite import Suite, SuiteError, SuiteOptions, check_addresses, plan_suite
 
@@ -212,6 +216,15 @@ def test_a_caller_whom_nobody_asks_for_a_certificate_needs_the_authority_alone(t
         plan_suite(options, {}, tmp_path)
     (own / "tls.crt").unlink()
     assert plan_suite(options, {}, tmp_path).certificates == (str(tmp_path / "c" / "ca.crt"),)
+
+
+@pytest.mark.parametrize("files", [("ca.crt",), ("ca.crt", "tls.crt", "tls.key")])
+def test_what_there_is_of_certificates_is_adopted(files: tuple[str, ...]) -> None:
+    with mock.patch.dict(os.environ, clear=True):
+        adopt(files)
+        assert dict(os.environ) == dict(
+            zip((TLS_CA_VARIABLE, TLS_CERT_VARIABLE, TLS_KEY_VARIABLE), files, strict=False)
+        )
 
 
 @pytest.mark.parametrize(("owner", "whose"), [("cache", "cache"), ("client", "`spillway up` itself")])
