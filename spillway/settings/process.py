@@ -41,9 +41,7 @@ class Limits(Section):
     message_bytes_max: int = Field(8_388_608, ge=1_024, le=104_857_600)
     metadata_bytes_max: int = Field(16_384, ge=1_024, le=1_048_576)
     concurrent_rpcs_max: int = Field(256, ge=1, le=100_000, description="More are refused at once, to be retried.")
-    drain_s: float = Field(
-        1.0, ge=0, le=600, description="After SIGTERM: time for clients to see NOT_SERVING."
-    )
+    drain_s: float = Field(1.0, ge=0, le=600, description="After SIGTERM: time for clients to see NOT_SERVING.")
     grace_s: float = Field(20.0, ge=0, le=3_600, description="After the drain: time for calls under way.")
     connection_age_s: float = Field(
         300.0, ge=1, le=86_400, description="Connections are renewed so often, so that new replicas get their share."
