@@ -6,6 +6,7 @@ and with waiting for one of the `CONNECTIONS_MAX` places, and is never repeated;
 outage, and a call that had less than half of its time left when it began is none either. With `copied` a reply comes
 when one replica has what the script wrote, so that a failover to that replica loses nothing which was replied to; it
 comes all the same after `COPY_SHARE` of the time, or `COPY_S_MAX`, and while no replica follows none is waited for.
+Nor does the one call wait that finds out whether Redis is back.
 What does not come back in time may have happened all the same: scripts are written so that it does no harm.
 """
 
@@ -84,7 +85,7 @@ class GuardedRedis:
         try:
             async with asyncio.timeout_at(ends_at_s), self._places:
                 is_telling = ends_at_s - loop.time() >= self._timeout_s / 2
-                if self._copied and self._clock.monotonic() >= self._copies_wanted_at_s:
+                if self._copied and not ticket.probe and self._clock.monotonic() >= self._copies_wanted_at_s:
                     reply: Any = await self._run_copied(script, keys, args)
                 else:
                     reply = await script(keys=list(keys), args=list(args))

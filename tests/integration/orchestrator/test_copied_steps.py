@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from services.orchestrator.guarded_redis import COPY_PAUSE_S, GuardedRedis, RedisGoneError
+from services.orchestrator.guarded_redis import COPY_PAUSE_S, FAILURES_MAX, PAUSE_S, GuardedRedis, RedisGoneError
 from services.runtime.clock import Clock, FakeClock, SystemClock
 from tests.support.jobs_parts import WELL_S, redis_client
 from tests.support.processes import wait_until
@@ -70,6 +70,24 @@ async def test_without_a_replica_it_is_replied_all_the_same_and_none_is_waited_f
     clock.advance(COPY_PAUSE_S)
     assert await guard.run(script, ["n"], []) == 4
     assert calls(redis_server, "wait") == 3
+
+
+async def test_the_call_that_finds_out_whether_redis_is_back_waits_for_no_replica(
+    redis_server: RedisServer, client: Redis
+) -> None:
+    clock = FakeClock()
+    guard = guarded(client, clock)
+    script = guard.script(WRITE)
+    redis_server.kill()
+    for _ in range(FAILURES_MAX):
+        with pytest.raises(RedisGoneError):
+            await guard.run(script, ["n"], [])
+    redis_server.start()
+    clock.advance(PAUSE_S)
+    assert await guard.run(script, ["n"], []) == 1
+    assert calls(redis_server, "wait") == 0
+    assert await guard.run(script, ["n"], []) == 2
+    assert calls(redis_server, "wait") == 1
 
 
 async def test_a_server_that_does_not_know_the_script_is_sent_it_and_runs_it_once(
