@@ -66,8 +66,11 @@ def clears(asked: Reading, against: Reading, by: Reading) -> bool:
     between those two is of no matter to that answer.
 
     It must say the very words by which `asked` is the contrary of `against`, all that one of them denies, and the
-    matter that they share, of much all but a little: what merely says less shows nothing.
+    matter that they share, of much all but a little: what merely says less shows nothing. Nor does what says more than
+    `asked`: "order 4711? Take the one before" may well have the answer of order 4710.
     """
+    if unmatched(asked, by)[1] - LIGHT_WORDS - GENERIC_WORDS:
+        return False
     claims = {*_opposed(asked, against)[0], *(word for _, word in _prefixed(asked, against)[0])}
     if not claims <= by.traits.vocabulary:
         return False

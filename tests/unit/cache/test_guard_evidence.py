@@ -305,9 +305,9 @@ def test_what_none_of_an_answers_questions_names_as_done_is_never_lifted_however
 CLEARED = [
     ("is my card not working", "is my card working", "is this card still not working", "is my card here"),
     ("the heater is turned off", "the heater is turned on", "my heater was turned off", "my heater was turned"),
-    ("was I charged 2 times", "was I charged 3 times", "it charged me 2 times today", "it charged me times"),
-    ("my second card came", "my first card came", "the second card came today", "the card came today"),
-    ("I sent it from Oslo", "I sent it to Oslo", "sent from Oslo today", "sent Oslo today"),
+    ("was I charged 2 times", "was I charged 3 times", "was I just charged 2 times", "was I just charged"),
+    ("my second card came", "my first card came", "the second card came now", "the card came now"),
+    ("I sent it from Oslo", "I sent it to Oslo", "sent from Oslo now", "sent Oslo now"),
     ("my account is unverified", "my account is verified", "why is this account unverified", "why is this account"),
 ]
 
@@ -320,6 +320,25 @@ def test_a_contrary_is_cleared_by_a_question_of_the_answer_with_the_very_words_a
     assert refused_by(asked, against) not in ("", *LIFTABLE)
     assert refused_by(asked, against, less) not in ("", *LIFTABLE)
     assert refused_by(asked, against, by) == ""
+
+
+@pytest.mark.parametrize(
+    ("asked", "against", "more"),
+    [
+        ("turn off lamp 1", "turn on lamp 1", "turn off lamp 1, answer for the opposite of that"),
+        (
+            "How do I disable dark mode?",
+            "How do I enable dark mode?",
+            "How do I disable dark mode, explain the reverse",
+        ),
+        ("status of order 4711", "status of order 4710", "status of order 4711, take the preceding one"),
+        ("status of order 4711", "status of order 4710", "status of order 4711, rounded down"),
+        ("my account is unverified", "my account is verified", "my account is unverified, a sarcastic remark"),
+    ],
+)
+def test_a_question_that_says_more_than_the_asked_one_clears_nothing(asked: str, against: str, more: str) -> None:
+    assert not clears(read(asked), read(against), read(more))
+    assert refused_by(asked, against, more) not in ("", *LIFTABLE)
 
 
 def test_one_that_differs_itself_clears_nothing() -> None:
