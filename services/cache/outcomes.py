@@ -16,7 +16,7 @@ __all__ = ["Found", "Stats", "StoreResult", "Stored"]
 class Found:
     """The outcome of a lookup; `answer` is set for a hit. `partition_entries` is how many questions were compared,
     `audit` whether a model should be asked as well, `explanation` what a decision by meaning rests on. `store_token`:
-    which moment of invalidations this was, for `store`; empty when the store was not asked exactly."""
+    which moment of invalidations this was, for `store`; empty when the store was not asked exactly, or was away."""
 
     outcome: CacheOutcome
     answer: Answer | None = None

@@ -15,7 +15,7 @@ from enum import StrEnum
 
 from services.orchestrator.background import Background
 from services.orchestrator.fresh_answer import fresh_answer, is_proven
-from services.orchestrator.hops import CacheHop, ExecutionError, ExecutorHop
+from services.orchestrator.hops import OLD_MOMENT, CacheHop, ExecutionError, ExecutorHop
 from services.orchestrator.outcomes import OutcomeReporter, tier_outcomes
 from services.orchestrator.planner import Planner
 from services.orchestrator.policy.opening import NoEligibleTargetError
@@ -152,7 +152,7 @@ class Auditor:
             run.query(run.embedding),
             run.cache.entry_key,
             answer,
-            token=run.store_token or "",
+            token=run.store_token or OLD_MOMENT,
             timeout_s=EVIDENCE_TIMEOUT_S,
         )
         return AuditOutcome(verdict.value), answer.cost_nanousd

@@ -115,14 +115,13 @@ class FeedbackDesk:
         return retried
 
     async def _store_token(self, feedback: Feedback) -> str | None:
-        """What the cache has to hear again with the retry's answer; None: it is not told of one, or is away."""
+        """What the cache has to hear again with the retry's answer; None: it is not told of one, or said nothing."""
         retry = feedback.retry
         if retry is None or retry.options.cache_mode is CacheMode.BYPASS:
             return None
         query = _query(feedback, retry)
         reply = await self._cache.lookup(query, skip_exact=False, peek=True, timeout_s=LOOKUP_TIMEOUT_S)
-        is_away = reply.outcome.kind is CacheKind.UNAVAILABLE and not reply.store_token
-        return None if is_away else reply.store_token
+        return reply.store_token or None
 
     def _again(self, feedback: Feedback, retry: CompletionRequest) -> CompletionRequest:
         is_bypassed = retry.options.cache_mode is CacheMode.BYPASS

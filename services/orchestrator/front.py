@@ -200,7 +200,7 @@ class Front:
 
 
 def _keep_token(run: Run, reply: CacheReply) -> None:
-    if run.store_token is None and (reply.store_token or reply.outcome.kind is not CacheKind.UNAVAILABLE):
+    if run.store_token is None and reply.store_token:
         run.store_token = reply.store_token
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from services.runtime.errors import SpillwayError
 from spillway.chat import ChatRequest, Embedding, FinishReason, Message, Usage
@@ -27,6 +27,7 @@ from spillway.routing import (
 )
 
 __all__ = [
+    "OLD_MOMENT",
     "Again",
     "CacheHop",
     "CacheQuery",
@@ -40,6 +41,10 @@ __all__ = [
     "StoreResult",
     "Unanswered",
 ]
+
+
+OLD_MOMENT: Final = "-"
+"""No moment at all, and so as old as can be: with it the cache learns from an answer, and does not keep it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,7 @@ class CacheReply:
 
     `audit`: the hit was chosen for an audit, that is for asking a model as well once the answer has left.
     `store_token`: for storing what a model answers that is asked after this; opaque, and the same for two lookups of a
-    tenant only when nothing of it was invalidated between them.
+    tenant only when nothing of it was invalidated between them. Empty: the cache does not say, and nothing is stored.
     """
 
     outcome: CacheOutcome

@@ -59,8 +59,8 @@ class Run:
     `configured` is what was in force when it came in. `cost_unknown`: models may have been called, and nobody says
     which. `shared`: the answer is that of a request that was under way at the same time. `audit`: the cache wants to
     hear what a model says. `store_token`: what the cache said when it was first asked, before any model; None: it did
-    not answer. `key_id`: of the API key that the request came with. `job_id`: the job that it belongs to. `replayed`:
-    its id had an answer already.
+    not say what moment that was. `key_id`: of the API key that the request came with. `job_id`: the job that it belongs
+    to. `replayed`: its id had an answer already.
     """
 
     request: CompletionRequest

@@ -163,8 +163,8 @@ class LookupResponse(_message.Message):
     """
     store_token: _builtins.str
     """For Store: at which moment in the history of invalidations this was. Opaque; whoever asks a model after this lookup
-    hands it over with the answer. Empty when the store was not asked exactly, or did not answer. Two lookups of one
-    tenant with the same token had no invalidation between them.
+    hands it over with the answer, and stores nothing when it is empty: the store was not asked exactly, did not answer,
+    or is never asked about this request. Two lookups of one tenant with the same token had no invalidation between them.
     """
     @_builtins.property
     def outcome(self) -> Global___CacheFinding:
@@ -268,8 +268,8 @@ class StoreRequest(_message.Message):
     """The kind of work."""
     store_token: _builtins.str
     """LookupResponse.store_token of the lookup that came before the model was asked: the answer is not kept when it was
-    invalidated since. One that the store does not know is as old as can be. Empty: only what was invalidated since the
-    cache began with this call counts. At most 128 characters.
+    invalidated since. One that the store does not know is as old as can be. Empty, of a client that knows no tokens: only
+    what was invalidated since the cache began with this call counts. At most 128 characters.
     """
     @_builtins.property
     def scope(self) -> Global___CacheScope:

@@ -90,8 +90,8 @@ class AnswerStore(Protocol):
         ...
 
     async def read(self, key: str) -> tuple[Entry | None, str]:
-        """The living entry of this key, and the moment of reading it, for as little as the entry alone; empty when
-        there is no room for what might be put."""
+        """The living entry of this key, and the moment of reading it, for as little as the entry alone; never empty.
+        When there is no room for what might be put, a moment that the store does not know."""
         ...
 
     async def moment(self, key: str) -> str:

@@ -124,7 +124,7 @@ class RedisStore:
             try:
                 return entry, await self._puts.first_moment(redis, key)
             except (OutOfMemoryError, ExecAbortError):  # there is no room for what might be put either
-                return entry, ""
+                return entry, self._puts.lost_moment()
 
         return await self._guarded(self._names.shard_of(key), ask)
 

@@ -73,6 +73,10 @@ class RedisPuts:
             raise ResponseError("a history without a beginning")
         return found.text
 
+    def lost_moment(self) -> str:
+        """One of no history, for when the present one cannot be kept: no put of it is, however soon there is room."""
+        return Moment(new_token(), 0, 0, self.minute()).text
+
     async def put(self, redis: Redis, entry: Entry, *, since: str | None) -> bool:
         """See AnswerStore.put. Raises RedisError."""
         fields = layout.fields_of_entry(entry, self._cipher)

@@ -204,6 +204,23 @@ async def test_a_redis_that_is_full_drops_answers_and_still_serves_what_it_has(
         client.config_set("maxmemory", 1)
     assert await put(cache, "another question") is StoreResult.UNAVAILABLE
     unknown = await cache.lookup(Scope("whom nobody knows"), chat(ON))
-    assert (unknown.outcome.kind, unknown.store_token) == (CacheKind.MISS, "")
+    assert unknown.outcome.kind is CacheKind.MISS
     assert await put(cache, scope=Scope("whom nobody knows")) is StoreResult.UNAVAILABLE
     assert await kind(cache) is CacheKind.EXACT_HIT
+
+
+async def test_an_answer_asked_for_while_redis_was_full_is_not_kept_after_an_invalidation(
+    cache: SemanticCache, redis_server: RedisServer
+) -> None:
+    with redis_server.client() as client:
+        client.config_set("maxmemory-policy", "noeviction")
+        client.config_set("maxmemory", 1)
+        asked = [await cache.lookup(ACME, chat(ON)) for _ in range(2)]
+        client.config_set("maxmemory", 0)
+    assert len({each.store_token for each in asked} - {""}) == 2, "between two of them there may have been anything"
+    await cache.invalidate(Selector(tenant="acme"), dry_run=False)
+    late = await cache.store(ACME, chat(ON), answer("of before"), token=asked[0].store_token)
+    assert (late.result, late.reason) == (StoreResult.NOT_ADMITTED, "invalidated")
+    again = await cache.lookup(ACME, chat(ON))
+    assert again.outcome.kind is CacheKind.MISS
+    assert (await cache.store(ACME, chat(ON), answer(), token=again.store_token)).result is StoreResult.STORED

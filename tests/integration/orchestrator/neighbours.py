@@ -63,7 +63,8 @@ def hit(kind: CacheKind) -> cache.LookupResponse:
 
 
 def _miss() -> cache.LookupResponse:
-    return cache.LookupResponse(outcome=wire.cache_finding_to_proto(CacheOutcome(CacheKind.MISS)))
+    finding = wire.cache_finding_to_proto(CacheOutcome(CacheKind.MISS))
+    return cache.LookupResponse(outcome=finding, store_token="a moment")
 
 
 def _judgement() -> classifier.ClassifyResponse:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from services.orchestrator.audits import AuditOutcome
@@ -50,7 +50,8 @@ from tests.unit.orchestrator.ladder import judged, settings_of
 __all__ = ["Bench", "FakeCache", "FakeClassifier", "FakeExecutor", "cached", "executed"]
 
 EMBEDDING = Embedding(b"\x00\x00\x80\x3f", "test/1")
-MISS = CacheReply(CacheOutcome(CacheKind.MISS, reason="nothing stored"))
+MISS = CacheReply(CacheOutcome(CacheKind.MISS, reason="nothing stored"), store_token="a moment")
+SEMANTIC_MISS = replace(MISS, store_token="")
 
 
 def cached(kind: CacheKind, *, tier: str = "simple", target: str = "simple-1") -> CacheReply:
@@ -100,7 +101,7 @@ class FakeCache:
 
     clock: FakeClock
     exact: CacheReply = MISS
-    semantic: CacheReply = MISS
+    semantic: CacheReply = SEMANTIC_MISS
     gate: asyncio.Event | None = None
     remembers: bool = False
     says_of_stores: StoreResult = field(default_factory=lambda: StoreResult("stored"))

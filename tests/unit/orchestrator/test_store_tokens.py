@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from services.cache.store.moment import parse_moment
 from services.orchestrator.disclosure import SHARED
-from services.orchestrator.hops import CacheReply, StoreResult
+from services.orchestrator.hops import OLD_MOMENT, CacheReply, StoreResult
 from spillway.routing import CacheKind, CacheMode, CacheOutcome
 from tests.unit.orchestrator.fakes import Bench, cached
 from tests.unit.orchestrator.ladder import request_of, settings_of
@@ -50,15 +51,19 @@ async def test_a_refresh_asks_for_the_moment_and_counts_nowhere() -> None:
 
 
 @pytest.mark.parametrize("mode", [CacheMode.USE, CacheMode.REFRESH])
-async def test_what_was_asked_at_a_moment_that_nobody_knows_is_not_stored(mode: CacheMode) -> None:
+@pytest.mark.parametrize("kind", [CacheKind.UNAVAILABLE, CacheKind.MISS])
+async def test_what_was_asked_at_a_moment_that_nobody_knows_is_not_stored(mode: CacheMode, kind: CacheKind) -> None:
     bench = Bench()
-    bench.cache.exact = saying("", CacheKind.UNAVAILABLE)
+    bench.cache.exact = saying("", kind)
     assert await stored_with(bench, mode) == []
 
 
-async def test_an_older_cache_that_knows_no_moments_is_told_as_before() -> None:
-    bench = Bench()
-    assert await stored_with(bench) == [""]
+async def test_an_audit_at_a_moment_that_nobody_knows_is_evidence_of_an_answer_as_old_as_can_be() -> None:
+    bench = Bench(settings_of(cache={"audits": {"per_minute_max": 60}}))
+    bench.cache.exact = saying("")
+    bench.cache.semantic = replace(cached(CacheKind.SEMANTIC_HIT), audit=True, store_token="")
+    assert await stored_with(bench) == [OLD_MOMENT]
+    assert parse_moment(OLD_MOMENT) is None
 
 
 async def test_the_answer_of_an_audit_is_of_the_lookup_whose_hit_it_audits() -> None:
