@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
 
-from services.cache.admission import refusal_reason
+from services.cache.admission import lifetime_s, refusal_reason
 from services.cache.cache_policy import CachePolicy
 from services.cache.entry import Answer, Entry, Scope, Selector
 from services.cache.entry_verdicts import EntryVerdicts
@@ -163,13 +163,15 @@ class SemanticCache:
         key: str,
         embedding: Embedding,
         task_type: TaskType | None,
+        ttl_s: float | None = None,
+        tags: Sequence[str] = (),
         token: str = "",
     ) -> Comparison:
         """Whether the entry with that key was right for this request: by another answer to it, or by a verdict.
 
         UNKNOWN: nothing was learned; so for a request that no stored answer may serve. A fresh answer is stored for its
-        own request, for as long as the entry it was held against was to live; `token` as for `store`. Raises
-        InvalidVectorError.
+        own request, with `ttl_s`, `tags` and `token` as for `store`; where it says the same as the entry, for no longer
+        than that was to live. Raises InvalidVectorError.
         """
         meaning = self._policy.meaning(scope, chat, embedding, unit_vector(embedding.values), task_type)
         if not isinstance(meaning, Meaning) or self._policy.unfit(chat):
@@ -194,8 +196,9 @@ class SemanticCache:
         if isinstance(evidence, Answer) and not refusal_reason(evidence, size_bytes_max=self._policy.entry_bytes_max):
             same = verdict is Comparison.SAME
             link = Link(entry.group or entry.key, entry.aliases + 1) if same else Link()
-            lifetime = entry.expires_at_unix_s - entry.stored_at_unix_s
-            await self._keep(scope, chat, evidence, meaning, link, ttl_s=lifetime, tags=entry.tags, since=since)
+            if same:
+                ttl_s = min(lifetime_s(ttl_s, tags, self._policy.ttl), entry.expires_at_unix_s - entry.stored_at_unix_s)
+            await self._keep(scope, chat, evidence, meaning, link, ttl_s=ttl_s, tags=tags, since=since)
         return verdict
 
     async def invalidate(self, selector: Selector, *, dry_run: bool) -> int:

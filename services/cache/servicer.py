@@ -139,6 +139,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
 
     async def RecordEvidence(self, request: pb.RecordEvidenceRequest, context: Context) -> pb.RecordEvidenceResponse:
         _check_chat(request.chat)
+        check_tags(request.tags)
         embedding = _embedding(request)
         if embedding is None:
             raise InvalidRequest([("embedding", "must be set")])
@@ -157,6 +158,8 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
                 key=request.entry_key,
                 embedding=embedding,
                 task_type=wire.task_type_from_proto(request.task_type, "task_type"),
+                ttl_s=_ttl_s(request),
+                tags=tuple(request.tags),
                 token=_token(request),
             )
         telemetry.set_attributes({"spillway.cache.evidence": verdict.value})
@@ -245,7 +248,7 @@ def _token(request: pb.StoreRequest | pb.RecordEvidenceRequest) -> str:
     return request.store_token
 
 
-def _ttl_s(request: pb.StoreRequest) -> float | None:
+def _ttl_s(request: pb.StoreRequest | pb.RecordEvidenceRequest) -> float | None:
     if not request.HasField("ttl"):
         return None
     ttl_s = wire.duration_from_proto(request.ttl, "ttl")

@@ -152,6 +152,8 @@ class Auditor:
             run.query(run.embedding),
             run.cache.entry_key,
             answer,
+            ttl_s=run.request.options.cache_ttl_s,
+            tags=run.request.tags,
             token=run.store_token or OLD_MOMENT,
             timeout_s=EVIDENCE_TIMEOUT_S,
         )

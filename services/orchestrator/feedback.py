@@ -200,7 +200,13 @@ class FeedbackDesk:
             accepted=True,
         )
         await self._cache.record_evidence(
-            query, decided.cache_entry_key, fresh, token=token, timeout_s=EVIDENCE_TIMEOUT_S
+            query,
+            decided.cache_entry_key,
+            fresh,
+            ttl_s=retry.options.cache_ttl_s,
+            tags=retry.tags,
+            token=token,
+            timeout_s=EVIDENCE_TIMEOUT_S,
         )
 
 

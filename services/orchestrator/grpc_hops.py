@@ -89,7 +89,15 @@ class GrpcCache:
         return StoreResult("not_admitted" if refused else "unavailable", response.reason)
 
     async def record_evidence(
-        self, query: CacheQuery, entry_key: str, fresh: CachedAnswer, *, token: str, timeout_s: float
+        self,
+        query: CacheQuery,
+        entry_key: str,
+        fresh: CachedAnswer,
+        *,
+        ttl_s: float | None,
+        tags: tuple[str, ...],
+        token: str,
+        timeout_s: float,
     ) -> EvidenceVerdict:
         request = cache_pb2.RecordEvidenceRequest(
             scope=_scope(query),
@@ -98,6 +106,8 @@ class GrpcCache:
             task_type=wire.task_type_to_proto(query.task_type),
             entry_key=entry_key,
             fresh_answer=_answer(fresh),
+            ttl=wire.duration_to_proto(ttl_s) if ttl_s is not None else None,
+            tags=tags,
             store_token=token,
         )
         try:

@@ -171,9 +171,18 @@ class CacheHop(Protocol):
         ...
 
     async def record_evidence(
-        self, query: CacheQuery, entry_key: str, fresh: CachedAnswer, *, token: str, timeout_s: float
+        self,
+        query: CacheQuery,
+        entry_key: str,
+        fresh: CachedAnswer,
+        *,
+        ttl_s: float | None,
+        tags: tuple[str, ...],
+        token: str,
+        timeout_s: float,
     ) -> EvidenceVerdict:
-        """Tell what a model answered to a request for which the entry was found by meaning; `token` as for `store`."""
+        """Tell what a model answered to a request for which the entry was found by meaning, with what `store` would
+        be told of that request."""
         ...
 
 

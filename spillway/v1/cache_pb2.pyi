@@ -386,6 +386,8 @@ class RecordEvidenceRequest(_message.Message):
     FRESH_ANSWER_FIELD_NUMBER: _builtins.int
     RIGHT_FIELD_NUMBER: _builtins.int
     STORE_TOKEN_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
     task_type: _chat_pb2.TaskType.ValueType
     """The kind of work."""
     entry_key: _builtins.str
@@ -410,6 +412,16 @@ class RecordEvidenceRequest(_message.Message):
     def fresh_answer(self) -> Global___CachedAnswer:
         """An accepted answer of a model to this very request; the cache compares."""
 
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """As StoreRequest.ttl: for `fresh_answer`. Where that says the same as the entry's answer, it is kept for no longer
+        than the entry was to be.
+        """
+
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As StoreRequest.tags: for `fresh_answer`, which has these and none of the entry's."""
+
     def __init__(
         self,
         *,
@@ -421,10 +433,12 @@ class RecordEvidenceRequest(_message.Message):
         fresh_answer: Global___CachedAnswer | None = ...,
         right: _builtins.bool = ...,
         store_token: _builtins.str = ...,
+        ttl: _duration_pb2.Duration | None = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "embedding", b"embedding", "evidence", b"evidence", "fresh_answer", b"fresh_answer", "right", b"right", "scope", b"scope"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "embedding", b"embedding", "evidence", b"evidence", "fresh_answer", b"fresh_answer", "right", b"right", "scope", b"scope", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "embedding", b"embedding", "entry_key", b"entry_key", "evidence", b"evidence", "fresh_answer", b"fresh_answer", "right", b"right", "scope", b"scope", "store_token", b"store_token", "task_type", b"task_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "embedding", b"embedding", "entry_key", b"entry_key", "evidence", b"evidence", "fresh_answer", b"fresh_answer", "right", b"right", "scope", b"scope", "store_token", b"store_token", "tags", b"tags", "task_type", b"task_type", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_evidence: _TypeAlias = _typing.Literal["fresh_answer", "right"]  # noqa: Y015
     _WhichOneofArgType_evidence: _TypeAlias = _typing.Literal["evidence", b"evidence"]  # noqa: Y015

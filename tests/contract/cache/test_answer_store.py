@@ -4,40 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from services.cache.entry import Question, Scope, Selector
 from services.cache.store.answer_store import AnswerStore, CaughtUp, Change, Forget, Indexed, Removed
-from services.cache.store.answer_store_file import FileStore
 from services.cache.store.answer_store_memory import MemoryStore
-from services.cache.store.answer_store_redis import RedisStore
 from services.cache.store.moment import MOMENT_CHARS_MAX
 from services.runtime.clock import FakeClock, SystemClock
 from tests.support.cache_parts import entry, eventually
-from tests.support.redis_server import RedisServer
 
 WELL_S = 10.0
 KEY = entry("q", now_unix_s=0.0).key
-
-
-@pytest.fixture(params=["memory", "file", "redis"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[AnswerStore]:
-    made: AnswerStore
-    if request.param == "memory":
-        made = MemoryStore(entries_max=100, clock=SystemClock())
-    elif request.param == "file":
-        made = await FileStore.open(
-            tmp_path / "cache.sqlite", entries_max=100, bytes_max=1_000_000, clock=SystemClock()
-        )
-    else:
-        server: RedisServer = request.getfixturevalue("redis_server")
-        made = RedisStore(server.url, timeout_s=WELL_S, clock=SystemClock())
-    yield made
-    await made.close()
 
 
 def now() -> float:

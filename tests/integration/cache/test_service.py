@@ -352,6 +352,14 @@ async def test_evidence_is_a_verdict_or_a_fresh_answer_and_nothing_else(stub: Ca
     expected = (verdicts.VERDICT_WRONG, verdicts.VERDICT_UNKNOWN, verdicts.VERDICT_UNKNOWN)
     for (name, value), verdict in zip(others.items(), expected, strict=True):
         assert (await stub.RecordEvidence(pb.RecordEvidenceRequest(**(fields | {name: value})))).verdict == verdict
+    await stub.RecordEvidence(pb.RecordEvidenceRequest(**fields, tags=["red"], ttl=Duration(seconds=500)))
+    mine = pb.InvalidateRequest(tenant="acme", tag="red", dry_run=True)
+    assert (await stub.Invalidate(mine)).entries == 1
+    refused: list[dict[str, Any]] = [{"tags": ["x"] * 17}, {"ttl": Duration(seconds=0)}]
+    for wrong in refused:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await stub.RecordEvidence(pb.RecordEvidenceRequest(**fields, **wrong))
+        assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT, wrong
     for missing in ("embedding", "entry_key", "fresh_answer", "chat"):
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await stub.RecordEvidence(

@@ -427,12 +427,13 @@ async def test_an_audited_hit_is_answered_first_and_then_compared_with_a_model(s
 
     async with Neighbourhood() as town:
         town.cache.semantic, town.executor.before = chosen_for_an_audit(), held
+        request = asking(tenant="t", tags=("doc-B",), cache_ttl_s=5.0)
         if streams:
-            call = town.stub.StreamComplete(api.StreamCompleteRequest(request=asking(tenant="t")), timeout=TIMEOUT_S)
+            call = town.stub.StreamComplete(api.StreamCompleteRequest(request=request), timeout=TIMEOUT_S)
             *_, last = [event async for event in call]
             completion = last.completion
         else:
-            completion = await complete(town, asking(tenant="t"))
+            completion = await complete(town, request)
         await asyncio.wait_for(asked.wait(), TIMEOUT_S)
         let_go.set()
         evidence = await asyncio.wait_for(town.cache.evidence.get(), TIMEOUT_S)
@@ -441,6 +442,7 @@ async def test_an_audited_hit_is_answered_first_and_then_compared_with_a_model(s
     assert wire.embedding_from_proto(evidence.embedding) == EMBEDDING
     assert wire.message_from_proto(evidence.fresh_answer.message) == executed().message
     assert (evidence.fresh_answer.cost_nanousd, evidence.fresh_answer.accepted) == (4_350, True)
+    assert (list(evidence.tags), evidence.ttl.seconds) == (["doc-B"], 5)
     assert town.cache.stored.empty()
 
 

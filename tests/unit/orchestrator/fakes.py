@@ -107,6 +107,7 @@ class FakeCache:
     says_of_stores: StoreResult = field(default_factory=lambda: StoreResult("stored"))
     says_of_evidence: EvidenceVerdict = EvidenceVerdict.RIGHT
     evidence: list[tuple[CacheQuery, str, CachedAnswer]] = field(default_factory=list)
+    evidence_kept: list[tuple[float | None, tuple[str, ...]]] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
     peeks: int = 0
     looked_up: list[tuple[CacheQuery, bool, float]] = field(default_factory=list)
@@ -137,10 +138,19 @@ class FakeCache:
         return self.says_of_stores
 
     async def record_evidence(
-        self, query: CacheQuery, entry_key: str, fresh: CachedAnswer, *, token: str, timeout_s: float
+        self,
+        query: CacheQuery,
+        entry_key: str,
+        fresh: CachedAnswer,
+        *,
+        ttl_s: float | None,
+        tags: tuple[str, ...],
+        token: str,
+        timeout_s: float,
     ) -> EvidenceVerdict:
         self.tokens.append(token)
         self.evidence.append((query, entry_key, fresh))
+        self.evidence_kept.append((ttl_s, tags))
         return self.says_of_evidence
 
 

@@ -42,7 +42,7 @@ async def finished(bench: Bench, run: Run) -> None:
 
 async def test_a_model_is_asked_once_the_answer_has_left_and_the_cache_hears_of_it() -> None:
     bench = audited()
-    completion, run = await ask(bench, request_of(tenant="t", namespace="n"))
+    completion, run = await ask(bench, request_of(tenant="t", namespace="n", tags=("doc-B",), cache_ttl_s=5.0))
     assert completion.cache.kind is CacheKind.SEMANTIC_HIT
     bench.pipeline.finish(run)
     assert bench.executor.plans == []
@@ -53,6 +53,7 @@ async def test_a_model_is_asked_once_the_answer_has_left_and_the_cache_hears_of_
     ((query, entry_key, fresh),) = bench.cache.evidence
     assert (query.tenant, query.namespace, query.embedding, query.task_type) == ("t", "n", EMBEDDING, task_type)
     assert (entry_key, fresh.message.text, fresh.cost_nanousd) == ("k", "Paris.", 4_350)
+    assert bench.cache.evidence_kept == [(5.0, ("doc-B",))]
     assert bench.audits == [(AuditOutcome.RIGHT, 4_350)]
     assert bench.cache.stored == []
     assert (completion.cost.cost_nanousd, run.cost.cost_nanousd) == (0, 0)

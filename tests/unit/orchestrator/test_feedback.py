@@ -173,13 +173,14 @@ async def test_thumbs_about_an_answer_found_by_meaning_say_nothing_of_its_tier()
 async def test_the_flagships_answer_is_evidence_about_the_entry_that_was_served() -> None:
     desk = Desk(ledger=FakeLedger(knows=HIT))
     desk.cache.exact = replace(desk.cache.exact, store_token="before the retry")
-    retry = replace(request_of("Why?"), namespace="n")
+    retry = replace(request_of("Why?", cache_ttl_s=5.0), namespace="n", tags=("doc-B",))
     await desk.desk.send(replace(DOWN, retry=retry))
     assert await desk.learned() == []
     ((query, entry_key, fresh),) = desk.cache.evidence
     assert (query.tenant, query.namespace, query.chat, query.embedding) == ("acme", "n", retry.chat, EMBEDDING)
     assert (entry_key, fresh.message.text, fresh.cost_nanousd) == ("entry", "Because.", 500)
     assert (desk.cache.tokens, desk.cache.peeks) == (["before the retry"], 1)
+    assert desk.cache.evidence_kept == [(5.0, ("doc-B",))]
 
 
 @pytest.mark.parametrize("what", ["another prompt", "not accepted", "no embedding"])
