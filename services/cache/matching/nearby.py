@@ -1,8 +1,8 @@
 """Who is near a question, as the index proposes and the store has it now.
 
 Promises: an entry is given only as it was read from the store in this very call, of the asked partition and scope, and
-alive. The index and what is remembered of questions only propose; what turns out to be gone, or of elsewhere, is no
-longer proposed.
+alive. The index and what is remembered of questions only propose; what turns out to be gone is no longer proposed.
+What stands elsewhere is not given, and stays proposed there.
 
 Belongs to one event loop.
 """
@@ -142,7 +142,7 @@ class NearbyReader:
         keys: Sequence[str],
         fresh: dict[str, Entry],
     ) -> list[Candidate]:
-        """Reads these entries into `fresh`; the candidates without those that are gone."""
+        """Reads these entries into `fresh`; the candidates without those that may not serve."""
         if not keys:
             return list(candidates)
         entries = await self.read(scope, meaning, keys)
@@ -153,7 +153,7 @@ class NearbyReader:
     async def _without_unread(
         self, scope: Scope, meaning: Meaning, candidates: Sequence[Candidate], keys: Sequence[str]
     ) -> list[Candidate]:
-        """Learns what these entries ask; the candidates without those that are gone."""
+        """Learns what these entries ask; the candidates without those that may not serve."""
         questions = await self._store.get_questions(keys)
         gone = {
             key for key, read in zip(keys, questions, strict=True) if not self._may_serve(scope, meaning, key, read)
@@ -161,7 +161,7 @@ class NearbyReader:
         return [candidate for candidate in candidates if candidate.key not in gone]
 
     async def read(self, scope: Scope, meaning: Meaning, keys: Sequence[str]) -> list[Entry | None]:
-        """The entries as the store has them, where they may serve; what may not is no longer proposed."""
+        """The entries as the store has them, where they may serve; what is gone is no longer proposed."""
         entries = await self._store.get_many(keys)
         return [
             entry if self._may_serve(scope, meaning, key, entry) else None
@@ -169,16 +169,12 @@ class NearbyReader:
         ]
 
     def _may_serve(self, scope: Scope, meaning: Meaning, key: str, read: Entry | Question | None) -> bool:
-        """Whether what the store has now at this key may; then it is remembered, and otherwise forgotten."""
-        serves = (
-            read is not None
-            and read.scope == scope
-            and read.partition == meaning.partition
-            and read.expires_at_unix_s > self._clock.unix()
-            and read.question != ""
-        )
-        if serves and read is not None:
-            self.known.learn(read)
-        else:
+        """Whether what the store has now at this key may; then it is remembered. What nobody finds by meaning any more
+        is forgotten; what others do, in a scope or partition that is not the asked one, is neither."""
+        if read is None or read.expires_at_unix_s <= self._clock.unix() or read.question == "":
             self.removed(key)
-        return serves
+            return False
+        if read.scope != scope or read.partition != meaning.partition:
+            return False
+        self.known.learn(read)
+        return True

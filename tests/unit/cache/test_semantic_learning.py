@@ -248,6 +248,18 @@ async def test_evidence_on_what_could_not_have_been_served_teaches_nothing() -> 
     assert bench.cache.wrong_rates() == []
 
 
+@pytest.mark.parametrize(("scope", "system"), [(ACME, "another prompt"), (Scope("other"), "")])
+async def test_evidence_of_elsewhere_leaves_an_entry_to_those_it_serves(scope: Scope, system: str) -> None:
+    bench = Bench()
+    key = await put(bench.cache, "How do I reset my router?", "hold_the_button", near("r", 0.1))
+    asked = chat("how do I reset my router", system=system)
+    told = await bench.cache.record_evidence(
+        scope, asked, False, key=key, embedding=near("r", 0.2), task_type=TaskType.OTHER
+    )
+    assert told is Comparison.UNKNOWN
+    assert await kind(bench, "how do I reset my router") is CacheKind.SEMANTIC_HIT
+
+
 async def test_an_answer_that_is_no_good_is_no_evidence() -> None:
     bench = Bench()
     key = await put(bench.cache, "How do I reset my router?", "hold_the_button", near("r", 0.1))
