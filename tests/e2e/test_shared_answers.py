@@ -1,15 +1,23 @@
-"""Many callers who ask the same at once, through every service: one call of a model."""
+"""Many callers who ask the same at once, through every service: one call of a model; none of what was invalidated."""
 
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections import Counter
 from collections.abc import Iterator
 
+import grpc
 import pytest
 
+from spillway import wire
+from spillway.chat import ChatRequest, Message, Role
 from spillway.client import AsyncClient
-from spillway.routing import CacheKind, Completion
+from spillway.routing import CacheKind, Completion, CompletionRequest
+from spillway.v1 import cache_pb2
+from spillway.v1.cache_pb2_grpc import CacheServiceStub
+from spillway.v1.orchestrator_pb2_grpc import OrchestratorServiceStub
+from tests.support.cache_parts import eventually
 from tests.support.suite import Suite
 
 CALLERS = 100
@@ -64,3 +72,49 @@ async def test_tenants_who_ask_the_same_at_once_each_have_a_call_of_their_own(su
         await client.close()
     assert len(suite.calls()) == len(tenants)
     assert sum(completion.cost.cost_nanousd > 0 for _, completion in answers) == len(tenants)
+
+
+async def test_an_answer_that_was_invalidated_while_its_model_was_at_it_is_given_and_not_stored(suite: Suite) -> None:
+    suite.script({"*": [{"text": "The old price.", "confidence": 5}]})
+    chat = ChatRequest((Message.of(Role.USER, "Which river flows through Graz?"),))
+    request = wire.completion_request_to_proto(CompletionRequest(chat, tenant="shop", namespace="prices"))
+    async with (
+        grpc.aio.insecure_channel(suite.target) as front,
+        grpc.aio.insecure_channel(suite.addresses["cache"]) as channel,
+    ):
+        cache = CacheServiceStub(channel)
+
+        async def completed() -> Completion:
+            response = await OrchestratorServiceStub(front).Complete(request, timeout=30)
+            return wire.completion_from_proto(response.completion)
+
+        async def counts() -> cache_pb2.GetStatsResponse:
+            return await cache.GetStats(cache_pb2.GetStatsRequest())
+
+        async def has_looked() -> bool:
+            return (await counts()).lookups > before.lookups
+
+        async def is_overtaken() -> bool:
+            return (await counts()).overtaken == before.overtaken + 1
+
+        async def is_stored() -> bool:
+            return (await counts()).stored == before.stored + 1
+
+        before = await counts()
+        provider = suite.processes["sandbox"]
+        provider.signal(signal.SIGSTOP)
+        try:
+            asking = asyncio.create_task(completed())
+            await eventually(has_looked, what="the cache is asked")
+            await cache.Invalidate(cache_pb2.InvalidateRequest(tenant="shop", namespace="prices"))
+        finally:
+            provider.signal(signal.SIGCONT)
+        assert (await asking).text == "The old price."
+        await eventually(is_overtaken, what="the answer is turned away")
+        assert (await counts()).stored == before.stored
+        again = await completed()
+        assert again.cache.kind is CacheKind.MISS
+        await eventually(is_stored, what="the fresh answer is stored")
+        assert (await counts()).overtaken == before.overtaken + 1
+        assert (await completed()).cache.kind is CacheKind.EXACT_HIT
+    assert len(suite.calls()) == 2
