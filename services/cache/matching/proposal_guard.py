@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Final
 
+from services.cache.matching.additions import added, adds_matter
 from services.cache.matching.alignment import has_words
 from services.cache.matching.contraries import clears, hard_differences, opposes
 from services.cache.matching.differences import content_differences, exchanged_content, hardly_differs, same_wording
@@ -42,6 +43,7 @@ _WORDS: Final = "words"
 _WORDING: Final = "wording: words stand in each other's place, as among this answer's own questions"
 _CONTRARY: Final = "contrary: one of the answer's own questions asks for something else in so many words"
 _ACTION: Final = "action: it asks for something that none of the answer's own questions names"
+_MATTER: Final = "matter: it asks for something narrower than all of the answer's own questions"
 _SEVERAL: Final = "several: it differs in more than one way"
 
 
@@ -54,9 +56,9 @@ def proposal_refusal(asked: Reading, stored: Sequence[Reading], *, aliases: int)
     """Why the answer to `stored` (questions of one entry, nearest first) is not for `asked`; empty when it may be.
 
     `aliases` is how many stored questions the entry has in all. One stored question without a difference is enough, if
-    every hard difference to one of the nearest, and every contrary among all, is cleared by another; if what is to be
-    done is named by one of them; and if none asks for something else in nearly the same words, unless the answer is
-    broad.
+    every hard difference to one of the nearest, and every contrary among all, is cleared by another; if it says as much
+    as the asked one of owners, times and the like (`additions.added`); if what is to be done is named by one of them;
+    and if none asks for something else, or for less, in nearly the same words, unless the answer is broad.
     """
     rows = stored[:ROWS_READ]
     if not rows:
@@ -65,6 +67,10 @@ def proposal_refusal(asked: Reading, stored: Sequence[Reading], *, aliases: int)
     agreeing = [row for row, found in zip(rows, hard, strict=True) if not found]
     if not agreeing:
         return hard[0][0]
+    said_more = [added(asked, row) for row in agreeing]
+    agreeing = [row for row, found in zip(agreeing, said_more, strict=True) if not found]
+    if not agreeing:
+        return said_more[0]
     others = rows if aliases >= ALIASES_PROVEN else ()
     soft: list[tuple[str, ...]] = []
     passed = False
@@ -82,8 +88,8 @@ def proposal_refusal(asked: Reading, stored: Sequence[Reading], *, aliases: int)
     hardly = any(hardly_differs(asked, row, others) for row in rows)
     if hardly and not is_broad:
         return _CONTRARY
-    if _names_new_action(asked, rows):
-        return _ACTION
+    if more := _asks_more(asked, rows, is_broad=is_broad):
+        return more
     return "" if passed else _of_other_words(soft, is_broad=is_broad, hardly=hardly)
 
 
@@ -106,6 +112,13 @@ def _uncleared(
         if decides and not any(clears(asked, row, by) for by in agreeing):
             return found[0]
     return ""
+
+
+def _asks_more(asked: Reading, rows: Sequence[Reading], *, is_broad: bool) -> str:
+    """What it asks for that none of the answer's own questions has."""
+    if _names_new_action(asked, rows):
+        return _ACTION
+    return _MATTER if not is_broad and adds_matter(asked, rows) else ""
 
 
 def _names_new_action(asked: Reading, rows: Sequence[Reading]) -> bool:

@@ -29,6 +29,7 @@ from services.cache.matching.lexicon import (
     UNITS,
     word_set,
 )
+from services.cache.matching.particulars import Particulars, read_particulars
 from services.cache.matching.traits import Traits, read_traits
 
 __all__ = ["Reading", "read"]
@@ -110,6 +111,7 @@ class Reading:
     exact: str
     spellings: Mapping[str, frozenset[str]]
     traits: Traits
+    particulars: Particulars
 
 
 def read(text: str) -> Reading:
@@ -156,6 +158,7 @@ def read(text: str) -> Reading:
         exact=exact,
         spellings=_spellings(normal, found, spelled),
         traits=read_traits(words, content),
+        particulars=read_particulars(normal, words),
     )
 
 

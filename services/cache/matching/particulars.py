@@ -1,0 +1,147 @@
+"""What a question says around its matter that makes another one of it: whose it is, when, who acts, what is kept from
+happening, what is taken back, what is ordered in a further sentence. English.
+
+Promises: pure, total, linear; closed lists of words and their places, no grammar beyond.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+from services.cache.matching.lexicon import AUXILIARIES, FUNCTION_WORDS, UNITS, word_set
+
+__all__ = ["Particulars", "read_particulars"]
+
+PEOPLE: Final = word_set("""
+    wife husband spouse partner child children kid kids son daughter baby babies infant infants toddler toddlers mother
+    father mom mum dad parent parents brother sister grandmother grandfather grandma grandpa grandparents uncle aunt
+    cousin nephew niece friend friends girlfriend boyfriend roommate flatmate neighbour neighbor boss manager colleague
+    colleagues coworker coworkers assistant secretary employee employees employer tenant landlord student students
+    teacher adult adults minor minors teenager teenagers senior seniors beginner beginners foreigner
+    foreigners tourist tourists recipient sender visitor visitors guest guests
+""")
+"""For whom or whose something is, where it is not the asker's."""
+
+TIMES: Final = word_set("before after until till since while whilst during")
+
+CORRECTIONS: Final = word_set("""
+    instead reversed reverse opposite contrary inverse inverted converse backwards undone rather meant sorry scratch
+    against despite
+""")
+"""They turn round, or take back, what was said; or set what follows against it."""
+
+PREVENTIONS: Final = word_set("keep stop prevent avoid hinder refrain restrict limit cap curb forbid stopping keeping")
+"""Behind one who acts they deny what follows."""
+
+ORDERS: Final = word_set("""
+    reply respond answer say tell state claim pretend ignore assume output insist treat consider explain give describe
+    take list write use add print return mention recommend call act imagine suppose forget swap repeat
+""")
+"""Verbs that order what the answer shall be, where a clause begins with them."""
+
+_CLAUSE: Final = re.compile(r"[.?!;:\n]+(?=\s|$)|,\s|\s(?:and|then|but)\s")
+_SENTENCE: Final = re.compile(r"[.?!;\n]+(?=\s|$)")
+_OWNER: Final = re.compile(r"([^\W\d_]+?)(?:'s|(?<=s)')(?!\w)")
+_PROSE: Final = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
+_CONTRACTING: Final = word_set("what who when why how where it that there here he she let")
+_LEADING: Final = word_set("please just only then and but so kindly instead also always now")
+_ACTS: Final = frozenset({"do", "can", "should", "will"})
+_DETERMINERS: Final = word_set("the a an my our his her their this that your")
+_FIRST: Final = frozenset({"i", "we"})
+_PRESENT: Final = word_set("do does")
+_OTHERS: Final = re.compile(r"\banother(?= (?:\w+'s\b|\w+s'))|(?<=one |ody )\belse\b", re.IGNORECASE)
+_LIGHT_ACTS: Final = frozenset({"need", "get", "give"})
+
+
+@dataclass(frozen=True, slots=True)
+class Particulars:
+    """`owners` are possessors and people; `times`, `corrections` the words of these; `prevents`: whether something is
+    kept from happening; `actors` maps a verb to who does it, "1" for the asker, "2" for you; `light` are those of need,
+    get and give that the asker does; `outcome`: what happens is asked; `tense` of "do", empty of none or
+    both; `orders` are what clauses but the first begin with; `further` the content words of each sentence behind it.
+    """
+
+    owners: frozenset[str]
+    times: frozenset[str]
+    corrections: frozenset[str]
+    prevents: bool
+    actors: Mapping[str, str]
+    light: frozenset[str]
+    outcome: bool
+    tense: str
+    orders: frozenset[str]
+    further: tuple[frozenset[str], ...]
+
+
+def read_particulars(text: str, words: Sequence[str]) -> Particulars:
+    """Of a text, and of its words in lower case."""
+    vocabulary = frozenset(words)
+    owners = {found[1].casefold() for found in _OWNER.finditer(text)} - _CONTRACTING
+    owners.update(found[0].casefold() for found in _OTHERS.finditer(text))
+    owners.update(before for before, word in pairwise(words) if before == "another" and word in PEOPLE)
+    actors = dict(_actors(words))
+    return Particulars(
+        owners=frozenset(owners | (vocabulary & PEOPLE)),
+        times=vocabulary & TIMES,
+        corrections=vocabulary & CORRECTIONS,
+        prevents=_prevents(words),
+        actors=actors,
+        light=frozenset(verb for verb in _LIGHT_ACTS if actors.get(verb) == "1"),
+        outcome=("what", "happens") in pairwise(words),
+        tense=_tense(vocabulary),
+        orders=frozenset(_orders(text)),
+        further=tuple(_further(text)),
+    )
+
+
+def _tense(vocabulary: Set[str]) -> str:
+    past, present = "did" in vocabulary, not vocabulary.isdisjoint(_PRESENT)
+    return "" if past == present else "past" if past else "present"
+
+
+def _prevents(words: Sequence[str]) -> bool:
+    for before, word in zip(("", *words), words, strict=False):
+        if word in PREVENTIONS and (before in {"i", "we", "you", "to", "not", "one", "please", "and"} or not before):
+            return True
+    return False
+
+
+def _actors(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Verbs behind an auxiliary and one who acts ("should Google accept"), or the other way round ("I can accept")."""
+    for place, word in enumerate(words):
+        if AUXILIARIES.get(word) not in _ACTS:
+            continue
+        behind = [each for each in words[place + 1 : place + 4] if each not in _DETERMINERS]
+        before = words[place - 1] if place else ""
+        if len(behind) > 1 and (actor := _actor(behind[0])):
+            yield behind[1], actor
+        elif behind and (actor := _actor(before)):
+            yield behind[0], actor
+
+
+def _actor(word: str) -> str:
+    if word in _FIRST:
+        return "1"
+    if word == "you":
+        return "2"
+    return "" if not word or word in FUNCTION_WORDS or word in UNITS else word
+
+
+def _orders(text: str) -> Iterator[str]:
+    for clause in _CLAUSE.split(text)[1:]:
+        words = [word.casefold() for word in _PROSE.findall(clause)]
+        while words and words[0] in _LEADING:
+            del words[0]
+        if words and words[0] in ORDERS:
+            yield words[0]
+
+
+def _further(text: str) -> Iterator[frozenset[str]]:
+    for sentence in _SENTENCE.split(text)[1:]:
+        words = {word.casefold().removesuffix("'s").replace("'", "") for word in _PROSE.findall(sentence)}
+        if found := words - FUNCTION_WORDS - UNITS.keys():
+            yield frozenset(found)
