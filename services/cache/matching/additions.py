@@ -15,14 +15,40 @@ from services.cache.matching.inflection import same_word
 from services.cache.matching.lexicon import LIGHT_WORDS
 from services.cache.matching.reading import Reading
 
-__all__ = ["added", "adds_matter"]
+__all__ = ["added", "adds_matter", "contrasts", "orders_more"]
 
 _COURTESIES: Final = frozenset({"thank", "thanks", "please", "hello", "hi", "help", "question", "advise", "regards"})
+
+_TENSE: Final = "tense: one asks what was, the other what is"
+_ACTOR: Final = "actor: somebody else acts"
 
 
 def added(asked: Reading, stored: Reading) -> str:
     """The first that makes another question; empty when there is none."""
     return "" if asked.exact == stored.exact else next(_added(asked, stored), "")
+
+
+def contrasts(asked: Reading, rows: Sequence[Reading]) -> str:
+    """A tense or an actor that is another in one of the rows which says all else, and that no row has."""
+    mine = asked.particulars
+    for row in rows:
+        theirs = row.particulars
+        if not _says_all(asked, row):
+            continue
+        tensed = mine.tense and theirs.tense not in ("", mine.tense)
+        if tensed and all(other.particulars.tense != mine.tense for other in rows):
+            return _TENSE
+        if _others_act(asked, row):
+            shared = mine.actors.keys() & theirs.actors.keys()
+            if not any(other.particulars.actors.get(verb) == mine.actors[verb] for other in rows for verb in shared):
+                return _ACTOR
+    return ""
+
+
+def orders_more(asked: Reading, stored: Reading) -> bool:
+    """Whether the stored question also says what to answer, or turns round what it says: it proves nothing of words."""
+    mine, theirs = asked.particulars, stored.particulars
+    return bool(theirs.orders - mine.orders or theirs.corrections - mine.corrections)
 
 
 def adds_matter(asked: Reading, rows: Sequence[Reading]) -> bool:
@@ -47,18 +73,18 @@ def _added(asked: Reading, stored: Reading) -> Iterator[str]:
     if mine.times and not theirs.times:
         yield "time: one says before, after or until when"
     if mine.tense and theirs.tense and mine.tense != theirs.tense:
-        yield "tense: one asks what was, the other what is"
+        yield _TENSE
     if mine.corrections != theirs.corrections:
         yield "correction: one turns round or takes back what it says"
     if mine.prevents != theirs.prevents:
         yield "prevention: one wants it kept from happening"
     if _others_act(asked, stored):
-        yield "actor: somebody else acts"
+        yield _ACTOR
     if _asks_otherwise(asked, stored) or _asks_otherwise(stored, asked):
         yield "asking: one asks who, whether, or what happens; the other how or when"
     if mine.light and theirs.light and mine.light.isdisjoint(theirs.light):
         yield "acting: one needs, gets or gives what the other does not"
-    if theirs.orders - mine.orders:
+    if orders_more(asked, stored):
         yield "instruction: the stored question also says what to answer"
     if _goes_on(stored, asked) or (_goes_on(asked, stored) and _says_all(asked, stored)):
         yield "further: one goes on to something else"

@@ -53,7 +53,8 @@ def _groups(text: str) -> dict[str, str]:
 
 ANTONYMS = _pairs("""
     on/off up/down in/out into/outof over/under above/below before/after inside/outside to/from
-    enable/disable enabled/disabled enabling/disabling activate/deactivate start/stop starting/stopping begin/end
+    enable/disable enabled/disabled enabling/disabling activate/deactivate start/stop start/end
+    starting/stopping begin/end
     open/close opening/closing opened/closed open/closed lock/unlock locked/unlocked install/uninstall load/unload
     connect/disconnect mount/unmount subscribe/unsubscribe follow/unfollow block/unblock mute/unmute hide/show
     show/conceal add/remove adding/removing insert/delete create/delete create/destroy attach/detach import/export

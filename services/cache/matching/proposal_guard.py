@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Final
 
-from services.cache.matching.additions import added, adds_matter
+from services.cache.matching.additions import added, adds_matter, contrasts, orders_more
 from services.cache.matching.alignment import has_words
 from services.cache.matching.contraries import clears, hard_differences, opposes
 from services.cache.matching.differences import content_differences, exchanged_content, hardly_differs, same_wording
@@ -69,9 +69,10 @@ def proposal_refusal(asked: Reading, stored: Sequence[Reading], *, aliases: int)
         return hard[0][0]
     said_more = [added(asked, row) for row in agreeing]
     agreeing = [row for row, found in zip(agreeing, said_more, strict=True) if not found]
-    if not agreeing:
-        return said_more[0]
-    others = rows if aliases >= ALIASES_PROVEN else ()
+    if standing := contrasts(asked, rows) if agreeing else said_more[0]:
+        return standing
+    telling = [row for row in rows if not orders_more(asked, row)]
+    others = telling if aliases >= ALIASES_PROVEN else ()
     soft: list[tuple[str, ...]] = []
     passed = False
     for row in agreeing[:ROWS_COMPARED]:
@@ -88,7 +89,7 @@ def proposal_refusal(asked: Reading, stored: Sequence[Reading], *, aliases: int)
     hardly = any(hardly_differs(asked, row, others) for row in rows)
     if hardly and not is_broad:
         return _CONTRARY
-    if more := _asks_more(asked, rows, is_broad=is_broad):
+    if more := _asks_more(asked, telling, is_broad=is_broad):
         return more
     return "" if passed else _of_other_words(soft, is_broad=is_broad, hardly=hardly)
 

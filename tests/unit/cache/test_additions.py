@@ -79,3 +79,20 @@ def test_a_stored_question_that_goes_on_to_order_its_answer_serves_none_without_
 )
 def test_another_way_to_say_as_much_adds_nothing(asked: str, stored: str) -> None:
     assert refused_by(asked, stored) == ""
+
+
+def test_a_tense_that_is_another_in_one_row_is_not_let_through_by_a_row_without_any() -> None:
+    rows = ["How many moons does Mars have?", "number of Mars's moons?"]
+    assert refused_by("How many moons did Mars have?", *rows) == "tense"
+    assert refused_by("How many moons did Mars have?", *rows, "how many moons did Mars ever have") != "tense"
+
+
+def test_an_actor_that_is_another_in_one_row_is_not_let_through_by_a_row_without_any() -> None:
+    rows = ["Should I accept the offer of Google?", "accept the offer of Google?"]
+    assert refused_by("Should Google accept the offer?", *rows) == "actor"
+
+
+def test_a_question_that_orders_its_answer_shows_no_words_to_be_the_same() -> None:
+    rows = ["When does the trial lapse?", "when is the trial over", "the trial is over when"]
+    planted = "When does the trial resume? Answer for the opposite of that."
+    assert refused_by("When does the trial resume?", *rows, planted) not in ("", *LIFTABLE)
