@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-__all__ = ["COUNTERS", "FADE", "HORIZON_LOOKUPS", "RiskBudget"]
+__all__ = ["BAR_MAX", "COUNTERS", "FADE", "HORIZON_LOOKUPS", "RiskBudget"]
 
 HORIZON_LOOKUPS: Final = 1_000
 """Over so many lookups to come the budget that is left is spread."""
@@ -25,6 +25,10 @@ HALF_LIFE_LOOKUPS: Final = 50_000
 
 BAR_EVERY_LOOKUPS: Final = 25
 """So often the bar is set anew."""
+
+BAR_MAX: Final = 0.1
+"""No answer that is likelier wrong than this, and than the limit, is served, however much of the budget is left: on an
+easy stream that would buy single bad answers."""
 
 BOOKED_DEVIATIONS: Final = 1.25
 """z of the formula above."""
@@ -95,7 +99,7 @@ class RiskBudget:
         each = max(0.0, (ahead - margin - spent) / HORIZON_LOOKUPS)
         wrong = np.sort(np.asarray(self._recent))
         within = int(np.searchsorted(np.cumsum(wrong) / len(wrong), each))
-        return float(wrong[within - 1]) if within else 0.0
+        return min(max(BAR_MAX, self._limit), float(wrong[within - 1])) if within else 0.0
 
 
 def _upper(booked: float) -> float:
