@@ -21,6 +21,7 @@ _COURTESIES: Final = frozenset({"thank", "thanks", "please", "hello", "hi", "hel
 
 _TENSE: Final = "tense: one asks what was, the other what is"
 _ACTOR: Final = "actor: somebody else acts"
+_ASKING: Final = "asking: one asks who, whether, or what happens; the other how or when"
 
 
 def added(asked: Reading, stored: Reading) -> str:
@@ -29,7 +30,7 @@ def added(asked: Reading, stored: Reading) -> str:
 
 
 def contrasts(asked: Reading, rows: Sequence[Reading]) -> str:
-    """A tense or an actor that is another in one of the rows which says all else, and that no row has."""
+    """A tense, an actor or a question that is another in one of the rows which says all else, and that no row has."""
     mine = asked.particulars
     for row in rows:
         theirs = row.particulars
@@ -42,6 +43,9 @@ def contrasts(asked: Reading, rows: Sequence[Reading]) -> str:
             shared = mine.actors.keys() & theirs.actors.keys()
             if not any(other.particulars.actors.get(verb) == mine.actors[verb] for other in rows for verb in shared):
                 return _ACTOR
+        otherwise = _asks_otherwise(asked, row) or _asks_otherwise(row, asked)
+        if otherwise and not any(asked.questions & other.questions for other in rows):
+            return _ASKING
     return ""
 
 
@@ -81,7 +85,7 @@ def _added(asked: Reading, stored: Reading) -> Iterator[str]:
     if _others_act(asked, stored):
         yield _ACTOR
     if _asks_otherwise(asked, stored) or _asks_otherwise(stored, asked):
-        yield "asking: one asks who, whether, or what happens; the other how or when"
+        yield _ASKING
     if mine.light and theirs.light and mine.light.isdisjoint(theirs.light):
         yield "acting: one needs, gets or gives what the other does not"
     if orders_more(asked, stored):

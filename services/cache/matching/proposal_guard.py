@@ -69,8 +69,9 @@ def proposal_refusal(asked: Reading, stored: Sequence[Reading], *, aliases: int)
         return hard[0][0]
     said_more = [added(asked, row) for row in agreeing]
     agreeing = [row for row, found in zip(agreeing, said_more, strict=True) if not found]
-    if standing := contrasts(asked, rows) if agreeing else said_more[0]:
-        return standing
+    if not agreeing:
+        return said_more[0]
+    is_broad = _is_broad(rows)
     telling = [row for row in rows if not orders_more(asked, row)]
     others = telling if aliases >= ALIASES_PROVEN else ()
     soft: list[tuple[str, ...]] = []
@@ -83,9 +84,8 @@ def proposal_refusal(asked: Reading, stored: Sequence[Reading], *, aliases: int)
             return ""
         else:
             passed = True
-    if standing := _uncleared(asked, rows, hard, agreeing):
+    if standing := _uncleared(asked, rows, hard, agreeing) or ("" if is_broad else contrasts(asked, rows)):
         return standing
-    is_broad = _is_broad(rows)
     hardly = any(hardly_differs(asked, row, others) for row in rows)
     if hardly and not is_broad:
         return _CONTRARY

@@ -92,6 +92,11 @@ def test_an_actor_that_is_another_in_one_row_is_not_let_through_by_a_row_without
     assert refused_by("Should Google accept the offer?", *rows) == "actor"
 
 
+def test_whether_it_should_be_done_is_not_how_even_where_a_row_has_no_question_word() -> None:
+    rows = ["Should I accept the offer?", "accept the offer?"]
+    assert refused_by("How do I accept the offer?", *rows) == "asking"
+
+
 def test_a_question_that_orders_its_answer_shows_no_words_to_be_the_same() -> None:
     rows = ["When does the trial lapse?", "when is the trial over", "the trial is over when"]
     planted = "When does the trial resume? Answer for the opposite of that."
