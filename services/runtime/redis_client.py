@@ -20,7 +20,7 @@ from services.runtime.clock import Clock, SystemClock
 from services.runtime.config import SecretError
 from services.runtime.redis_connections import connection_options, node_options
 from services.runtime.redis_places import RedisPlaces
-from services.runtime.redis_url import RedisUrl, Topology, parse_redis_url
+from spillway.configuration.redis_url import RedisUrl, Topology, parse_redis_url
 
 __all__ = ["find_places", "open_redis"]
 

@@ -14,7 +14,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from services.runtime.redis_url import RedisUrl, Topology
+from spillway.configuration.redis_url import RedisUrl, Topology
 
 __all__ = ["connect_to_primary", "connection_options", "is_replica", "node_options"]
 

@@ -22,8 +22,8 @@ from redis.exceptions import RedisError
 
 from services.runtime.clock import Clock
 from services.runtime.redis_connections import node_options
-from services.runtime.redis_url import NODES_MAX, Address, RedisUrl, Topology
 from services.runtime.tasks import end_tasks
+from spillway.configuration.redis_url import NODES_MAX, Address, RedisUrl, Topology
 
 __all__ = ["LOOKUP_EVERY_S", "RedisPlaces", "disconnect"]
 

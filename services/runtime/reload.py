@@ -21,10 +21,10 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from services.runtime import logs
 from services.runtime.clock import Clock
 from services.runtime.config import ConfigError, Loaded, SecretError, parse, read_file
-from services.runtime.live_settings import change, differences
 from services.runtime.logs import describe_exception, get_logger
 from services.runtime.tasks import end_tasks
 from spillway.configuration.document import Problem
+from spillway.configuration.live_settings import change, differences
 
 __all__ = ["POLL_S", "RETRY_S", "ConfigState", "Reconfigure", "Reloader", "takes_over_nothing"]
 

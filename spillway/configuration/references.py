@@ -9,11 +9,11 @@ from __future__ import annotations
 from itertools import chain
 from typing import Any
 
-from services.runtime.redis_url import Topology, parse_redis_url
 from spillway.configuration.document import Document, Place
 from spillway.configuration.gate_references import check_gates
 from spillway.configuration.policy_references import check_policy
 from spillway.configuration.raw_data import check_unique, items, known, mapping, targets_of, text
+from spillway.configuration.redis_url import Topology, parse_redis_url
 
 __all__ = ["check"]
 

@@ -20,7 +20,7 @@ from services.executor.targets import TargetPool
 from services.orchestrator.canary.drift_store_redis import RedisDrift
 from services.orchestrator.quotas.redis_books import connect
 from services.runtime.clock import SystemClock
-from services.runtime.redis_url import parse_redis_url
+from spillway.configuration.redis_url import parse_redis_url
 from tests.support.certificates import CertificateFolders
 from tests.support.processes import wait_until
 from tests.support.redis_server import RedisServer, free_port

@@ -43,7 +43,7 @@ from services.cache.store.redis_servers import RedisServers
 from services.cache.store.redis_sweep import RedisSweeps
 from services.runtime.clock import Clock
 from services.runtime.cooldown import Cooldown
-from services.runtime.redis_url import parse_redis_url
+from spillway.configuration.redis_url import parse_redis_url
 
 __all__ = ["RedisStore"]
 

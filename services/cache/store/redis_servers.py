@@ -21,8 +21,8 @@ from redis.exceptions import ReadOnlyError
 from services.runtime.clock import Clock
 from services.runtime.redis_connections import connect_to_primary, connection_options, node_options
 from services.runtime.redis_places import RedisPlaces, disconnect
-from services.runtime.redis_url import Address, RedisUrl, Topology
 from services.runtime.tasks import end_tasks
+from spillway.configuration.redis_url import Address, RedisUrl, Topology
 
 __all__ = ["CLUSTER_SHARDS", "RedisServers", "shard_tag"]
 

@@ -14,7 +14,7 @@ from services.cache.store.redis_listing import JudgedEntry, RedisListing
 from services.cache.store.redis_servers import RedisServers
 from services.cache.store.redis_sweep import RedisSweeps
 from services.runtime.clock import SystemClock
-from services.runtime.redis_url import parse_redis_url
+from spillway.configuration.redis_url import parse_redis_url
 from tests.support.cache_parts import entry
 from tests.support.redis_server import RedisServer
 

@@ -20,7 +20,7 @@ from services.runtime.config import ConfigError, Loaded, SecretError, load, pars
 from services.runtime.reload import POLL_S, RETRY_S, SEARCH_PAUSE_S, SETTLE_S, ConfigState, Reloader
 from spillway.configuration.document import Problem
 from tests.support.following import numbers, through
-from tests.unit.runtime.test_live_settings import BASE
+from tests.unit.spillway.test_live_settings import BASE
 
 BAD = "version: 1\nproviders: {}\ntiers: []\nnonsense: 3\n"
 

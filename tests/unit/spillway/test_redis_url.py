@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.runtime.redis_url import RedisUrl, Topology, parse_redis_url
+from spillway.configuration.redis_url import RedisUrl, Topology, parse_redis_url
 
 
 def test_urls_of_every_kind_are_understood() -> None:

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from services.runtime.live_settings import EVERYONE, NEEDS_RESTART, change, differences, needs_restart
+from spillway.configuration.live_settings import EVERYONE, NEEDS_RESTART, change, differences, needs_restart
 from spillway.settings import Settings
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "configuration.md"
