@@ -18,10 +18,10 @@ from services.cache.matching.neighbourhood import NEAR_MAX, Centres, Near, Propo
 from services.cache.matching.pair_features import Sketch, pair_features, sketch
 from services.cache.matching.pair_model import PairModel
 from services.cache.matching.proposal_guard import ROWS_READ, proposal_refusal
-from services.cache.matching.risk_control import RiskController, RiskPolicy, Source
+from services.cache.matching.risk_control import Decision, RiskController, RiskPolicy, Source
 from services.cache.matching.risk_model import fit_risk_model
 
-__all__ = ["PairJudge", "online_run"]
+__all__ = ["OnlineClass", "PairJudge", "online_run"]
 
 Floats = npt.NDArray[np.float64]
 Vectors = npt.NDArray[np.float32]
@@ -57,57 +57,91 @@ class PairJudge:
         return self._known[row]
 
 
+class OnlineClass:
+    """A partition class that learns from rows as they are asked: each miss is answered, compared and stored."""
+
+    def __init__(self, similarities: Vectors, judge: PairJudge, policy: RiskPolicy, random: Random) -> None:
+        self.controller = RiskController(policy, random)
+        self._similarities, self._judge = similarities, judge
+        self._stored = np.zeros(len(similarities), dtype=np.int64)
+        self._group_of: list[str] = []
+        self._sizes: dict[str, int] = {}
+        self._answer_of: dict[str, int] = {}
+
+    def peek(self, row: int) -> tuple[Decision | None, int | None]:
+        """What would be decided of the row now, and the proposed answer; None where nothing is near."""
+        near, rows = self._near(row)
+        proposal = propose(near)
+        if proposal is None:
+            return None, None
+        features, refusal = self._evidence(row, near, rows, proposal)
+        return self.controller.consider(features, refusal=refusal), self._answer_of[proposal.group]
+
+    def ask(self, row: int, answer: int) -> tuple[Decision, bool]:
+        """Decides the row, whose right answer is `answer`, and learns; whether the proposed answer is right as well."""
+        near, rows = self._near(row)
+        proposal = propose(near)
+        features: Floats | None = None
+        refusal: Callable[[], str] = str
+        if proposal is not None:
+            features, refusal = self._evidence(row, near, rows, proposal)
+        decision = self.controller.decide(features, refusal=refusal)
+        right = proposal is not None and self._answer_of[proposal.group] == answer
+        if decision.serve and not decision.audit:
+            return decision, right
+        if decision.judged is not None:
+            source = Source.AUDIT if decision.audit else Source.MISS
+            self.controller.observe(decision.judged, same=right, source=source)
+            if self.controller.stale:
+                self.controller.adopt(fit_risk_model(self.controller.observations()))
+        self._store(row, answer, near)
+        return decision, right
+
+    def _near(self, row: int) -> tuple[list[Near], list[int]]:
+        """The nearest stored questions, nearest first, and their places."""
+        if not self._group_of:
+            return [], []
+        found = self._similarities[row, self._stored[: len(self._group_of)]]
+        count = min(NEAR_MAX, len(found))
+        top = np.argpartition(found, len(found) - count)[len(found) - count :]
+        top = top[np.argsort(-found[top])]
+        rows: list[int] = top.tolist()
+        return [Near(self._group_of[r], float(found[r]), self._sizes[self._group_of[r]]) for r in rows], rows
+
+    def _evidence(
+        self, row: int, near: Sequence[Near], rows: Sequence[int], proposal: Proposal
+    ) -> tuple[Floats, Callable[[], str]]:
+        best = rows[proposal.row]
+        features = evidence(
+            proposal,
+            self._judge.logit(row, int(self._stored[best]), near[proposal.row].similarity),
+            self._judge.centres(row, self._stored[rows].tolist(), near, proposal),
+            chars=self._judge.chars(row),
+        )
+        own = [int(self._stored[rows[r]]) for r in proposal.rows[:ROWS_READ]]
+        return features, partial(self._judge.refusal, row, own, near[proposal.row].aliases)
+
+    def _store(self, row: int, answer: int, near: Sequence[Near]) -> None:
+        """The fresh answer is compared with those of the near questions: an alias of the first that has the same."""
+        group = next((n.group for n in near if self._answer_of[n.group] == answer), str(row))
+        self._answer_of[group] = answer
+        self._sizes[group] = self._sizes.get(group, 0) + 1
+        self._stored[len(self._group_of)] = row
+        self._group_of.append(group)
+
+
 def online_run(
     similarities: Vectors, answers: npt.NDArray[np.int64], judge: PairJudge, policy: RiskPolicy, seed: int
 ) -> Run:
     """One random order through the product's proposal, pair model and risk control."""
     order = np.random.default_rng(seed).permutation(len(answers))
-    controller = RiskController(policy, Random(seed))
+    learning = OnlineClass(similarities, judge, policy, Random(seed))
     tally = Tally()
-    stored = np.zeros(len(order), dtype=np.int64)
-    group_of: list[str] = []
-    sizes: dict[str, int] = {}
-    answer_of: dict[str, int] = {}
     for row in order.tolist():
-        near: list[Near] = []
-        rows: list[int] = []
-        if group_of:
-            found = similarities[row, stored[: len(group_of)]]
-            count = min(NEAR_MAX, len(found))
-            top = np.argpartition(found, len(found) - count)[len(found) - count :]
-            top = top[np.argsort(-found[top])]
-            rows = top.tolist()
-            near = [Near(group_of[r], float(found[r]), sizes[group_of[r]]) for r in rows]
-        proposal = propose(near)
-        features: Floats | None = None
-        refusal: Callable[[], str] = str
-        if proposal is not None:
-            best = rows[proposal.row]
-            features = evidence(
-                proposal,
-                judge.logit(row, int(stored[best]), near[proposal.row].similarity),
-                judge.centres(row, stored[rows].tolist(), near, proposal),
-                chars=judge.chars(row),
-            )
-            own = [int(stored[rows[r]]) for r in proposal.rows[:ROWS_READ]]
-            refusal = partial(judge.refusal, row, own, near[proposal.row].aliases)
-        decision = controller.decide(features, refusal=refusal)
-        right = proposal is not None and answer_of[proposal.group] == int(answers[row])
+        decision, right = learning.ask(row, int(answers[row]))
         tally.add(hit=decision.serve, wrong=decision.serve and not right)
         tally.audits += decision.audit
-        if decision.serve and not decision.audit:
-            continue
-        if decision.judged is not None:
-            controller.observe(decision.judged, same=right, source=Source.AUDIT if decision.audit else Source.MISS)
-            if controller.stale:
-                controller.adopt(fit_risk_model(controller.observations()))
-        # The fresh answer is compared with those of the near questions: an alias of the first that has the same.
-        group = next((n.group for n in near if answer_of[n.group] == int(answers[row])), str(row))
-        answer_of[group] = int(answers[row])
-        sizes[group] = sizes.get(group, 0) + 1
-        stored[len(group_of)] = row
-        group_of.append(group)
-    report = controller.report()
+    report = learning.controller.report()
     true_rate = tally.wrong / max(1, tally.lookups)
     covered = report.wrong_rate_low <= true_rate <= report.wrong_rate_high
     return tally.run(booked=report.booked_rate, covered=covered)

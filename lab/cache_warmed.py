@@ -1,0 +1,157 @@
+"""Near misses asked of a class that has learned to serve: how many are served, and how many paraphrases.
+
+    python -m lab.cache_warmed FILE [--half NAME] [--seeds 1 2 3] [--limit 0.005] [--show]
+
+FILE has pairs (`a`, `b`, `same`, perhaps `half`). The class first learns from an easy made stream of some 2,500
+lookups: 120 things to do in 18 to 25 forms each, every `a` in ten forms, and the first half of its paraphrases. Then
+every near miss, and the paraphrases that were not in the stream, are asked, and nothing is learned from them. Proposal,
+pair model, guards and risk control are the product's own. A near miss counts as served whatever answer it is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import numpy as np
+
+from lab.cache_data import CacheDataError, Pairs, embed
+from lab.cache_online import OnlineClass, PairJudge
+from lab.cache_stream import PACKAGED_MODEL
+from lab.cache_whole_answers import by_half
+from services.cache.matching.pair_model import PairModel, PairModelError, parse_pair_model
+from services.cache.matching.risk_control import RiskPolicy
+
+__all__ = ["Warmed", "main", "warm_stream", "warmed"]
+
+AUDIT_RATE: Final = 0.05
+GRID_FORMS: Final = 18
+
+FORMS: Final = (
+    "How do I {}?", "how can I {}", "What is the way to {}?", "What are the steps to {}?", "I want to {}, how?",
+    "please tell me how to {}", "how to {}", "Could you explain how to {}?", "How would I {}?", "what must I do to {}",
+    "I need to {}. How?", "in what way do I {}", "tell me how I can {}", "how should I {}?", "Is there a way to {}?",
+    "hello, how do I {}?", "what's the best way to {}", "help me {}", "how does one {}", "guide me: {}",
+    "I'd like to {}", "where do I {}?", "what do I need to do in order to {}?", "show me how to {}",
+    "can you help me {}?",
+)  # fmt: skip
+DONE: Final = (
+    "reset my password", "update my shipping address", "download an invoice", "book a meeting room",
+    "change my email address", "connect my printer", "rotate an API key", "install the mobile app", "track a parcel",
+    "merge two accounts", "translate a document", "share a folder", "create a backup", "renew a licence",
+    "report a bug", "upload a photo", "print a label", "apply a voucher", "contact the support team",
+    "configure the VPN",
+)  # fmt: skip
+ACTIONS: Final = ("change", "cancel", "activate", "delete", "find", "export", "check", "repair", "share", "move")
+OBJECTS: Final = (
+    "my password", "my debit card", "my account", "an order", "the app", "a booking", "my e-mail address",
+    "the printer", "an invoice", "my subscription",
+)  # fmt: skip
+COURTESIES: Final = (
+    "{}", "Hi, {}", "Hello! {}", "{} Thanks", "please tell me: {}", "Quick question: {}", "I wonder, {}",
+    "{} thank you", "good morning, {}", "Excuse me, {}",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Warmed:
+    """What was served: `near_misses` by kind and text, of `near_misses_asked`; of the paraphrases that were kept aside
+    so many, and so many of these with an answer that is not theirs; the share of hits in the stream, and of its lookups
+    those served wrongly."""
+
+    near_misses: tuple[tuple[str, str], ...]
+    near_misses_asked: int
+    paraphrases: int
+    paraphrases_wrong: int
+    paraphrases_asked: int
+    stream_hits: float
+    stream_wrong: float
+
+
+def warm_stream(pairs: Pairs) -> Iterator[tuple[str, str]]:
+    """Texts, each with the name of its answer."""
+    for action in DONE:
+        yield from ((form.format(action), action) for form in FORMS)
+    grid = [f"{action} {thing}" for action in ACTIONS for thing in OBJECTS]
+    for number, action in enumerate(grid):
+        yield from ((form.format(action), f"grid {action}") for form in Random(number).sample(FORMS, GRID_FORMS))
+    for asked, (inside, _) in _paraphrases(pairs).items():
+        inner = asked[0].lower() + asked[1:]
+        yield from ((form.format(asked if form.startswith("{}") else inner), asked) for form in COURTESIES)
+        yield from ((text, asked) for text in inside)
+
+
+def warmed(pairs: Pairs, model: PairModel, *, limit: float, seed: int) -> Warmed:
+    """Of one order of the stream."""
+    stream = list(warm_stream(pairs))
+    Random(seed).shuffle(stream)
+    aside = [(asked, text) for asked, (_, kept) in _paraphrases(pairs).items() for text in kept]
+    near = [(kind, b) for b, same, kind in zip(pairs.b, pairs.same, pairs.kinds or pairs.b, strict=True) if not same]
+    texts = sorted({*(text for text, _ in stream), *(text for _, text in (*aside, *near))})
+    vectors, row_of = embed(texts), {text: row for row, text in enumerate(texts)}
+    names = {name: number for number, name in enumerate(sorted({name for _, name in stream}))}
+    learning = OnlineClass(
+        vectors @ vectors.T, PairJudge(model, texts, vectors), RiskPolicy(limit, AUDIT_RATE), Random(seed)
+    )
+    told = [learning.ask(row_of[text], names[name]) for text, name in stream]
+    asked_near = [(each, learning.peek(row_of[each[1]])[0]) for each in near]
+    found = [(names[name], *learning.peek(row_of[text])) for name, text in aside]
+    served = [right == answer for right, decision, answer in found if decision is not None and decision.serve]
+    return Warmed(
+        near_misses=tuple(each for each, decision in asked_near if decision is not None and decision.serve),
+        near_misses_asked=len(near),
+        paraphrases=len(served),
+        paraphrases_wrong=served.count(False),
+        paraphrases_asked=len(aside),
+        stream_hits=float(np.mean([decision.serve for decision, _ in told])),
+        stream_wrong=float(np.mean([decision.serve and not right for decision, right in told])),
+    )
+
+
+def _paraphrases(pairs: Pairs) -> dict[str, tuple[list[str], list[str]]]:
+    """By question, those of the stream and those kept aside."""
+    found: dict[str, list[str]] = {asked: [] for asked in pairs.a}
+    for a, b, same in zip(pairs.a, pairs.b, pairs.same, strict=True):
+        if same:
+            found[a].append(b)
+    return {asked: (texts[: len(texts) // 2], texts[len(texts) // 2 :]) for asked, texts in found.items()}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Reports. 0, or 1 when a file is of no use."""
+    parser = argparse.ArgumentParser(prog="python -m lab.cache_warmed")
+    parser.add_argument("file", type=Path, metavar="FILE")
+    parser.add_argument("--half", default="", metavar="NAME", help="of the file this half alone")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    parser.add_argument("--limit", type=float, default=0.005)
+    parser.add_argument("--show", action="store_true", help="the near misses that are served")
+    parser.add_argument("--model", type=Path, default=PACKAGED_MODEL, metavar="ARTIFACT")
+    options = parser.parse_args(arguments)
+    try:
+        model = parse_pair_model(options.model.read_bytes())
+        for half, pairs in by_half(options.file):
+            if options.half not in ("", half):
+                continue
+            for seed in options.seeds:
+                found = warmed(pairs, model, limit=options.limit, seed=seed)
+                sys.stdout.write(
+                    f"{options.file.name} {half}, seed {seed}: {len(found.near_misses)} of {found.near_misses_asked} "
+                    f"near misses served, {found.paraphrases} of {found.paraphrases_asked} paraphrases "
+                    f"({found.paraphrases_wrong} wrongly); in the stream {found.stream_hits:.3f} hits, "
+                    f"{found.stream_wrong:.4f} wrong\n"
+                )
+                if options.show:
+                    sys.stdout.writelines(f"    {kind}: {text}\n" for kind, text in found.near_misses)
+    except (CacheDataError, PairModelError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
