@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -26,6 +27,11 @@ def chat(text: str = "What is 6 times 7?", **fields: Any) -> ChatRequest:
 
 def answer(text: str, finish_reason: FinishReason = FinishReason.STOP, usage: Usage | None = USAGE) -> Answer:
     return Answer(Message.of(Role.ASSISTANT, text) if text else Message(Role.ASSISTANT), finish_reason, usage, "m")
+
+
+def openai_response(message: object, **fields: object) -> bytes:
+    """The body of a chat completion of OpenAI's with this one message."""
+    return json.dumps({"choices": [{"message": message, "finish_reason": "stop"}], **fields}).encode()
 
 
 def target(name: str, price: float = 1.0, **fields: Any) -> dict[str, Any]:
