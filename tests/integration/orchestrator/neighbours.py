@@ -31,14 +31,16 @@ from spillway.v1.orchestrator_pb2_grpc import OrchestratorServiceStub
 
 if TYPE_CHECKING:
     from spillway.v1.orchestrator_pb2_grpc import OrchestratorServiceAsyncStub
+
 from tests.unit.orchestrator.fakes import executed
 from tests.unit.orchestrator.ladder import judged, request_of, settings_of
 
-__all__ = ["EMBEDDING", "Neighbourhood", "asking", "hit"]
+__all__ = ["EMBEDDING", "TIMEOUT_S", "Neighbourhood", "asking", "complete", "forever", "hit", "stored"]
 
 EMBEDDING = Embedding(b"\x00\x00\x80\x3f", "test/1")
 LIMITS = {"drain_s": 0.0, "grace_s": 5.0}
 LISTEN = "127.0.0.1:0"
+TIMEOUT_S = 30.0
 
 
 def asking(text: str = "What is the capital of France?", **fields: Any) -> api.CompleteRequest:
@@ -75,6 +77,11 @@ def _judgement() -> classifier.ClassifyResponse:
 
 async def nothing() -> None:
     """The default of what a neighbour does before it answers."""
+
+
+async def forever() -> None:
+    """What a neighbour that hangs does before it answers."""
+    await asyncio.Event().wait()
 
 
 @dataclass
@@ -227,3 +234,14 @@ class Neighbourhood:
         addresses = {name: {"listen": LISTEN, "target": server.address} for name, server in self.servers.items()}
         sections = {"limits": LIMITS, "services": addresses, **self._sections}
         return Loaded(settings_of(**sections), "c0ffee", Path("test.yaml"))
+
+
+async def complete(town: Neighbourhood, request: api.CompleteRequest | None = None) -> api.Completion:
+    """The answer to this request, or to any."""
+    response = await town.stub.Complete(request or asking(), timeout=TIMEOUT_S)
+    return response.completion
+
+
+async def stored(town: Neighbourhood) -> cache.StoreRequest:
+    """The next answer that the cache is given to keep."""
+    return await asyncio.wait_for(town.cache.stored.get(), TIMEOUT_S)
