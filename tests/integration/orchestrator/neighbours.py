@@ -23,10 +23,12 @@ from spillway.v1 import cache_pb2 as cache
 from spillway.v1 import chat_pb2
 from spillway.v1 import classifier_pb2 as classifier
 from spillway.v1 import executor_pb2 as executor
+from spillway.v1 import ledger_pb2 as ledger
 from spillway.v1 import orchestrator_pb2 as api
 from spillway.v1.cache_pb2_grpc import CacheServiceServicer, add_CacheServiceServicer_to_server
 from spillway.v1.classifier_pb2_grpc import ClassifierServiceServicer, add_ClassifierServiceServicer_to_server
 from spillway.v1.executor_pb2_grpc import ExecutorServiceServicer, add_ExecutorServiceServicer_to_server
+from spillway.v1.ledger_pb2_grpc import LedgerServiceServicer, add_LedgerServiceServicer_to_server
 from spillway.v1.orchestrator_pb2_grpc import OrchestratorServiceStub
 
 if TYPE_CHECKING:
@@ -184,11 +186,30 @@ class Executor(ExecutorServiceServicer):
             raise
 
 
+class Ledger(LedgerServiceServicer):
+    """Takes everything."""
+
+    async def RecordDecisions(self, request: Any, context: Any) -> ledger.RecordDecisionsResponse:
+        return ledger.RecordDecisionsResponse()
+
+    async def RecordFeedback(self, request: Any, context: Any) -> ledger.RecordFeedbackResponse:
+        return ledger.RecordFeedbackResponse()
+
+    async def RecordGrades(self, request: Any, context: Any) -> ledger.RecordGradesResponse:
+        return ledger.RecordGradesResponse()
+
+    async def GetDecision(self, request: Any, context: Any) -> ledger.GetDecisionResponse:
+        raise NotImplementedError
+
+    async def MeasureQuality(self, request: Any, context: Any) -> ledger.MeasureQualityResponse:
+        return ledger.MeasureQualityResponse()
+
+
 class Neighbourhood:
     """Starts the neighbours, and the orchestrator unless they are to be alone; stops what still runs at the end."""
 
     def __init__(self, *, alone: bool = False, **sections: Any) -> None:
-        self.cache, self.classifier, self.executor = Cache(), Classifier(), Executor()
+        self.cache, self.classifier, self.executor, self.ledger = Cache(), Classifier(), Executor(), Ledger()
         self.servers: dict[str, RunningServer] = {}
         self.loaded: Loaded
         self.stub: OrchestratorServiceAsyncStub
@@ -201,6 +222,7 @@ class Neighbourhood:
             "cache": lambda server: add_CacheServiceServicer_to_server(self.cache, server),
             "classifier": lambda server: add_ClassifierServiceServicer_to_server(self.classifier, server),
             "executor": lambda server: add_ExecutorServiceServicer_to_server(self.executor, server),
+            "ledger": lambda server: add_LedgerServiceServicer_to_server(self.ledger, server),
         }
         for name, register in registrations.items():
             service = Service(name, register, (f"spillway.v1.{name.capitalize()}Service",))
@@ -215,7 +237,7 @@ class Neighbourhood:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for name in ("orchestrator", "cache", "classifier", "executor"):
+        for name in ("orchestrator", "cache", "classifier", "executor", "ledger"):
             if name in self.servers:
                 await self.stop(name)
         await self._stack.aclose()

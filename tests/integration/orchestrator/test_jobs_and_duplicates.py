@@ -124,6 +124,7 @@ async def test_an_empty_request_says_what_is_missing(name: str) -> None:
 
 async def test_feedback_that_cannot_be_kept_is_unavailable_and_never_lost_silently() -> None:
     async with Neighbourhood() as town:
+        await town.stop("ledger")
         feedback = api.SendFeedbackRequest(request_id="r-1", kind=api.SendFeedbackRequest.KIND_THUMBS_UP)
         assert (await refused(town.stub.SendFeedback(feedback, timeout=TIMEOUT_S)))[0] == "UNAVAILABLE"
 

@@ -1,26 +1,21 @@
 """What a key must have for feedback and jobs, what counts against its rates, and what a revoked one still sets off."""
-# ruff: noqa: N802 - the methods are named by the .proto files
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import Awaitable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
 from typer.testing import CliRunner
 
-from services.runtime.config import Loaded
 from services.runtime.errors import from_rpc_error
 from spillway import wire
 from spillway.cli.app import app
 from spillway.routing import CacheMode, RoutingOptions
-from spillway.v1 import ledger_pb2 as ledger
 from spillway.v1 import orchestrator_pb2 as api
-from spillway.v1.ledger_pb2_grpc import LedgerServiceServicer, add_LedgerServiceServicer_to_server
 from tests.integration.orchestrator.neighbours import Neighbourhood, asking
 from tests.support.jobs_parts import eventually
 from tests.unit.orchestrator.ladder import request_of
@@ -28,54 +23,6 @@ from tests.unit.orchestrator.ladder import request_of
 TIMEOUT_S = 30.0
 Feedback = api.SendFeedbackRequest
 Metadata = tuple[tuple[str, str], ...]
-
-
-class Ledger(LedgerServiceServicer):
-    """Takes everything."""
-
-    def __init__(self) -> None:
-        self.feedback: list[ledger.RecordFeedbackRequest] = []
-
-    async def RecordFeedback(self, request: Any, context: Any) -> ledger.RecordFeedbackResponse:
-        self.feedback.append(request)
-        return ledger.RecordFeedbackResponse()
-
-    async def GetDecision(self, request: Any, context: Any) -> ledger.GetDecisionResponse:
-        raise NotImplementedError
-
-    async def RecordDecisions(self, request: Any, context: Any) -> ledger.RecordDecisionsResponse:
-        return ledger.RecordDecisionsResponse()
-
-    async def RecordGrades(self, request: Any, context: Any) -> ledger.RecordGradesResponse:
-        return ledger.RecordGradesResponse()
-
-    async def MeasureQuality(self, request: Any, context: Any) -> ledger.MeasureQualityResponse:
-        return ledger.MeasureQualityResponse()
-
-
-class Town(Neighbourhood):
-    """A neighbourhood with a ledger."""
-
-    def __init__(self, port: int, **sections: Any) -> None:
-        super().__init__(ledger={"enabled": True}, **sections)
-        self._port = port
-
-    def _load(self) -> Loaded:
-        loaded = super()._load()
-        services = loaded.settings.services
-        address = services.ledger.model_copy(update={"target": f"127.0.0.1:{self._port}"})
-        services = services.model_copy(update={"ledger": address})
-        return replace(loaded, settings=loaded.settings.model_copy(update={"services": services}))
-
-
-@pytest.fixture
-async def ledger_port() -> AsyncIterator[int]:
-    server = grpc.aio.server()
-    add_LedgerServiceServicer_to_server(Ledger(), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    yield port
-    await server.stop(None)
 
 
 def new_key(path: Path, *scopes: str) -> Metadata:
@@ -94,10 +41,10 @@ def disliked(retry: api.CompleteRequest, kind: Feedback.Kind.ValueType = Feedbac
     return Feedback(request_id="r", kind=kind, retry=retry)
 
 
-async def test_a_key_for_feedback_alone_has_nothing_answered(ledger_port: int, tmp_path: Path) -> None:
+async def test_a_key_for_feedback_alone_has_nothing_answered(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     alone, both = new_key(path, "feedback"), new_key(path, "feedback", "complete")
-    async with Town(ledger_port, orchestrator={"keys_file": str(path)}) as town:
+    async with Neighbourhood(orchestrator={"keys_file": str(path)}) as town:
         send = town.stub.SendFeedback
         code, _ = await refused(send(disliked(asking()), metadata=alone, timeout=TIMEOUT_S))
         assert code is grpc.StatusCode.PERMISSION_DENIED
@@ -108,23 +55,23 @@ async def test_a_key_for_feedback_alone_has_nothing_answered(ledger_port: int, t
 
 
 @pytest.mark.parametrize("kind", [Feedback.KIND_THUMBS_UP, Feedback.KIND_ACCEPTED, Feedback.KIND_EDITED])
-async def test_only_an_answer_that_was_disliked_is_made_again(ledger_port: int, kind: Feedback.Kind.ValueType) -> None:
-    async with Town(ledger_port) as town:
+async def test_only_an_answer_that_was_disliked_is_made_again(kind: Feedback.Kind.ValueType) -> None:
+    async with Neighbourhood() as town:
         code, _ = await refused(town.stub.SendFeedback(disliked(asking(), kind), timeout=TIMEOUT_S))
         assert code is grpc.StatusCode.INVALID_ARGUMENT
         assert town.executor.asked == []
 
 
-async def test_a_retry_whose_limits_exclude_the_flagship_is_refused(ledger_port: int) -> None:
-    async with Town(ledger_port) as town:
+async def test_a_retry_whose_limits_exclude_the_flagship_is_refused() -> None:
+    async with Neighbourhood() as town:
         low = wire.completion_request_to_proto(replace(request_of("q"), options=RoutingOptions(tier_ceiling="simple")))
         _, reason = await refused(town.stub.SendFeedback(disliked(low), timeout=TIMEOUT_S))
         assert reason == "NO_ELIGIBLE_TARGET"
         assert town.executor.asked == []
 
 
-async def test_a_retry_has_the_callers_ceiling_and_stays_out_of_the_cache(ledger_port: int) -> None:
-    async with Town(ledger_port) as town:
+async def test_a_retry_has_the_callers_ceiling_and_stays_out_of_the_cache() -> None:
+    async with Neighbourhood() as town:
         options = RoutingOptions(cache_mode=CacheMode.BYPASS, cost_nanousd_max=50_000_000)
         retry = wire.completion_request_to_proto(replace(request_of("a secret"), options=options))
         answer = await town.stub.SendFeedback(disliked(retry), timeout=TIMEOUT_S)
@@ -136,25 +83,23 @@ async def test_a_retry_has_the_callers_ceiling_and_stays_out_of_the_cache(ledger
 
 
 @pytest.mark.parametrize("method", ["SubmitJob", "SendFeedback"])
-async def test_who_has_no_key_learns_nothing_of_what_is_wrong_with_a_request(
-    ledger_port: int, tmp_path: Path, method: str
-) -> None:
+async def test_who_has_no_key_learns_nothing_of_what_is_wrong_with_a_request(tmp_path: Path, method: str) -> None:
     path = tmp_path / "keys.json"
     new_key(path, "admin")
     bad = {"SubmitJob": api.SubmitJobRequest(), "SendFeedback": Feedback(request_id="r")}
-    async with Town(ledger_port, orchestrator={"keys_file": str(path)}) as town:
+    async with Neighbourhood(orchestrator={"keys_file": str(path)}) as town:
         code, _ = await refused(getattr(town.stub, method)(bad[method], timeout=TIMEOUT_S))
     assert code is grpc.StatusCode.UNAUTHENTICATED
 
 
 @pytest.mark.parametrize("method", ["Explain", "SendFeedback"])
-async def test_explanations_and_feedback_count_against_rates(ledger_port: int, method: str) -> None:
+async def test_explanations_and_feedback_count_against_rates(method: str) -> None:
     rates = [{"name": "slow", "requests_per_minute": 1}]
     message = {
         "Explain": api.ExplainRequest(request=asking()),
         "SendFeedback": Feedback(request_id="r", kind=Feedback.KIND_THUMBS_UP),
     }[method]
-    async with Town(ledger_port, quotas={"rates": rates}) as town:
+    async with Neighbourhood(quotas={"rates": rates}) as town:
         call = getattr(town.stub, method)
         await call(message, timeout=TIMEOUT_S)
         _, reason = await refused(call(message, timeout=TIMEOUT_S))
