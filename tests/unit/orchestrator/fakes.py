@@ -27,6 +27,7 @@ from services.orchestrator.outcomes import OutcomeReporter
 from services.orchestrator.pipeline import Pipeline
 from services.orchestrator.quotas.memory_books import MemoryBooks
 from services.orchestrator.quotas.quotas import Quotas
+from services.orchestrator.run import Run
 from services.orchestrator.users import MemoryUsers
 from services.runtime.clock import FakeClock
 from services.runtime.errors import SpillwayError
@@ -37,6 +38,8 @@ from spillway.routing import (
     AttemptOutcome,
     CacheKind,
     CacheOutcome,
+    Completion,
+    CompletionRequest,
     Execution,
     GateVerdict,
     Plan,
@@ -45,13 +48,25 @@ from spillway.routing import (
     Verdict,
 )
 from spillway.settings import Settings
-from tests.unit.orchestrator.ladder import judged, settings_of
+from tests.unit.orchestrator.ladder import judged, request_of, settings_of
 
-__all__ = ["Bench", "FakeCache", "FakeClassifier", "FakeExecutor", "cached", "executed"]
+__all__ = [
+    "DOWN",
+    "Bench",
+    "FakeCache",
+    "FakeClassifier",
+    "FakeExecutor",
+    "cached",
+    "collect",
+    "complete",
+    "executed",
+    "hop_names",
+]
 
 EMBEDDING = Embedding(b"\x00\x00\x80\x3f", "test/1")
 MISS = CacheReply(CacheOutcome(CacheKind.MISS, reason="nothing stored"), store_token="a moment")
 SEMANTIC_MISS = replace(MISS, store_token="")
+DOWN = CacheReply(CacheOutcome(CacheKind.UNAVAILABLE, reason="deadline_exceeded"))
 
 
 def cached(kind: CacheKind, *, tier: str = "simple", target: str = "simple-1") -> CacheReply:
@@ -274,3 +289,18 @@ class Bench:
     def flights(self) -> int:
         """How many are under way."""
         return len(self.pipeline._flights)
+
+
+async def complete(bench: Bench, request: CompletionRequest | None = None) -> tuple[Completion, Run]:
+    """The answer to this request, or to any, and its run."""
+    run = bench.pipeline.begin(request or request_of(), remaining_s=30.0)
+    return await bench.pipeline.complete(run), run
+
+
+async def collect(bench: Bench, run: Run) -> list[object]:
+    """All that a run streams."""
+    return [event async for event in bench.pipeline.stream(run)]
+
+
+def hop_names(completion: Completion) -> list[str]:
+    return [hop.hop for hop in completion.hops]

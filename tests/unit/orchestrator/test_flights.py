@@ -28,7 +28,7 @@ from spillway.routing import (
     TaskType,
 )
 from spillway.settings import Settings
-from tests.unit.orchestrator.fakes import Bench, FakeExecutor, executed
+from tests.unit.orchestrator.fakes import Bench, FakeExecutor, collect, executed
 from tests.unit.orchestrator.ladder import request_of, settings_of
 
 REMAINING_S = 30.0
@@ -174,10 +174,6 @@ async def test_streams_share_with_each_other_and_with_single_answers() -> None:
     assert isinstance(completion, Completion)
     assert completion.cache.reason == SHARED
     assert len(streamed.executor.plans) == 1
-
-
-async def collect(bench: Bench, run: Run) -> list[object]:
-    return [event async for event in bench.pipeline.stream(run)]
 
 
 async def test_when_the_one_that_leads_is_cancelled_the_next_takes_over_without_an_error() -> None:
