@@ -1,112 +1,20 @@
-"""Requests that are the same and under way at once: one asks the models, and nobody fails because of another."""
+"""Requests that are the same and under way at once: one asks the models, its answer is for all of them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from services.orchestrator.disclosure import SHARED
 from services.orchestrator.flights import Flights
-from services.orchestrator.hops import Again, CacheReply, StoreResult, Unanswered
-from services.orchestrator.run import Run
+from services.orchestrator.hops import CacheReply, Unanswered
 from services.runtime.clock import FakeClock
-from services.runtime.errors import SpillwayError, Unavailable
-from spillway.chat import ChatRequest, FinishReason
-from spillway.routing import (
-    AnswerDelta,
-    CacheKind,
-    CacheMode,
-    CacheOutcome,
-    Completion,
-    CompletionRequest,
-    Execution,
-    Plan,
-    TaskType,
-)
-from spillway.settings import Settings
-from tests.unit.orchestrator.fakes import Bench, FakeExecutor, collect, executed
+from spillway.routing import AnswerDelta, CacheKind, CacheMode, CacheOutcome, Completion
+from tests.unit.orchestrator.crowd import REMAINING_S, Crowd, kinds, settle
+from tests.unit.orchestrator.fakes import Bench, collect
 from tests.unit.orchestrator.ladder import request_of, settings_of
-
-REMAINING_S = 30.0
-
-
-@dataclass
-class HeldExecutor(FakeExecutor):
-    """Holds every call until it is let go, one by one; each gives what comes next, and the last for ever."""
-
-    calls: list[asyncio.Future[None]] = field(default_factory=list)
-    arrived: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
-    next_gives: list[Execution | SpillwayError] = field(default_factory=list)
-
-    async def execute(
-        self, chat: ChatRequest, plan: Plan, *, task_type: TaskType | None, timeout_s: float, again: Again | None = None
-    ) -> Execution:
-        held: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.calls.append(held)
-        self.arrived.release()
-        await held
-        gives = self.next_gives.pop(0) if self.next_gives else self.gives
-        if isinstance(gives, SpillwayError):
-            raise gives
-        return gives
-
-
-class Crowd:
-    """Callers of one pipeline whose executor holds its calls, and whose cache finds what was stored."""
-
-    def __init__(self, settings: Settings | None = None) -> None:
-        self.bench = Bench(settings, tasks_max=1_000)
-        self.bench.cache.remembers = True
-        self.executor = HeldExecutor(self.bench.clock)
-        self.bench.use_executor(self.executor)
-        self.tasks: list[asyncio.Task[Completion]] = []
-        self.runs: list[Run] = []
-
-    async def come(self, count: int = 1, request: CompletionRequest | None = None, *, streams: bool = False) -> None:
-        for _ in range(count):
-            run = self.bench.pipeline.begin(request or request_of(), remaining_s=REMAINING_S)
-            self.runs.append(run)
-            self.tasks.append(asyncio.create_task(self._call(run, self._last(run) if streams else None)))
-        await settle()
-
-    async def let_go(self, index: int = -1) -> None:
-        """Ends a call of the executor."""
-        self.executor.calls[index].set_result(None)
-        await settle()
-
-    @property
-    def waiting(self) -> int:
-        return sum(not task.done() for task in self.tasks)
-
-    async def all(self) -> list[Completion]:
-        async with asyncio.timeout(10):
-            return await asyncio.gather(*self.tasks)
-
-    async def _call(self, run: Run, call: Coroutine[Any, Any, Completion] | None) -> Completion:
-        try:
-            return await (call or self.bench.pipeline.complete(run))
-        finally:
-            self.bench.pipeline.finish(run)
-
-    async def _last(self, run: Run) -> Completion:
-        *deltas, last = [event async for event in self.bench.pipeline.stream(run)]
-        assert isinstance(last, Completion)
-        assert "".join(delta.text for delta in deltas if isinstance(delta, AnswerDelta)) == last.text
-        return last
-
-
-async def settle() -> None:
-    """Lets everything run that can."""
-    for _ in range(50):
-        await asyncio.sleep(0)
-
-
-def kinds(completions: list[Completion]) -> list[CacheKind]:
-    return sorted({each.cache.kind for each in completions})
 
 
 async def test_a_hundred_misses_of_one_request_make_one_call() -> None:
@@ -174,118 +82,6 @@ async def test_streams_share_with_each_other_and_with_single_answers() -> None:
     assert isinstance(completion, Completion)
     assert completion.cache.reason == SHARED
     assert len(streamed.executor.plans) == 1
-
-
-async def test_when_the_one_that_leads_is_cancelled_the_next_takes_over_without_an_error() -> None:
-    crowd = Crowd()
-    await crowd.come(3)
-    crowd.tasks.pop(0).cancel()
-    await settle()
-    assert len(crowd.executor.calls) == 2
-    await crowd.let_go(1)
-    second, third = await crowd.all()
-    assert (second.cache.kind, third.cache.reason) == (CacheKind.MISS, SHARED)
-
-
-async def test_a_reader_who_leaves_a_stream_hands_on_the_lead() -> None:
-    bench = Bench()
-    leader, follower = (bench.pipeline.begin(request_of(), remaining_s=REMAINING_S) for _ in range(2))
-    leading = bench.pipeline.stream(leader)
-    await anext(leading)
-    following = asyncio.create_task(bench.pipeline.complete(follower))
-    await settle()
-    assert not following.done()
-    await leading.aclose()
-    assert (await following).cache.kind is CacheKind.MISS
-
-
-async def test_one_who_is_cancelled_while_waiting_or_just_as_its_turn_comes_holds_nobody_up() -> None:
-    crowd = Crowd()
-    await crowd.come(4)
-    waiting, next_one = crowd.tasks[2], crowd.tasks[1]
-    waiting.cancel()
-    await settle()
-    crowd.tasks[0].cancel()
-    await asyncio.sleep(0)  # the lead is handed on in this turn of the loop, and the next one leaves in the same
-    next_one.cancel()
-    await settle()
-    assert crowd.waiting == 1
-    await crowd.let_go()
-    assert (await crowd.tasks[3]).cache.kind is CacheKind.MISS
-    assert crowd.bench.flights == 0
-
-
-async def test_when_the_one_that_leads_fails_the_others_go_one_after_another() -> None:
-    crowd = Crowd()
-    crowd.executor.next_gives = [Unavailable("NO_MODEL_AVAILABLE", "no model could answer")] * 3
-    await crowd.come(10)
-    for failures in range(1, 4):
-        assert len(crowd.executor.calls) == failures
-        await crowd.let_go()
-    assert len(crowd.executor.calls) == 4
-    await crowd.let_go()
-    results = await asyncio.gather(*crowd.tasks, return_exceptions=True)
-    assert sum(isinstance(each, Unavailable) for each in results) == 3
-    assert [each.cache.kind for each in results if isinstance(each, Completion)] == [
-        CacheKind.MISS,
-        *[CacheKind.EXACT_HIT] * 6,
-    ]
-
-
-async def test_an_unproven_answer_is_not_shared_and_after_two_of_them_nobody_waits() -> None:
-    crowd = Crowd()
-    crowd.executor.gives = executed(accepted=False)
-    await crowd.come(6)
-    await crowd.let_go()
-    assert len(crowd.executor.calls) == 2
-    await crowd.let_go()
-    assert len(crowd.executor.calls) == 6
-    for index in range(2, 6):
-        await crowd.let_go(index)
-    assert kinds(await crowd.all()) == [CacheKind.MISS]
-    assert crowd.bench.flights == 0
-
-
-@pytest.mark.parametrize("why", ["not_admitted", "unavailable", "truncated"])
-async def test_what_may_not_be_shared_is_waited_for_once(why: str) -> None:
-    crowd = Crowd()
-    if why == "truncated":
-        crowd.executor.gives = executed(finish_reason=FinishReason.LENGTH)
-    else:
-        crowd.bench.cache.says_of_stores = StoreResult(why, "personal")
-    await crowd.come(5)
-    await crowd.let_go()
-    assert len(crowd.executor.calls) == 5
-    for index in range(1, 5):
-        await crowd.let_go(index)
-    assert kinds(await crowd.all()) == [CacheKind.MISS]
-
-
-async def test_a_store_that_hangs_holds_nobody_up_for_longer_than_a_lookup() -> None:
-    crowd = Crowd(settings_of(orchestrator={"cache_timeout_s": 0.001}))
-    crowd.bench.cache.gate = asyncio.Event()
-    await crowd.come(3)
-    await crowd.let_go()
-    async with asyncio.timeout(10):
-        for _ in range(3):
-            await crowd.executor.arrived.acquire()
-    crowd.bench.cache.gate.set()
-    for index in (1, 2):
-        await crowd.let_go(index)
-    assert kinds(await crowd.all()) == [CacheKind.MISS]
-
-
-async def test_nobody_waits_for_more_than_half_of_its_time() -> None:
-    crowd = Crowd()
-    await crowd.come(3)
-    crowd.bench.clock.advance(REMAINING_S / 2)
-    await settle()
-    assert len(crowd.executor.calls) == 3
-    await crowd.let_go(1)
-    assert crowd.waiting == 2
-    await crowd.let_go(0)
-    await crowd.let_go(2)
-    assert kinds(await crowd.all()) == [CacheKind.MISS]
 
 
 @pytest.mark.parametrize(

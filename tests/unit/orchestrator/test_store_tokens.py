@@ -11,9 +11,9 @@ from services.cache.store.moment import parse_moment
 from services.orchestrator.disclosure import SHARED
 from services.orchestrator.hops import OLD_MOMENT, CacheReply, StoreResult
 from spillway.routing import CacheKind, CacheMode, CacheOutcome
+from tests.unit.orchestrator.crowd import Crowd, settle
 from tests.unit.orchestrator.fakes import Bench, cached
 from tests.unit.orchestrator.ladder import request_of, settings_of
-from tests.unit.orchestrator.test_flights import Crowd, settle
 
 INVALIDATED = StoreResult("not_admitted", "invalidated")
 
