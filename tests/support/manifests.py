@@ -12,9 +12,11 @@ from typing import Any
 
 import yaml
 
+from services.runtime.config import parse
+from spillway.settings import Settings
 from tests.support.processes import REPOSITORY
 
-__all__ = ["K8S", "OVERLAYS", "SERVICES", "TOOLS", "Rendered", "render"]
+__all__ = ["K8S", "OVERLAYS", "SERVICES", "TOOLS", "Rendered", "port_of", "render", "settings_of"]
 
 K8S = REPOSITORY / "deploy" / "k8s"
 TOOLS = REPOSITORY / ".spillway" / "tools"
@@ -60,3 +62,12 @@ def render(overlay: str) -> Rendered:
     assert done.returncode == 0, done.stderr
     assert not done.stderr, done.stderr  # a deprecation is a failure of the next version
     return Rendered(overlay, done.stdout, tuple(yaml.safe_load_all(done.stdout)))
+
+
+def settings_of(rendered: Rendered) -> Settings:
+    """The configuration that an overlay mounts, checked."""
+    return parse(rendered.config().encode(), Path("spillway.yaml"), {}).settings
+
+
+def port_of(address: str) -> int:
+    return int(address.rpartition(":")[2])
