@@ -9,6 +9,7 @@ Belongs to one event loop.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -16,7 +17,7 @@ from typing import Final
 from services.cache.entry import Entry, Question, Scope
 from services.cache.index.vector_index import Candidate, Vector, VectorIndex
 from services.cache.matching.known_questions import KnownQuestions, same_words
-from services.cache.matching.neighbourhood import NEAR_MAX, Near, Proposal, propose
+from services.cache.matching.neighbourhood import NEAR_MAX, TEMPERATURES, Near, Proposal, propose
 from services.cache.store.answer_store import AnswerStore
 from services.runtime.clock import Clock
 from spillway.routing import TaskType
@@ -25,6 +26,13 @@ __all__ = ["Meaning", "Nearby", "NearbyReader"]
 
 SAME_WORDS_LOOKS: Final = 4
 """Nearest questions that may have the very words of the asked one."""
+
+TWIN_SIMILARITY: Final = 0.9
+"""From here on a question is likely to have the same words, and is looked at before all others are. Not below
+`OUTVOTED` above the similarity that a proposal must have."""
+
+OUTVOTED: Final = TEMPERATURES[1] * math.log(NEAR_MAX)
+"""So much farther away than one question, all others together do not outvote it: it is itself near the proposal."""
 
 WHOLE_READS_MAX: Final = 4
 """Unknown entries that are read with their answers, one of which may be served; of more, the questions alone are."""
@@ -83,11 +91,38 @@ class NearbyReader:
         self.known.forget(key)
         self._index.remove(key)
 
-    async def find(self, scope: Scope, meaning: Meaning, *, own_key: str, similarity_min: float) -> Nearby | None:
-        """What the near questions propose, but for the entry `own_key`; None when nothing does, or is near enough."""
-        now = self._clock.unix()
-        found = await self._index.search(meaning.partition, meaning.vector, count=NEAR_MAX + 1, now_unix_s=now)
-        candidates = [candidate for candidate in found if candidate.key != own_key][:NEAR_MAX]
+    async def candidates(self, meaning: Meaning, *, own_key: str = "") -> Sequence[Candidate]:
+        """The nearest questions, but for the entry `own_key`, as the index has them."""
+        count = NEAR_MAX + bool(own_key)
+        found = await self._index.search(meaning.partition, meaning.vector, count=count, now_unix_s=self._clock.unix())
+        return [each for each in found if each.key != own_key][:NEAR_MAX] if own_key else found
+
+    async def twin(
+        self, scope: Scope, meaning: Meaning, candidates: Sequence[Candidate], *, similarity_min: float
+    ) -> Entry | None:
+        """The stored question that has the words of this one, if it is so near that what else is near changes nothing:
+        all that is then read is that question. `same_words` finds the others."""
+        enough = max(TWIN_SIMILARITY, similarity_min + OUTVOTED)
+        likely = [each.key for each in candidates[:SAME_WORDS_LOOKS] if each.similarity > enough]
+        if not likely:
+            return None
+        fresh: dict[str, Entry] = {}
+        unknown = [key for key in likely if self.known.get(key) is None]
+        if len(unknown) == 1:
+            fresh = {entry.key: entry for entry in await self.read(scope, meaning, unknown) if entry is not None}
+        elif unknown:
+            await self._without_unread(scope, meaning, (), unknown)
+        plain = same_words(meaning.question)
+        for key in likely:
+            known = self.known.get(key)
+            if known is not None and known.plain == plain:
+                return fresh[key] if key in fresh else (await self.read(scope, meaning, [key]))[0]
+        return None
+
+    async def find(
+        self, scope: Scope, meaning: Meaning, candidates: Sequence[Candidate], *, similarity_min: float
+    ) -> Nearby | None:
+        """What these near questions propose; None when nothing is proposed, or near enough."""
         fresh: dict[str, Entry] = {}
         for _ in range(ATTEMPTS_MAX):
             unknown = [each.key for each in candidates if self.known.get(each.key) is None]

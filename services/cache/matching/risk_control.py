@@ -86,13 +86,16 @@ class RiskController:
         judged = Judged(features, booked, chance, guard, self._foretold(features), audit)
         return replace(found, audit=audit, judged=judged)
 
-    def serve_same_words(self, features: Floats) -> tuple[bool, Judged]:
-        """Counts a lookup that the answer to the same words is served for, books it, and whether to audit it."""
+    def serve_same_words(self) -> tuple[bool, Judged]:
+        """Counts a lookup that the answer to the same words is served for, books it, and whether to audit it.
+
+        What speaks for the answer decides nothing; who is told of the hit adds it.
+        """
         self._count_lookup()
         self._budget.seen(SAME_WORDS_WRONG)
         audit, chance = self._draw_audit(SAME_WORDS_WRONG)
         self._budget.book(SAME_WORDS_WRONG)
-        return audit, Judged(features, SAME_WORDS_WRONG, chance, audit=audit)
+        return audit, Judged(None, SAME_WORDS_WRONG, chance, audit=audit)
 
     def judge_elsewhere(self, features: Floats, guard: str, *, audit: bool) -> Judged:
         """A hit that another replica decided, as this one would have booked it. `audit`: as `Judged` has it."""
@@ -126,16 +129,17 @@ class RiskController:
         """
         if source is Source.AUDIT and not judged.audit:
             source = Source.FEEDBACK
-        at = self._observed % OBSERVATIONS_MAX
-        weight = 1.0 / judged.chance if source is Source.AUDIT else 1.0
-        self._features[at] = judged.features
-        self._outcomes[at] = (float(same), weight, float(guard_code(judged.guard)))
-        self._observed += 1
         praise = source is Source.FEEDBACK and same
         served = judged.booked > 0.0
-        if judged.guard and not praise and (served or self._model is not None):
-            foretold = judged.foretold if served else self._foretold(judged.features)
-            self.guards.add(judged.guard, wrong=foretold, same=same, served=served)
+        if judged.features is not None:
+            at = self._observed % OBSERVATIONS_MAX
+            weight = 1.0 / judged.chance if source is Source.AUDIT else 1.0
+            self._features[at] = judged.features
+            self._outcomes[at] = (float(same), weight, float(guard_code(judged.guard)))
+            self._observed += 1
+            if judged.guard and not praise and (served or self._model is not None):
+                foretold = judged.foretold if served else self._foretold(judged.features)
+                self.guards.add(judged.guard, wrong=foretold, same=same, served=served)
         if source is Source.MISS or praise or not served:
             return
         self._audits.told(wrong=not same, booked=judged.booked, drawn=source is Source.AUDIT)

@@ -35,14 +35,16 @@ class RiskPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What was decided on, to be given back with its outcome. `booked` is 0 for a miss.
+    """What was decided on, to be given back with its outcome. `features` are None where they were not looked at, as for
+    the same words: the outcome is then counted, and no evidence of what such features are worth. `booked` is 0 for a
+    miss.
 
     `guard`: the kind of the guard that refuses the proposal, if one does. While it is not lifted, such an outcome says
     what looks wrong, but not how often what may be served is. `foretold`: of a hit that a guard spoke against, P(wrong)
     without it. `audit`: whether it was drawn for an audit, with that `chance`; of others an answer is a verdict.
     """
 
-    features: Floats
+    features: Floats | None
     booked: float
     chance: float
     guard: str = ""

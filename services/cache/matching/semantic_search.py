@@ -10,15 +10,16 @@ Belongs to one event loop.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from services.cache.entry import Answer, Entry, Scope
-from services.cache.index.vector_index import VectorIndex
+from services.cache.index.vector_index import Candidate, VectorIndex
 from services.cache.matching.answer_comparison import Comparison, is_common_word
 from services.cache.matching.answer_judge import AnswerJudge
 from services.cache.matching.differences import certain_difference, exchanged_content
@@ -44,6 +45,7 @@ JUDGED_MAX: Final = 4_096
 """Hits that are remembered until it is told whether they were right; the oldest is then taken for another replica's."""
 
 NOTHING_NEAR: Final = "no comparable question is stored"
+SAME_WORDS: Final = "the same words"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,18 +121,17 @@ class SemanticSearch:
             return await self._peek(scope, meaning)
         deciding = self.classes.of(meaning.task_type, scope.tenant)
         deciding.count(lookups=1)
-        nearby = await self._nearby(scope, meaning)
+        candidates = await self._near.candidates(meaning)
+        if twin := await self._near.twin(scope, meaning, candidates, similarity_min=self._similarity_min):
+            return await self._serve_same_words(deciding, scope, meaning, twin, candidates, request_key)
+        nearby = await self._near.find(scope, meaning, candidates, similarity_min=self._similarity_min)
         if nearby is None:
             deciding.controller.decide(None)
             return SemanticFinding(NOTHING_NEAR)
+        if (twin := await self._near.same_words(scope, meaning, nearby)) is not None:
+            return await self._serve_same_words(deciding, scope, meaning, twin, nearby.candidates, request_key)
         asked = self._known.read(meaning.question)
         features = self._features(meaning, asked, nearby)
-        if (twin := await self._near.same_words(scope, meaning, nearby)) is not None:
-            audit, judged = deciding.controller.serve_same_words(features)
-            deciding.count(hits=1)
-            deciding.drawn(judged)
-            self._remember(request_key, twin.key, judged)
-            return SemanticFinding("the same words", twin, nearby.candidates[0].similarity, audit)
         decision = deciding.controller.decide(features, refusal=lambda: self._refusal(asked, nearby))
         explanation = self._explain(deciding, nearby, 1.0 - decision.wrong, decision.bar)
         if not decision.serve or decision.judged is None:
@@ -140,15 +141,39 @@ class SemanticSearch:
         self._remember(request_key, nearby.entry.key, decision.judged)
         return SemanticFinding(decision.reason, nearby.entry, nearby.similarity, decision.audit, explanation)
 
+    async def _serve_same_words(
+        self,
+        deciding: PartitionClass,
+        scope: Scope,
+        meaning: Meaning,
+        twin: Entry,
+        candidates: Sequence[Candidate],
+        request_key: str,
+    ) -> SemanticFinding:
+        """What else is near, and how it looks, is evidence only where the hit is told of: where it is to be audited it
+        is looked at now, for the few others then."""
+        audit, judged = deciding.controller.serve_same_words()
+        if audit:
+            judged = replace(judged, features=await self._look(scope, meaning, candidates))
+        deciding.count(hits=1)
+        deciding.drawn(judged)
+        self._remember(request_key, twin.key, judged)
+        return SemanticFinding(SAME_WORDS, twin, candidates[0].similarity, audit)
+
+    async def _look(self, scope: Scope, meaning: Meaning, candidates: Sequence[Candidate]) -> Floats | None:
+        """The evidence of these near questions; None when they propose nothing."""
+        nearby = await self._near.find(scope, meaning, candidates, similarity_min=self._similarity_min)
+        return None if nearby is None else self._features(meaning, self._known.read(meaning.question), nearby)
+
     async def _peek(self, scope: Scope, meaning: Meaning) -> SemanticFinding:
         """What `find` would come to, but for an audit."""
         deciding = self.classes.seen(meaning.task_type, scope.tenant)
         nearby = await self._nearby(scope, meaning)
         if nearby is None:
             return SemanticFinding(NOTHING_NEAR)
-        asked = self._known.read(meaning.question)
         if (twin := await self._near.same_words(scope, meaning, nearby)) is not None:
-            return SemanticFinding("the same words", twin, nearby.candidates[0].similarity)
+            return SemanticFinding(SAME_WORDS, twin, nearby.candidates[0].similarity)
+        asked = self._known.read(meaning.question)
         decision = deciding.controller.consider(
             self._features(meaning, asked, nearby), refusal=lambda: self._refusal(asked, nearby)
         )
@@ -215,6 +240,9 @@ class SemanticSearch:
             asked = self._known.read(meaning.question)
             guard = kind_of(self._refusal(asked, nearby))
             judged = deciding.judged_elsewhere(self._features(meaning, asked, nearby), guard)
+        elif judged.features is None:
+            candidates = await self._near.candidates(meaning, own_key=request_key)
+            judged = replace(judged, features=await self._look(scope, meaning, candidates))
         if source is Source.AUDIT and not judged.audit:  # an answer to what was not drawn is a verdict like others
             source = Source.FEEDBACK
         deciding.told(judged)
@@ -245,7 +273,8 @@ class SemanticSearch:
         self._near.removed(key)
 
     async def _nearby(self, scope: Scope, meaning: Meaning, *, own_key: str = "") -> Nearby | None:
-        return await self._near.find(scope, meaning, own_key=own_key, similarity_min=self._similarity_min)
+        candidates = await self._near.candidates(meaning, own_key=own_key)
+        return await self._near.find(scope, meaning, candidates, similarity_min=self._similarity_min)
 
     def _sketch(self, entry: Entry) -> Sketch:
         return self._known.sketch_of(entry.key, entry.question)

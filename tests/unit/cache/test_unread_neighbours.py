@@ -7,15 +7,18 @@ from collections.abc import Sequence
 import pytest
 
 from services.cache.entry import Entry, Question, Scope
-from services.cache.matching.nearby import WHOLE_READS_MAX
+from services.cache.matching.nearby import SAME_WORDS_LOOKS, WHOLE_READS_MAX
+from services.cache.matching.risk_control import RiskPolicy
 from services.cache.store.answer_store_memory import MemoryStore
 from services.runtime.clock import FakeClock
+from spillway.chat import Embedding
 from spillway.routing import CacheKind, TaskType
-from tests.support.cache_parts import answer, cache_over, chat, embedding
+from tests.support.cache_parts import MODEL, answer, cache_over, chat, embedding, vector
 
 ACME = Scope("acme")
 THINGS = [f"heater of the {name} room" for name in ("red", "blue", "small", "large", "old", "new", "upper", "lower")]
 HEATER = embedding("heater")
+FARTHER = Embedding((vector("heater") + 0.7 * vector("room")).astype("<f4").tobytes(), MODEL)
 
 
 class CountingStore(MemoryStore):
@@ -49,13 +52,39 @@ async def test_of_many_neighbours_the_questions_are_read_and_of_a_few_all(count:
     cache = cache_over(store, clock)
     await cache.start()
     store.answers = store.questions = 0
+    asked = chat("how do I switch on the heaters")
+    found = await cache.lookup(ACME, asked, embedding=FARTHER, task_type=TaskType.OTHER, skip_exact=True)
+    assert found.outcome.kind is CacheKind.MISS
+    is_many = count > WHOLE_READS_MAX
+    assert store.questions == (count if is_many else 0)
+    assert store.answers <= (1 if is_many else count)
+    await cache.close()
+
+
+@pytest.mark.parametrize("count", [1, len(THINGS)])
+async def test_for_the_same_words_nothing_is_read_but_what_may_have_them(count: int) -> None:
+    clock = FakeClock()
+    store = await filled(clock, THINGS[:count])
+    cache = cache_over(store, clock, risk=RiskPolicy(audit_rate=0.0))
+    await cache.start()
+    store.answers = store.questions = 0
     asked = chat(f"how do I turn on  the {THINGS[0]}")
     found = await cache.lookup(ACME, asked, embedding=HEATER, task_type=TaskType.OTHER, skip_exact=True)
     assert found.outcome.kind is CacheKind.SEMANTIC_HIT
     assert found.answer == answer(f"{THINGS[0]}.")
-    is_many = count > WHOLE_READS_MAX
-    assert store.questions == (count if is_many else 0)
-    assert store.answers <= (2 if is_many else count + 1)
+    assert store.answers == 1
+    assert store.questions == (SAME_WORDS_LOOKS if count > 1 else 0)
+    await cache.close()
+
+
+async def test_the_same_words_are_found_where_their_embedding_is_not_so_near() -> None:
+    clock = FakeClock()
+    store = await filled(clock, THINGS)
+    cache = cache_over(store, clock)
+    asked = chat(f"how do I turn on  the {THINGS[0]}")
+    await cache.start()
+    found = await cache.lookup(ACME, asked, embedding=FARTHER, task_type=TaskType.OTHER, skip_exact=True)
+    assert (found.outcome.kind, found.answer) == (CacheKind.SEMANTIC_HIT, answer(f"{THINGS[0]}."))
     await cache.close()
 
 
