@@ -20,7 +20,7 @@ from services.cache.store.answer_store import StoreUnavailableError
 from services.cache.store.answer_store_redis import RedisStore
 from services.runtime.clock import SystemClock
 from tests.fault.cache.test_kill_file_store import Writer
-from tests.integration.cache.test_service import config_file
+from tests.integration.cache.served import config_file
 from tests.support.acknowledged import Acknowledged
 from tests.support.cache_parts import entry
 from tests.support.processes import Process, wait_until

@@ -1,5 +1,26 @@
-"""Tests here run against a redis-server of their own."""
+"""Tests here run against a redis-server of their own; the service over it, and over memory."""
 
-from tests.support.redis_server import redis_server
+from __future__ import annotations
 
-__all__ = ["redis_server"]
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from tests.integration.cache.served import served
+from tests.support.redis_server import RedisServer, redis_server
+
+if TYPE_CHECKING:  # exists in the type stubs alone
+    from spillway.v1.cache_pb2_grpc import CacheServiceAsyncStub
+
+__all__ = ["redis_server", "stub"]
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def stub(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[CacheServiceAsyncStub]:
+    cache: dict[str, Any] = {"store": request.param, "redis_timeout_s": 10}
+    if request.param == "redis":
+        cache["redis_url"] = cast("RedisServer", request.getfixturevalue("redis_server")).url
+    async with served(tmp_path, cache) as made:
+        yield made

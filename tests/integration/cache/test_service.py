@@ -1,11 +1,8 @@
-"""The cache service over real sockets: the contract of cache.proto, errors, spans, and the process itself."""
+"""The cache service over real sockets: the contract of cache.proto, errors and spans."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,150 +13,20 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from services.cache.__main__ import build
-from services.cache.index.index_snapshot import FILE_NAME
 from services.cache.servicer import CHAT_BYTES_MAX, CacheServicer
 from services.cache.store.answer_codec import answer_to_proto
 from services.cache.store.answer_store_memory import MemoryStore
-from services.runtime.channel import open_channel
 from services.runtime.clock import FakeClock
-from services.runtime.config import ConfigError, SecretError, load
 from services.runtime.errors import from_rpc_error
-from services.runtime.server import start
 from spillway import wire
 from spillway.v1 import cache_pb2 as pb
 from spillway.v1 import chat_pb2
-from spillway.v1.cache_pb2_grpc import CacheServiceStub
+from tests.integration.cache.served import ACME, NAMES, OFF, ON, ON_TOO, OTHER, lookup_request, served, store_request
 from tests.support.cache_parts import answer, cache_over, chat, embedding
-from tests.support.processes import Process
 from tests.support.redis_server import RedisServer
 
 if TYPE_CHECKING:  # exists in the type stubs alone
     from spillway.v1.cache_pb2_grpc import CacheServiceAsyncStub
-
-ON, ON_TOO, OFF = "How do I turn on the heater?", "how do I turn on  the heater", "How do I turn off the heater?"
-ACME = pb.CacheScope(tenant="acme")
-OTHER = chat_pb2.TASK_TYPE_OTHER
-NAMES = pb.StoreResponse.Outcome.Name
-
-
-def config_file(directory: Path, cache: dict[str, Any]) -> Path:
-    price = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 1}
-    target = {"name": "t", "provider": "p", "model": "m", "price": price}
-    path = directory / "spillway.yaml"
-    path.write_text(
-        json.dumps(
-            {
-                "providers": {"p": {"base_url": "http://127.0.0.1:1/v1"}},
-                "tiers": [{"name": "simple", "targets": [target]}],
-                "cache": cache,
-                "limits": {"drain_s": 0, "grace_s": 1},
-            }
-        )
-    )
-    return path
-
-
-@asynccontextmanager
-async def served(directory: Path, cache: dict[str, Any]) -> AsyncIterator[CacheServiceAsyncStub]:
-    loaded = load(config_file(directory, cache))
-    running = await start(await build(loaded), loaded, "127.0.0.1:0")
-    async with open_channel(
-        running.address, service_name="spillway.v1.CacheService", message_bytes_max=8_388_608
-    ) as channel:
-        yield CacheServiceStub(channel)
-    await running.stop()
-
-
-@pytest.fixture(params=["memory", "redis"])
-async def stub(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[CacheServiceAsyncStub]:
-    cache: dict[str, Any] = {"store": request.param, "redis_timeout_s": 10}
-    if request.param == "redis":
-        cache["redis_url"] = cast("RedisServer", request.getfixturevalue("redis_server")).url
-    async with served(tmp_path, cache) as made:
-        yield made
-
-
-def lookup_request(text: str, **changed: Any) -> pb.LookupRequest:
-    fields: dict[str, Any] = {
-        "scope": ACME,
-        "chat": wire.chat_request_to_proto(chat(text)),
-        "embedding": wire.embedding_to_proto(embedding("heater")),
-        "task_type": OTHER,
-    }
-    return pb.LookupRequest(**(fields | changed))
-
-
-def store_request(text: str, **changed: Any) -> pb.StoreRequest:
-    fields: dict[str, Any] = {
-        "scope": ACME,
-        "chat": wire.chat_request_to_proto(chat(text)),
-        "embedding": wire.embedding_to_proto(embedding("heater")),
-        "task_type": OTHER,
-        "answer": answer_to_proto(answer()),
-    }
-    return pb.StoreRequest(**(fields | changed))
-
-
-@pytest.mark.parametrize("peek", [False, True])
-async def test_an_answer_whose_model_was_asked_before_an_invalidation_is_not_kept(
-    stub: CacheServiceAsyncStub, peek: bool
-) -> None:
-    await stub.Store(store_request(ON, tags=["red"]))
-    asked = await stub.Lookup(lookup_request(ON, peek=peek))
-    await stub.Invalidate(pb.InvalidateRequest(tenant="acme", tag="blue"))
-    other = await stub.Store(store_request(ON, tags=["red"], store_token=asked.store_token))
-    assert NAMES(other.outcome) == "OUTCOME_STORED"
-    await stub.Invalidate(pb.InvalidateRequest(tenant="acme", tag="red"))
-    late = await stub.Store(store_request(ON, tags=["red"], store_token=asked.store_token))
-    assert (NAMES(late.outcome), late.reason) == ("OUTCOME_NOT_ADMITTED", "invalidated")
-    again = await stub.Lookup(lookup_request(ON))
-    assert again.outcome.kind == chat_pb2.CacheOutcome.KIND_MISS
-    fresh = await stub.Store(store_request(ON, tags=["red"], store_token=again.store_token))
-    assert NAMES(fresh.outcome) == "OUTCOME_STORED"
-    stats = await stub.GetStats(pb.GetStatsRequest())
-    assert (stats.stored, stats.not_admitted, stats.overtaken) == (3, 1, 1)
-
-
-async def test_without_a_token_an_answer_counts_as_of_now(stub: CacheServiceAsyncStub) -> None:
-    await stub.Lookup(lookup_request(ON))
-    await stub.Invalidate(pb.InvalidateRequest(tenant="acme"))
-    assert NAMES((await stub.Store(store_request(ON))).outcome) == "OUTCOME_STORED"
-
-
-async def test_an_audits_answer_that_was_invalidated_is_not_kept_and_counts_as_evidence_all_the_same(
-    stub: CacheServiceAsyncStub,
-) -> None:
-    await stub.Store(store_request(ON))
-    await stub.Store(store_request(OFF, scope=pb.CacheScope(tenant="acme", namespace="other")))
-    found = await stub.Lookup(lookup_request(ON_TOO))
-    await stub.Invalidate(pb.InvalidateRequest(tenant="acme", namespace="other"))
-    evidence = pb.RecordEvidenceRequest(
-        scope=ACME,
-        chat=wire.chat_request_to_proto(chat(ON_TOO)),
-        embedding=wire.embedding_to_proto(embedding("heater")),
-        task_type=OTHER,
-        entry_key=found.outcome.entry_key,
-        fresh_answer=answer_to_proto(answer()),
-        store_token="era-of-old 0 0 0",
-    )
-    told = await stub.RecordEvidence(evidence)
-    assert told.verdict == pb.RecordEvidenceResponse.VERDICT_RIGHT
-    exactly = lookup_request(ON_TOO)
-    exactly.ClearField("embedding")
-    assert (await stub.Lookup(exactly)).outcome.kind == chat_pb2.CacheOutcome.KIND_MISS
-    evidence.store_token = found.store_token
-    assert (await stub.RecordEvidence(evidence)).verdict == pb.RecordEvidenceResponse.VERDICT_RIGHT
-    assert (await stub.Lookup(exactly)).outcome.kind == chat_pb2.CacheOutcome.KIND_EXACT_HIT
-
-
-async def test_a_token_says_nothing_of_what_is_stored(stub: CacheServiceAsyncStub) -> None:
-    before = (await stub.Lookup(lookup_request(ON))).store_token
-    stored = await stub.Store(store_request(ON))
-    asked = [(await stub.Lookup(lookup_request(text))).store_token for text in (ON, ON_TOO, OFF)]
-    assert {each.split()[:3] == before.split()[:3] for each in asked} == {True}
-    assert stored.entry_key[4:] not in before
-    assert "acme" not in before
 
 
 async def test_an_answer_is_found_exactly_by_meaning_and_not_at_all(stub: CacheServiceAsyncStub) -> None:
@@ -286,49 +153,6 @@ async def test_a_lookup_explains_itself_on_its_span_without_quoting() -> None:
         assert "heater" not in str(span["spillway.cache.reason"])
 
 
-async def test_a_password_in_the_url_is_refused(tmp_path: Path) -> None:
-    url = "redis://:hunter2@127.0.0.1:1/0"
-    loaded = load(config_file(tmp_path, {"store": "redis", "redis_url": url}))
-    with pytest.raises(SecretError) as raised:
-        await build(loaded)
-    assert "hunter2" not in str(raised.value)
-
-
-async def test_a_password_comes_from_the_environment(
-    tmp_path: Path, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with redis_server.client() as client:
-        client.config_set("requirepass", "hunter2")
-    monkeypatch.setenv("CACHE_PASSWORD", "hunter2")
-    cache = {
-        "store": "redis",
-        "redis_url": redis_server.url,
-        "redis_password_env": "CACHE_PASSWORD",
-        "redis_timeout_s": 10,
-    }
-    async with served(tmp_path, cache) as stub:
-        assert NAMES((await stub.Store(store_request(ON))).outcome) == "OUTCOME_STORED"
-
-
-async def test_the_process_serves_and_ends_cleanly(tmp_path: Path) -> None:
-    arguments = ["--config", str(config_file(tmp_path, {})), "--listen", "127.0.0.1:0"]
-    process = Process("services.cache", arguments, {}, tmp_path / "log")
-    try:
-        ready = process.ready()
-        assert (ready["event"], ready["service"]) == ("serving", "cache")
-        async with open_channel(
-            ready["listen"], service_name="spillway.v1.CacheService", message_bytes_max=8_388_608
-        ) as channel:
-            stub = CacheServiceStub(channel)
-            await stub.Store(store_request(ON))
-            found = await stub.Lookup(lookup_request(ON))
-        assert found.outcome.kind == chat_pb2.CacheOutcome.KIND_EXACT_HIT
-        assert process.stop() == 0
-        assert "heater" not in process.log()
-    finally:
-        process.stop()
-
-
 async def test_evidence_is_a_verdict_or_a_fresh_answer_and_nothing_else(stub: CacheServiceAsyncStub) -> None:
     stored = await stub.Store(store_request(ON))
     fields: dict[str, Any] = {
@@ -386,24 +210,3 @@ async def test_a_large_request_is_never_cached_and_not_even_translated() -> None
     )
     verdict = (await servicer.RecordEvidence(evidence, context)).verdict
     assert verdict == pb.RecordEvidenceResponse.VERDICT_UNKNOWN
-
-
-async def test_with_a_key_an_older_snapshot_in_the_clear_does_not_stay(tmp_path: Path) -> None:
-    (tmp_path / "keys").write_text("00" * 32)
-    (tmp_path / "keys").chmod(0o600)
-    (tmp_path / FILE_NAME).write_bytes(b"vectors")
-    cache = {
-        "store": "redis",
-        "redis_url": "redis://127.0.0.1:1/0",
-        "snapshot_dir": str(tmp_path),
-        "prompt_key_file": str(tmp_path / "keys"),
-    }
-    await build(load(config_file(tmp_path, cache)))
-    assert not (tmp_path / FILE_NAME).exists()
-
-
-async def test_a_verifier_that_is_none_is_named_at_the_start(tmp_path: Path) -> None:
-    (tmp_path / "verifier.npz").write_bytes(b"not a model")
-    loaded = load(config_file(tmp_path, {"verifier": str(tmp_path / "verifier.npz")}))
-    with pytest.raises(ConfigError, match=r"cache\.verifier"):
-        await build(loaded)
