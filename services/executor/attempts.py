@@ -21,10 +21,11 @@ from services.executor.breaker import CallResult
 from services.executor.budget import estimate_input_tokens, estimate_output_tokens
 from services.executor.complaints import Complaints
 from services.executor.gates.composite import wants_logprobs
+from services.executor.lease import Lease
 from services.executor.metrics import ExecutorMetrics
 from services.executor.outcome import Answer, FailureKind, ProviderFailure
 from services.executor.providers.provider import Provider, ProviderCall
-from services.executor.targets import Lease, TargetPool
+from services.executor.targets import TargetPool
 from services.runtime.clock import Clock
 from spillway.chat import ChatRequest, FinishReason, Usage
 from spillway.routing import AnswerDelta, Attempt, AttemptOutcome, AttemptPurpose, GateVerdict, PlannedTier

@@ -15,10 +15,10 @@ from typing import Final
 from services.executor.attempts import AttemptInProgress, Attempts
 from services.executor.flow import Flow
 from services.executor.gates.composite import Judgement
+from services.executor.lease import Lease
 from services.executor.opinions import Panel
 from services.executor.outcome import FailureKind
 from services.executor.steps import Call
-from services.executor.targets import Lease
 from services.runtime.clock import Clock
 from spillway.chat import ChatRequest
 

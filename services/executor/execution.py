@@ -29,6 +29,7 @@ from services.executor.gates import schema
 from services.executor.gates.calibration import Calibration
 from services.executor.gates.composite import Evidence
 from services.executor.hedging import HedgeShare, Hedging, hedge_delay_s
+from services.executor.lease import RETRY_S
 from services.executor.line import Line
 from services.executor.metrics import ExecutorMetrics
 from services.executor.no_answer import NoAnswerError, busy_targets, no_answer
@@ -37,7 +38,8 @@ from services.executor.providers.provider import Provider
 from services.executor.run import Run
 from services.executor.steps import Call, Cancel, FailReason, Return, Skip, Wait
 from services.executor.tab import Tab
-from services.executor.targets import RETRY_S, TARGET_UNKNOWN, TargetPool
+from services.executor.targets import TargetPool
+from services.executor.unknown_targets import TARGET_UNKNOWN, known_tiers
 from services.runtime.clock import Clock
 from services.runtime.errors import FailedPrecondition, Internal
 from services.runtime.telemetry import set_attributes
@@ -159,7 +161,7 @@ class Executor:
             confidence_asked=plan.confidence_min,
             calibration=self._calibration,
         )
-        tiers, left_out = self._pool.known(plan)
+        tiers, left_out = known_tiers(plan, self._pool)
         if not tiers:
             raise FailedPrecondition("NO_ELIGIBLE_TARGET", "the plan names no target that is configured")
         plan = self._pool.arranged(replace(plan, tiers=tiers), self._clock.monotonic())

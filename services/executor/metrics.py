@@ -13,7 +13,8 @@ from typing import Final
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from services.executor.breaker import BreakerState
-from services.executor.targets import TargetChange, TargetPool
+from services.executor.target_health import TargetChange
+from services.executor.targets import TargetPool
 from services.runtime.clock import Clock
 from spillway.chat import Usage
 from spillway.routing import GateVerdict

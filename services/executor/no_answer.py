@@ -12,8 +12,8 @@ from typing import Final
 import grpc
 
 from services.executor.budget import ATTEMPT_S_MIN
+from services.executor.lease import CONCURRENCY_LIMIT
 from services.executor.steps import Fail, FailReason
-from services.executor.targets import CONCURRENCY_LIMIT
 from services.runtime.errors import SpillwayError
 from spillway.routing import Attempt, AttemptOutcome, FailedExecution
 

@@ -22,11 +22,13 @@ from services.executor.gates import judge, self_evaluation
 from services.executor.gates.composite import Evidence, Judgement, Opinion, judge_answer
 from services.executor.gates.grading import Grade, Grader
 from services.executor.gates.schema import Schemas
+from services.executor.lease import Refusal
 from services.executor.outcome import Answer
 from services.executor.prompt import another_sample
 from services.executor.steps import COST_CEILING, Call
 from services.executor.tab import Tab
-from services.executor.targets import TARGET_UNKNOWN, Refusal, TargetPool
+from services.executor.targets import TargetPool
+from services.executor.unknown_targets import TARGET_UNKNOWN
 from spillway.chat import ChatRequest, Message
 from spillway.routing import (
     AgreementSpec,

@@ -14,12 +14,13 @@ from services.executor.calls import Calls, Ended, Flight, Piece, Written
 from services.executor.cascade import Cascade
 from services.executor.flow import Decision, Flow
 from services.executor.gates.composite import Evidence, Judgement, as_opinion, asks_for_confidence
+from services.executor.lease import BREAKER_OPEN, Refusal
 from services.executor.opinions import Opinions, seats
 from services.executor.outcome import Answer, FailureKind, ProviderFailure
 from services.executor.prompt import augment
 from services.executor.steps import COST_CEILING, Call, Judged, Return
 from services.executor.tab import Tab
-from services.executor.targets import BREAKER_OPEN, Refusal, TargetPool
+from services.executor.targets import TargetPool
 from services.runtime.errors import Internal
 from spillway.chat import FormatKind, Message
 from spillway.routing import (

@@ -14,7 +14,7 @@ from services.executor.breaker import BreakerState
 from services.executor.gates.schema import InvalidSchemaError, Schemas
 from services.executor.generations import Generations
 from services.executor.no_answer import NoAnswerError
-from services.executor.targets import TargetState
+from services.executor.target_health import TargetState
 from services.runtime.channel import remaining_s
 from services.runtime.clock import Clock
 from services.runtime.errors import InvalidRequest

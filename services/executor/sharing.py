@@ -28,7 +28,8 @@ from typing import Any, Final
 from redis.exceptions import RedisError
 
 from services.executor.breaker import BreakerState
-from services.executor.targets import TargetChange, TargetPool
+from services.executor.target_health import TargetChange
+from services.executor.targets import TargetPool
 from services.runtime.clock import Clock
 from services.runtime.logs import get_logger
 from services.runtime.redis_client import find_places, open_redis

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from services.executor.attempts import AttemptInProgress, Attempts
 from services.executor.ceiling import Grant, grant
 from services.executor.steps import COST_CEILING
-from services.executor.targets import TargetPool, unknown_target
+from services.executor.targets import TargetPool
+from services.executor.unknown_targets import unknown_target
 from services.runtime.clock import Clock
 from spillway.chat import ChatRequest, Usage
 from spillway.routing import AttemptOutcome, AttemptPurpose, PlannedTier

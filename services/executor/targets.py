@@ -12,83 +12,19 @@ every target of its provider: the account is empty for all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
 
 from services.executor.balancer import Balance, Candidate, arrange, slow_start_share
-from services.executor.breaker import Breaker, BreakerState, CallResult, Permit, Snapshot, Transition
-from services.executor.latency import Latencies, Latency
+from services.executor.breaker import Breaker, BreakerState, CallResult, Transition
+from services.executor.latency import Latencies
+from services.executor.lease import BREAKER_OPEN, CONCURRENCY_LIMIT, LEASE_MARGIN_S, RETRY_S, Lease, Refusal
 from services.executor.retry_budget import RetryBudget
-from spillway.routing import Plan, PlannedTier, Strategy
-from spillway.settings import Price, Settings, Target, Tier
+from services.executor.target_health import TargetChange, TargetHealth, TargetState
+from spillway.routing import Plan
+from spillway.settings import Settings, Target, Tier
 
-__all__ = [
-    "BREAKER_OPEN",
-    "CONCURRENCY_LIMIT",
-    "LEASE_MARGIN_S",
-    "RETRY_S",
-    "TARGET_UNKNOWN",
-    "Lease",
-    "Refusal",
-    "TargetChange",
-    "TargetHealth",
-    "TargetPool",
-    "TargetState",
-    "unknown_target",
-]
-
-LEASE_MARGIN_S: Final = 10.0  # beyond the longest call, for what happens around it
-BREAKER_OPEN: Final = "BREAKER_OPEN"  # the reason of a refusal that ends by itself
-CONCURRENCY_LIMIT: Final = "CONCURRENCY_LIMIT"  # of the target, or of its provider's connections; it ends by itself too
-TARGET_UNKNOWN: Final = "TARGET_UNKNOWN"  # the reason why a target was not called that only the plan's maker knows
-RETRY_S: Final = 1.0  # when to ask again where nothing better is known: a probe or a place may be free by then
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """Leave to call one target once. `has_token`: it took one from the retry budget."""
-
-    target: str
-    permit: Permit
-    has_token: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why there is no lease, and after how many seconds to ask again."""
-
-    error_reason: str
-    retry_after_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class TargetState:
-    """A target and its health as of one moment. `latency_average_s` is None before its first call."""
-
-    target: Target
-    tier: str
-    breaker: Snapshot
-    latency_average_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TargetChange:
-    """What a target's breaker did."""
-
-    target: Target
-    transition: Transition
-
-
-@dataclass(slots=True)
-class TargetHealth:
-    """What is known of a place that serves a model. Pools of several configurations may share it."""
-
-    place: tuple[str, ...]
-    breaker: Breaker
-    latency: Latency = field(default_factory=Latency)
-    failed_at_s: float | None = None
-    """The last call, if it did not answer."""
+__all__ = ["TargetPool"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +38,6 @@ class _Entry:
     @property
     def breaker(self) -> Breaker:
         return self.health.breaker
-
-
-def unknown_target(name: str) -> Target:
-    """Stands for a target that a plan names and that is not configured here: it was not called, and costs nothing."""
-    price = Price(input_usd_per_mtok=0, output_usd_per_mtok=0)
-    return Target.model_construct(name=name, provider="", model="", price=price)
 
 
 class TargetPool:
@@ -172,7 +102,7 @@ class TargetPool:
         )
         return TargetHealth(place, breaker)
 
-    def __contains__(self, name: str) -> bool:
+    def __contains__(self, name: object) -> bool:
         return name in self._entries
 
     def __getitem__(self, name: str) -> Target:
@@ -254,18 +184,6 @@ class TargetPool:
         entry = self._entries.get(name)
         if entry is not None and entry.target.provider == provider:
             entry.breaker.open_for(for_s, now_s, by_peer=True)
-
-    def known(self, plan: Plan) -> tuple[tuple[PlannedTier, ...], tuple[tuple[PlannedTier, str], ...]]:
-        """The plan's tiers as far as their targets are configured here, and what is left out of which.
-
-        DIRECT is its first tier alone; none of another takes its place.
-        """
-        tiers = plan.tiers[:1] if plan.strategy is Strategy.DIRECT else plan.tiers
-        left_out = tuple((tier, name) for tier in tiers for name in tier.targets if name not in self)
-        if not left_out:
-            return plan.tiers, ()
-        cut = (replace(tier, targets=tuple(name for name in tier.targets if name in self)) for tier in tiers)
-        return tuple(tier for tier in cut if tier.targets), left_out
 
     def arranged(self, plan: Plan, now_s: float) -> Plan:
         """The plan with the targets of each tier in the order in which this process would ask them now.

@@ -16,8 +16,9 @@ import yaml
 
 from services.executor.__main__ import build
 from services.executor.breaker import BreakerState, CallResult, Snapshot
+from services.executor.lease import Lease
 from services.executor.sharing import EXCHANGE_S_MAX, KEY, BreakerSharing, Opening, parse_opening
-from services.executor.targets import Lease, TargetPool
+from services.executor.targets import TargetPool
 from services.runtime.clock import SystemClock
 from services.runtime.config import SecretError, load
 from services.runtime.server import start

@@ -8,9 +8,10 @@ import pytest
 
 from services.executor.attempts import AttemptInProgress, Attempts
 from services.executor.breaker import BreakerState, Snapshot
+from services.executor.lease import Lease
 from services.executor.outcome import Answer, FailureKind, ProviderFailure
 from services.executor.providers.provider import FakeProvider, FakeStep
-from services.executor.targets import Lease, TargetPool
+from services.executor.targets import TargetPool
 from services.runtime.clock import FakeClock
 from spillway.routing import AttemptOutcome, PlannedTier
 from tests.unit.executor.builders import answer, chat, settings

@@ -6,8 +6,9 @@ import pytest
 
 from services.executor import budget
 from services.executor.gates import hard_failure, self_confidence
+from services.executor.lease import RETRY_S, Lease, Refusal
 from services.executor.prompt import another_sample, augment
-from services.executor.targets import RETRY_S, Lease, Refusal, TargetPool
+from services.executor.targets import TargetPool
 from spillway.chat import ChatRequest, GenerationParams, ImagePart, Message, Role, TextPart
 from spillway.routing import PlannedTier, SelfConfidenceSpec
 from spillway.settings import Price

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from services.executor.breaker import BreakerState, CallResult
-from services.executor.targets import Lease, Refusal, TargetChange, TargetPool
+from services.executor.lease import Lease, Refusal
+from services.executor.target_health import TargetChange
+from services.executor.targets import TargetPool
 from spillway.settings import Settings
 from tests.unit.executor.builders import target
 

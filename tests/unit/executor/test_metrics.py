@@ -9,8 +9,9 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from services.executor.breaker import CallResult
+from services.executor.lease import Lease
 from services.executor.metrics import ExecutorMetrics
-from services.executor.targets import Lease, TargetPool
+from services.executor.targets import TargetPool
 from services.runtime.clock import FakeClock
 from spillway.chat import Usage
 from spillway.routing import GateVerdict, Plan, PlannedTier, SelfConfidenceSpec, Verdict

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from services.executor.breaker import BreakerState, CallResult, PermitError
-from services.executor.targets import LEASE_MARGIN_S, RETRY_S, Lease, Refusal, TargetChange, TargetPool
+from services.executor.lease import LEASE_MARGIN_S, RETRY_S, Lease, Refusal
+from services.executor.target_health import TargetChange
+from services.executor.targets import TargetPool
 from spillway.routing import Plan, PlannedTier
 from spillway.settings import Settings
 from tests.unit.executor.builders import target

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.executor.targets import TARGET_UNKNOWN
+from services.executor.unknown_targets import TARGET_UNKNOWN
 from services.runtime.errors import FailedPrecondition
 from spillway.routing import (
     AgreementSpec,
