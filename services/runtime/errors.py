@@ -1,4 +1,4 @@
-"""The errors of every service, by whose fault they are, and their form on the wire.
+"""The errors that every service has, by whose fault they are, and the form of all errors on the wire.
 
     SpillwayError
     ├── InvalidRequest        the caller's: do not retry
@@ -8,8 +8,6 @@
     ├── NotFound              the caller's
     ├── NotImplementedYet     ours, known: do not retry
     ├── Overloaded            nobody's: retry later
-    ├── RateLimited           the caller's: retry after the time that is said
-    ├── BudgetExhausted       the caller's: retry after the time that is said
     ├── Unavailable           another process's: retry later
     ├── DeadlineExceeded      nobody's: the time ran out
     └── Internal              ours, a defect
@@ -40,7 +38,6 @@ from spillway.wire import duration_to_proto
 __all__ = [
     "ERROR_DOMAIN",
     "VIOLATIONS_MAX",
-    "BudgetExhausted",
     "DeadlineExceeded",
     "FailedPrecondition",
     "Internal",
@@ -49,7 +46,6 @@ __all__ = [
     "NotImplementedYet",
     "Overloaded",
     "PermissionDenied",
-    "RateLimited",
     "SpillwayError",
     "Unauthenticated",
     "Unavailable",
@@ -182,35 +178,6 @@ class Overloaded(SpillwayError):
             "the server is at its concurrency limit",
             detail=detail,
             retry_after_s=retry_after_s,
-        )
-
-
-class RateLimited(SpillwayError):
-    """More than the rate `quota`, a name of the configuration, allows."""
-
-    def __init__(self, quota: str, retry_after_s: float | None) -> None:
-        super().__init__(
-            grpc.StatusCode.RESOURCE_EXHAUSTED,
-            "RATE_LIMITED",
-            "more requests or tokens than the rate allows",
-            retry_after_s=retry_after_s,
-            metadata=[("quota", quota)],
-        )
-
-
-class BudgetExhausted(SpillwayError):
-    """What the budget `quota`, a name of the configuration, has left does not pay for the request.
-
-    Without a time to retry no window of this budget ever will.
-    """
-
-    def __init__(self, quota: str, retry_after_s: float | None) -> None:
-        super().__init__(
-            grpc.StatusCode.RESOURCE_EXHAUSTED,
-            "BUDGET_EXHAUSTED",
-            "what the budget has left does not pay for the request",
-            retry_after_s=retry_after_s,
-            metadata=[("quota", quota)],
         )
 
 

@@ -22,10 +22,10 @@ from services.executor.outcome import Answer, ProviderFailure
 from services.executor.providers.provider import ProviderCall, StreamEvent
 from services.executor.targets import TargetPool
 from services.orchestrator.quotas.bound import bound_of
+from services.orchestrator.quotas.errors import BudgetExhausted
 from services.orchestrator.quotas.quotas import Holder, Quotas
 from services.orchestrator.quotas.redis_books import RedisBooks, connect
 from services.runtime.clock import FakeClock, SystemClock
-from services.runtime.errors import BudgetExhausted
 from spillway.chat import ChatRequest, GenerationParams, Message, Role, Usage
 from spillway.routing import Plan, PlannedTier
 from spillway.settings import Quotas as QuotaSettings

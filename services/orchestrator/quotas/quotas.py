@@ -28,9 +28,10 @@ from services.orchestrator.quotas.books import (
     Standing,
 )
 from services.orchestrator.quotas.bound import Bound
+from services.orchestrator.quotas.errors import BudgetExhausted, QuotaExceeded, RateLimited
 from services.orchestrator.quotas.metrics import QuotaMetrics
 from services.runtime.clock import Clock
-from services.runtime.errors import BudgetExhausted, RateLimited, Unavailable
+from services.runtime.errors import Unavailable
 from services.runtime.logs import get_logger
 from spillway.settings import Budget, Rate
 from spillway.settings import Quotas as QuotaSettings
@@ -275,7 +276,7 @@ class Quotas:
             self._let_go(order)
         raise _unavailable(error) from error
 
-    def _refused(self, answer: Refused) -> BudgetExhausted | RateLimited:
+    def _refused(self, answer: Refused) -> QuotaExceeded:
         if self._metrics is not None:
             self._metrics.refused(answer.kind, answer.quota)
         if answer.kind == "budget":

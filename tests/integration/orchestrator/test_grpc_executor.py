@@ -14,7 +14,8 @@ import pytest
 
 from services.orchestrator.grpc_executor import GrpcExecutor, Resends
 from services.orchestrator.hops import Again, ExecutionError
-from services.runtime.errors import BudgetExhausted, InvalidRequest, SpillwayError, Unavailable
+from services.orchestrator.quotas.errors import BudgetExhausted
+from services.runtime.errors import InvalidRequest, SpillwayError, Unavailable
 from spillway import wire
 from spillway.routing import AnswerDelta, Attempt, AttemptOutcome, Execution, FailedExecution, Plan, PlannedTier
 from spillway.v1 import executor_pb2 as pb

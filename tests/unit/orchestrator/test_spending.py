@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from services.orchestrator.quotas.bound import bound_of
+from services.orchestrator.quotas.errors import BudgetExhausted
 from services.orchestrator.quotas.memory_books import MemoryBooks
 from services.orchestrator.quotas.quotas import Holder, Quotas
 from services.orchestrator.run import Run
 from services.orchestrator.spending import Spending
 from services.runtime.clock import FakeClock
-from services.runtime.errors import BudgetExhausted
 from spillway.chat import Usage
 from spillway.routing import Attempt, AttemptOutcome, FailedExecution, Plan, PlannedTier
 from spillway.settings import Quotas as QuotaSettings

@@ -9,7 +9,8 @@ import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from services.runtime.errors import BudgetExhausted, Overloaded, RateLimited, SpillwayError
+from services.orchestrator.quotas.errors import BudgetExhausted, RateLimited
+from services.runtime.errors import Overloaded, SpillwayError
 from services.runtime.tracing import ServerCalls
 
 COMPLETE = {"rpc.system": "grpc", "rpc.service": "spillway.v1.OrchestratorService", "rpc.method": "Complete"}

@@ -12,11 +12,12 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from services.orchestrator.quotas.books import BooksUnavailableError, Granted, Order, Refused, Spent
 from services.orchestrator.quotas.bound import Bound
+from services.orchestrator.quotas.errors import BudgetExhausted, RateLimited
 from services.orchestrator.quotas.memory_books import MemoryBooks
 from services.orchestrator.quotas.metrics import QuotaMetrics
 from services.orchestrator.quotas.quotas import Holder, Quotas
 from services.runtime.clock import FakeClock
-from services.runtime.errors import BudgetExhausted, RateLimited, SpillwayError
+from services.runtime.errors import SpillwayError
 from spillway.settings import Quotas as QuotaSettings
 
 CENT = 10_000_000
