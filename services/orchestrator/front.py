@@ -173,21 +173,22 @@ class Front:
             return None
         # While the cache is away, and of what is never cached, nobody leads, since nobody's answer would be taken; but
         # one lookup that was too slow is no reason for a call of its own.
-        if seat.must_wait(may_lead=run.cache.kind is CacheKind.MISS):
+        waited = seat.must_wait(may_lead=run.cache.kind is CacheKind.MISS)
+        if waited:
             with run.hop("shared"), telemetry.tracer().start_as_current_span("shared"):
                 await seat.wait(self._clock, run.remaining_s * SHARED_WAIT)
-            if seat.leads:  # another's answer was not to be had, perhaps because of an invalidation since the lookup
-                run.store_token = None
-                return await self._look_up(run, opening, "cache.exact", peek=False)
         answer = seat.answer
+        if waited and seat.leads:  # another's was not to be had, perhaps because of an invalidation since the lookup
+            run.store_token = None
         # The two were judged each for itself, one perhaps without the classifier, and rules may look at that.
-        if answer is None or opening.objection(answer.tier, answer.target, answer.score):
+        elif answer is None or opening.objection(answer.tier, answer.target, answer.score):
             return None
-        if seat.is_late:  # only the cache knows whether it still stands
-            return await self._look_up(run, opening, "cache.exact", peek=False)
-        run.cache = CacheOutcome(CacheKind.EXACT_HIT, reason=SHARED)
-        run.shared = True
-        return answer
+        elif not seat.is_late:
+            run.cache = CacheOutcome(CacheKind.EXACT_HIT, reason=SHARED)
+            run.shared = True
+            return answer
+        # What was stored in the meantime, or still stands, only the cache knows.
+        return await self._look_up(run, opening, "cache.exact", peek=False)
 
     def _note_outage(self, service: str, reason: str) -> None:
         """Logs an optional service's going (with a reason) and its coming back, not every request in between."""
