@@ -2,6 +2,8 @@
 
 Promises: pure, total, linear; a difference is a constant sentence and quotes no question. English. No evidence lifts
 one; one stored question of the answer that says it as well is enough.
+
+`adds_matter` and `contrasts` hold a question against all of an answer's: they are for answers that are not broad.
 """
 
 from __future__ import annotations
@@ -11,17 +13,35 @@ from typing import Final
 
 from services.cache.matching.alignment import has_words, unmatched
 from services.cache.matching.contraries import GENERIC_WORDS
+from services.cache.matching.grammar import asks_else, form_added, keeps_form, question_kind
 from services.cache.matching.inflection import same_word
-from services.cache.matching.lexicon import LIGHT_WORDS
+from services.cache.matching.lexicon import LIGHT_WORDS, UNITS, word_set
 from services.cache.matching.reading import Reading
 
 __all__ = ["added", "adds_matter", "contrasts", "orders_more"]
 
 _COURTESIES: Final = frozenset({"thank", "thanks", "please", "hello", "hi", "help", "question", "advise", "regards"})
+_GREETINGS: Final = _COURTESIES | {"morning", "afternoon", "evening", "day", "excuse", "pardon", "guide", "quick"}
+_LIMITING: Final = frozenset({"than", "only", "every", "each", "another"})
+_MEASURES: Final = word_set("""
+    number amount size length width height depth weight age price speed distance frequency duration volume temperature
+    colour percentage share
+""")
+_PRICES: Final = word_set("cost costs fee fees charge salary pay rate limit maximum minimum total population time date")
+_GENERAL: Final = frozenset({"what", "which"})
+_MORE_FREELY: Final = 2
+"""With so many words of matter more, one word of form may be another one."""
+
+_FORMAL: Final = GENERIC_WORDS | LIGHT_WORDS
+"""Words of matter that carry the form of a question more than its matter."""
 
 _TENSE: Final = "tense: one asks what was, the other what is"
 _ACTOR: Final = "actor: somebody else acts"
 _ASKING: Final = "asking: one asks who, whether, or what happens; the other how or when"
+_ELSE: Final = "asking: it asks another thing of the same matter"
+_ACTING: Final = "acting: one needs, gets or gives what the other does not"
+_MEASURE: Final = "measure: one asks for another measure than the other"
+_WIDER: Final = "matter: it asks for something wider than all of the answer's own questions"
 
 
 def added(asked: Reading, stored: Reading) -> str:
@@ -30,23 +50,70 @@ def added(asked: Reading, stored: Reading) -> str:
 
 
 def contrasts(asked: Reading, rows: Sequence[Reading]) -> str:
-    """A tense, an actor or a question that is another in one of the rows which says all else, and that no row has."""
-    mine = asked.particulars
+    """A tense, an actor, a verb of having or a question that is another in one of the rows which says all else, and
+    that no row has; or matter that all of the rows have, and the asked question, in the same form, lacks."""
+    return next(_contrasts(asked, rows), "")
+
+
+def _contrasts(asked: Reading, rows: Sequence[Reading]) -> Iterator[str]:
+    wider = False
+    measured: list[bool] = []
     for row in rows:
-        theirs = row.particulars
-        if not _says_all(asked, row):
+        more, less = unmatched(asked, row)
+        if _measures_else(asked, row, rows) and less - _MEASURES <= _FORMAL:
+            yield _MEASURE
+        if less := less - _FORMAL:
+            if not wider and not more - _FORMAL and keeps_form(row, asked):
+                wider = True
+                if any(all(has_words((word,), row, other) for other in rows) for word in less):
+                    yield _WIDER
             continue
-        tensed = mine.tense and theirs.tense not in ("", mine.tense)
-        if tensed and all(other.particulars.tense != mine.tense for other in rows):
-            return _TENSE
-        if _others_act(asked, row):
-            shared = mine.actors.keys() & theirs.actors.keys()
-            if not any(other.particulars.actors.get(verb) == mine.actors[verb] for other in rows for verb in shared):
-                return _ACTOR
-        otherwise = _asks_otherwise(asked, row) or _asks_otherwise(row, asked)
-        if otherwise and not any(asked.questions & other.questions for other in rows):
-            return _ASKING
-    return ""
+        yield from _of_same_matter(asked, row, rows)
+        exchanged = not more - _FORMAL and asks_else(asked, row)
+        if (exchanged or question_kind(asked, row)) and not _ask_alike(asked, rows):
+            yield _ELSE
+        measured.append(_asks_measure(row))
+    if measured and all(measured) and asked.questions and not _asks_measure(asked):
+        yield _ELSE
+
+
+def _of_same_matter(asked: Reading, row: Reading, rows: Sequence[Reading]) -> Iterator[str]:
+    """What is another in a row that says all else, and in no row as in the asked question."""
+    mine, theirs = asked.particulars, row.particulars
+    tensed = mine.tense and theirs.tense not in ("", mine.tense)
+    if tensed and all(other.particulars.tense != mine.tense for other in rows):
+        yield _TENSE
+    if _others_act(asked, row):
+        shared = mine.actors.keys() & theirs.actors.keys()
+        if not any(other.particulars.actors.get(verb) == mine.actors[verb] for other in rows for verb in shared):
+            yield _ACTOR
+    parted = mine.light and theirs.light and mine.light.isdisjoint(theirs.light)
+    if parted and all(other.particulars.light.isdisjoint(mine.light) for other in rows):
+        yield _ACTING
+    if (_asks_otherwise(asked, row) or _asks_otherwise(row, asked)) and not _ask_alike(asked, rows):
+        yield _ASKING
+
+
+def _measures_else(asked: Reading, row: Reading, rows: Sequence[Reading]) -> bool:
+    """Whether it asks for a measure, the row for another, and none of the rows for the same."""
+    mine = _MEASURES & asked.traits.vocabulary
+    if not mine or mine & row.traits.vocabulary or _MEASURES.isdisjoint(row.words):
+        return False
+    return all(mine.isdisjoint(other.words) for other in rows)
+
+
+def _asks_measure(reading: Reading) -> bool:
+    """Whether it asks how much, how long and so on something is."""
+    if any(kind.startswith("how ") for kind in reading.questions):
+        return True
+    return not (_MEASURES | _PRICES).isdisjoint(reading.words) or not UNITS.keys().isdisjoint(reading.words)
+
+
+def _ask_alike(asked: Reading, rows: Sequence[Reading]) -> bool:
+    """Whether one of the rows has its question word, "what" and "which" in the same form."""
+    if kinds := asked.questions - _GENERAL:
+        return any(kinds & row.questions for row in rows)
+    return any(asked.questions & row.questions and keeps_form(row, asked) for row in rows)
 
 
 def orders_more(asked: Reading, stored: Reading) -> bool:
@@ -56,16 +123,26 @@ def orders_more(asked: Reading, stored: Reading) -> bool:
 
 
 def adds_matter(asked: Reading, rows: Sequence[Reading]) -> bool:
-    """Whether it has words of matter that none of the rows has, and all that one of them has beside."""
+    """Whether it says more than all of the rows, and all that one of them says, in its form: matter ("a fried egg"), or
+    a word that limits ("more than one egg")."""
+    limiting = not _LIMITING.isdisjoint(asked.words)
     for row in rows:
         more, less = unmatched(asked, row)
-        more -= GENERIC_WORDS | LIGHT_WORDS | _COURTESIES
-        if more and not less - GENERIC_WORDS - LIGHT_WORDS and _same_form(asked, row, more):
-            return any(not any(has_words((word,), asked, other) for other in rows) for word in more)
+        if less - _FORMAL - _GREETINGS:
+            continue
+        if more := more - _FORMAL - _COURTESIES:
+            if _same_form(asked, row, more):
+                return any(not any(has_words((word,), asked, other) for other in rows) for word in more)
+        elif limiting and not form_added(asked, row).isdisjoint(_LIMITING) and keeps_form(asked, row):
+            return all(not form_added(asked, other).isdisjoint(_LIMITING) for other in rows)
     return False
 
 
 def _same_form(asked: Reading, row: Reading, more: set[str]) -> bool:
+    """Whether they are one sentence but for the words more, which may bring others of form along; of a row that is no
+    sentence, but for one word."""
+    if row.questions or row.frame.opening:
+        return keeps_form(asked, row, but=int(len(more) >= _MORE_FREELY))
     rest = [word for word in asked.words if word not in more]
     return len(set(rest) ^ set(row.words)) <= 1
 
@@ -87,15 +164,11 @@ def _added(asked: Reading, stored: Reading) -> Iterator[str]:
     if _asks_otherwise(asked, stored) or _asks_otherwise(stored, asked):
         yield _ASKING
     if mine.light and theirs.light and mine.light.isdisjoint(theirs.light):
-        yield "acting: one needs, gets or gives what the other does not"
+        yield _ACTING
     if orders_more(asked, stored):
         yield "instruction: the stored question also says what to answer"
-    if _goes_on(stored, asked) or (_goes_on(asked, stored) and _says_all(asked, stored)):
+    if _goes_on(stored, asked) or (_goes_on(asked, stored) and not unmatched(asked, stored)[1] - _FORMAL):
         yield "further: one goes on to something else"
-
-
-def _says_all(asked: Reading, stored: Reading) -> bool:
-    return not unmatched(asked, stored)[1] - GENERIC_WORDS - LIGHT_WORDS
 
 
 def _lacks(owners: frozenset[str], other: Reading) -> bool:

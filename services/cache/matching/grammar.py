@@ -6,15 +6,29 @@ Promises: pure, symmetric, total; a difference is a constant sentence that quote
 from __future__ import annotations
 
 from collections import Counter
+from functools import lru_cache
+from itertools import pairwise
 from typing import Final
 
 from services.cache.matching.alignment import unmatched
+from services.cache.matching.courtesies import without_courtesies
 from services.cache.matching.frame import WHO_ACTS, frame_difference
 from services.cache.matching.inflection import same_word
-from services.cache.matching.lexicon import ACRONYMS, CASED_WORDS, FUNCTION_WORDS, LIGHT_WORDS, word_set
+from services.cache.matching.lexicon import (
+    ACRONYMS,
+    AUXILIARIES,
+    CASED_WORDS,
+    FUNCTION_WORDS,
+    LIGHT_WORDS,
+    PERSONS,
+    word_set,
+)
 from services.cache.matching.reading import Reading
 
-__all__ = ["grammar_differences", "order_or_roles", "question_kind", "turns"]
+__all__ = ["asks_else", "form_added", "grammar_differences", "keeps_form", "order_or_roles", "question_kind", "turns"]
+
+FORMS_MAX: Final = 4_096
+"""Questions whose form is remembered: a stored one is compared often."""
 
 MEANING_WORDS: Final = word_set("mean means meaning define definition")
 
@@ -25,6 +39,14 @@ _ORDERED_WORDS_MAX: Final = 40
 _HURRIED_WORDS_MIN: Final = 3
 _MOVED_MAX: Final = 4
 _ARTICLES: Final = word_set("the a an")
+_UNFORMAL: Final = word_set("a an the my your our please hi hello thanks kindly")
+_REPLACED: Final = PERSONS.keys() | word_set("of out up down off")
+_QUESTION_FORM: Final = word_set(
+    "who whom what when where why how many much long old far often big tall high fast soon"
+)
+_QUANTITIES: Final = _QUESTION_FORM - word_set("who whom what when where why how much")
+_INNER_KINDS: Final = frozenset({"do", "can", "should", "will"})
+_MEASURING: Final = word_set("cost costs weigh weighs measure measures last lasts charge charges pay")
 
 
 def grammar_differences(a: Reading, b: Reading) -> tuple[str, ...]:
@@ -82,6 +104,48 @@ def question_kind(a: Reading, b: Reading) -> str:
         if MEANING_WORDS.intersection(x.words) and not MEANING_WORDS.intersection(y.words) and "how" in y.questions:
             return "question: one asks what something means, the other how to do something"
     return ""
+
+
+def keeps_form(a: Reading, b: Reading, *, but: int = 0) -> bool:
+    """Whether `a` has all words of form that `b` has, `but` so many: courtesies, articles, owners and the kind of its
+    auxiliary apart, and persons and particles, in whose place something else may stand."""
+    return len(_form(b) - _form(a) - _REPLACED) <= but
+
+
+def form_added(a: Reading, b: Reading) -> frozenset[str]:
+    """Words of form that `a` has and `b` does not."""
+    return _form(a) - _form(b)
+
+
+def asks_else(a: Reading, b: Reading) -> bool:
+    """Whether they differ by their question words alone: "how" and "why", "how many" and "which". What is somewhere, or
+    somebody, may also be asked for by "where" and "who", and what it costs by "how much"."""
+    form_a, form_b = _form(a), _form(b)
+    only_a, only_b = form_a - form_b, form_b - form_a
+    found = only_a | only_b
+    if not only_a or not only_b or not found <= _QUESTION_FORM:
+        return False
+    if "what" not in found or not found.isdisjoint(_QUANTITIES):
+        return True
+    if "much" in found:
+        return any(word == "much" and behind in r.traits.matter for r in (a, b) for word, behind in pairwise(r.words))
+    return "do" in form_a and _MEASURING.isdisjoint(a.words)
+
+
+def _form(reading: Reading) -> frozenset[str]:
+    return _form_of(without_courtesies(reading.words))
+
+
+@lru_cache(maxsize=FORMS_MAX)
+def _form_of(words: tuple[str, ...]) -> frozenset[str]:
+    """Words of form: auxiliaries by what they ask, "which" as "what"."""
+    found = set()
+    for word in words:
+        if kind := AUXILIARIES.get(word):
+            found.add("do" if kind in _INNER_KINDS else kind)
+        elif word in FUNCTION_WORDS and word not in _UNFORMAL:
+            found.add("what" if word == "which" else word)
+    return frozenset(found)
 
 
 def _is_genitive(a: Reading, b: Reading) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from services.cache.matching.lexicon import AUXILIARIES, FUNCTION_WORDS, UNITS, word_set
+from services.cache.matching.lexicon import AUXILIARIES, FUNCTION_WORDS, LIGHT_WORDS, UNITS, word_set
 
 __all__ = ["Particulars", "read_particulars"]
 
@@ -29,8 +29,8 @@ PEOPLE: Final = word_set("""
 TIMES: Final = word_set("before after until till since while whilst during")
 
 CORRECTIONS: Final = word_set("""
-    instead reversed reverse opposite contrary inverse inverted converse backwards undone rather meant sorry scratch
-    against despite
+    instead else reversed reverse opposite contrary inverse inverted converse backwards undone rather meant sorry
+    scratch against despite
 """)
 """They turn round, or take back, what was said; or set what follows against it."""
 
@@ -52,6 +52,8 @@ _LEADING: Final = word_set("please just only then and but so kindly instead also
 _ACTS: Final = frozenset({"do", "can", "should", "will"})
 _DETERMINERS: Final = word_set("the a an my our his her their this that your")
 _FIRST: Final = frozenset({"i", "we"})
+_PERSONS: Final = frozenset({"1", "2"})
+_ACTOR_WORDS_MAX: Final = 6
 _PRESENT: Final = word_set("do does")
 _OTHERS: Final = re.compile(r"\banother(?= (?:\w+'s\b|\w+s'))|(?<=one |ody )\belse\b", re.IGNORECASE)
 _LIGHT_ACTS: Final = frozenset({"need", "get", "give"})
@@ -115,10 +117,14 @@ def _actors(words: Sequence[str]) -> Iterator[tuple[str, str]]:
     for place, word in enumerate(words):
         if AUXILIARIES.get(word) not in _ACTS:
             continue
-        behind = [each for each in words[place + 1 : place + 4] if each not in _DETERMINERS]
+        behind = [each for each in words[place + 1 : place + _ACTOR_WORDS_MAX] if each not in _DETERMINERS]
         before = words[place - 1] if place else ""
         if len(behind) > 1 and (actor := _actor(behind[0])):
             yield behind[1], actor
+            for verb in behind[2:] if actor not in _PERSONS else ():  # it is not known which words name the actor
+                if verb in FUNCTION_WORDS and verb not in LIGHT_WORDS:
+                    break
+                yield verb, actor
         elif behind and (actor := _actor(before)):
             yield behind[0], actor
 

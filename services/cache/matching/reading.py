@@ -60,7 +60,10 @@ _SIGNS = {"$": "dollar", "€": "euro", "£": "gbp", "¥": "yen", "₹": "rupee"
 _QUOTE_MARKS = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'", "\u201c": '"', "\u201d": '"', "\u201e": '"'})
 _SENTENCE_END = ".!?:;\n"
 _OPENING = " \t\r\"'([{«`-*"
-_HOW = word_set("many much long old far often big tall high fast deep heavy large hot cold strong soon")
+_HOW = word_set("""
+    many much long old far often big tall high fast deep heavy large hot cold strong soon wide thick early late loud
+    bright steep
+""")
 # "'s" behind these is a verb, behind others a possessor.
 _CONTRACTING = word_set("what who where when why how it that there here he she let")
 _CONTRACTED = re.compile(r"(?:what|who|where|when|why|how|it|that|there|here)'s|whats|whos|wheres|hows", re.IGNORECASE)
