@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -24,7 +24,7 @@ from services.cache.matching.risk_control import RiskPolicy
 from services.cache.matching.semantic_search import SemanticSearch
 from services.cache.partition import entry_key
 from services.cache.semantic_cache import SemanticCache
-from services.cache.store.answer_store import AnswerStore
+from services.cache.store.answer_store import AnswerStore, Change, Indexed, IndexedMany
 from services.runtime.clock import Clock
 from spillway.chat import ChatRequest, Embedding, FinishReason, Message, Role, Usage
 from spillway.routing import TaskType
@@ -38,6 +38,7 @@ __all__ = [
     "embedding",
     "entry",
     "eventually",
+    "indexed",
     "policy",
     "vector",
 ]
@@ -71,6 +72,17 @@ def vector(name: str, dimensions: int = DIMENSIONS) -> Vector:
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
     values = np.random.default_rng(seed).standard_normal(dimensions)
     return (values / np.linalg.norm(values)).astype(np.float32)
+
+
+def indexed(changes: Iterable[Change]) -> list[Indexed]:
+    """The entries that a follower was told of, alone or many at once."""
+    told: list[Indexed] = []
+    for change in changes:
+        if isinstance(change, Indexed):
+            told.append(change)
+        elif isinstance(change, IndexedMany):
+            told.extend(change.each())
+    return told
 
 
 def embedding(name: str = "a", *, dimensions: int = DIMENSIONS, model: str = MODEL) -> Embedding:

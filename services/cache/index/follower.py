@@ -9,13 +9,16 @@ written is logged and costs nothing but a slower start. Belongs to one event loo
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Executor
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.cache.index.arrivals import arrange
 from services.cache.index.index_snapshot import load_snapshot, save_snapshot
+from services.cache.index.partition_rows import NewRows
 from services.cache.index.vector_index import DimensionMismatchError, InvalidVectorError, VectorIndex, unit_vector
 from services.cache.store.answer_store import (
     AnswerStore,
@@ -23,6 +26,7 @@ from services.cache.store.answer_store import (
     Change,
     Forget,
     Indexed,
+    IndexedMany,
     Interrupted,
     Reached,
     Removed,
@@ -35,6 +39,9 @@ __all__ = ["Follower", "Snapshots"]
 
 CHANGES_PER_TURN_MAX = 64
 """Changes taken in before other tasks get a turn, about a millisecond of work."""
+
+ARRANGED_AHEAD_MAX = 2
+"""Batches that are made ready in threads while the store tells the next."""
 
 REMOVED_PER_TURN_MAX = 256
 """Entries taken out of the index before other tasks get a turn."""
@@ -55,6 +62,14 @@ class Snapshots:
 
     directory: Path
     executor: Executor
+
+
+@dataclass(frozen=True, slots=True)
+class _Coming:
+    """A batch, and what `arrange` makes of it in a thread."""
+
+    batch: IndexedMany
+    rows: asyncio.Future[dict[str, NewRows] | None]
 
 
 class Follower:
@@ -110,13 +125,40 @@ class Follower:
 
     async def _follow(self, position: str) -> None:
         taken = 0
+        coming: deque[_Coming] = deque()
         async with aclosing(self._store.changes(position)) as changes:
             async for change in changes:
+                if isinstance(change, IndexedMany):
+                    coming.append(self._arrange(change))
+                while coming and (len(coming) > ARRANGED_AHEAD_MAX or not isinstance(change, IndexedMany)):
+                    batch, arranged = coming[0].batch, await coming.popleft().rows
+                    self._take_in_many(batch, arranged)
+                    await asyncio.sleep(0)
                 for part in _parts(change):
                     self._take_in(part)
                     taken += 1
                     if taken % CHANGES_PER_TURN_MAX == 0 or part is not change:
                         await asyncio.sleep(0)
+
+    def _arrange(self, batch: IndexedMany) -> _Coming:
+        coders = {partition: self._index.coder_of(partition) for partition in set(batch.partitions)}
+        loop = asyncio.get_running_loop()
+        if self._index.executor is not None:
+            return _Coming(batch, loop.run_in_executor(self._index.executor, arrange, batch, coders))
+        arranged: asyncio.Future[dict[str, NewRows] | None] = loop.create_future()
+        arranged.set_result(arrange(batch, coders))
+        return _Coming(batch, arranged)
+
+    def _take_in_many(self, batch: IndexedMany, arranged: dict[str, NewRows] | None) -> None:
+        if arranged is None:
+            for change in batch.each():
+                self._add(change)
+            return
+        for partition, rows in arranged.items():
+            try:
+                self._index.add_many(partition, batch.embedding_model, rows)
+            except DimensionMismatchError as error:
+                self._log.warning("cache_entries_not_indexed", entries=len(rows.keys), error=type(error).__name__)
 
     def _take_in(self, change: Change) -> None:
         match change:
@@ -174,6 +216,8 @@ class Follower:
 
 def _parts(change: Change) -> Iterable[Change]:
     """The change, or, of a large removal, one after another."""
+    if isinstance(change, IndexedMany):
+        return ()
     if not isinstance(change, Removed) or len(change.keys) <= REMOVED_PER_TURN_MAX:
         return (change,)
     starts = range(0, len(change.keys), REMOVED_PER_TURN_MAX)

@@ -21,10 +21,10 @@ from dataclasses import dataclass, field
 import faiss
 import numpy as np
 
-from services.cache.index.sign_codes import CODE_BYTES, SignCoder, nearest_codes
+from services.cache.index.sign_codes import CODE_BYTES, Codes, SignCoder, nearest_codes
 from services.cache.index.vector_rows import ChunkedRows, Matrix, Vector
 
-__all__ = ["CODED_ROWS_MIN", "EXACT_ROWS_MAX", "FAISS_ROWS_MIN", "FrozenPartition", "PartitionRows"]
+__all__ = ["CODED_ROWS_MIN", "EXACT_ROWS_MAX", "FAISS_ROWS_MIN", "FrozenPartition", "NewRows", "PartitionRows"]
 
 EXACT_ROWS_MAX = 1_024
 """Larger partitions are coded: 25 microseconds of search at 384 dimensions, and 1.5 MiB in one piece."""
@@ -53,6 +53,18 @@ class FrozenPartition:
     vectors: list[Matrix]
     codes: list[Matrix] = field(default_factory=list)
     centre: Vector | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewRows:
+    """Rows on their way into a partition: unit vectors, and their codes by `coder` if that is what the partition had
+    when they were made."""
+
+    keys: Sequence[str]
+    expires_at_unix_s: Sequence[float]
+    vectors: Matrix
+    coder: SignCoder | None = None
+    codes: Codes | None = None
 
 
 class PartitionRows:
@@ -114,6 +126,29 @@ class PartitionRows:
         self.keys.append(key)
         self.expires_at_unix_s.append(expires_at_unix_s)
         return len(self.keys) - 1
+
+    @property
+    def coder(self) -> SignCoder | None:
+        """What codes the vectors now; None while they are exact."""
+        return self._coder
+
+    def extend(self, rows: NewRows) -> int:
+        """`append`, one after the other; where the first is now."""
+        first, vectors, codes = len(self.keys), rows.vectors, rows.codes
+        if rows.coder is not self._coder:
+            codes = None
+        if self._codes is None:
+            room = EXACT_ROWS_MAX - first
+            self._vectors.extend(vectors[:room])
+            vectors = vectors[room:]
+            if len(vectors):
+                self._make_coded()
+        if self._codes is not None and self._coder is not None:
+            self._codes.extend(self._coder.encode(vectors) if codes is None else codes)
+            self._vectors.extend(vectors)
+        self.keys.extend(rows.keys)
+        self.expires_at_unix_s.extend(rows.expires_at_unix_s)
+        return first
 
     def remove(self, row: int) -> str | None:
         """Removes the row; the key of the entry that lies there now, if the last one was moved."""

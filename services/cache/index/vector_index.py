@@ -14,12 +14,13 @@ import math
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
 
-from services.cache.index.partition_rows import FrozenPartition, PartitionRows
-from services.cache.index.sign_codes import prepare
+from services.cache.index.partition_rows import FrozenPartition, NewRows, PartitionRows
+from services.cache.index.sign_codes import SignCoder, prepare
 from services.cache.index.vector_rows import Vector
 
 __all__ = ["Candidate", "DimensionMismatchError", "InvalidVectorError", "Vector", "VectorIndex", "unit_vector"]
@@ -82,7 +83,7 @@ class VectorIndex:
         if entries_max < 1:
             raise ValueError("entries_max must be at least 1")
         self._entries_max = entries_max
-        self._executor = executor
+        self.executor = executor
         self._inline_rows_max = inline_rows_max
         self._partitions: dict[str, PartitionRows] = {}
         self._places: dict[str, _Place] = {}  # in the order of insertion: the oldest first
@@ -120,16 +121,7 @@ class VectorIndex:
 
         `partition` is of one model. `vector` comes from `unit_vector`. Raises DimensionMismatchError.
         """
-        self.check_dimension(model, vector)
-        if model not in self._dimensions:
-            self._dimensions[model] = len(vector)
-            if self._executor is not None:
-                self._executor.submit(prepare, len(vector))
-        while len(self._dimensions) > MODELS_MAX:
-            del self._dimensions[next(iter(self._dimensions))]
-        found = self._partitions.get(partition)
-        if found is not None and found.width != len(vector):
-            raise DimensionMismatchError("the partition's vectors have another dimension")
+        self._check_width(partition, model, len(vector))
         self.remove(key)
         while len(self._places) >= self._entries_max:
             self.remove(next(iter(self._places)))
@@ -138,9 +130,33 @@ class VectorIndex:
             found = self._partitions[partition] = PartitionRows(len(vector))
         self._places[key] = (partition, found.append(key, vector, expires_at_unix_s))
         heapq.heappush(self._expiries, (expires_at_unix_s, key))
-        if len(self._expiries) > 2 * len(self._places) + EXPIRED_PER_CALL_MAX:
-            self._expiries = [(self._expires_at_unix_s(key), key) for key in self._places]
-            heapq.heapify(self._expiries)
+        self._forget_old_records()
+
+    def coder_of(self, partition: str) -> SignCoder | None:
+        """What codes the partition's vectors now; None while they are exact, or there is none."""
+        found = self._partitions.get(partition)
+        return None if found is None else found.coder
+
+    def add_many(self, partition: str, model: str, rows: NewRows) -> None:
+        """As `add`, one after the other; every key once. Raises DimensionMismatchError, and then adds nothing."""
+        keys, width = rows.keys, rows.vectors.shape[1]
+        self._check_width(partition, model, width)
+        for key in keys:
+            if key in self._places:
+                self.remove(key)
+        while self._places and len(self._places) + len(keys) > self._entries_max:
+            self.remove(next(iter(self._places)))
+        found = self._partitions.get(partition)
+        if found is None:
+            found = self._partitions[partition] = PartitionRows(width)
+        first = found.extend(rows)
+        places = zip(repeat(partition), range(first, first + len(keys)), strict=False)
+        self._places.update(zip(keys, places, strict=True))
+        for record in zip(rows.expires_at_unix_s, keys, strict=True):
+            heapq.heappush(self._expiries, record)
+        self._forget_old_records()
+        while len(self._places) > self._entries_max:
+            self.remove(next(iter(self._places)))
 
     def remove(self, key: str) -> bool:
         """Removes the entry; False when there is none."""
@@ -182,7 +198,7 @@ class VectorIndex:
             return ()
         if found.width != len(vector):
             raise DimensionMismatchError("the partition's vectors have another dimension")
-        rows = await found.search(vector, count=count, executor=self._executor, inline_rows_max=self._inline_rows_max)
+        rows = await found.search(vector, count=count, executor=self.executor, inline_rows_max=self._inline_rows_max)
         found = self._partitions.get(partition)  # other tasks may have changed everything meanwhile
         return () if found is None else self._living(found, rows, vector, count, now_unix_s)
 
@@ -199,10 +215,31 @@ class VectorIndex:
         self, found: PartitionRows, rows: Sequence[int], vector: Vector, count: int, now_unix_s: float
     ) -> Sequence[Candidate]:
         """The nearest of these rows by what they hold now, of entries that are alive."""
-        rows = [row for row in rows if row < len(found) and found.expires_at_unix_s[row] > now_unix_s]
+        keys, expiries, size = found.keys, found.expires_at_unix_s, len(found)
+        rows = [row for row in rows if row < size and expiries[row] > now_unix_s]
         similarities = found.similarities(rows, vector)
-        order = np.argsort(-similarities, kind="stable")[:count].tolist()
-        return [Candidate(found.keys[rows[at]], float(similarities[at])) for at in order]
+        order = (-similarities).argsort(kind="stable")[:count]
+        nearest: list[float] = similarities[order].tolist()
+        return [Candidate(keys[rows[at]], similarity) for at, similarity in zip(order.tolist(), nearest, strict=True)]
+
+    def _check_width(self, partition: str, model: str, width: int) -> None:
+        """Before vectors of that width are added. Raises DimensionMismatchError."""
+        if self._dimensions.get(model, width) != width:
+            raise DimensionMismatchError(f"{width} dimensions, but this model had {self._dimensions[model]}")
+        if model not in self._dimensions:
+            self._dimensions[model] = width
+            if self.executor is not None:
+                self.executor.submit(prepare, width)
+        while len(self._dimensions) > MODELS_MAX:
+            del self._dimensions[next(iter(self._dimensions))]
+        found = self._partitions.get(partition)
+        if found is not None and found.width != width:
+            raise DimensionMismatchError("the partition's vectors have another dimension")
+
+    def _forget_old_records(self) -> None:
+        if len(self._expiries) > 2 * len(self._places) + EXPIRED_PER_CALL_MAX:
+            self._expiries = [(self._expires_at_unix_s(key), key) for key in self._places]
+            heapq.heapify(self._expiries)
 
     def _expires_at_unix_s(self, key: str) -> float:
         name, row = self._places[key]

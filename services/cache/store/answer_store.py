@@ -7,7 +7,7 @@ number of followers keep an index, and tells them when they have to begin anew.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +19,7 @@ __all__ = [
     "Change",
     "Forget",
     "Indexed",
+    "IndexedMany",
     "Interrupted",
     "Reached",
     "Removed",
@@ -39,6 +40,25 @@ class Indexed:
     embedding_model: str
     vector: bytes
     expires_at_unix_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedMany:
+    """Entries of one embedding model that can be found by meaning, as they are now: one at each place of the lists."""
+
+    embedding_model: str
+    keys: Sequence[str]
+    partitions: Sequence[str]
+    vectors: Sequence[bytes]
+    expires_at_unix_s: Sequence[float]
+
+    def each(self) -> Iterator[Indexed]:
+        """One by one."""
+        rows = zip(self.keys, self.partitions, self.vectors, self.expires_at_unix_s, strict=True)
+        return (
+            Indexed(key, partition, self.embedding_model, vector, expires_at)
+            for key, partition, vector, expires_at in rows
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +90,7 @@ class Reached:
     position: str
 
 
-Change = Indexed | Removed | Forget | CaughtUp | Interrupted | Reached
+Change = Indexed | IndexedMany | Removed | Forget | CaughtUp | Interrupted | Reached
 
 
 class AnswerStore(Protocol):
@@ -122,7 +142,8 @@ class AnswerStore(Protocol):
         ...
 
     def changes(self, position: str = "") -> AsyncGenerator[Change, None]:
-        """Forget, all entries, CaughtUp, and then every change as it comes; endless, and never raises by itself.
+        """Forget, all entries (many at once), CaughtUp, and then every change as it comes; endless, and never raises by
+        itself.
 
         A store that still knows all changes since `position` leaves out Forget and what was told before it.
         """

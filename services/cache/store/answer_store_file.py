@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +24,7 @@ from pathlib import Path
 from services.cache.entry import Entry, Question, Selector
 from services.cache.store.answer_store import Change, StoreUnavailableError
 from services.cache.store.answer_store_memory import MemoryStore
-from services.cache.store.entry_codec import EntryHead, head_of, pack_entry, unpack_head
+from services.cache.store.entry_codec import Outline, pack_entry, renewed, unpack_outline
 from services.cache.store.entry_file import SCHEMA_VERSION, Deletion, EntryFile, Row
 from services.cache.store.prompt_cipher import PromptCipher
 from services.runtime.clock import Clock
@@ -41,13 +41,10 @@ BATCH_MAX = 512
 WRITE_S_MAX = 5.0
 """A disk that takes longer has failed, as far as the caller is told; the change may still happen."""
 
-ROWS_PER_TURN_MAX = 2_000
-
 
 @dataclass(frozen=True, slots=True)
 class _Put:
-    key: str
-    head: EntryHead
+    entry: Entry
     packed: bytes
     row: Row  # of the file, sealed perhaps
     moment: int
@@ -130,7 +127,7 @@ class FileStore:
         packed = pack_entry(entry)
         sealed = packed if self._cipher is None else self._cipher.seal(packed, _place(entry.key))
         row = Row(entry.key, entry.expires_at_unix_s, sealed)
-        await self._write(_Put(entry.key, head_of(entry), packed, row, moment))
+        await self._write(_Put(entry, packed, row, moment))
         return True
 
     async def find(self, selector: Selector) -> list[str]:
@@ -144,8 +141,8 @@ class FileStore:
             found = dict.fromkeys(await self._memory.taken(selector))
             for pending in (*self._writing, *self._pending):  # stored before, and not yet in memory
                 change = pending.change
-                if isinstance(change, _Put) and selector.takes(change.key, change.head.scope, change.head.tags):
-                    found[change.key] = None
+                if isinstance(change, _Put) and selector.takes(change.entry.key, change.entry.scope, change.entry.tags):
+                    found[change.entry.key] = None
             return await self.delete(list(found))
 
     def served(self, key: str) -> None:
@@ -165,22 +162,32 @@ class FileStore:
 
     async def _load(self) -> None:
         loop = asyncio.get_running_loop()
-        rows: list[tuple[str, bytes]] = await loop.run_in_executor(self._thread, self._file.open_and_read)
+        rows = await loop.run_in_executor(self._thread, self._file.open_and_read)
+        checking = loop.run_in_executor(self._thread, self._file.check)
         unreadable: list[str] = []
-        for count, (key, packed) in enumerate(rows, 1):
-            opened = packed if self._cipher is None else self._cipher.open(packed, _place(key))
-            head = None if opened is None else unpack_head(opened)
-            if opened is None or head is None:
-                unreadable.append(key)
-            else:
-                self._gone.update(self._memory.take_in(key, head, opened))
-            if count % ROWS_PER_TURN_MAX == 0:
-                await asyncio.sleep(0)
+        filled = partial(self._memory.fill, self._readable(rows, unreadable))
+        try:
+            self._gone.update(await loop.run_in_executor(None, filled))  # nobody else uses the memory yet
+        finally:
+            await checking
         clean = partial(self._file.clean, unreadable, is_sealed=self._cipher is not None)
         await loop.run_in_executor(self._thread, clean)
         if unreadable:
             self._log.warning("cache_file_rows_unreadable_deleted", file=str(self._path), rows=len(unreadable))
         self._log.info("cache_file_loaded", file=str(self._path), entries=len(self._memory))
+
+    def _readable(
+        self, rows: Iterable[tuple[str, bytes]], unreadable: list[str]
+    ) -> Iterator[tuple[str, bytes, Outline]]:
+        for key, row in rows:
+            packed = row if self._cipher is None else self._cipher.open(row, _place(key))
+            outline = None if packed is None else unpack_outline(packed)
+            if packed is not None and outline is None and (packed := renewed(packed)) is not None:
+                outline = unpack_outline(packed)
+            if packed is None or outline is None:
+                unreadable.append(key)
+            else:
+                yield key, packed, outline
 
     async def _release(self) -> None:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._file.close)
@@ -235,8 +242,8 @@ class FileStore:
     async def _take_in(self, change: _Put | Deletion) -> int:
         if isinstance(change, Deletion):
             return await self._memory.delete(change.keys)
-        self._gone.discard(change.key)
-        self._gone.update(self._memory.take_in(change.key, change.head, change.packed, moment=change.moment))
+        self._gone.discard(change.entry.key)
+        self._gone.update(self._memory.take_in(change.entry, change.packed, moment=change.moment))
         return 1
 
 

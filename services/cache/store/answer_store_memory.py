@@ -10,17 +10,17 @@ import asyncio
 import heapq
 import itertools
 import secrets
-import sys
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from services.cache.entry import Entry, Question, Scope, Selector
-from services.cache.store.answer_store import CaughtUp, Change, Forget, Indexed, Removed
+from services.cache.entry import Entry, Question, Selector
+from services.cache.store.answer_store import CaughtUp, Change, Forget, Indexed, IndexedMany, Removed
 from services.cache.store.entry_codec import (
-    EntryHead,
-    head_of,
+    Common,
+    Outline,
+    outline_of,
     pack_entry,
     unpack_entry,
     unpack_question,
@@ -36,17 +36,13 @@ OVERHEAD_BYTES = 1_024
 """What an entry takes beside its contents: keys, records of expiry and use, its place in the index."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Kept:
-    """An entry in memory. Entries of one scope share its object, and those of one partition and model these texts;
-    `partition` is empty for an entry that is only found exactly."""
+    """An entry in memory. Not frozen: a million are made at a start, and frozen ones take three times as long."""
 
     packed: bytes
-    scope: Scope
-    tags: tuple[str, ...]
+    common: Common
     expires_at_unix_s: float
-    partition: str
-    model: str
     moment: int
 
 
@@ -62,14 +58,14 @@ class MemoryStore:
     EXPIRED_PER_PUT_MAX = 64
     """Expired entries that each put removes, so that no single call pays for many."""
 
-    SCOPES_MAX = 10_000
-    """Scopes whose objects are shared; beyond it each entry has its own."""
-
     DELETED_PER_TURN_MAX = 256
     """Entries deleted before other tasks get a turn, about a millisecond, for followers too."""
 
     ENTRIES_PER_TURN_MAX = 2_000
     """Entries looked through before other tasks get a turn, about a millisecond."""
+
+    TOLD_AT_ONCE_MAX = 1_000
+    """Entries in one IndexedMany, about a millisecond of work here, and as much for the index."""
 
     def __init__(
         self,
@@ -85,7 +81,6 @@ class MemoryStore:
         )
         self._entries: dict[str, _Kept] = {}
         self._expiries: list[tuple[float, str]] = []
-        self._scopes: dict[Scope, Scope] = {}
         self._log: deque[Change] = deque(maxlen=self.CHANGES_MAX)
         self._logged = 0  # changes ever logged
         self._news = asyncio.Event()
@@ -119,7 +114,7 @@ class MemoryStore:
         moment = self.admits(entry, since)
         if moment is None:
             return False
-        self.take_in(entry.key, head_of(entry), pack_entry(entry), moment=moment)
+        self.take_in(entry, pack_entry(entry), moment=moment)
         return True
 
     def admits(self, entry: Entry, since: str | None) -> int | None:
@@ -135,16 +130,17 @@ class MemoryStore:
         news = itertools.islice(self._invalidated, len(self._invalidated) - behind, None)
         return None if any(each.takes(entry.key, entry.scope, entry.tags) for each in news) else self._moment
 
-    def take_in(self, key: str, head: EntryHead, packed: bytes, *, moment: int = 0) -> tuple[str, ...]:
+    def take_in(self, entry: Entry, packed: bytes, *, moment: int) -> tuple[str, ...]:
         """A put of an entry that was packed and admitted before; the keys of those that had to leave."""
+        key, outline = entry.key, outline_of(entry)
         self._drop(key)
         self._expire()
         evicted = tuple(
             self._evictor.add(
                 key,
-                tenant=head.scope.tenant,
+                tenant=entry.scope.tenant,
                 size_bytes=OVERHEAD_BYTES + len(packed),
-                cost_nanousd=head.cost_nanousd,
+                cost_nanousd=outline.cost_nanousd,
             )
         )
         for each in evicted:
@@ -152,21 +148,32 @@ class MemoryStore:
         if evicted:
             self._evicted += len(evicted)
             self._tell(Removed(evicted))
-        self._entries[key] = _Kept(
-            packed,
-            self._shared(head.scope),
-            head.tags,
-            head.expires_at_unix_s,
-            sys.intern(head.partition),
-            sys.intern(head.embedding_model),
-            moment,
-        )
-        heapq.heappush(self._expiries, (head.expires_at_unix_s, key))
+        self._entries[key] = _Kept(packed, outline.common, outline.expires_at_unix_s, moment)
+        heapq.heappush(self._expiries, (outline.expires_at_unix_s, key))
         if len(self._expiries) > 2 * len(self._entries) + self.EXPIRED_PER_PUT_MAX:
             self._expiries = [(kept.expires_at_unix_s, name) for name, kept in self._entries.items()]
             heapq.heapify(self._expiries)
-        if head.partition:
-            self._tell(_indexed(key, head))
+        if entry.partition:
+            self._tell(Indexed(key, entry.partition, entry.embedding_model, entry.vector, outline.expires_at_unix_s))
+        return evicted
+
+    def fill(self, rows: Iterable[tuple[str, bytes, Outline]]) -> list[str]:
+        """Puts of packed entries of different keys into an empty store that nobody follows yet, the oldest first, for a
+        fraction of the time; the keys of those for which there is no room. Any thread may do it, while nobody else uses
+        the store."""
+        entries, expiries = self._entries, self._expiries
+
+        def kept() -> Iterator[tuple[str, str, int, int]]:
+            for key, packed, (common, expires_at_unix_s, cost_nanousd) in rows:
+                entries[key] = _Kept(packed, common, expires_at_unix_s, 0)
+                expiries.append((expires_at_unix_s, key))
+                yield key, common.scope.tenant, OVERHEAD_BYTES + len(packed), cost_nanousd
+
+        evicted = self._evictor.fill(kept())
+        heapq.heapify(expiries)
+        for key in evicted:
+            del entries[key]
+        self._evicted += len(evicted)
         return evicted
 
     async def find(self, selector: Selector) -> list[str]:
@@ -180,7 +187,7 @@ class MemoryStore:
         found = []
         for count, key in enumerate(keys, 1):
             kept = self._entries.get(key)
-            if kept is not None and selector.takes(key, kept.scope, kept.tags) and is_meant(key):
+            if kept is not None and selector.takes(key, kept.common.scope, kept.common.tags) and is_meant(key):
                 found.append(key)
             if count % self.ENTRIES_PER_TURN_MAX == 0:
                 await asyncio.sleep(0)
@@ -225,11 +232,10 @@ class MemoryStore:
         while True:
             told = self._logged
             yield Forget()
-            for key in tuple(self._entries):
-                kept = self._living(key)
-                if kept is not None and kept.partition:
-                    vector = unpack_vector(kept.packed)
-                    yield Indexed(key, kept.partition, kept.model, vector, kept.expires_at_unix_s)
+            keys = tuple(self._entries)
+            for start in range(0, len(keys), self.TOLD_AT_ONCE_MAX):
+                for batch in self._findable(keys[start : start + self.TOLD_AT_ONCE_MAX]):
+                    yield batch
             yield CaughtUp()
             while (behind := self._logged - told) <= len(self._log):
                 news = tuple(itertools.islice(self._log, len(self._log) - behind, None))
@@ -247,13 +253,26 @@ class MemoryStore:
         kept = self._unexpired(key)
         if kept is not None and self._sweeping:
             for moment, selector in self._sweeping.items():
-                if kept.moment < moment and selector.takes(key, kept.scope, kept.tags):
+                if kept.moment < moment and selector.takes(key, kept.common.scope, kept.common.tags):
                     return None
         return kept
 
     def _unexpired(self, key: str) -> _Kept | None:
         kept = self._entries.get(key)
         return kept if kept is not None and kept.expires_at_unix_s > self._clock.unix() else None
+
+    def _findable(self, keys: Sequence[str]) -> Iterable[IndexedMany]:
+        """Of these entries the living ones that can be found by meaning, by model."""
+        by_model: dict[str, list[tuple[str, str, bytes, float]]] = {}
+        now, entries, swept = self._clock.unix(), self._entries, bool(self._sweeping)
+        for key in keys:
+            kept = entries.get(key)
+            if kept is None or kept.expires_at_unix_s <= now or (swept and self._living(key) is None):
+                continue
+            if (common := kept.common).partition:
+                row = key, common.partition, unpack_vector(kept.packed), kept.expires_at_unix_s
+                by_model.setdefault(common.embedding_model, []).append(row)
+        return [IndexedMany(model, *zip(*rows, strict=True)) for model, rows in by_model.items()]
 
     def _drop(self, key: str) -> None:
         if self._entries.pop(key, None) is not None:
@@ -269,16 +288,7 @@ class MemoryStore:
             if kept is not None and kept.expires_at_unix_s <= now:
                 self._drop(key)
 
-    def _shared(self, scope: Scope) -> Scope:
-        if len(self._scopes) >= self.SCOPES_MAX:
-            return self._scopes.get(scope, scope)
-        return self._scopes.setdefault(scope, scope)
-
     def _tell(self, change: Change) -> None:
         self._log.append(change)
         self._logged += 1
         self._news.set()
-
-
-def _indexed(key: str, head: EntryHead) -> Indexed:
-    return Indexed(key, head.partition, head.embedding_model, head.vector, head.expires_at_unix_s)

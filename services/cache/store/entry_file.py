@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +57,7 @@ class Deletion:
 
 
 class EntryFile:
-    """`open_and_read` first, then `clean`. `connection`: None while it is not open."""
+    """`open_and_read` and `check` first, then `clean`. `connection`: None while it is not open."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self._path = path
@@ -65,7 +66,7 @@ class EntryFile:
 
     def open_and_read(self) -> list[tuple[str, bytes]]:
         """The rows that have not expired, by key, oldest first. Raises FileStoreError."""
-        try:
+        with self._named():
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
             self.connection = connection = sqlite3.connect(
                 self._path, timeout=0.0, isolation_level=None, check_same_thread=False
@@ -75,19 +76,35 @@ class EntryFile:
             rows: list[tuple[str, bytes]] = connection.execute(
                 "SELECT key, packed FROM entries WHERE expires_at > ? ORDER BY rowid", (self._clock.unix(),)
             ).fetchall()
+        return rows
+
+    def check(self) -> None:
+        """Whether any part of it is damaged, before anything of it is used; lets go of the interpreter meanwhile.
+        Raises FileStoreError."""
+        with self._named():
+            connection = self._connected()
+            if (damage := connection.execute("PRAGMA quick_check(1)").fetchone()) != ("ok",):
+                raise sqlite3.DatabaseError(str(damage[0]))
+
+    def _connected(self) -> sqlite3.Connection:
+        if self.connection is None:
+            raise sqlite3.ProgrammingError("closed")
+        return self.connection
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
         except (sqlite3.Error, OSError) as error:
             raise FileStoreError(
                 f"{self._path} cannot be used ({error}): it may be damaged, no cache, or used by another"
                 " process. Move it away to begin anew."
             ) from error
-        return rows
 
     def clean(self, unreadable: Sequence[str], *, is_sealed: bool) -> None:
         """Deletes the rows and, when all are to be sealed, every trace of what lay there in the clear. Raises
         FileStoreError."""
-        connection = self.connection
-        if connection is None:
-            raise sqlite3.ProgrammingError("closed")
+        connection = self._connected()
         try:
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany("DELETE FROM entries WHERE key = ?", ((key,) for key in unreadable))
@@ -117,8 +134,6 @@ class EntryFile:
                 f"{self._path} is no cache of this version (it has {version}, this is {SCHEMA_VERSION})."
                 " Move it away to begin anew."
             )
-        elif (damage := connection.execute("PRAGMA quick_check(1)").fetchone()) != ("ok",):
-            raise sqlite3.DatabaseError(str(damage[0]))
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA secure_delete=ON")
@@ -131,9 +146,7 @@ class EntryFile:
 
     def commit(self, changes: Sequence[Row | Deletion], gone: Iterable[str]) -> None:
         """All changes, in their order, after the rows that are gone, or none. Raises sqlite3.Error."""
-        connection = self.connection
-        if connection is None:
-            raise sqlite3.ProgrammingError("closed")
+        connection = self._connected()
         try:
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany("DELETE FROM entries WHERE key = ?", ((key,) for key in gone))

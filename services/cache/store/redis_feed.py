@@ -21,7 +21,16 @@ from redis.exceptions import RedisError, ResponseError
 
 from services.cache.store import redis_layout as layout
 from services.cache.store import redis_scripts
-from services.cache.store.answer_store import CaughtUp, Change, Forget, Indexed, Interrupted, Reached, Removed
+from services.cache.store.answer_store import (
+    CaughtUp,
+    Change,
+    Forget,
+    Indexed,
+    IndexedMany,
+    Interrupted,
+    Reached,
+    Removed,
+)
 from services.cache.store.prompt_cipher import PromptCipher
 from services.cache.store.redis_servers import RedisServers
 from services.runtime.clock import Clock
@@ -43,6 +52,7 @@ RECONNECT_S = 0.5
 """Between attempts to reach a Redis that is away. One cheap attempt per replica: no need to back off further."""
 
 _BEFORE_ALL = b"0-0"
+_SCANNED = -1
 
 
 class RedisFeed:
@@ -77,6 +87,20 @@ class _News:
     position: bytes = _BEFORE_ALL
     is_all: bool = False
     lost: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """Some entries, which keys come next, and where the scan of keys is."""
+
+    batches: Sequence[IndexedMany]
+    next_keys: Sequence[str]
+    cursor: int
+
+    @property
+    def is_last(self) -> bool:
+        """No further entries."""
+        return not self.next_keys and self.cursor == _SCANNED
 
 
 class _Follower:
@@ -179,17 +203,39 @@ class _Follower:
         except ResponseError:  # out of memory, say: then it is read from its beginning
             return _BEFORE_ALL
 
-    async def _load(self, shard: int) -> AsyncGenerator[Indexed, None]:
+    async def _load(self, shard: int) -> AsyncGenerator[IndexedMany, None]:
+        """Everything that is there. While some entries are taken in, Redis reads the next."""
         redis = await self._servers.client(shard)
-        cursor = 0
-        while True:
-            cursor, members = await redis.zscan(self._names.entries(shard), cursor, count=RECORDS_MAX)
-            keys = [key for raw, _ in members if (key := layout.key_of_member(cast("bytes", raw)))]
-            for start in range(0, len(keys), RECORDS_MAX):
-                for entry in await self._indexed(redis, shard, keys[start : start + RECORDS_MAX]):
-                    yield entry
-            if cursor == 0:
-                return
+        ahead = asyncio.create_task(self._page(redis, shard, (), 0), name="cache-feed-load")
+        try:
+            while True:
+                page = await ahead
+                if not page.is_last:
+                    following = self._page(redis, shard, page.next_keys, page.cursor)
+                    ahead = asyncio.create_task(following, name="cache-feed-load")
+                for batch in page.batches:
+                    yield batch
+                if page.is_last:
+                    return
+        finally:
+            await end_tasks([ahead])
+
+    async def _page(self, redis: Redis, shard: int, keys: Sequence[str], cursor: int) -> _Page:
+        """Reads these entries and, unless the cursor has come to its end, which are next."""
+        async with redis.pipeline(transaction=False) as pipe:
+            if keys:
+                names = self._names.entries_at(shard, keys)
+                pipe.eval(redis_scripts.INDEXED, len(names), *names, *layout.INDEX_FIELDS)
+            if cursor != _SCANNED:
+                pipe.zscan(self._names.entries(shard), cursor, count=RECORDS_MAX)
+            reply = await pipe.execute()
+        rows = reply[0] if keys else ()
+        cursor, members = reply[-1] if cursor != _SCANNED else (0, [])
+        return _Page(
+            layout.indexed_many(keys, rows, self._cipher),
+            [key for raw, _ in members if (key := layout.key_of_member(cast("bytes", raw)))],
+            cursor or _SCANNED,
+        )
 
 
 def _seen(task: asyncio.Task[_News]) -> None:

@@ -27,7 +27,7 @@ from redis.typing import EncodableT, FieldT
 from services.cache.entry import Entry, Question, Scope
 from services.cache.partition import BUCKET_DIGITS
 from services.cache.store.answer_codec import answer_from_proto, answer_to_proto
-from services.cache.store.answer_store import Indexed, Removed
+from services.cache.store.answer_store import Indexed, IndexedMany, Removed
 from services.cache.store.prompt_cipher import PromptCipher
 from services.cache.store.redis_servers import shard_tag
 from spillway.v1 import cache_pb2
@@ -43,6 +43,7 @@ __all__ = [
     "Names",
     "entry_of_fields",
     "fields_of_entry",
+    "indexed_many",
     "indexed_of_fields",
     "key_of_member",
     "member",
@@ -236,6 +237,24 @@ def indexed_of_fields(key: str, fields: Fields, cipher: PromptCipher | None = No
         return Indexed(key, partition.decode(), model.decode(), vector, _time(expires_at))
     except ValueError:
         return None
+
+
+def indexed_many(keys: Sequence[str], rows: Sequence[Fields], cipher: PromptCipher | None = None) -> list[IndexedMany]:
+    """What a follower learns of the values of INDEX_FIELDS of many entries, by model."""
+    by_model: dict[str, list[Indexed]] = {}
+    for key, fields in zip(keys, rows, strict=True):
+        if (entry := indexed_of_fields(key, fields, cipher)) is not None:
+            by_model.setdefault(entry.embedding_model, []).append(entry)
+    return [
+        IndexedMany(
+            model,
+            [each.key for each in entries],
+            [each.partition for each in entries],
+            [each.vector for each in entries],
+            [each.expires_at_unix_s for each in entries],
+        )
+        for model, entries in by_model.items()
+    ]
 
 
 def record_of_deletion(keys: Sequence[str]) -> dict[FieldT, EncodableT]:

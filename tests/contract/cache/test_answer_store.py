@@ -14,7 +14,7 @@ from services.cache.store.answer_store import AnswerStore, CaughtUp, Change, For
 from services.cache.store.answer_store_memory import MemoryStore
 from services.cache.store.moment import MOMENT_CHARS_MAX
 from services.runtime.clock import FakeClock, SystemClock
-from tests.support.cache_parts import entry, eventually
+from tests.support.cache_parts import entry, eventually, indexed
 
 WELL_S = 10.0
 KEY = entry("q", now_unix_s=0.0).key
@@ -173,7 +173,7 @@ async def test_a_follower_begins_with_what_is_there(store: AnswerStore) -> None:
     await store.delete([b.key])
     seen = await until(store, caught_up)
     assert isinstance(seen[0], Forget)
-    assert seen[1:-1] == [Indexed(a.key, a.partition, a.embedding_model, a.vector, a.expires_at_unix_s)]
+    assert indexed(seen[1:-1]) == [Indexed(a.key, a.partition, a.embedding_model, a.vector, a.expires_at_unix_s)]
 
 
 async def test_a_follower_learns_of_every_later_put_and_deletion_in_order(store: AnswerStore) -> None:
@@ -195,7 +195,7 @@ async def test_a_follower_learns_of_every_later_put_and_deletion_in_order(store:
         await store.put(each)
     await store.delete([entries[0].key, entries[1].key])
     seen = await follower
-    keys = [change.key for change in seen if isinstance(change, Indexed)]
+    keys = [change.key for change in indexed(seen)]
     assert keys == [each.key for each in entries]
     assert seen[-1] == Removed((entries[0].key, entries[1].key))
 

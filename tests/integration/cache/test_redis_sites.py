@@ -11,11 +11,11 @@ import pytest
 from services.cache.entry import Scope, Selector
 from services.cache.outcomes import StoreResult
 from services.cache.semantic_cache import SemanticCache
-from services.cache.store.answer_store import CaughtUp, Indexed
+from services.cache.store.answer_store import CaughtUp
 from services.cache.store.answer_store_redis import RedisStore
 from services.runtime.clock import SystemClock
 from spillway.routing import CacheKind, TaskType
-from tests.support.cache_parts import answer, cache_over, chat, embedding, entry, eventually
+from tests.support.cache_parts import answer, cache_over, chat, embedding, entry, eventually, indexed
 from tests.support.redis_server import RedisServer
 from tests.support.redis_sites import Cluster, SentinelSite, cluster, command, sentinel_site
 
@@ -199,5 +199,5 @@ async def test_a_follower_of_a_cluster_goes_on_from_its_position(nodes: Cluster)
             seen.append(change)
             if isinstance(change, CaughtUp):
                 break
-    assert [change.key for change in seen if isinstance(change, Indexed)] == [second.key]
+    assert [change.key for change in indexed(seen)] == [second.key]
     await store.close()

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from services.cache.entry import Selector
-from services.cache.store.answer_store import CaughtUp, Indexed
+from services.cache.store.answer_store import CaughtUp, Change, Indexed
 from services.cache.store.answer_store_file import FileStore
 from services.cache.store.answer_store_redis import RedisStore
 from services.cache.store.prompt_cipher import PromptCipher
 from services.cache.store.redis_layout import Names
 from services.runtime.clock import SystemClock
-from tests.support.cache_parts import entry
+from tests.support.cache_parts import entry, indexed
 from tests.support.redis_server import RedisServer
 
 OLD, NEW = bytes(range(32)), bytes(range(32, 64))
@@ -54,15 +54,14 @@ def stores(request: pytest.FixtureRequest, redis_server: RedisServer, tmp_path: 
     return _Stores(request.param, redis_server, tmp_path)
 
 
-async def indexed(store: RedisStore | FileStore) -> list[Indexed]:
-    seen = []
+async def told(store: RedisStore | FileStore) -> list[Indexed]:
+    seen: list[Change] = []
     async with aclosing(store.changes()) as changes:
         async for change in changes:
             if isinstance(change, CaughtUp):
                 break
-            if isinstance(change, Indexed):
-                seen.append(change)
-    return seen
+            seen.append(change)
+    return indexed(seen)
 
 
 async def test_the_store_alone_tells_neither_question_nor_answer_nor_vector(stores: _Stores) -> None:
@@ -71,7 +70,7 @@ async def test_the_store_alone_tells_neither_question_nor_answer_nor_vector(stor
         store, _ = await stores.open(keys)
         await store.put(put)
         assert await store.get_many([put.key]) == [put]
-        assert [change.vector for change in await indexed(store)] == [put.vector]
+        assert [change.vector for change in await told(store)] == [put.vector]
         await store.close()
         raw = stores.raw()
         assert [secret in raw for secret in (QUESTION.encode(), ANSWER.encode(), put.vector)] == [is_told] * 3
@@ -86,14 +85,14 @@ async def test_entries_outlive_a_change_of_keys_and_not_the_loss_of_theirs(store
     await store.close()
     store, cipher = await stores.open([NEW, OLD])
     assert await store.get_many([put.key]) == [put]
-    assert len(await indexed(store)) == 1
+    assert len(await told(store)) == 1
     assert cipher is not None
     assert cipher.unreadable == 0
     await store.close()
     for keys in ([NEW], []):
         store, cipher = await stores.open(keys)
         assert await store.get_many([put.key]) == [None]
-        assert await indexed(store) == []
+        assert await told(store) == []
         assert cipher is None or cipher.unreadable > 0
         await store.close()
 

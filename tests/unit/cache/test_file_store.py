@@ -21,6 +21,7 @@ from services.cache.store.entry_file import FREE_PAGES_MAX, FileStoreError
 from services.cache.store.prompt_cipher import PromptCipher
 from services.runtime.clock import FakeClock
 from tests.support.cache_parts import entry
+from tests.support.packed_entries import packed_by_version_2
 
 KEY, OTHER_KEY = bytes(range(32)), bytes(range(32, 64))
 
@@ -184,6 +185,18 @@ async def test_a_row_that_cannot_be_read_is_left_out(path: Path) -> None:
     connection.close()
     async with opened(path, clock) as store:
         assert await store.get_many([good.key, bad.key]) == [good, None]
+
+
+async def test_entries_that_an_earlier_version_packed_are_there(path: Path) -> None:
+    clock = FakeClock()
+    put = entry("q", now_unix_s=clock.unix())
+    async with opened(path, clock) as store:
+        await store.put(put)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE entries SET packed = ? WHERE key = ?", (packed_by_version_2(put), put.key))
+    connection.close()
+    async with opened(path, clock) as store:
+        assert await store.get_many([put.key]) == [put]
 
 
 async def test_no_change_is_acknowledged_or_seen_before_it_is_on_the_disk(path: Path) -> None:
