@@ -13,6 +13,7 @@ from contextvars import Context
 from typing import Any
 
 from services.runtime.logs import describe_exception, get_logger
+from services.runtime.tasks import finish_tasks
 
 __all__ = ["Background"]
 
@@ -52,13 +53,7 @@ class Background:
         # Calls that have just ended hand over their work in callbacks that are due now.
         await asyncio.sleep(0)
         self._closed = True
-        if not self._tasks:
-            return 0
-        _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
-        return len(late)
+        return await finish_tasks(self._tasks, timeout_s)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

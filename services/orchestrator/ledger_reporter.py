@@ -23,7 +23,7 @@ from services.orchestrator.ledger_hop import LedgerHop, Receipt
 from services.orchestrator.record import DecisionRecord
 from services.runtime import telemetry
 from services.runtime.clock import Clock
-from services.runtime.tasks import end_tasks
+from services.runtime.tasks import finish_tasks
 from spillway.routing import Grade
 
 __all__ = ["BATCH_MAX", "FLUSH_S", "LedgerReporter", "Outbox"]
@@ -107,8 +107,7 @@ class Outbox(Generic[T]):
         """Sends what is queued; what is not acknowledged after `timeout_s` is lost. Nothing is taken any more."""
         self._closing.set()
         if self._task is not None and not self._task.done():
-            await asyncio.wait({self._task}, timeout=timeout_s)
-            await end_tasks([self._task])
+            await finish_tasks([self._task], timeout_s)
         self._drop(len(self._queued))
         self._queued.clear()
 

@@ -13,13 +13,11 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from services.orchestrator.audits import AuditOutcome
 from services.orchestrator.run import Run
+from services.runtime.errors import REASONS
 from spillway.routing import CacheKind
-from spillway.v1 import error_pb2
 
 __all__ = ["RequestMetrics"]
 
-_PREFIX = "ERROR_REASON_"
-_REASONS = frozenset(name.removeprefix(_PREFIX) for name in error_pb2.ErrorReason.keys())  # noqa: SIM118 - no mapping
 _CANCELLED = 1
 _ANSWERED = ("accepted", "unproven")
 DROPPED = ("store", "record", "outcome", "audit", "ledger_record", "ledger_grade")
@@ -140,4 +138,4 @@ def _outcome(run: Run) -> str:
         return "accepted" if run.completion is not None and run.completion.accepted else "unproven"
     if run.status_code == _CANCELLED:
         return "CANCELLED"
-    return run.error_reason if run.error_reason in _REASONS else "OTHER"
+    return run.error_reason if run.error_reason in REASONS else "OTHER"

@@ -18,6 +18,7 @@ from opentelemetry import trace
 from services.orchestrator.hops import ClassifierHop
 from services.runtime import telemetry
 from services.runtime.clock import Clock
+from services.runtime.tasks import finish_tasks
 from spillway.routing import Attempt, AttemptOutcome, AttemptPurpose, OutcomeSource, TierOutcome, proves
 
 __all__ = ["OutcomeReporter", "tier_outcomes"]
@@ -94,9 +95,7 @@ class OutcomeReporter:
         self._closed = True
         self._due.set()
         if self._task is not None and not self._task.done():
-            await asyncio.wait({self._task}, timeout=timeout_s)
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await finish_tasks([self._task], timeout_s)
         if self._queued:
             self._on_drop(len(self._queued))
             self._queued.clear()

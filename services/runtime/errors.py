@@ -33,10 +33,12 @@ from google.rpc import error_details_pb2  # type: ignore[import-untyped]
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
 from spillway.failure import DETAILS_KEY, ERROR_DOMAIN, Failure, read_failure
+from spillway.v1 import error_pb2
 from spillway.wire import duration_to_proto
 
 __all__ = [
     "ERROR_DOMAIN",
+    "REASONS",
     "VIOLATIONS_MAX",
     "DeadlineExceeded",
     "FailedPrecondition",
@@ -56,6 +58,8 @@ __all__ = [
 # `metadata` and `details`, of which no error has both together with violations, keep an error below 6 KiB.
 VIOLATIONS_MAX: Final = 12
 _VIOLATION_CHARS_MAX: Final = 128
+REASONS: Final = frozenset(name.removeprefix("ERROR_REASON_") for name, _ in error_pb2.ErrorReason.items())
+"""All that `reason` can be: a bounded set, as labels need it."""
 # A longer wait than this is no advice.
 _RETRY_AFTER_S_MAX: Final = 86_400.0
 _NOT_LET_IN: Final = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)

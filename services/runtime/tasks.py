@@ -1,7 +1,7 @@
 """The end of tasks that run beside the others.
 
-Promises: `end_tasks` returns when all have ended. A task that loses a cancellation is cancelled again: libraries that
-turn one into a timeout of theirs would else leave a loop running that nobody stops any more.
+Promises: what is here returns when all tasks have ended. A task that loses a cancellation is cancelled again: libraries
+that turn one into a timeout of theirs would else leave a loop running that nobody stops any more.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any, Final
 
-__all__ = ["end_tasks"]
+__all__ = ["end_tasks", "finish_tasks"]
 
 CANCEL_AGAIN_S: Final = 0.5
 
@@ -25,3 +25,13 @@ async def end_tasks(tasks: Iterable[asyncio.Task[Any]]) -> None:
         for task in ended:
             if not task.cancelled():
                 task.exception()
+
+
+async def finish_tasks(tasks: Iterable[asyncio.Task[Any]], timeout_s: float) -> int:
+    """Waits for the tasks, ends those that have not ended after `timeout_s`, and says how many those were."""
+    whole = set(tasks)
+    if not whole:
+        return 0
+    _, late = await asyncio.wait(whole, timeout=timeout_s)
+    await end_tasks(whole)
+    return len(late)

@@ -29,6 +29,7 @@ from services.runtime import telemetry
 from services.runtime.clock import Clock
 from services.runtime.errors import SpillwayError
 from services.runtime.logs import describe_exception, get_logger
+from services.runtime.tasks import finish_tasks
 from spillway.routing import (
     Grade,
     GradeSource,
@@ -139,13 +140,7 @@ class Canary:
     async def close(self, timeout_s: float) -> int:
         """Stops, waits for what is under way, after `timeout_s` cancels the rest, and says how many those were."""
         self.stop()
-        if not self._tasks:
-            return 0
-        _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
-        return len(late)
+        return await finish_tasks(self._tasks, timeout_s)
 
     def _set(self, settings: Settings) -> None:
         self._settings = settings

@@ -5,13 +5,10 @@ from __future__ import annotations
 from opentelemetry.metrics import Meter
 
 from services.orchestrator.replays.idempotency import ReplayEvent
+from services.runtime.errors import REASONS
 from spillway.routing import JobState
-from spillway.v1 import error_pb2
 
 __all__ = ["JobMetrics"]
-
-_PREFIX = "ERROR_REASON_"
-_REASONS = frozenset(name.removeprefix(_PREFIX) for name in error_pb2.ErrorReason.keys())  # noqa: SIM118 - no mapping
 
 
 class JobMetrics:
@@ -54,7 +51,7 @@ class JobMetrics:
 
     def ended(self, state: JobState, reason: str) -> None:
         """Counts a job."""
-        reason = reason if not reason or reason in _REASONS else "OTHER"
+        reason = reason if not reason or reason in REASONS else "OTHER"
         self._ended.add(1, {"state": state.value, "reason": reason})
 
     def tried(self, outcome: str) -> None:
