@@ -27,6 +27,7 @@ WHO_ACTS = "one asks who acts, the other does not"
 _ARGUMENTS = frozenset({"who", "whom", "what", "which"})
 _AMOUNTS = frozenset({"many", "much"})
 _COURTESIES_MAX = 3
+_COURTESIES = {first: tuple(each for each in COURTESIES if each[0] == first) for first, *_ in COURTESIES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,8 @@ def frame_difference(a: Frame, b: Frame) -> str:
 def _without_courtesies(words: Sequence[str]) -> Sequence[str]:
     """What is left behind "could you please tell me" and its like."""
     for _ in range(_COURTESIES_MAX):
-        found = next((phrase for phrase in COURTESIES if tuple(words[: len(phrase)]) == phrase), None)
+        phrases = _COURTESIES.get(words[0], ()) if words else ()
+        found = next((phrase for phrase in phrases if tuple(words[: len(phrase)]) == phrase), None)
         if found is None:
             break
         words = words[len(found) :]

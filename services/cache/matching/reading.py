@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from sys import intern
 
 from services.cache.matching.frame import Frame, read_frame
+from services.cache.matching.kept import NOTHING, kept, shared
 from services.cache.matching.lexicon import (
     ABBREVIATIONS,
     AUXILIARIES,
@@ -30,7 +32,7 @@ from services.cache.matching.lexicon import (
     word_set,
 )
 from services.cache.matching.particulars import Particulars, read_particulars
-from services.cache.matching.traits import Traits, read_traits
+from services.cache.matching.traits import Traits
 
 __all__ = ["Reading", "read"]
 
@@ -57,6 +59,8 @@ _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _MEASURE = re.compile(r"^([+-]?\d+(?:\.\d+)?)([^\W\d_]+)$")
 _MONEY = re.compile(r"^([$€£¥₹])?([+-]?\d[\d.]*)(%)?$")
 _SIGNS = {"$": "dollar", "€": "euro", "£": "gbp", "¥": "yen", "₹": "rupee", "%": "percent"}
+_QUOTES = "\"«`'"
+_PLAIN_ENDS = ".,?"
 _QUOTE_MARKS = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'", "\u201c": '"', "\u201d": '"', "\u201e": '"'})
 _SENTENCE_END = ".!?:;\n"
 _OPENING = " \t\r\"'([{«`-*"
@@ -66,11 +70,13 @@ _HOW = word_set("""
 """)
 # "'s" behind these is a verb, behind others a possessor.
 _CONTRACTING = word_set("what who where when why how it that there here he she let")
-_CONTRACTED = re.compile(r"(?:what|who|where|when|why|how|it|that|there|here)'s|whats|whos|wheres|hows", re.IGNORECASE)
+_CONTRACTED = word_set("what's who's where's when's why's how's it's that's there's here's whats whos wheres hows")
+_CONTRACTED_ANY = re.compile("|".join(sorted(_CONTRACTED)), re.IGNORECASE)
 _POSSESSORS = re.compile(r"s'(?!\w)")
 _ACRONYMS = re.compile(r"[A-Z]{2,}s")  # FAQs, PCs
 _TITLE_WORDS_MIN = 3
 _MINOR_WORDS = word_set("a an the of to in on at by for and or but with from as vs versus into nor per")
+_NO_CONTENT = FUNCTION_WORDS | NUMBER_WORDS.keys() | UNITS.keys()
 _PLACED_WORDS = DIRECTIONAL_WORDS | LIGHT_WORDS | PERSONS.keys()
 _WAY_WORDS = word_set("way ways method methods steps step procedure process")
 _QUESTION_WORDS = {
@@ -79,94 +85,145 @@ _QUESTION_WORDS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Reading:
-    """What the guards see.
+    """What the guards see of the text `exact`; `normal` is the same with abbreviations written out. The rest is read
+    when it is asked for, and kept: most of it is not, of most questions.
 
     `words` are lower case and without apostrophes, `content` are those that are neither function words nor numbers nor
     units, `sequence` are content words, numbers and units together with the common words that have a part of their own
     to play; all three are in the order of the text. The other tuples are sorted. Words of SHOUTED_WORDS are in capitals
     where they are names.
 
-    `shouted` are the words in capitals. `capitalised` and `lowered` are words by how they begin, those alone of which
-    it says whether they are names. All three are empty for a title.
-
-    `exact` is the text as it is. `spellings` are the ways in which each word is written, where case can tell something.
+    `shouted` are the words in capitals, none in a title. `spellings` are the ways in which each word is written, where
+    case can tell something.
     """
 
-    words: tuple[str, ...]
-    content: tuple[str, ...]
-    sequence: tuple[str, ...]
-    numbers: tuple[str, ...]
-    units: frozenset[str]
-    literals: tuple[str, ...]
-    code: tuple[str, ...]
-    names: frozenset[str]
-    shouted: frozenset[str]
-    capitalised: frozenset[str]
-    lowered: frozenset[str]
-    possessive: bool
-    frame: Frame
-    questions: frozenset[str]
-    latin: bool
-    english: bool
-    plain: str
+    normal: str
     exact: str
-    spellings: Mapping[str, frozenset[str]]
-    traits: Traits
-    particulars: Particulars
+
+    @kept
+    def spelled(self) -> tuple[str, ...]:
+        return tuple(_WORD.findall(self.normal))
+
+    @kept
+    def titled(self) -> bool:
+        return _is_title(self.spelled)
+
+    @kept
+    def words(self) -> tuple[str, ...]:
+        titled = self.titled
+        return tuple([intern(_bare(word, titled)) for word in self.spelled])
+
+    @kept
+    def tokens(self) -> tuple[str, ...]:
+        """The text cut at spaces, without the punctuation around each."""
+        return tuple([token for token in map(_stripped, self.normal.split()) if token])
+
+    @kept
+    def content(self) -> tuple[str, ...]:
+        return tuple([word for word in self.words if word not in _NO_CONTENT])
+
+    @kept
+    def sequence(self) -> tuple[str, ...]:
+        titled = self.titled
+        return tuple(
+            [
+                PERSONS.get(token, token)
+                for token in [_bare(raw, titled) for raw in self.tokens]
+                if token.replace("-", "") and (token not in FUNCTION_WORDS or token in _PLACED_WORDS)
+            ]
+        )
+
+    @kept
+    def _measured(self) -> tuple[tuple[str, ...], frozenset[str]]:
+        return _measures(self.tokens, self.words)
+
+    @kept
+    def numbers(self) -> tuple[str, ...]:
+        return self._measured[0]
+
+    @kept
+    def units(self) -> frozenset[str]:
+        return self._measured[1]
+
+    @kept
+    def literals(self) -> tuple[str, ...]:
+        if not any(mark in self.normal for mark in _QUOTES):
+            return ()
+        return tuple(sorted(next(filter(None, groups), "") for groups in _QUOTED.findall(self.normal)))
+
+    @kept
+    def code(self) -> tuple[str, ...]:
+        return _code(self.tokens, self.normal)
+
+    @kept
+    def names(self) -> frozenset[str]:
+        return NOTHING if self.titled else shared(_names(self.normal, self.spelled))
+
+    @kept
+    def shouted(self) -> frozenset[str]:
+        return NOTHING if self.titled else shared([_bare(word, False) for word in self.spelled if _is_shouted(word)])
+
+    @kept
+    def possessive(self) -> bool:
+        return _is_possessive(self.normal, self.spelled)
+
+    @kept
+    def frame(self) -> Frame:
+        return read_frame(
+            self.words,
+            contracted=any(map(_is_contracted, self.spelled)),
+            last=_bare(self.tokens[-1], self.titled) if self.tokens else "",
+        )
+
+    @kept
+    def questions(self) -> frozenset[str]:
+        return _questions(self.words)
+
+    @kept
+    def latin(self) -> bool:
+        return self.normal.isascii() or all(_is_latin(letter) for letter in self.normal if letter.isalpha())
+
+    @kept
+    def english(self) -> bool:
+        return _is_english(self.words)
+
+    @kept
+    def plain(self) -> str:
+        return " ".join(self.tokens).casefold()
+
+    @kept
+    def spellings(self) -> Mapping[str, frozenset[str]]:
+        return _spellings(self.normal, self.spelled, titled=self.titled)
+
+    @kept
+    def traits(self) -> Traits:
+        return Traits(self.words, self.content)
+
+    @kept
+    def particulars(self) -> Particulars:
+        return read_particulars(self.normal, self.words)
 
 
 def read(text: str) -> Reading:
     """Reads a text of any kind."""
-    normal = unicodedata.normalize("NFC", text.translate(_QUOTE_MARKS)).translate(_QUOTE_MARKS)
+    normal = text
+    if not text.isascii():
+        normal = unicodedata.normalize("NFC", text.translate(_QUOTE_MARKS)).translate(_QUOTE_MARKS)
     exact = normal.strip(" ")
     normal = _ABBREVIATED.sub(lambda found: ABBREVIATIONS[found[0].casefold()], normal)
-    normal = _ROMAN.sub(lambda found: f"{found[1]} {ROMAN_NUMERALS[found[2]]}", normal)
-    found = tuple(_WORD.finditer(normal))
-    spelled = tuple(match[0] for match in found)
-    titled = _is_title(spelled)
-    words = tuple(_bare(word, titled) for word in spelled)
-    tokens = [token for token in (_stripped(raw) for raw in normal.split()) if token]
-    content = tuple(
-        word for word in words if word not in FUNCTION_WORDS and word not in NUMBER_WORDS and word not in UNITS
-    )
-    numbers, units = _measures(tokens, words)
-    return Reading(
-        words=words,
-        content=content,
-        sequence=tuple(
-            PERSONS.get(token, token)
-            for token in (_bare(raw, titled) for raw in tokens)
-            if token.replace("-", "") and (token not in FUNCTION_WORDS or token in _PLACED_WORDS)
-        ),
-        numbers=numbers,
-        units=units,
-        literals=tuple(sorted(next(filter(None, groups), "") for groups in _QUOTED.findall(normal))),
-        code=_code(tokens, normal),
-        names=frozenset() if titled else frozenset(_names(normal, found)),
-        shouted=frozenset() if titled else frozenset(_bare(word, titled) for word in spelled if _is_shouted(word)),
-        capitalised=frozenset() if titled else frozenset(_written(normal, found, content, str.isupper)),
-        lowered=frozenset() if titled else frozenset(_written(normal, found, content, str.islower)),
-        possessive=_is_possessive(normal, spelled),
-        frame=read_frame(
-            words,
-            contracted=any(_CONTRACTED.fullmatch(word) for word in spelled),
-            last=_bare(tokens[-1], titled) if tokens else "",
-        ),
-        questions=_questions(words),
-        latin=all(_is_latin(letter) for letter in normal if letter.isalpha()),
-        english=_is_english(words),
-        plain=" ".join(tokens).casefold(),
-        exact=exact,
-        spellings=_spellings(normal, found, spelled),
-        traits=read_traits(words, content),
-        particulars=read_particulars(normal, words),
-    )
+    if "I" in normal or "V" in normal:
+        normal = _ROMAN.sub(lambda found: f"{found[1]} {ROMAN_NUMERALS[found[2]]}", normal)
+    return Reading(normal, exact)
 
 
 def _stripped(raw: str) -> str:
     """A token without the punctuation around it, but with what makes another thing of it: ".NET", "5!", "f'"."""
+    if raw.isalpha():
+        return raw
+    if raw[-1] in _PLAIN_ENDS and raw[:-1].isalpha():
+        return raw[:-1]
     if _BRACKETED.fullmatch(raw):
         return raw.rstrip(".,;:!?")
     token = raw.strip(',;"()`«»')
@@ -178,6 +235,8 @@ def _stripped(raw: str) -> str:
 
 
 def _bare(word: str, titled: bool) -> str:
+    if word.isascii() and word.islower() and "'" not in word:
+        return word
     stem = word[:-1] if _ACRONYMS.fullmatch(word) else word
     bare = stem.casefold().removesuffix("'s").replace("'", "")
     return bare.upper() if bare in SHOUTED_WORDS and not titled and _is_shouted(word) else bare
@@ -197,17 +256,19 @@ def _is_title(spelled: Sequence[str]) -> bool:
 
 
 def _is_possessive(normal: str, spelled: Sequence[str]) -> bool:
+    if "'" not in normal:
+        return False
     if _POSSESSORS.search(normal):
         return True
     lower = [word.casefold() for word in spelled]
     return any(word.endswith("'s") and word[:-2] not in _CONTRACTING for word in lower)
 
 
-def _measures(tokens: list[str], words: tuple[str, ...]) -> tuple[tuple[str, ...], frozenset[str]]:
+def _measures(tokens: Sequence[str], words: tuple[str, ...]) -> tuple[tuple[str, ...], frozenset[str]]:
     numbers = [NUMBER_WORDS[word] for word in words if word in NUMBER_WORDS and word != "one"]
     units = {UNITS[word] for word in words if word in UNITS}
     for token in tokens:
-        if not any(char.isnumeric() for char in token):
+        if (token.isascii() and token.isalpha()) or not any(map(str.isnumeric, token)):
             continue
         figure = _THOUSANDS.sub("", token.casefold())
         if (measure := _MEASURE.match(figure)) and measure[2] in UNITS:
@@ -218,17 +279,20 @@ def _measures(tokens: list[str], words: tuple[str, ...]) -> tuple[tuple[str, ...
             units.update(_SIGNS[sign] for sign in (money[1], money[3]) if sign)
         else:
             numbers.append(figure)
-    return tuple(sorted(numbers)), frozenset(units)
+    return tuple(sorted(numbers)), shared(units)
 
 
-def _code(tokens: list[str], normal: str) -> tuple[str, ...]:
-    marks = [
+def _code(tokens: Sequence[str], normal: str) -> tuple[str, ...]:
+    found = [
         token
-        for before, token, after in zip(("", *tokens), tokens, (*tokens[1:], ""), strict=False)
-        if _CODE.search(token) and not _is_punctuation(before, token, after)
+        for place, token in enumerate(tokens)
+        if not (token.isalpha() and (token.islower() or token[1:].islower() or len(token) == 1))
+        and _CODE.search(token)
+        and not _is_punctuation("".join(tokens[place - 1 : place]), token, "".join(tokens[place + 1 : place + 2]))
     ]
-    symbols = [char for char in normal if not char.isascii() and unicodedata.category(char)[0] == "S"]
-    return tuple(sorted(marks + symbols))
+    if not normal.isascii():
+        found.extend(char for char in normal if not char.isascii() and unicodedata.category(char)[0] == "S")
+    return tuple(sorted(found))
 
 
 def _is_punctuation(before: str, mark: str, after: str) -> bool:
@@ -241,9 +305,11 @@ def _is_punctuation(before: str, mark: str, after: str) -> bool:
     return mark in {"-", "&"} and all(_PROSE_WORD.match(word) for word in (before, after))
 
 
-def _names(normal: str, found: Sequence[re.Match[str]]) -> Iterator[str]:
+def _names(normal: str, spelled: Sequence[str]) -> Iterator[str]:
     """Capitalised words that are not so because a sentence starts with them, and words in capitals."""
-    for match in found:
+    if all(map(str.islower, spelled)):
+        return
+    for match in _WORD.finditer(normal):
         word = match[0]
         shouted = _is_shouted(word)
         capital = word[0].isupper() and not word.startswith("I'") and word != "I"
@@ -251,34 +317,13 @@ def _names(normal: str, found: Sequence[re.Match[str]]) -> Iterator[str]:
             yield _bare(word, False)
 
 
-def _written(
-    normal: str, found: Sequence[re.Match[str]], content: Collection[str], how: Callable[[str], bool]
-) -> Iterator[str]:
-    """The words that are written so where that says something.
-
-    Elsewhere "quora" is "Quora": most people take little care. But a question of one word leaves nothing else to tell
-    by, and the words of CASED_WORDS are known to be two.
-    """
-    cased = bool(found) and found[0][0][0].isupper()
-    for match in found:
-        word = match[0].removesuffix("'s")
-        bare = word.casefold()
-        shouted = word.isupper() and bare in CASED_WORDS
-        if not how(word[0]) or not (shouted or word[1:].islower()):
-            continue
-        known, lone = bare in CASED_WORDS, len(content) == 1 and bare in content
-        if (known and lone) or ((known or (cased and lone)) and not _begins_sentence(normal, match)):
-            yield bare
-
-
-def _spellings(normal: str, found: Sequence[re.Match[str]], spelled: Sequence[str]) -> Mapping[str, frozenset[str]]:
+def _spellings(normal: str, spelled: Sequence[str], *, titled: bool) -> Mapping[str, frozenset[str]]:
     """Capitals tell nothing of a word that begins a sentence (if it is none of CASED_WORDS), those of words with one
     capital nothing in a title, and none where everything is in capitals."""
     if len(spelled) > 1 and all(word.isupper() for word in spelled):
         return {}
-    titled = _is_title(spelled)
     ways: dict[str, set[str]] = {}
-    for match in found:
+    for match in _WORD.finditer(normal):
         word = match[0].removesuffix("'s")
         if "'" in word or word in ("i", "I"):
             continue
@@ -289,7 +334,7 @@ def _spellings(normal: str, found: Sequence[re.Match[str]], spelled: Sequence[st
         elif word == "A" and _begins_sentence(normal, match):
             continue
         ways.setdefault(bare, set()).add(word)
-    return {bare: frozenset(words) for bare, words in ways.items()}
+    return {bare: shared(words) for bare, words in ways.items()}
 
 
 def _begins_sentence(normal: str, match: re.Match[str]) -> bool:
@@ -309,7 +354,11 @@ def _questions(words: tuple[str, ...]) -> frozenset[str]:
             kinds.add(kind)
     if not kinds and words and words[0] in AUXILIARIES and "you" not in words[1:2]:
         kinds.add("yes or no")
-    return frozenset(kinds)
+    return shared(kinds)
+
+
+def _is_contracted(word: str) -> bool:
+    return word.casefold() in _CONTRACTED if word.isascii() else _CONTRACTED_ANY.fullmatch(word) is not None
 
 
 def _is_latin(letter: str) -> bool:

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Final
 
 from services.cache.matching.inflection import OPPOSITES, forms_of
+from services.cache.matching.kept import NOTHING, kept, shared
 from services.cache.matching.lexicon import (
     DIRECTIONAL_WORDS,
     FUNCTION_WORDS,
@@ -21,7 +22,7 @@ from services.cache.matching.lexicon import (
     word_set,
 )
 
-__all__ = ["PERSONAL", "Traits", "read_traits"]
+__all__ = ["PERSONAL", "Traits"]
 
 ORDINALS: Final = word_set("first second last next latest previous former only original")
 """Each picks out one of several; written as words they are no numbers to `reading`."""
@@ -30,6 +31,9 @@ PERSONAL: Final = PERSONS.keys() | word_set("my your our his her their mine your
 """Who is meant: in another sentence another person says nothing."""
 
 _TENSES: Final = word_set("is are was were be do does did has have had to in from")
+_OPPOSED: Final = OPPOSITES.keys() - _TENSES - UNITS.keys()
+_DIRECTING: Final = DIRECTIONAL_WORDS | {"out", "in"}
+_NO_DIRECTIONS: Final[Mapping[str, frozenset[str]]] = {}
 _SKIPPED: Final = word_set("the a an my your our his their this that")
 _PREFIXED_CHARS_MIN: Final = 4
 _DETERMINERS: Final = word_set("the an my your our his her their")
@@ -37,48 +41,62 @@ _DENIED_WORDS: Final = 2
 _OR_NOT: Final = ("or", "not")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Traits:
-    """`vocabulary` are the words, `matter` the content words, `forms` all that these may be inflections or synonyms of,
+    """Of the words of a text, and of the content words among them; read when asked for, and kept.
+
+    `vocabulary` are the words, `matter` the content words, `forms` all that these may be inflections or synonyms of,
     `initials` their first letters. `negations` is how many words negate, "or not" apart; `negated` are words with one
     right before them; `denied` are the content words that each negation speaks of, None when one speaks of none.
     `opposed` maps what would be an opposite of a word to the words; `prefixed` what is left of a word without a
     negating prefix to the word; `directions` a word to the prepositions of direction before it."""
 
-    vocabulary: frozenset[str]
-    matter: frozenset[str]
-    forms: frozenset[str]
-    initials: frozenset[str]
-    ordinals: frozenset[str]
-    negations: int
-    negated: frozenset[str]
-    denied: frozenset[str] | None
-    opposed: Mapping[str, frozenset[str]]
-    prefixed: Mapping[str, str]
-    directions: Mapping[str, frozenset[str]]
+    words: tuple[str, ...]
+    content: tuple[str, ...]
 
+    @kept
+    def vocabulary(self) -> frozenset[str]:
+        return frozenset(self.words)
 
-def read_traits(words: Sequence[str], content: Sequence[str]) -> Traits:
-    """Of the words of a text and of those of them that are its matter."""
-    vocabulary, matter = frozenset(words), frozenset(content)
-    return Traits(
-        vocabulary=vocabulary,
-        matter=matter,
-        forms=frozenset().union(*(forms_of(word) for word in matter)),
-        initials=frozenset(word[0] for word in matter),
-        ordinals=frozenset(_ordinals(words)),
-        negations=len(_negations(words)),
-        negated=_negated(words),
-        denied=_denied(words, matter),
-        opposed=_opposed(vocabulary),
-        prefixed={
-            word.removeprefix(prefix): word
-            for word in sorted(vocabulary)
-            for prefix in NEGATING_PREFIXES
-            if word.startswith(prefix) and len(word) - len(prefix) >= _PREFIXED_CHARS_MIN
-        },
-        directions=_directions(words),
-    )
+    @kept
+    def matter(self) -> frozenset[str]:
+        return shared(self.content)
+
+    @kept
+    def forms(self) -> frozenset[str]:
+        return NOTHING.union(*map(forms_of, self.matter))
+
+    @kept
+    def initials(self) -> frozenset[str]:
+        return shared([word[0] for word in self.matter])
+
+    @kept
+    def ordinals(self) -> frozenset[str]:
+        return NOTHING if ORDINALS.isdisjoint(self.words) else shared(_ordinals(self.words))
+
+    @kept
+    def negations(self) -> int:
+        return 0 if NEGATIONS.isdisjoint(self.words) else len(_negations(self.words))
+
+    @kept
+    def negated(self) -> frozenset[str]:
+        return NOTHING if NEGATIONS.isdisjoint(self.words) else _negated(self.words)
+
+    @kept
+    def denied(self) -> frozenset[str] | None:
+        return NOTHING if NEGATIONS.isdisjoint(self.words) else _denied(self.words, self.matter)
+
+    @kept
+    def opposed(self) -> Mapping[str, frozenset[str]]:
+        return _opposed(self.vocabulary)
+
+    @kept
+    def prefixed(self) -> Mapping[str, str]:
+        return _prefixed(self.vocabulary)
+
+    @kept
+    def directions(self) -> Mapping[str, frozenset[str]]:
+        return _NO_DIRECTIONS if _DIRECTING.isdisjoint(self.words) else _directions(self.words)
 
 
 def _ordinals(words: Sequence[str]) -> Iterator[str]:
@@ -121,21 +139,30 @@ def _denied(words: Sequence[str], matter: frozenset[str]) -> frozenset[str] | No
 
 def _opposed(vocabulary: frozenset[str]) -> Mapping[str, frozenset[str]]:
     found: dict[str, set[str]] = {}
-    for word in vocabulary:
-        if word not in _TENSES and word not in UNITS:
-            for other in OPPOSITES.get(word, frozenset()) - vocabulary - UNITS.keys():
+    for word in _OPPOSED.intersection(vocabulary):
+        for other in OPPOSITES[word]:
+            if other not in vocabulary and other not in UNITS:
                 found.setdefault(other, set()).add(word)
-    return {other: frozenset(against) for other, against in found.items()}
+    return {other: shared(against) for other, against in found.items()}
+
+
+def _prefixed(vocabulary: frozenset[str]) -> Mapping[str, str]:
+    return {
+        word.removeprefix(prefix): word
+        for word in sorted(word for word in vocabulary if word.startswith(NEGATING_PREFIXES))
+        for prefix in NEGATING_PREFIXES
+        if word.startswith(prefix) and len(word) - len(prefix) >= _PREFIXED_CHARS_MIN
+    }
 
 
 def _directions(words: Sequence[str]) -> Mapping[str, frozenset[str]]:
     found: dict[str, set[str]] = {}
     last = ""
     for word in words:
-        if word in DIRECTIONAL_WORDS or word in {"out", "in"}:
+        if word in _DIRECTING:
             last = word
         elif word not in _SKIPPED:
             if last:
                 found.setdefault(word, set()).add(last)
             last = ""
-    return {word: frozenset(prepositions) for word, prepositions in found.items()}
+    return {word: shared(prepositions) for word, prepositions in found.items()}
