@@ -16,26 +16,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import aiohttp
 import httpx
 import numpy as np
 import numpy.typing as npt
-from httpx_aiohttp import AiohttpTransport
 
 from services.classifier.embedder import EmbedderUnavailableError, Vectors
 from services.classifier.encoder import TOKENS_MAX, cut_text
 from services.runtime.clock import Clock
 from services.runtime.cooldown import Cooldown
+from services.runtime.http_endpoint import HTTP_ERRORS, HttpEndpoint
 from services.runtime.logs import get_logger
 
 __all__ = ["CALLS_MAX", "Endpoint", "EndpointBackend", "parse_answer"]
 
 CALLS_MAX: Final = 4
 """Calls under way at once."""
-_KEEPALIVE_S: Final = 15.0  # shorter than the idle limits of common servers, so that a reused connection is alive
 _NUMBER_BYTES: Final = 40  # of one number as JSON, indented and generously
 _ENVELOPE_BYTES: Final = 65_536
-_ERRORS: Final = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError)
 # The server is well, only this request is not to its taste.
 _REFUSALS: Final = frozenset({400, 413, 422})
 _HASH_DIGITS: Final = 12
@@ -75,12 +72,12 @@ class EndpointBackend:
     """
 
     def __init__(self, endpoint: Endpoint, *, api_key: str, clock: Clock) -> None:
-        if not (api_key.isascii() and api_key.isprintable()):
-            raise ValueError("the API key has characters that no header can carry")
-        try:
-            self._url = httpx.URL(endpoint.base_url.rstrip("/") + "/embeddings")
-        except httpx.InvalidURL:
-            raise ValueError("the base URL is none") from None
+        self._http = HttpEndpoint(
+            endpoint.base_url,
+            "/embeddings",
+            headers={"authorization": f"Bearer {api_key}"} if api_key else {},
+            connections_max=CALLS_MAX,
+        )
         self._endpoint = endpoint
         self._served_model = ""
         self._refused_model = ""
@@ -90,23 +87,6 @@ class EndpointBackend:
         self.dimensions = endpoint.dimensions
         # What its model can read is unknown; texts are cut as for the built-in one, which every known model can.
         self.tokens_max = TOKENS_MAX
-        headers = {"accept-encoding": "identity", "content-type": "application/json", "user-agent": "spillway"}
-        if api_key:
-            headers["authorization"] = f"Bearer {api_key}"
-        self._headers = httpx.Headers(headers)
-        self._extensions = {"timeout": httpx.Timeout(None).as_dict()}
-        certificates = httpx.create_ssl_context() if self._url.scheme == "https" else False
-        self._transport = AiohttpTransport(
-            verify=certificates,
-            client=lambda: aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=CALLS_MAX, keepalive_timeout=_KEEPALIVE_S, ssl=certificates or True
-                ),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,
-                auto_decompress=False,
-            ),
-        )
 
     def cut(self, text: str) -> str:
         """See Backend. A server may refuse the empty text; a space it takes."""
@@ -135,7 +115,7 @@ class EndpointBackend:
             trouble, well = "took too long", False
         except _UnreadableError as error:
             trouble, well = f"answered with {error}", False
-        except _ERRORS as error:
+        except HTTP_ERRORS as error:
             trouble, well = f"could not be asked ({type(error).__name__})", False
         except BaseException:
             self._cooldown.abandoned(ticket)
@@ -164,16 +144,14 @@ class EndpointBackend:
 
     async def close(self) -> None:
         """See Backend."""
-        await self._transport.aclose()
+        await self._http.close()
 
     async def _post(self, texts: Sequence[str]) -> tuple[int, bytes]:
         """Status and body; of an error the body is not read. Raises _UnreadableError and what the transport raises."""
         body = {"model": self._endpoint.model, "input": list(texts), "encoding_format": "float"}
-        request = httpx.Request(
-            "POST", self._url, headers=self._headers, content=json.dumps(body).encode(), extensions=self._extensions
-        )
+        request = self._http.request(json.dumps(body).encode())
         bytes_max = _ENVELOPE_BYTES + len(texts) * (self.dimensions * _NUMBER_BYTES + 1_024)
-        response = await self._transport.handle_async_request(request)
+        response = await self._http.send(request)
         try:
             if response.status_code != httpx.codes.OK:
                 return response.status_code, b""

@@ -1,11 +1,8 @@
-"""A provider behind HTTP: any wire format, over httpx's aiohttp transport.
+"""A provider behind HTTP: any wire format, at an HttpEndpoint.
 
-The transport is a fraction of the cost of httpx's own, but it says some things differently (a connection that the
-server closed is a ConnectTimeout there), so failures are told apart by aiohttp's own exceptions, their causes.
-Promises: one deadline around the whole call, whatever drips; a bounded answer; connections used again; no redirects,
-no proxies or credentials from the environment (certificate authorities may come from SSL_CERT_FILE), no cookies. The
-address is the operator's, and nothing in a request can change it. The key stands in its header of the request and
-nowhere else, and neither prompts nor keys are in any detail, log, exception or repr.
+Failures are told apart by aiohttp's own exceptions, the causes of httpx's.
+Promises: one deadline around the whole call, whatever drips; a bounded answer; and what HttpEndpoint promises of
+connections and of the key. Neither prompts nor keys are in any detail, log, exception or repr.
 """
 
 from __future__ import annotations
@@ -19,7 +16,6 @@ from typing import Final
 
 import aiohttp
 import httpx
-from httpx_aiohttp import AiohttpTransport
 
 from services.executor.outcome import Answer, FailureKind, ProviderFailure
 from services.executor.providers.failures import (
@@ -32,14 +28,13 @@ from services.executor.providers.failures import (
 from services.executor.providers.provider import ProviderCall, StreamEvent
 from services.executor.providers.sse import EventParser, EventTooLargeError
 from services.executor.providers.wire import Assembler, UnreadableError, Wire, encode_body, load_object
+from services.runtime.http_endpoint import HTTP_ERRORS, HttpEndpoint
 from spillway.routing import AnswerDelta
 
 __all__ = ["HttpProvider"]
 
-_KEEPALIVE_S: Final = 15.0  # shorter than the idle limits of common servers, so that a reused connection is alive
 _ERROR_BYTES_MAX: Final = 65_536  # of the body of an error; a longer one is judged by its status alone
 _ERROR_BODY_S: Final = 1.0  # and so is one that takes longer
-_ERRORS: Final = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError)
 _NO_CONNECTION: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
 
@@ -59,38 +54,15 @@ class HttpProvider:
         connect_timeout_s: float,
         answer_bytes_max: int,
     ) -> None:
-        if not (api_key.isascii() and api_key.isprintable()):
-            raise ValueError("the API key has characters that no header can carry")
         self._wire = wire
         self._api_key = api_key
-        try:
-            self._url = httpx.URL(base_url.rstrip("/") + wire.path)
-        except httpx.InvalidURL:
-            raise ValueError("the base URL is none") from None
-        self._headers = httpx.Headers(
-            {
-                "accept-encoding": "identity",
-                "content-type": "application/json",
-                "user-agent": "spillway",
-                **wire.headers(api_key),
-            }
-        )
-        # Reading and waiting are bounded by the deadline of each call.
-        self._extensions = {"timeout": httpx.Timeout(None, connect=connect_timeout_s).as_dict()}
         self._answer_bytes_max = answer_bytes_max
-        certificates = httpx.create_ssl_context() if self._url.scheme == "https" else False
-        # The transport alone, without httpx's client around it: that follows redirects, keeps cookies, authenticates
-        # from .netrc and takes 0.1 ms of CPU a call, all for nothing here.
-        self._transport = AiohttpTransport(
-            verify=certificates,
-            client=lambda: aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=connections_max, keepalive_timeout=_KEEPALIVE_S, ssl=certificates or True
-                ),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,
-                auto_decompress=False,
-            ),
+        self._endpoint = HttpEndpoint(
+            base_url,
+            wire.path,
+            headers=wire.headers(api_key),
+            connections_max=connections_max,
+            connect_timeout_s=connect_timeout_s,
         )
 
     async def complete(self, call: ProviderCall) -> Answer | ProviderFailure:
@@ -99,7 +71,7 @@ class HttpProvider:
         try:
             async with asyncio.timeout(call.timeout_s):
                 request = self._request(call, stream=False)
-                response = await self._transport.handle_async_request(request)
+                response = await self._endpoint.send(request)
                 if response.status_code != httpx.codes.OK:
                     return await self._refusal(response)
                 return self._wire.parse_answer(await self._body(response, self._answer_bytes_max))
@@ -111,7 +83,7 @@ class HttpProvider:
             return error.failure
         except (UnreadableError, _AnswerTooLargeError) as error:
             return _unreadable(error)
-        except _ERRORS as error:
+        except HTTP_ERRORS as error:
             return _broken(error)
         finally:
             if response is not None:
@@ -127,7 +99,7 @@ class HttpProvider:
             # whoever iterates.
             async with asyncio.timeout_at(deadline_s):
                 request = self._request(call, stream=True)
-                response = await self._transport.handle_async_request(request)
+                response = await self._endpoint.send(request)
                 whole = await self._unstreamed(response)
             if whole is None:
                 async with aclosing(self._deltas(response, assembler, deadline_s)) as deltas:
@@ -145,7 +117,7 @@ class HttpProvider:
             yield error.failure
         except (UnreadableError, EventTooLargeError, _AnswerTooLargeError) as error:
             yield _unreadable(error, assembler.output_chars)
-        except _ERRORS as error:
+        except HTTP_ERRORS as error:
             yield _broken(error, assembler.output_chars)
         finally:
             if response is not None:
@@ -153,14 +125,14 @@ class HttpProvider:
 
     async def close(self) -> None:
         """See Provider."""
-        await self._transport.aclose()
+        await self._endpoint.close()
 
     def _request(self, call: ProviderCall, *, stream: bool) -> httpx.Request:
         try:
             content = encode_body(self._wire.request_body(call, stream=stream))
         except (ValueError, RecursionError):
             raise _UnwritableError from None
-        return httpx.Request("POST", self._url, headers=self._headers, content=content, extensions=self._extensions)
+        return self._endpoint.request(content)
 
     async def _refusal(self, response: httpx.Response) -> Answer | ProviderFailure:
         """What a response that is not a 200 means. Its status stands, whatever is wrong with its body."""
@@ -168,7 +140,7 @@ class HttpProvider:
         try:
             async with asyncio.timeout(_ERROR_BODY_S):
                 complaint = read_complaint(load_object(await self._body(response, _ERROR_BYTES_MAX)))
-        except (TimeoutError, UnreadableError, _AnswerTooLargeError, *_ERRORS):
+        except (TimeoutError, UnreadableError, _AnswerTooLargeError, *HTTP_ERRORS):
             pass
         outcome = outcome_of_response(response.status_code, response.headers, complaint, time.time())
         if isinstance(outcome, ProviderFailure) and self._api_key and self._api_key in outcome.detail:
