@@ -6,6 +6,7 @@ Promises: pure, symmetric, total; a difference is a constant sentence that quote
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from functools import lru_cache
 from itertools import pairwise
 from typing import Final
@@ -24,6 +25,8 @@ from services.cache.matching.lexicon import (
     word_set,
 )
 from services.cache.matching.reading import Reading
+from services.cache.matching.reorderings import asks_last, is_passive_of, only_moved
+from services.cache.matching.voices import asks_as_much
 
 __all__ = ["asks_else", "form_added", "grammar_differences", "keeps_form", "order_or_roles", "question_kind", "turns"]
 
@@ -32,12 +35,14 @@ FORMS_MAX: Final = 4_096
 
 MEANING_WORDS: Final = word_set("mean means meaning define definition")
 
+_ORDER: Final = "order: the same words stand in another order"
 _WHO_ACTS: Final = f"roles: {WHO_ACTS}"
 _GENERAL_QUESTIONS: Final = frozenset({"what", "which"})
 _PERMUTED_SHARE: Final = 0.6
 _ORDERED_WORDS_MAX: Final = 40
 _HURRIED_WORDS_MIN: Final = 3
 _MOVED_MAX: Final = 4
+_BRAND_CHARS_MIN: Final = 4
 _ARTICLES: Final = word_set("the a an")
 _UNFORMAL: Final = word_set("a an the my your our please hi hello thanks kindly")
 _REPLACED: Final = PERSONS.keys() | word_set("of out up down off")
@@ -57,20 +62,30 @@ def grammar_differences(a: Reading, b: Reading) -> tuple[str, ...]:
 
 
 def order_or_roles(a: Reading, b: Reading) -> str:
-    turned = _is_genitive(a, b) or _is_genitive(b, a)
-    if not turned and a.content != b.content and sorted(a.content) == sorted(b.content):
-        return "order: the same words stand in another order"
-    if not turned and a.words != b.words and sorted(a.words) == sorted(b.words):
-        return "order: the same words stand in another order"
-    if not turned and a.sequence != b.sequence and sorted(a.sequence) == sorted(b.sequence):
-        return "order: the same words stand in another order"
+    if is_passive_of(a, b) or is_passive_of(b, a):
+        return ""
+    stand_otherwise = (
+        (a.content != b.content and sorted(a.content) == sorted(b.content))
+        or (a.words != b.words and sorted(a.words) == sorted(b.words))
+        or (a.sequence != b.sequence and sorted(a.sequence) == sorted(b.sequence))
+    )
+    if stand_otherwise and not _may_stand_so(a, b):
+        return _ORDER
     only_a, only_b = unmatched(a, b)
     if (only_a | only_b) - LIGHT_WORDS:
         return ""
-    if not turned and _is_permuted(a, b):
-        return "order: the same words stand in another order"
+    if not stand_otherwise and _is_permuted(a, b) and not _may_stand_so(a, b):
+        return _ORDER
     difference = frame_difference(a.frame, b.frame)
-    return f"roles: {difference}" if difference else ""
+    if not difference or asks_as_much(a, b) or asks_as_much(b, a):
+        return ""
+    if difference == WHO_ACTS and stand_otherwise and asks_last(a) != asks_last(b):
+        return ""  # "Mars has how many moons"
+    return f"roles: {difference}"
+
+
+def _may_stand_so(a: Reading, b: Reading) -> bool:
+    return _is_genitive(a, b) or _is_genitive(b, a) or only_moved(a, b)
 
 
 def turns(a: Reading, b: Reading) -> bool:
@@ -80,20 +95,27 @@ def turns(a: Reading, b: Reading) -> bool:
 
 def _case(a: Reading, b: Reading) -> str:
     """A word that is written otherwise in each: MW and mW, Turkey and turkey; but not ATM and atm, nor Outlook and
-    outlook where a longer text has no capitals at all."""
-    for bare, ways in a.spellings.items():
-        others = b.spellings.get(bare)
-        if others and ways.isdisjoint(others) and bare not in ACRONYMS:
-            if bare not in CASED_WORDS and (_is_hurried(a, b, bare) or _is_hurried(b, a, bare)):
-                continue
-            return "case: a word is written with other capitals"
-    return ""
+    outlook where a longer text takes no care of capitals."""
+    differing = [
+        bare
+        for bare in a.spellings.keys() & b.spellings.keys()
+        if a.spellings[bare].isdisjoint(b.spellings[bare]) and bare not in ACRONYMS
+    ]
+    careless = _is_careless(a, b, differing) or _is_careless(b, a, differing)
+    if all(careless and (bare not in CASED_WORDS or len(differing) > 1) for bare in differing):
+        return ""
+    return "case: a word is written with other capitals"
 
 
-def _is_hurried(hurried: Reading, careful: Reading, word: str) -> bool:
-    """Whether the one text has no capitals where the other begins a word with one, and enough words beside it."""
-    titled = all(way[0].isupper() and way[1:].islower() for way in careful.spellings[word])
-    return titled and hurried.exact == hurried.exact.lower() and len(set(hurried.content)) >= _HURRIED_WORDS_MIN
+def _is_careless(careless: Reading, careful: Reading, words: Collection[str]) -> bool:
+    """Whether the one text has no capitals but a sentence's first and "I", enough words, and the other writes these
+    words as names: with a capital first, or with capitals inside, of some length."""
+    for bare in words:
+        for way in careful.spellings[bare]:
+            if not way[0].isupper() or not (way[1:].islower() or (len(way) >= _BRAND_CHARS_MIN and not way.isupper())):
+                return False
+    names = careless.names - PERSONS.keys()
+    return not names and len(set(careless.content)) >= _HURRIED_WORDS_MIN
 
 
 def question_kind(a: Reading, b: Reading) -> str:

@@ -1,0 +1,199 @@
+"""When the same words in another order still ask the same: "git: how do I revert it", "how do I revert it in git".
+
+Promises: pure, symmetric, bounded; says so only where the parts that words play are seen to be the same. English.
+
+Parts that may be moved: the question itself to the front, what stands behind "in" or "for", what two sides of an "and"
+share, an adverb, a genitive, and in the passive voice the one who acts, who then stands behind "by".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Final
+
+from services.cache.matching.alignment import alike
+from services.cache.matching.courtesies import without_courtesies
+from services.cache.matching.lexicon import AUXILIARIES, FUNCTION_WORDS, PERSONS, word_set
+from services.cache.matching.reading import Reading
+
+__all__ = ["asks_last", "is_passive_of", "only_moved"]
+
+TOKENS_MAX: Final = 40
+"""Longer questions are compared as they stand."""
+
+REMEMBERED_MAX: Final = 4_096
+"""Questions whose tokens are remembered: a stored one is compared often."""
+
+_ASKING: Final = word_set("what which who whom whose when where why how")
+_SIDE_BY_SIDE: Final = word_set("between or vs versus")
+_MOVABLE: Final = word_set("in on with for at of")
+_GOVERNING: Final = _MOVABLE | word_set("by to from into onto about against over under before after than as")
+_JOINING: Final = word_set("and or vs versus")
+_BE: Final = word_set("is are was were be been being am")
+_ARTICLES: Final = word_set("a an the my your our their this that")
+_CONTRACTED: Final = {"what's": "what", "who's": "who", "where's": "where", "how's": "how", "whats": "what"}
+_JOINED_MAX: Final = 3
+_ADVERB_CHARS_MIN: Final = 6
+
+
+def only_moved(a: Reading, b: Reading) -> bool:
+    """Whether both have the same words of matter and numbers, and what stands elsewhere plays the same part."""
+    x, y = _tokens(a.plain), _tokens(b.plain)
+    if max(len(x), len(y)) > TOKENS_MAX:
+        return False
+    mine, theirs = _matter(x), _matter(y)
+    if mine == theirs:
+        first_x, first_y = _asking_first(x), _asking_first(y)
+        return (first_x == x) != (first_y == y) and _placed(first_x) == _placed(first_y)
+    if len(mine) != len(theirs):
+        return False
+    one, other = set(_orders(x)), set(_orders(y))
+    if not one.isdisjoint(other):
+        return True
+    return any(_moves(p, q) or _moves(q, p) for p, q in ((x, y), (_asking_first(x), _asking_first(y))))
+
+
+def asks_last(reading: Reading) -> bool:
+    """Whether something stands before the question: "Mars has how many moons"."""
+    words = _tokens(reading.plain)
+    return _asking_first(words) != words
+
+
+def is_passive_of(a: Reading, b: Reading) -> bool:
+    """Whether `a` says in the passive voice what `b` says in the active one: "is B bitten by A", "does A bite B"."""
+    words = _tokens(a.plain)
+    if words.count("by") != 1 or "by" in b.words or _BE.isdisjoint(words):
+        return False
+    at = words.index("by")
+    behind, before = _phrase(words, at + 1), _matter(words[:at])
+    asked = words[at + 1 : at + 2] in (("who",), ("whom",))
+    if asked and not before:  # "by whom was it made"
+        before = _matter(words[at + 2 :])
+        rest: tuple[str, ...] = ()
+    else:
+        rest = _matter(words[at + 1 :])[len(behind) :]
+    if not before or (not behind and not asked) or (asked and b.words[:1] != ("who",)):
+        return False
+    active = (*behind, before[-1], *before[:-1], *rest)
+    theirs = _matter(_asking_first(_tokens(b.plain)))
+    return len(active) == len(theirs) and all(alike(p, q, a, b) for p, q in zip(active, theirs, strict=True))
+
+
+@lru_cache(maxsize=REMEMBERED_MAX)
+def _tokens(plain: str) -> tuple[str, ...]:
+    """Words and numbers in lower case, without courtesies; a possessor ends in "'s"."""
+    words = (word.strip('.,;:!?"()') for word in plain.split())
+    return without_courtesies(tuple(_CONTRACTED.get(word, word) for word in words if word))
+
+
+def _is_matter(word: str) -> bool:
+    return word not in FUNCTION_WORDS and word not in AUXILIARIES
+
+
+def _matter(words: Sequence[str]) -> tuple[str, ...]:
+    return tuple(word.removesuffix("'s") for word in words if _is_matter(word))
+
+
+def _placed(words: Sequence[str]) -> tuple[str, ...]:
+    """Its matter, and the persons in their places."""
+    return tuple(PERSONS.get(word, word.removesuffix("'s")) for word in words if word in PERSONS or _is_matter(word))
+
+
+def _orders(words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """The orders of its matter in other ways to say it."""
+    first = _asking_first(words)
+    if first != words:
+        yield _matter(first)
+    for each in {words, first}:
+        yield from map(_matter, _joined(each))
+        if moved := _predicate_first(each):
+            yield _matter(moved)
+    if first == words:
+        yield _matter(words)
+
+
+def _asking_first(words: tuple[str, ...]) -> tuple[str, ...]:
+    """ "git: how is it reverted" as "how is it reverted git"."""
+    at = next((place for place, word in enumerate(words) if word in _ASKING), 0)
+    return (*words[at:], *words[:at])
+
+
+def _joined(words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Both sides of what stands between, or is to be chosen from, exchanged."""
+    for at, word in enumerate(words):
+        if word not in _JOINING or (word == "and" and "between" not in words[:at]):
+            continue
+        for left in range(1, _JOINED_MAX + 1):
+            for right in range(1, _JOINED_MAX + 1):
+                one, other = words[max(0, at - left) : at], words[at + 1 : at + 1 + right]
+                if all(map(_is_matter, (*one, *other))):
+                    yield (*words[: at - len(one)], *other, word, *one, *words[at + 1 + len(other) :])
+
+
+def _predicate_first(words: tuple[str, ...]) -> tuple[str, ...]:
+    """ "which route is the fastest to Bonn" as "the fastest route to Bonn"."""
+    if words[:1] not in (("which",), ("what",)):
+        return ()
+    at = next((place for place, word in enumerate(words) if word in _BE), 0)
+    behind = words[at + 1 : at + 3]
+    places = [at + 1 + place for place, word in enumerate(behind) if _is_matter(word)]
+    if at < 2 or not places or (behind[0] not in ("the", "best") and places[0] != at + 1):
+        return ()
+    return (words[places[0]], *words[1:at], *words[places[0] + 1 :])
+
+
+def _moves(x: tuple[str, ...], y: tuple[str, ...]) -> bool:
+    """Whether one part of `x` stands elsewhere in `y`, and all else as in `x`."""
+    theirs = _governed(y)
+    for part, preposition in _parts(x):
+        if max(x.count(preposition), y.count(preposition)) > 1:
+            continue  # what is done here that is not done there
+        loose = preposition if preposition in _MOVABLE else ""
+        if any(theirs.get(word, loose) != preposition for word in part):
+            continue
+        if {word: by for word, by in theirs.items() if word not in part} != {
+            word: by for word, by in _governed(x).items() if word not in part
+        }:
+            continue
+        if _without(_matter(x), part) == _without(_matter(y), part) and _adjoins(_matter(y), part):
+            return True
+    return False
+
+
+def _parts(words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What may be moved, and the preposition before it: "" for adverbs and possessors."""
+    for at, word in enumerate(words):
+        if word in _MOVABLE or (word in _GOVERNING and at):
+            if part := _phrase(words, at + 1):
+                yield part, word
+        elif word.endswith("ly") and len(word) >= _ADVERB_CHARS_MIN:
+            yield (word,), ""
+
+
+def _governed(words: tuple[str, ...]) -> dict[str, str]:
+    """Words behind a preposition other than of those that may be left out."""
+    found: dict[str, str] = {}
+    for at, word in enumerate(words):
+        if word in _GOVERNING:
+            found.update((each, word) for each in _phrase(words, at + 1))
+    return found
+
+
+def _phrase(words: tuple[str, ...], at: int) -> tuple[str, ...]:
+    """The words of matter from there on, articles and owners skipped."""
+    while at < len(words) and words[at] in _ARTICLES:
+        at += 1
+    end = at
+    while end < len(words) and _is_matter(words[end]):
+        end += 1
+    return words[at:end]
+
+
+def _without(matter: tuple[str, ...], part: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(word for word in matter if word not in part)
+
+
+def _adjoins(matter: tuple[str, ...], part: tuple[str, ...]) -> bool:
+    """Whether the part stands together and in its order."""
+    return any(matter[at : at + len(part)] == part for at in range(len(matter)))

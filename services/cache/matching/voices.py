@@ -1,0 +1,67 @@
+"""Two ways to ask the same with other auxiliaries: "what does it have", "what is in it"; "can I", "am I allowed to".
+
+Promises: pure, linear. It is asked of two questions with the same matter; says so only of the closed list of ways
+below. English.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from services.cache.matching.inflection import same_word
+from services.cache.matching.lexicon import AUXILIARIES, LIGHT_WORDS, PERSONS, word_set
+from services.cache.matching.reading import Reading
+
+__all__ = ["asks_as_much"]
+
+_HAVING: Final = word_set("have has having contain contains")
+_HELD: Final = word_set("of in with there at on")
+_MEANING: Final = word_set("mean means meaning")
+_ABLE: Final = word_set("possible able allowed permitted")
+_DOES: Final = word_set("do does")
+_ANYBODY: Final = frozenset({"1", "2"})
+_GENERAL: Final = frozenset({"what", "which", "yes or no"})
+_BEEN: Final = "been"
+
+
+def asks_as_much(being: Reading, doing: Reading) -> bool:
+    """Whether `being` asks by a form of "to be" what `doing` asks without it."""
+    if "be" not in being.frame.operators or "by" in being.frame.prepositions or "by" in doing.frame.prepositions:
+        return False
+    x, y = being.traits.vocabulary, doing.traits.vocabulary
+    if ("be" in doing.frame.operators and _BEEN not in y) or being.questions - _GENERAL != doing.questions - _GENERAL:
+        return False
+    mine, theirs = _persons(x), _persons(y)
+    if not _MEANING.isdisjoint(x) and not _MEANING.isdisjoint(y):
+        return mine == theirs
+    if not _ABLE.isdisjoint(x):
+        return any(AUXILIARIES.get(word) == "can" for word in y) and mine <= theirs
+    if not doing.frame.bare_question and not _HAVING.isdisjoint(y) and _BEEN not in y:
+        return _HAVING.isdisjoint(x) and not _HELD.isdisjoint(x) and not mine and not theirs
+    return _in_one_order(being, doing) and _is_inflected(being, doing, mine, theirs)
+
+
+def _is_inflected(being: Reading, doing: Reading, mine: set[str], theirs: set[str]) -> bool:
+    """ "is it paid" and "has it been paid", "is it draining" and "does it drain", "are they needed" and "do I need
+    them"."""
+    x, y = being.traits.vocabulary, doing.traits.vocabulary
+    if _BEEN in y:
+        return _BEEN not in x and not _HAVING.isdisjoint(y) and mine == theirs
+    if doing.frame.bare_question or being.frame.bare_question or _DOES.isdisjoint(y):
+        return False
+    for word in being.traits.matter - doing.traits.matter:
+        if word.endswith("ing"):
+            return mine == theirs
+        if word.endswith("ed"):
+            return not mine and bool(theirs) and theirs <= _ANYBODY
+    return False
+
+
+def _persons(words: frozenset[str]) -> set[str]:
+    return {PERSONS[word] for word in words if word in PERSONS}
+
+
+def _in_one_order(a: Reading, b: Reading) -> bool:
+    """Whether the words of matter that stand for each other stand in the same order."""
+    x, y = ([word for word in each.content if word not in LIGHT_WORDS] for each in (a, b))
+    return len(x) == len(y) and all(map(same_word, x, y))
