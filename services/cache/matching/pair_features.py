@@ -1,23 +1,27 @@
 """What two questions have in common and where they differ, as numbers: the input of the pair model.
 
 Promises: pure, symmetric, total and finite; a fixed number of features in a fixed order (`NAMES`). What depends on one
-question alone is in its `Sketch`, which is made once and may be kept with the stored question; comparing two sketches
-reads no text again. The lexical features are of English; of other languages the similarity and the overlap remain.
+question alone is in its `Sketch`, which may be kept with the stored question; what was compared once of it is not read
+again. The lexical features are of English; of other languages the similarity and the overlap remain.
 """
 
 from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Sequence
+from bisect import bisect, insort
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
-from typing import Final
+from sys import intern
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from services.cache.matching.inflection import stems_of
+from services.cache.matching.kept import NOTHING, kept, shared
 from services.cache.matching.lexicon import AUXILIARIES, FUNCTION_WORDS, NEGATIONS, SYNONYMS, word_set
 from services.cache.matching.reading import Reading, read
 
@@ -27,6 +31,9 @@ Idf = npt.NDArray[np.float32]
 
 IDF_BUCKETS: Final = 16_384
 """Words share a bucket now and then; the commoner one then speaks for both."""
+
+REMEMBERED_WORDS_MAX: Final = 8_192
+"""Words whose stem, bucket and letters are remembered."""
 
 WORDS_MAX: Final = 64
 """Words of a question that are compared; longer questions are compared by their first ones."""
@@ -72,23 +79,71 @@ NAMES: Final = (
 _PERSONS: Final = word_set("i me my we us our you your he she him her they them his their")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Sketch:
-    """A question, read once. `weights` holds its words, reduced to a stem, by how rare they are (IDF, nats)."""
+    """A question, read once; each part when it is asked for, and kept. `weights` holds its words, reduced to a stem, by
+    how rare they are (IDF, nats). About 0.1 ms for 12 words, if all of it is asked for."""
 
     reading: Reading
-    weights: dict[str, float]
-    total: float
-    pairs: frozenset[str]
-    letters: frozenset[str]
-    content: frozenset[str]
-    order: tuple[str, ...]
-    names: frozenset[str]
-    first: str
-    negations: int
-    persons: frozenset[str]
-    auxiliaries: frozenset[str]
-    function_words: frozenset[str]
+    idf: Idf
+
+    @kept
+    def tokens(self) -> tuple[str, ...]:
+        return tokens_of(self.reading)
+
+    @kept
+    def weights(self) -> dict[str, float]:
+        idf = self.idf
+        return {token: float(idf[_bucket(token)]) for token in self.tokens}
+
+    @kept
+    def total(self) -> float:
+        return sum(self.weights.values())
+
+    @kept
+    def pairs(self) -> frozenset[tuple[str, str]]:
+        return frozenset(pairwise(self.tokens))
+
+    @kept
+    def letters(self) -> frozenset[str]:
+        return _letters(self.tokens)
+
+    @kept
+    def content(self) -> frozenset[str]:
+        return shared(map(_stem, self.reading.content[:WORDS_MAX]))
+
+    @kept
+    def order(self) -> tuple[str, ...]:
+        return tuple(self.weights)
+
+    @kept
+    def names(self) -> frozenset[str]:
+        return shared(map(_stem, self.reading.names))
+
+    @kept
+    def first(self) -> str:
+        words = self.reading.words
+        return words[0] if words else ""
+
+    @kept
+    def negations(self) -> int:
+        return sum(word in NEGATIONS for word in self._words)
+
+    @kept
+    def persons(self) -> frozenset[str]:
+        return shared(_PERSONS.intersection(self._words))
+
+    @kept
+    def auxiliaries(self) -> frozenset[str]:
+        return shared([AUXILIARIES[word] for word in self._words if word in AUXILIARIES])
+
+    @kept
+    def function_words(self) -> frozenset[str]:
+        return FUNCTION_WORDS.intersection(self._words)
+
+    @property
+    def _words(self) -> tuple[str, ...]:
+        return self.reading.words[:WORDS_MAX]
 
 
 def bucket_of(word: str) -> int:
@@ -102,38 +157,30 @@ def tokens_of(reading: Reading) -> tuple[str, ...]:
     return (*words, *reading.numbers[:WORDS_MAX])
 
 
+@lru_cache(maxsize=REMEMBERED_WORDS_MAX)
 def _stem(word: str) -> str:
     stem = min((form for form in stems_of(word) if len(form) >= 3), key=len, default=word)
     return SYNONYMS.get(stem, SYNONYMS.get(word, stem))
 
 
+@lru_cache(maxsize=REMEMBERED_WORDS_MAX)
+def _bucket(word: str) -> int:
+    return bucket_of(word)
+
+
 def sketch(text: str, idf: Idf) -> Sketch:
-    """Reads a question; about 0.1 ms for 12 words."""
-    reading = read(text)
-    tokens = tokens_of(reading)
-    weights = {token: float(idf[bucket_of(token)]) for token in tokens}
-    words = reading.words[:WORDS_MAX]
-    return Sketch(
-        reading=reading,
-        weights=weights,
-        total=sum(weights.values()),
-        pairs=frozenset(f"{a} {b}" for a, b in pairwise(tokens)),
-        letters=_letters(tokens),
-        content=frozenset(_stem(word) for word in reading.content[:WORDS_MAX]),
-        order=tuple(dict.fromkeys(tokens)),
-        names=frozenset(_stem(name) for name in reading.names),
-        first=words[0] if words else "",
-        negations=sum(word in NEGATIONS for word in words),
-        persons=_PERSONS.intersection(words),
-        auxiliaries=frozenset(AUXILIARIES[word] for word in words if word in AUXILIARIES),
-        function_words=FUNCTION_WORDS.intersection(words),
-    )
+    """Reads a question."""
+    return Sketch(read(text), idf)
 
 
-def _letters(tokens: Sequence[str]) -> frozenset[str]:
-    return frozenset(
-        padded[at : at + 3] for token in tokens for padded in (f"^{token}$",) for at in range(max(1, len(padded) - 2))
-    )
+def _letters(tokens: Iterable[str]) -> frozenset[str]:
+    return NOTHING.union(*map(_letters_of, tokens))
+
+
+@lru_cache(maxsize=REMEMBERED_WORDS_MAX)
+def _letters_of(token: str) -> tuple[str, ...]:
+    padded = f"^{token}$"
+    return tuple(intern(padded[at : at + 3]) for at in range(max(1, len(padded) - 2)))
 
 
 def pair_features(a: Sketch, b: Sketch, similarity: float) -> npt.NDArray[np.float32]:
@@ -161,7 +208,7 @@ def pair_features(a: Sketch, b: Sketch, similarity: float) -> npt.NDArray[np.flo
             *_ordered(heavy_a / 10.0, heavy_b / 10.0),
             *_ordered(len(only_a) / 5.0, len(only_b) / 5.0),
             *_ordered(content_a / 5.0, content_b / 5.0),
-            _jaccard(_letters(sorted(only_a)), _letters(sorted(only_b))) if only_a and only_b else 0.5,
+            _jaccard(_letters(only_a), _letters(only_b)) if only_a and only_b else 0.5,
             *_ordered(math.log1p(length_a), math.log1p(length_b)),
             _share(min(length_a, length_b), max(length_a, length_b)),
             float(ra.numbers != rb.numbers and bool(ra.numbers) == bool(rb.numbers)),
@@ -192,8 +239,9 @@ def _share(part: float, whole: float) -> float:
     return part / whole if whole > 0.0 else 1.0
 
 
-def _jaccard(a: frozenset[str], b: frozenset[str]) -> float:
-    return _share(len(a & b), len(a | b))
+def _jaccard(a: frozenset[Any], b: frozenset[Any]) -> float:
+    both = len(a & b)
+    return _share(both, len(a) + len(b) - both)
 
 
 def _difference(a: frozenset[str], b: frozenset[str]) -> float:
@@ -207,6 +255,8 @@ def _turned(a: Sketch, b: Sketch) -> float:
     if len(places) < 2:
         return 0.0
     # Inversions of neighbours in one order are not those in the other: take all pairs, which are the same both ways.
-    at = np.asarray(places)
-    inversions = int(np.triu(at[:, None] > at[None, :], 1).sum())
+    inversions, before = 0, list[int]()
+    for at in places if places != sorted(places) else ():
+        inversions += len(before) - bisect(before, at)
+        insort(before, at)
     return 2.0 * inversions / (len(places) * (len(places) - 1))

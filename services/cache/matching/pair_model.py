@@ -101,7 +101,7 @@ class PairModel:
 
     def logits(self, features: Floats, vectors: Floats | None) -> Floats:
         """Log odds of pairs: features [n, len(NAMES)]; `vectors` are `vector_features` [n, 3 d], or None."""
-        rows = np.clip((features - self.mean) / self.scale, -FEATURE_BOUND, FEATURE_BOUND)
+        rows = np.minimum(np.maximum((features - self.mean) / self.scale, -FEATURE_BOUND), FEATURE_BOUND)
         raw = self.text.logits(rows)
         calibration = self.without_vectors
         if vectors is not None:
@@ -111,8 +111,9 @@ class PairModel:
 
     def logit(self, features: Floats, a: Floats | None, b: Floats | None) -> float:
         """The log odds of one pair, with the unit vectors of its questions where they are of `embedding_model`."""
-        usable = a is not None and b is not None and a.shape == b.shape and VECTOR_PARTS * len(a) == self.vector_inputs
-        vectors = vector_features(a[np.newaxis], b[np.newaxis]) if usable and a is not None and b is not None else None
+        vectors = None
+        if a is not None and b is not None and a.shape == b.shape and VECTOR_PARTS * len(a) == self.vector_inputs:
+            vectors = vector_features(a[np.newaxis], b[np.newaxis])
         found = float(self.logits(features[np.newaxis], vectors)[0])
         return found if math.isfinite(found) else 0.0
 
