@@ -12,12 +12,13 @@ from redis.asyncio import Redis
 
 from services.orchestrator.canary.drift_store import DriftStore, MemoryDrift
 from services.orchestrator.canary.drift_store_redis import RedisDrift
+from services.orchestrator.guarded_redis import connect
 from services.orchestrator.jobs.job_store import JobStore
 from services.orchestrator.jobs.memory_store import MemoryJobStore
 from services.orchestrator.jobs.redis_store import RedisJobStore
 from services.orchestrator.quotas.books import Books
 from services.orchestrator.quotas.memory_books import MemoryBooks
-from services.orchestrator.quotas.redis_books import RedisBooks, connect
+from services.orchestrator.quotas.redis_books import RedisBooks
 from services.orchestrator.replays.presence import Presence
 from services.orchestrator.replays.replay_store import MemoryReplayStore, ReplayStore
 from services.orchestrator.replays.replay_store_redis import RedisReplayStore
@@ -84,7 +85,7 @@ def open_shared_state(settings: Settings, clock: Clock) -> SharedState:
         replays=RedisReplayStore(replays, timeout_s=timeout_s, clock=clock, presence=presence, moves=moves),
         jobs=RedisJobStore(jobs, timeout_s=jobs_timeout_s, clock=clock, copied=moves),
         books=RedisBooks(client(), clock, timeout_s=timeout_s, copied=moves),
-        drift=RedisDrift(options.redis_url, password=password, timeout_s=timeout_s, clock=clock, places=places),
+        drift=RedisDrift(client(), timeout_s=timeout_s, clock=clock),
         clients=(users, replays, jobs, alive),
         presence=presence,
         places=places,

@@ -18,7 +18,7 @@ from services.cache.store.redis_servers import RedisServers
 from services.executor.sharing import BreakerSharing
 from services.executor.targets import TargetPool
 from services.orchestrator.canary.drift_store_redis import RedisDrift
-from services.orchestrator.quotas.redis_books import connect
+from services.orchestrator.guarded_redis import connect
 from services.runtime.clock import SystemClock
 from spillway.configuration.redis_url import parse_redis_url
 from tests.support.certificates import CertificateFolders
@@ -77,7 +77,7 @@ async def orchestrator(url: str, _: Path) -> AsyncIterator[Redis]:
 
 @asynccontextmanager
 async def drift(url: str, _: Path) -> AsyncIterator[Redis]:
-    store = RedisDrift(url, timeout_s=20, clock=SystemClock())
+    store = RedisDrift(connect(url, password="", timeout_s=20), timeout_s=20, clock=SystemClock())
     yield store._redis
     await store.close()
 

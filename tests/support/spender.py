@@ -21,10 +21,11 @@ from services.executor.gates.calibration import BASELINE
 from services.executor.outcome import Answer, ProviderFailure
 from services.executor.providers.provider import ProviderCall, StreamEvent
 from services.executor.targets import TargetPool
+from services.orchestrator.guarded_redis import connect
 from services.orchestrator.quotas.bound import bound_of
 from services.orchestrator.quotas.errors import BudgetExhausted
 from services.orchestrator.quotas.quotas import Holder, Quotas
-from services.orchestrator.quotas.redis_books import RedisBooks, connect
+from services.orchestrator.quotas.redis_books import RedisBooks
 from services.runtime.clock import FakeClock, SystemClock
 from spillway.chat import ChatRequest, GenerationParams, Message, Role, Usage
 from spillway.routing import Plan, PlannedTier

@@ -18,6 +18,7 @@ import hashlib
 from collections.abc import Collection, Iterable
 from typing import Any, Final
 
+from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError
 
@@ -35,13 +36,11 @@ from services.orchestrator.canary.drift_store import Drift
 from services.orchestrator.guarded_redis import GuardedRedis, RedisGoneError
 from services.runtime.clock import Clock
 from services.runtime.logs import get_logger
-from services.runtime.redis_client import open_redis
-from services.runtime.redis_places import RedisPlaces
 from spillway.routing import TaskType
 
 __all__ = ["LEVELS_KEY", "RedisDrift"]
 
-CONNECTIONS_MAX: Final = 4
+CALLS_MAX: Final = 4  # under way at once
 _PREFIX: Final = "spillway:canary:1:{drift}"
 LEVELS_KEY: Final = f"{_PREFIX}:levels"
 _GONE: Final = (RedisError, TimeoutError, OSError)
@@ -99,21 +98,12 @@ return found
 
 
 class RedisDrift:
-    """The counts of all replicas that compare alike. `url` without a password; `places` as of `open_redis`."""
+    """The counts of all replicas that compare alike. `redis` is its own from now on."""
 
-    def __init__(
-        self, url: str, *, password: str = "", timeout_s: float, clock: Clock, places: RedisPlaces | None = None
-    ) -> None:
-        self._redis = open_redis(
-            url,
-            setting="orchestrator.redis_url",
-            password=password,
-            timeout_s=timeout_s,
-            connections_max=CONNECTIONS_MAX,
-            places=places,
-        )
-        self._places = asyncio.Semaphore(CONNECTIONS_MAX)
-        self._guarded = GuardedRedis(self._redis, timeout_s=timeout_s, clock=clock)
+    def __init__(self, redis: Redis, *, timeout_s: float, clock: Clock) -> None:
+        self._redis = redis
+        self._places = asyncio.Semaphore(CALLS_MAX)
+        self._guarded = GuardedRedis(redis, timeout_s=timeout_s, clock=clock)
         self._add, self._read, self._begin_anew = map(self._guarded.script, (_ADD, _READ, _BEGIN_ANEW))
         self.compare("", "")
 

@@ -16,9 +16,9 @@ from typing import Final
 
 from google.protobuf.json_format import MessageToDict
 
+from services.orchestrator.guarded_redis import connect
 from services.orchestrator.jobs.job_store import DEAD_MAX, JobStoreError
 from services.orchestrator.jobs.redis_store import RedisJobStore
-from services.orchestrator.quotas.redis_books import connect
 from services.runtime.clock import SystemClock
 from services.runtime.config import ConfigError, SecretError, load, read_secret
 from spillway.routing import Job

@@ -17,7 +17,7 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from services.orchestrator.guarded_redis import CONNECTIONS_MAX, GuardedRedis, RedisGoneError
+from services.orchestrator.guarded_redis import GuardedRedis, RedisGoneError
 from services.orchestrator.quotas.books import (
     BooksUnavailableError,
     BudgetLine,
@@ -31,28 +31,14 @@ from services.orchestrator.quotas.books import (
 from services.orchestrator.quotas.memory_books import KEEP_S
 from services.orchestrator.quotas.redis_script import PREFIX, SCRIPT
 from services.runtime.clock import Clock
-from services.runtime.redis_client import open_redis
-from services.runtime.redis_places import RedisPlaces
 
-__all__ = ["PAUSE_S", "RedisBooks", "connect"]
+__all__ = ["PAUSE_S", "RedisBooks"]
 
 PAUSE_S: Final = 1.0
 """How long a Redis that did not answer is left alone."""
 _FAILURES_MAX: Final = 3
 
 Json = dict[str, Any]
-
-
-def connect(url: str, *, password: str, timeout_s: float, places: RedisPlaces | None = None) -> Redis:
-    """A client for one GuardedRedis. `places` as of `open_redis`. SecretError for an URL with a password in it."""
-    return open_redis(
-        url,
-        setting="orchestrator.redis_url",
-        password=password,
-        timeout_s=timeout_s,
-        connections_max=CONNECTIONS_MAX,
-        places=places,
-    )
 
 
 class RedisBooks:

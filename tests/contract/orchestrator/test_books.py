@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from services.orchestrator.guarded_redis import connect
 from services.orchestrator.quotas.books import (
     Books,
     BooksUnavailableError,
@@ -23,7 +24,7 @@ from services.orchestrator.quotas.books import (
     Spent,
 )
 from services.orchestrator.quotas.memory_books import KEEP_S, MemoryBooks
-from services.orchestrator.quotas.redis_books import RedisBooks, connect
+from services.orchestrator.quotas.redis_books import RedisBooks
 from services.orchestrator.quotas.windows import Period
 from services.runtime.clock import FakeClock
 from tests.support.redis_server import RedisServer

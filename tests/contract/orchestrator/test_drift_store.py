@@ -12,12 +12,17 @@ from redis.crc import key_slot
 from services.orchestrator.canary.drift import BLOCK_GRADES, BLOCKS_KEPT, OVERALL, STREAMS, UNITS, Tally
 from services.orchestrator.canary.drift_store import Drift, DriftStore, MemoryDrift
 from services.orchestrator.canary.drift_store_redis import LEVELS_KEY, RedisDrift
-from services.orchestrator.guarded_redis import FAILURES_MAX, PAUSE_S
-from services.runtime.clock import FakeClock, SystemClock
+from services.orchestrator.guarded_redis import FAILURES_MAX, PAUSE_S, connect
+from services.runtime.clock import Clock, FakeClock, SystemClock
 from spillway.routing import TaskType
 from tests.support.redis_server import RedisServer
 
 WELL_S = 10.0
+
+
+def drift_at(url: str, *, timeout_s: float = WELL_S, clock: Clock | None = None) -> RedisDrift:
+    client = connect(url, password="", timeout_s=timeout_s)
+    return RedisDrift(client, timeout_s=timeout_s, clock=clock or SystemClock())
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -25,7 +30,7 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[DriftStore]:
     made: DriftStore = MemoryDrift()
     if request.param == "redis":
         server: RedisServer = request.getfixturevalue("redis_server")
-        made = RedisDrift(server.url, timeout_s=WELL_S, clock=SystemClock())
+        made = drift_at(server.url)
     made.compare("flagship", "judge")
     yield made
     await made.close()
@@ -117,7 +122,7 @@ async def test_another_comparison_is_counted_apart_and_levels_stay(store: DriftS
 
 
 async def test_replicas_share_one_count(redis_server: RedisServer) -> None:
-    one, other = (RedisDrift(redis_server.url, timeout_s=WELL_S, clock=SystemClock()) for _ in range(2))
+    one, other = (drift_at(redis_server.url) for _ in range(2))
     await added(one, TaskType.CODE, 1)
     assert (await added(other, TaskType.CODE, 2)).tallies["code"] == Tally().add(1).add(2)
     await one.close()
@@ -125,7 +130,7 @@ async def test_replicas_share_one_count(redis_server: RedisServer) -> None:
 
 
 async def test_a_level_is_lowered_by_deleting_its_field(redis_server: RedisServer) -> None:
-    store = RedisDrift(redis_server.url, timeout_s=WELL_S, clock=SystemClock())
+    store = drift_at(redis_server.url)
     await store.begin_anew("code", 0, tightened=[TaskType.CODE, TaskType.MATH])
     with redis_server.client() as client:
         assert client.hdel(LEVELS_KEY, "code") == 1
@@ -134,7 +139,7 @@ async def test_a_level_is_lowered_by_deleting_its_field(redis_server: RedisServe
 
 
 async def test_all_keys_lie_in_one_slot_and_foreign_fields_are_left_out(redis_server: RedisServer) -> None:
-    store = RedisDrift(redis_server.url, timeout_s=WELL_S, clock=SystemClock())
+    store = drift_at(redis_server.url)
     await store.begin_anew("code", 0, tightened=[TaskType.CODE])
     await added(store, TaskType.CODE, 1)
     with redis_server.client() as client:
@@ -154,7 +159,7 @@ async def test_a_redis_that_hangs_or_is_gone_is_done_without_and_left_alone_for_
     redis_server: RedisServer,
 ) -> None:
     clock = FakeClock()
-    store = RedisDrift(redis_server.url, timeout_s=0.3, clock=clock)
+    store = drift_at(redis_server.url, timeout_s=0.3, clock=clock)
     await added(store, TaskType.CODE, 1)
     redis_server.freeze()
     for _ in range(FAILURES_MAX):

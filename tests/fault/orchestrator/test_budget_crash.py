@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from services.orchestrator.guarded_redis import connect
 from services.orchestrator.quotas.quotas import Quotas
-from services.orchestrator.quotas.redis_books import RedisBooks, connect
+from services.orchestrator.quotas.redis_books import RedisBooks
 from services.runtime.clock import FakeClock, SystemClock
 from tests.support.redis_server import RedisServer
 from tests.support.spender import COST_NANOUSD, HOLDER, RUN_S_MAX, quota_settings

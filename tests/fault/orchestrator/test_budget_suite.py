@@ -10,8 +10,9 @@ from pathlib import Path
 import grpc
 import pytest
 
+from services.orchestrator.guarded_redis import connect
 from services.orchestrator.quotas.quotas import Holder, Quotas
-from services.orchestrator.quotas.redis_books import RedisBooks, connect
+from services.orchestrator.quotas.redis_books import RedisBooks
 from services.orchestrator.quotas.windows import window_at
 from services.runtime.clock import FakeClock, SystemClock
 from spillway import wire

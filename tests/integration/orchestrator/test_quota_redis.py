@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from services.orchestrator.guarded_redis import connect
 from services.orchestrator.quotas.bound import Bound
 from services.orchestrator.quotas.quotas import Holder, Quotas
-from services.orchestrator.quotas.redis_books import PAUSE_S, RedisBooks, connect
+from services.orchestrator.quotas.redis_books import PAUSE_S, RedisBooks
 from services.runtime.clock import FakeClock
 from services.runtime.config import SecretError
 from services.runtime.errors import Unavailable
