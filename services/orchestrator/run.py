@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import grpc
 
@@ -197,23 +197,7 @@ class Run:
 
     def answered_from_cache(self, hit: CachedAnswer) -> Completion:
         """The completion of a hit: it costs nothing; the flagship's estimate is on the tokens of that earlier call."""
-        flagship = self.configured.flagship
-        self.completion = Completion(
-            request_id=self.request_id,
-            message=hit.message,
-            finish_reason=hit.finish_reason,
-            accepted=hit.accepted,
-            tier=hit.tier,
-            target=hit.target,
-            model=hit.model,
-            usage=hit.usage,
-            cost=CostSummary(0, flagship.price.nanousd(hit.usage), flagship.name),
-            cache=self.cache,
-            routing=self.routing,
-            hops=tuple(self.hops),
-            trace_id=self.trace_id,
-            completed_at_unix_s=self.clock.unix(),
-        )
+        self.completion = self._completed(hit, 0)
         return self.completion
 
     def answered_again(self, earlier: Completion) -> Completion:
@@ -225,28 +209,32 @@ class Run:
     def answered(self, execution: Execution) -> Completion:
         """The completion of an execution: every attempt costs; the flagship's estimate is on the answering call."""
         self.execution, self.cost_unknown = execution, False
-        flagship = self.configured.flagship
-        cost_nanousd = sum(attempt.cost_nanousd for attempt in execution.attempts)
-        self.completion = Completion(
-            request_id=self.request_id,
-            message=execution.message,
-            finish_reason=execution.finish_reason,
-            accepted=execution.accepted,
-            tier=execution.tier,
-            target=execution.target,
-            model=execution.model,
-            usage=execution.usage,
-            cost=CostSummary(cost_nanousd, flagship.price.nanousd(execution.usage), flagship.name),
-            cache=self.cache,
-            routing=self.routing,
+        self.completion = replace(
+            self._completed(execution, sum(attempt.cost_nanousd for attempt in execution.attempts)),
             attempts=execution.attempts,
             escalations=execution.escalations,
             fallbacks=execution.fallbacks,
+        )
+        return self.completion
+
+    def _completed(self, answer: CachedAnswer | Execution, cost_nanousd: int) -> Completion:
+        flagship = self.configured.flagship
+        return Completion(
+            request_id=self.request_id,
+            message=answer.message,
+            finish_reason=answer.finish_reason,
+            accepted=answer.accepted,
+            tier=answer.tier,
+            target=answer.target,
+            model=answer.model,
+            usage=answer.usage,
+            cost=CostSummary(cost_nanousd, flagship.price.nanousd(answer.usage), flagship.name),
+            cache=self.cache,
+            routing=self.routing,
             hops=tuple(self.hops),
             trace_id=self.trace_id,
             completed_at_unix_s=self.clock.unix(),
         )
-        return self.completion
 
     def span_attributes(self) -> dict[str, str | int | float | bool]:
         """For the server span; never the prompt."""
