@@ -23,18 +23,11 @@ _ENDS: Final = frozenset(
     for phrase in ("thanks", "please", "thank you", "many thanks", "thanks a lot", "thank you very much", "to me")
 )
 _ENDING_WORDS_MAX: Final = 4
-_GREETINGS: Final = frozenset(
-    tuple(phrase.split())
-    for phrase in (
-        "good morning", "good afternoon", "good evening", "good day", "excuse me", "pardon me", "quick question",
-        "guide me",
-    )
-)  # fmt: skip
 
 
 def _by_first_word() -> dict[str, tuple[tuple[str, ...], ...]]:
     found: dict[str, list[tuple[str, ...]]] = {}
-    for phrase in sorted({*COURTESIES, *_GREETINGS}, key=len, reverse=True):
+    for phrase in sorted(COURTESIES, key=len, reverse=True):
         found.setdefault(phrase[0], []).append(phrase)
     return {word: tuple(phrases) for word, phrases in found.items()}
 

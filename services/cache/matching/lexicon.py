@@ -244,7 +244,8 @@ COURTESIES = (
         for phrase in (
             "please", "kindly", "hi", "hello", "hey", "tell me", "show me", "give me", "explain", "explain to me",
             "describe", "do you know", "does anyone know", "i want to know", "i would like to know", "id like to know",
-            "i wonder", "i am wondering", "im wondering", "let me know",
+            "i wonder", "i am wondering", "im wondering", "let me know", "good morning", "good afternoon",
+            "good evening", "good day", "excuse me", "pardon me", "quick question", "guide me",
         )
     ),
 )  # fmt: skip

@@ -20,7 +20,6 @@ _MEANING: Final = word_set("mean means meaning")
 _ABLE: Final = word_set("possible able allowed permitted")
 _DOES: Final = word_set("do does")
 _ANYBODY: Final = frozenset({"1", "2"})
-_GENERAL: Final = frozenset({"what", "which", "yes or no"})
 _BEEN: Final = "been"
 
 
@@ -29,7 +28,7 @@ def asks_as_much(being: Reading, doing: Reading) -> bool:
     if "be" not in being.frame.operators or "by" in being.frame.prepositions or "by" in doing.frame.prepositions:
         return False
     x, y = being.traits.vocabulary, doing.traits.vocabulary
-    if ("be" in doing.frame.operators and _BEEN not in y) or being.questions - _GENERAL != doing.questions - _GENERAL:
+    if ("be" in doing.frame.operators and _BEEN not in y) or _kinds(being) != _kinds(doing):
         return False
     mine, theirs = _persons(x), _persons(y)
     if not _MEANING.isdisjoint(x) and not _MEANING.isdisjoint(y):
@@ -55,6 +54,10 @@ def _is_inflected(being: Reading, doing: Reading, mine: set[str], theirs: set[st
         if word.endswith("ed"):
             return not mine and bool(theirs) and theirs <= _ANYBODY
     return False
+
+
+def _kinds(reading: Reading) -> set[str]:
+    return {"what" if kind == "which" else kind for kind in reading.questions if kind != "yes or no"}
 
 
 def _persons(words: frozenset[str]) -> set[str]:
