@@ -12,6 +12,7 @@ import yaml
 
 from spillway.v1 import ledger_pb2_grpc
 from tests.support.processes import Process
+from tests.support.smallest import SMALLEST
 
 __all__ = ["LedgerProcess"]
 
@@ -22,18 +23,11 @@ class LedgerProcess:
     def __init__(self, folder: Path, url: str, **ledger: Any) -> None:
         self._folder = folder
         self.config = folder / "ledger.yaml"
-        target = {
-            "name": "a",
-            "provider": "p",
-            "model": "m",
-            "price": {"input_usd_per_mtok": 1, "output_usd_per_mtok": 1},
-        }
         self.config.write_text(
             yaml.safe_dump(
                 {
+                    **SMALLEST,
                     "version": 1,
-                    "providers": {"p": {"base_url": "http://127.0.0.1:1/v1"}},
-                    "tiers": [{"name": "simple", "targets": [target]}],
                     "ledger": {"database_url": url, **ledger},
                     "limits": {"drain_s": 0, "grace_s": 2},
                 }

@@ -24,6 +24,7 @@ from tests.support.jobs_parts import WELL_S, completion, eventually, submission
 from tests.support.processes import wait_until
 from tests.support.redis_server import RedisServer
 from tests.support.redis_sites import SentinelSite, sentinel_site
+from tests.support.smallest import SMALLEST
 
 PATIENCE_S = 4.0
 """Of a call to Redis: long even on a busy machine."""
@@ -48,15 +49,8 @@ def site(tmp_path: Path) -> Iterator[SentinelSite]:
 
 @asynccontextmanager
 async def orchestrator(url: str) -> AsyncIterator[SharedState]:
-    price = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 1}
-    target = {"name": "a", "provider": "p", "model": "m", "price": price}
-    settings = Settings.model_validate(
-        {
-            "providers": {"p": {"base_url": "http://127.0.0.1:1/v1"}},
-            "tiers": [{"name": "t", "targets": [target]}],
-            "orchestrator": {"redis_url": url, "redis_timeout_s": PATIENCE_S},
-        }
-    )
+    orchestrator = {"redis_url": url, "redis_timeout_s": PATIENCE_S}
+    settings = Settings.model_validate({**SMALLEST, "orchestrator": orchestrator})
     state = open_shared_state(settings, SystemClock())
     try:
         yield state

@@ -18,6 +18,7 @@ from spillway.v1 import cache_pb2 as pb
 from spillway.v1 import chat_pb2
 from spillway.v1.cache_pb2_grpc import CacheServiceStub
 from tests.support.cache_parts import answer, chat, embedding
+from tests.support.smallest import SMALLEST
 
 if TYPE_CHECKING:  # exists in the type stubs alone
     from spillway.v1.cache_pb2_grpc import CacheServiceAsyncStub
@@ -32,19 +33,8 @@ NAMES = pb.StoreResponse.Outcome.Name
 
 def config_file(directory: Path, cache: dict[str, Any]) -> Path:
     """A configuration with this section on the cache."""
-    price = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 1}
-    target = {"name": "t", "provider": "p", "model": "m", "price": price}
     path = directory / "spillway.yaml"
-    path.write_text(
-        json.dumps(
-            {
-                "providers": {"p": {"base_url": "http://127.0.0.1:1/v1"}},
-                "tiers": [{"name": "simple", "targets": [target]}],
-                "cache": cache,
-                "limits": {"drain_s": 0, "grace_s": 1},
-            }
-        )
-    )
+    path.write_text(json.dumps({**SMALLEST, "cache": cache, "limits": {"drain_s": 0, "grace_s": 1}}))
     return path
 
 

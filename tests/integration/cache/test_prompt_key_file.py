@@ -21,17 +21,16 @@ from spillway.v1 import chat_pb2
 from spillway.v1.cache_pb2_grpc import CacheServiceStub
 from tests.support.cache_parts import answer, chat, embedding
 from tests.support.redis_server import RedisServer
+from tests.support.smallest import SMALLEST
 
 KEY = bytes(range(32)).hex()
 QUESTION, ANSWER = "where is the treasure", "under the old oak"
 
 
 def config_file(directory: Path, url: str, key_file: Path | None) -> Path:
-    target = {"name": "t", "provider": "p", "model": "m", "price": {"input_usd_per_mtok": 1, "output_usd_per_mtok": 1}}
     cache = {"store": "redis", "redis_url": url, "redis_timeout_s": 10, "snapshot_dir": str(directory / "snapshots")}
     settings: dict[str, Any] = {
-        "providers": {"p": {"base_url": "http://127.0.0.1:1/v1"}},
-        "tiers": [{"name": "simple", "targets": [target]}],
+        **SMALLEST,
         "cache": cache | ({} if key_file is None else {"prompt_key_file": str(key_file)}),
         "limits": {"drain_s": 0, "grace_s": 1},
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from spillway.chat import FormatKind, ResponseFormat, ToolDefinition
 from spillway.failure import read_detail
 from spillway.routing import AgreementSpec, AttemptOutcome, Execution, GateSpec, Plan, PlannedTier, SelfConfidenceSpec
 from spillway.v1 import executor_pb2, executor_pb2_grpc
-from tests.support.executor_bench import OPEN_S, PROMPT, Bench, config, executor_over, outcomes, sandbox, say, until
+from tests.support.executor_bench import OPEN_S, PROMPT, Bench, config, outcomes, say, until
 from tests.support.processes import Process
 
 
@@ -35,18 +34,6 @@ def plan(*gates: GateSpec, timeout_s: float = 20.0, **fields: Any) -> Plan:
 
 
 DIRECT = Plan((PlannedTier("complex", ("c1", "c2"), (), 20.0),))
-
-
-@pytest.fixture(scope="module")
-def provider_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with sandbox(tmp_path_factory.mktemp("sandbox")) as url:
-        yield url
-
-
-@pytest.fixture
-async def bench(provider_url: str, tmp_path: Path) -> AsyncIterator[Bench]:
-    async with executor_over(provider_url, tmp_path) as bench:
-        yield bench
 
 
 async def test_an_answer_is_accepted_and_priced(bench: Bench) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,23 +23,11 @@ from spillway.routing import (
     Strategy,
     StreamPrefix,
 )
-from tests.support.executor_bench import Bench, executor_over, outcomes, sandbox, say, until
+from tests.support.executor_bench import Bench, executor_over, outcomes, say, until
 
 PREFIX = StreamPrefix(tokens=4, wait_s=5.0)
 TEXT = "one two three four five six seven eight"
 HANG: dict[str, Any] = {"hang": True}
-
-
-@pytest.fixture(scope="module")
-def provider_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with sandbox(tmp_path_factory.mktemp("sandbox")) as url:
-        yield url
-
-
-@pytest.fixture
-async def bench(provider_url: str, tmp_path: Path) -> AsyncIterator[Bench]:
-    async with executor_over(provider_url, tmp_path) as bench:
-        yield bench
 
 
 def plan(

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from spillway.api_keys import KeyFileError, Scope, matches, parse_keys
 from spillway.cli.keys import _edit, _make, _now, app, parse_span
+from tests.support.smallest import SMALLEST
 
 runner = CliRunner()
 
@@ -98,21 +99,7 @@ def test_commands_at_once_lose_no_key(path: Path) -> None:
 
 def test_the_configuration_names_the_file(tmp_path: Path) -> None:
     config = tmp_path / "spillway.yaml"
-    target = {
-        "name": "m",
-        "provider": "p",
-        "model": "m",
-        "price": {"input_usd_per_mtok": 1, "output_usd_per_mtok": 1},
-    }
-    config.write_text(
-        yaml.safe_dump(
-            {
-                "providers": {"p": {"base_url": "http://127.0.0.1:1/v1"}},
-                "tiers": [{"name": "t", "targets": [target]}],
-                "orchestrator": {"keys_file": str(tmp_path / "keys.json")},
-            }
-        )
-    )
+    config.write_text(yaml.safe_dump({**SMALLEST, "orchestrator": {"keys_file": str(tmp_path / "keys.json")}}))
     assert runner.invoke(app, ["new", "--tenant", "acme", "--config", str(config)]).exit_code == 0
     assert len(parse_keys((tmp_path / "keys.json").read_bytes())) == 1
 

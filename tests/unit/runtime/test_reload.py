@@ -20,13 +20,13 @@ from services.runtime.config import ConfigError, Loaded, SecretError, load, pars
 from services.runtime.reload import POLL_S, RETRY_S, SEARCH_PAUSE_S, SETTLE_S, ConfigState, Reloader
 from spillway.configuration.document import Problem
 from tests.support.following import numbers, through
-from tests.unit.spillway.test_live_settings import BASE
+from tests.support.smallest import SMALLEST
 
 BAD = "version: 1\nproviders: {}\ntiers: []\nnonsense: 3\n"
 
 
 def text(**sections: Any) -> str:
-    return yaml.safe_dump({**BASE, **sections})
+    return yaml.safe_dump({**SMALLEST, **sections})
 
 
 A, B, C = text(), text(flagship="a"), text(executor={"confidence_min": 0.5})

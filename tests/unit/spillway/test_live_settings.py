@@ -12,28 +12,13 @@ from pydantic import BaseModel
 
 from spillway.configuration.live_settings import EVERYONE, NEEDS_RESTART, change, differences, needs_restart
 from spillway.settings import Settings
+from tests.support.smallest import SMALLEST
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "configuration.md"
-BASE: dict[str, Any] = {
-    "providers": {"p": {"base_url": "http://127.0.0.1:1/v1"}},
-    "tiers": [
-        {
-            "name": "simple",
-            "targets": [
-                {
-                    "name": "a",
-                    "provider": "p",
-                    "model": "a",
-                    "price": {"input_usd_per_mtok": 1, "output_usd_per_mtok": 1},
-                }
-            ],
-        }
-    ],
-}
 
 
 def settings(**sections: Any) -> Settings:
-    return Settings.model_validate({**BASE, **sections})
+    return Settings.model_validate({**SMALLEST, **sections})
 
 
 def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[str]:

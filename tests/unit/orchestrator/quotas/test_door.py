@@ -12,7 +12,7 @@ from services.orchestrator.quotas.keys import Keys
 from services.runtime.clock import FakeClock
 from services.runtime.errors import PermissionDenied, Unauthenticated
 from spillway.api_keys import render_keys
-from tests.unit.orchestrator.quotas.test_keys import make
+from tests.unit.orchestrator.quotas.keyring import make
 
 
 class Context:

@@ -23,22 +23,13 @@ from spillway.api_keys import (
     ApiKey,
     KeyFileError,
     Scope,
-    digest,
     key_id_of,
     make_key,
     matches,
     parse_keys,
     render_keys,
 )
-
-CLOCK = FakeClock()
-NOW = datetime.fromtimestamp(CLOCK.unix(), UTC)
-
-
-def make(number: int = 1, **fields: object) -> tuple[ApiKey, str]:
-    key_id, key = make_key(bytes([number]) * 6, bytes([number]) * 32)
-    entry = ApiKey(key_id, "acme", digest(key), frozenset({Scope.COMPLETE}), NOW)
-    return replace(entry, **fields), key  # type: ignore[arg-type]
+from tests.unit.orchestrator.quotas.keyring import NOW, make
 
 
 class File:
