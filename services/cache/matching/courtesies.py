@@ -10,7 +10,7 @@ from typing import Final
 
 from services.cache.matching.lexicon import COURTESIES
 
-__all__ = ["without_courtesies"]
+__all__ = ["courtesies_of", "without_courtesies"]
 
 QUESTIONS_MAX: Final = 4_096
 """Questions whose words are remembered: a stored one is compared often."""
@@ -47,3 +47,9 @@ def without_courtesies(words: tuple[str, ...]) -> tuple[str, ...]:
         if len(words) > length and words[-length:] in _ENDS:
             return words[:-length]
     return words
+
+
+@lru_cache(maxsize=QUESTIONS_MAX)
+def courtesies_of(words: tuple[str, ...]) -> frozenset[str]:
+    """The words that are in its courtesies alone."""
+    return frozenset(words).difference(without_courtesies(words))

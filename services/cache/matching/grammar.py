@@ -22,13 +22,23 @@ from services.cache.matching.lexicon import (
     FUNCTION_WORDS,
     LIGHT_WORDS,
     PERSONS,
+    UNITS,
     word_set,
 )
 from services.cache.matching.reading import Reading
 from services.cache.matching.reorderings import asks_last, is_passive_of, only_moved
 from services.cache.matching.voices import asks_as_much
 
-__all__ = ["asks_else", "form_added", "grammar_differences", "keeps_form", "order_or_roles", "question_kind", "turns"]
+__all__ = [
+    "asks_else",
+    "asks_whether",
+    "form_added",
+    "grammar_differences",
+    "keeps_form",
+    "order_or_roles",
+    "question_kind",
+    "turns",
+]
 
 FORMS_MAX: Final = 4_096
 """Questions whose form is remembered: a stored one is compared often."""
@@ -38,6 +48,10 @@ MEANING_WORDS: Final = word_set("mean means meaning define definition")
 _ORDER: Final = "order: the same words stand in another order"
 _WHO_ACTS: Final = f"roles: {WHO_ACTS}"
 _GENERAL_QUESTIONS: Final = frozenset({"what", "which"})
+_WHETHER: Final = frozenset({"yes or no"})
+_HOW: Final = frozenset({"how"})
+_WAYS: Final = word_set("way ways method methods")
+_ASKED_FOR: Final = UNITS.keys() | word_set("time date place way")
 _PERMUTED_SHARE: Final = 0.6
 _ORDERED_WORDS_MAX: Final = 40
 _HURRIED_WORDS_MIN: Final = 3
@@ -119,13 +133,20 @@ def _is_careless(careless: Reading, careful: Reading, words: Collection[str]) ->
 
 
 def question_kind(a: Reading, b: Reading) -> str:
-    kinds_a, kinds_b = a.questions - _GENERAL_QUESTIONS, b.questions - _GENERAL_QUESTIONS
+    kinds_a, kinds_b = _kinds(a), _kinds(b)
     if kinds_a and kinds_b and not kinds_a & kinds_b and "how" not in kinds_a ^ kinds_b - {"why"}:
         return "question: they do not ask for the same kind of thing"
     for x, y in ((a, b), (b, a)):
         if MEANING_WORDS.intersection(x.words) and not MEANING_WORDS.intersection(y.words) and "how" in y.questions:
             return "question: one asks what something means, the other how to do something"
     return ""
+
+
+def _kinds(reading: Reading) -> frozenset[str]:
+    """ "is there a way" asks how."""
+    if reading.questions == _WHETHER and not _WAYS.isdisjoint(reading.words):
+        return _HOW
+    return reading.questions - _GENERAL_QUESTIONS
 
 
 def keeps_form(a: Reading, b: Reading, *, but: int = 0) -> bool:
@@ -145,12 +166,17 @@ def asks_else(a: Reading, b: Reading) -> bool:
     form_a, form_b = _form(a), _form(b)
     only_a, only_b = form_a - form_b, form_b - form_a
     found = only_a | only_b
-    if not only_a or not only_b or not found <= _QUESTION_FORM:
+    if not only_a or not only_b or not found <= _QUESTION_FORM or a.questions | b.questions == _HOW | {"where"}:
         return False
     if "what" not in found or not found.isdisjoint(_QUANTITIES):
         return True
+    behind = [(word, next_word) for r in (a, b) for word, next_word in pairwise(r.words)]
     if "much" in found:
-        return any(word == "much" and behind in r.traits.matter for r in (a, b) for word, behind in pairwise(r.words))
+        return any(word == "much" and next_word not in FUNCTION_WORDS for word, next_word in behind)
+    if any(
+        word in _GENERAL_QUESTIONS and (next_word in UNITS or next_word in _ASKED_FOR) for word, next_word in behind
+    ):
+        return False
     return "do" in form_a and _MEASURING.isdisjoint(a.words)
 
 

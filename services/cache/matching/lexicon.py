@@ -153,7 +153,7 @@ SYNONYMS = _groups("""
 ABBREVIATIONS = {
     "wwi": "World War 1", "ww1": "World War 1", "wwii": "World War 2", "ww2": "World War 2", "nyc": "New York City",
     "usa": "United States", "u.s.a.": "United States", "uk": "United Kingdom",
-    "2fa": "two factor authentication", "sqrt": "square root",
+    "in order to": "to", "2fa": "two factor authentication", "sqrt": "square root",
 }  # fmt: skip
 """Written out they are compared with what others write out."""
 
@@ -245,7 +245,8 @@ COURTESIES = (
             "please", "kindly", "hi", "hello", "hey", "tell me", "show me", "give me", "explain", "explain to me",
             "describe", "do you know", "does anyone know", "i want to know", "i would like to know", "id like to know",
             "i wonder", "i am wondering", "im wondering", "let me know", "good morning", "good afternoon",
-            "good evening", "good day", "excuse me", "pardon me", "quick question", "guide me",
+            "good evening", "good day", "excuse me", "pardon me", "quick question", "guide me", "help me",
+            "can you help me", "could you help me", "help me to", "can you help me to", "could you help me to",
         )
     ),
 )  # fmt: skip

@@ -298,7 +298,7 @@ def _code(tokens: Sequence[str], normal: str) -> tuple[str, ...]:
 def _is_punctuation(before: str, mark: str, after: str) -> bool:
     """What prose has as well: a mark that stands apart at the end, a dash or an "&" between words, either/or, iPhone
     (how that is written is the guard of capitals' matter)."""
-    if _ALTERNATIVES.fullmatch(mark) or (mark.isalpha() and len(mark) >= _BRAND_CHARS_MIN):
+    if _ALTERNATIVES.fullmatch(mark) or (mark.removesuffix("'s").isalpha() and len(mark) >= _BRAND_CHARS_MIN):
         return True
     if mark == "?":
         return not after
