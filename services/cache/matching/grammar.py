@@ -31,7 +31,6 @@ from services.cache.matching.voices import asks_as_much
 
 __all__ = [
     "asks_else",
-    "asks_whether",
     "form_added",
     "grammar_differences",
     "keeps_form",
