@@ -180,14 +180,9 @@ class PartitionRows:
             return nearest_codes(chunks, code, looks)
         return await asyncio.get_running_loop().run_in_executor(executor, nearest_codes, chunks, code, looks)
 
-    def similarities(self, rows: Sequence[int], vector: Vector) -> Vector:
-        """Of these rows to the vector, -1 to 1."""
-        similarities: Vector = self._vectors.take(rows) @ vector
-        return similarities
-
-    def vector(self, row: int) -> Matrix:
-        """Of that row, as it is kept."""
-        return self._vectors[row]
+    def vectors(self, rows: Sequence[int]) -> Vector:
+        """Of these rows, float32 [len(rows), width]."""
+        return self._vectors.take(rows)
 
     def _make_coded(self) -> None:
         """Some five milliseconds, once in a partition's growth, when the directions are known by then."""

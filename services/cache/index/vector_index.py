@@ -13,19 +13,16 @@ import heapq
 import math
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from itertools import repeat
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from services.cache.index.partition_rows import FrozenPartition, NewRows, PartitionRows
 from services.cache.index.sign_codes import SignCoder, prepare
 from services.cache.index.vector_rows import Vector
 
 __all__ = ["Candidate", "DimensionMismatchError", "InvalidVectorError", "Vector", "VectorIndex", "unit_vector"]
-
-Vectors = npt.NDArray[np.float32]
 
 DIMENSIONS_MAX = 8_192
 """Longer vectors are refused: 32 KiB each."""
@@ -50,12 +47,12 @@ class DimensionMismatchError(ValueError):
     """The model's vectors had another dimension before."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A stored question and its cosine similarity to the one searched for, -1 to 1."""
+class Candidate(NamedTuple):
+    """A stored question, its cosine similarity to the one searched for, -1 to 1, and its vector as it is kept."""
 
     key: str
     similarity: float
+    vector: Vector
 
 
 _Place = tuple[str, int]
@@ -202,25 +199,20 @@ class VectorIndex:
         found = self._partitions.get(partition)  # other tasks may have changed everything meanwhile
         return () if found is None else self._living(found, rows, vector, count, now_unix_s)
 
-    def vectors_of(self, keys: Sequence[str], width: int) -> Vectors:
-        """The entries' vectors, float32 [len(keys), width]; zeros for one that is gone, or of another width."""
-        found = np.zeros((len(keys), width), dtype=np.float32)
-        for at, key in enumerate(keys):
-            place = self._places.get(key)
-            if place is not None and self._partitions[place[0]].width == width:
-                found[at] = self._partitions[place[0]].vector(place[1])
-        return found
-
     def _living(
         self, found: PartitionRows, rows: Sequence[int], vector: Vector, count: int, now_unix_s: float
     ) -> Sequence[Candidate]:
         """The nearest of these rows by what they hold now, of entries that are alive."""
         keys, expiries, size = found.keys, found.expires_at_unix_s, len(found)
         rows = [row for row in rows if row < size and expiries[row] > now_unix_s]
-        similarities = found.similarities(rows, vector)
+        vectors = found.vectors(rows)
+        similarities = vectors @ vector
         order = (-similarities).argsort(kind="stable")[:count]
         nearest: list[float] = similarities[order].tolist()
-        return [Candidate(keys[rows[at]], similarity) for at, similarity in zip(order.tolist(), nearest, strict=True)]
+        return [
+            Candidate(keys[rows[at]], similarity, vectors[at])
+            for at, similarity in zip(order.tolist(), nearest, strict=True)
+        ]
 
     def _check_width(self, partition: str, model: str, width: int) -> None:
         """Before vectors of that width are added. Raises DimensionMismatchError."""

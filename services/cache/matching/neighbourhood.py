@@ -9,7 +9,7 @@ difference.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,13 +18,16 @@ import numpy.typing as npt
 
 __all__ = ["NAMES", "NEAR_MAX", "NO_CENTRES", "Centres", "Near", "Proposal", "centres", "evidence", "propose"]
 
-Vectors = npt.NDArray[np.float32]
+Vector = npt.NDArray[np.float32]
 
 NEAR_MAX: Final = 32
 """Stored questions that have a vote. More change nothing: their similarity is too far from the first one's."""
 
 TEMPERATURES: Final = (0.03, 0.05, 0.1)
 """Cosine differences that change a vote by a factor of e: the nearest few, the neighbourhood, its surroundings."""
+
+TOP_ROWS: Final = 3
+"""The proposed group's nearest, whose mean similarity is a signal."""
 
 SMOOTHING: Final = 1e-4
 """Keeps the log odds of a unanimous vote finite."""
@@ -111,48 +114,53 @@ def propose(near: Sequence[Near]) -> Proposal | None:
     )[:NEAR_MAX]
     if not order:
         return None
-    similarities = np.asarray([near[row].similarity for row in order])
+    similarities = [near[row].similarity for row in order]
     groups: dict[str, list[int]] = {}
     for place, row in enumerate(order):
         groups.setdefault(near[row].group, []).append(place)
-    weights = [np.exp((similarities - similarities[0]) / t) for t in TEMPERATURES]
-    votes = {group: float(weights[1][places].sum()) for group, places in groups.items()}
+    nearest = similarities[0]
+    weights = [[math.exp((each - nearest) / t) for each in similarities] for t in TEMPERATURES]
+    votes = {group: _at(weights[1], places) for group, places in groups.items()}
     best = max(votes, key=lambda group: (votes[group], -groups[group][0]))
     places = groups[best]
-    own = similarities[places]
+    own = [similarities[place] for place in places]
     others = [held[0] for group, held in groups.items() if group != best]
     nearest_other = similarities[min(others)] if others else similarities[-1] - ALONE_MARGIN
     signals = (
-        *(_log_odds(float(weight[places].sum() / weight.sum())) for weight in weights),
-        float(own[0]),
-        float(own[0] - nearest_other),
+        *(_log_odds(_at(weight, places) / sum(weight)) for weight in weights),
+        own[0],
+        own[0] - nearest_other,
         len(places) / len(order),
         math.log1p(max(1, near[order[places[0]]].aliases)),
         float(places[0] == 0),
-        float(own[:3].mean()),
-        float(similarities[-1]),
-        float(own[-1]),
+        sum(own[:TOP_ROWS]) / len(own[:TOP_ROWS]),
+        similarities[-1],
+        own[-1],
         len(groups) / len(order),
-        math.log1p(max((near[order[held[0]]].aliases for group, held in groups.items() if group != best), default=0)),
+        math.log1p(max((near[order[place]].aliases for place in others), default=0)),
     )
     rows = tuple(order[place] for place in places)
     return Proposal(best, rows[0], rows, signals)
+
+
+def _at(weights: Sequence[float], places: Sequence[int]) -> float:
+    return sum([weights[place] for place in places])
 
 
 def _log_odds(share: float) -> float:
     return math.log((share + SMOOTHING) / (1.0 - share + SMOOTHING))
 
 
-def centres(asked: Vectors, near: Sequence[Near], vectors: Vectors, proposal: Proposal) -> Centres:
-    """`asked` [d], a unit vector; `vectors` [len(near), d], unit vectors, or zeros where one is not known."""
-    groups: dict[str, list[int]] = {}
-    for row, each in enumerate(near):
-        groups.setdefault(each.group, []).append(row)
+def centres(asked: Vector, near: Sequence[Near], vectors: Iterable[Vector], proposal: Proposal) -> Centres:
+    """`asked` [d], a unit vector; `vectors`, one for each of `near`: unit vectors [d], or zeros where none is known."""
+    groups: dict[str, list[Vector]] = {}
+    for each, vector in zip(near, vectors, strict=True):
+        groups.setdefault(each.group, []).append(vector)
     found = {}
-    for group, rows in groups.items():
-        mean = vectors[rows].mean(axis=0)
-        length = float(np.linalg.norm(mean))
-        found[group] = (float(asked @ mean) / max(length, 1e-6), length)
+    for group, own in groups.items():
+        mean = own[0] if len(own) == 1 else np.concatenate(own).reshape(len(own), -1).mean(axis=0)
+        length = float(np.sqrt(mean.dot(mean)))
+        found[group] = (float(asked.dot(mean)) / max(length, 1e-6), length)
     nearest, cohesion = found.pop(proposal.group, (0.0, 0.0))
     margin = nearest - max(cosine for cosine, _ in found.values()) if found else CENTRE_MARGIN_ALONE
     result = (nearest, margin, cohesion)

@@ -285,7 +285,7 @@ class SemanticSearch:
         if meaning.model == self._pair_model.embedding_model and len(nearby.entry.vector) == 4 * len(meaning.vector):
             a, b = meaning.vector, np.frombuffer(nearby.entry.vector, dtype="<f4").astype(np.float32)
         features = pair_features(asked, stored, nearby.similarity)
-        vectors = self._index.vectors_of([each.key for each in nearby.candidates], len(meaning.vector))
+        vectors = [each.vector for each in nearby.candidates]
         return evidence(
             nearby.proposal,
             self._pair_model.logit(features, a, b),

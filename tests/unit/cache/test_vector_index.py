@@ -189,13 +189,11 @@ async def test_a_small_search_does_not_leave_the_event_loop() -> None:
 
 
 @pytest.mark.parametrize("rows", [3, EXACT_ROWS_MAX + 1])
-def test_of_entries_that_it_has_it_tells_the_vectors_and_of_others_zeros(rows: int) -> None:
+async def test_with_each_candidate_comes_its_vector(rows: int) -> None:
     index = VectorIndex(entries_max=rows)
     for number in range(rows):
         index.add(f"{number}", partition="p", model=MODEL, vector=vector(f"{number}"), expires_at_unix_s=9.0)
     index.remove("1")
-    width = len(vector("0"))
-    told = index.vectors_of(["0", "1", f"{rows - 1}", "unheard"], width)
-    assert np.allclose(told[[0, 2]], [vector("0"), vector(f"{rows - 1}")], atol=1e-3)
-    assert not told[[1, 3]].any()
-    assert not index.vectors_of(["0"], width + 1).any()
+    for candidate in await index.search("p", vector("0"), count=3, now_unix_s=0.0):
+        assert np.allclose(candidate.vector, vector(candidate.key), atol=1e-3)
+        assert candidate.similarity == pytest.approx(float(candidate.vector @ vector("0")))
