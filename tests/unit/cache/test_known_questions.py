@@ -88,7 +88,7 @@ def test_questions_are_bounded_in_bytes_and_the_oldest_leave() -> None:
 
 
 def test_sketches_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(known_questions, "SKETCHES_BYTES_MAX", 40_000)
+    monkeypatch.setattr(known_questions, "SKETCHES_BYTES_MAX", 20_000)
     known = KnownQuestions(IDF, entries_max=10)
     first, second = known.read("one"), known.read("two")
     assert known.read("one") is first
