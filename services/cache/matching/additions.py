@@ -44,18 +44,14 @@ _MEASURE: Final = "measure: one asks for another measure than the other"
 _WIDER: Final = "matter: it asks for something wider than all of the answer's own questions"
 
 
-def added(asked: Reading, stored: Reading) -> str:
-    """The first that makes another question; empty when there is none."""
-    return "" if asked.exact == stored.exact else next(_added(asked, stored), "")
+def added(asked: Reading, stored: Reading) -> Iterator[str]:
+    """All that makes another question, the gravest first."""
+    return iter(()) if asked.exact == stored.exact else _added(asked, stored)
 
 
-def contrasts(asked: Reading, rows: Sequence[Reading]) -> str:
+def contrasts(asked: Reading, rows: Sequence[Reading]) -> Iterator[str]:
     """A tense, an actor, a verb of having or a question that is another in one of the rows which says all else, and
     that no row has; or matter that all of the rows have, and the asked question, in the same form, lacks."""
-    return next(_contrasts(asked, rows), "")
-
-
-def _contrasts(asked: Reading, rows: Sequence[Reading]) -> Iterator[str]:
     wider = False
     measured: list[bool] = []
     for row in rows:
@@ -139,7 +135,7 @@ def adds_matter(asked: Reading, rows: Sequence[Reading]) -> bool:
     return False
 
 
-def _same_form(asked: Reading, row: Reading, more: set[str]) -> bool:
+def _same_form(asked: Reading, row: Reading, more: frozenset[str]) -> bool:
     """Whether they are one sentence but for the words more, which may bring others of form along; of a row that is no
     sentence, but for one word."""
     if row.questions or row.frame.opening:

@@ -6,9 +6,10 @@ Promises: pure, symmetric, bounded: of questions with very many words of their o
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
-from services.cache.matching.inflection import LOOKALIKES, forms_of, same_word
+from services.cache.matching.inflection import LOOKALIKES, forms_of, may_be_mistyped, same_word
 from services.cache.matching.reading import Reading
 
 __all__ = ["WORDS_MAX", "alike", "has_words", "shared_matter", "unmatched"]
@@ -16,34 +17,56 @@ __all__ = ["WORDS_MAX", "alike", "has_words", "shared_matter", "unmatched"]
 WORDS_MAX: Final = 16
 """Unmatched words on either side from which on the texts are different questions; bounds the comparison of pairs."""
 
+PAIRS_MAX: Final = 256
+"""Pairs of questions whose unmatched words are remembered: several guards ask for them in one lookup."""
+
+_Words = tuple[frozenset[str], frozenset[str], frozenset[str], frozenset[str]]
+"""Of a reading: its matter, the forms and the initials of that, and what is shouted. All are hashed once."""
+
 _ENDINGS: Final = ("ally", "ly")
 _STEM_CHARS_MIN: Final = 4
 
 
-def unmatched(a: Reading, b: Reading) -> tuple[set[str], set[str]]:
+def unmatched(a: Reading, b: Reading) -> tuple[frozenset[str], frozenset[str]]:
     """Content words of each that no content word of the other stands for."""
-    only_a, only_b = a.traits.matter - b.traits.matter, b.traits.matter - a.traits.matter
+    return _unmatched(_words(a), _words(b))
+
+
+def _words(reading: Reading) -> _Words:
+    traits = reading.traits
+    return (traits.matter, traits.forms, traits.initials, reading.shouted)
+
+
+@lru_cache(maxsize=PAIRS_MAX)
+def _unmatched(a: _Words, b: _Words) -> tuple[frozenset[str], frozenset[str]]:
+    only_a, only_b = a[0] - b[0], b[0] - a[0]
     if max(len(only_a), len(only_b)) > WORDS_MAX:
-        return set(only_a), set(only_b)
+        return only_a, only_b
     return (
-        {word for word in only_a if not _stands(word, a, b)},
-        {word for word in only_b if not _stands(word, b, a)},
+        frozenset([word for word in only_a if not _stands(word, a, b)]),
+        frozenset([word for word in only_b if not _stands(word, b, a)]),
     )
 
 
 def shared_matter(a: Reading, b: Reading) -> set[str]:
     """Content words of `a` that `b` has as well, or words that stand for them."""
-    return {word for word in a.traits.matter if word in b.traits.matter or _stands(word, a, b)}
+    mine, theirs = _words(a), _words(b)
+    return {word for word in mine[0] if word in theirs[0] or _stands(word, mine, theirs)}
 
 
 def has_words(words: Iterable[str], a: Reading, b: Reading) -> bool:
     """Whether `b` has all of these content words of `a`, or words that stand for them."""
-    return all(word in b.traits.matter or _stands(word, a, b) for word in words)
+    mine, theirs = _words(a), _words(b)
+    return all(word in theirs[0] or _stands(word, mine, theirs) for word in words)
 
 
 def alike(word: str, other: str, a: Reading, b: Reading) -> bool:
     """Whether `word` of `a` and `other` of `b` are one word: inflected, mistyped, or a synonym."""
-    if same_word(word, other, names=word in a.shouted or other in b.shouted):
+    return _alike(word, other, names=word in a.shouted or other in b.shouted)
+
+
+def _alike(word: str, other: str, *, names: bool) -> bool:
+    if same_word(word, other, names=names):
         return True
     if word[:_STEM_CHARS_MIN] != other[:_STEM_CHARS_MIN] or other in LOOKALIKES.get(word, frozenset()):
         return False
@@ -51,12 +74,16 @@ def alike(word: str, other: str, a: Reading, b: Reading) -> bool:
     return len(x) >= _STEM_CHARS_MIN and x == y
 
 
-def _stands(word: str, a: Reading, b: Reading) -> bool:
-    traits, initial = b.traits, word[0]
-    if not forms_of(word).isdisjoint(traits.forms):
-        return any(alike(word, other, a, b) for other in traits.matter)
-    return initial in traits.initials and any(
-        alike(word, other, a, b) for other in traits.matter if other[0] == initial
+def _stands(word: str, a: _Words, b: _Words) -> bool:
+    matter, forms, initials, shouted = b
+    named = word in a[3]
+    if not forms_of(word).isdisjoint(forms):
+        return any(_alike(word, other, names=named or other in shouted) for other in matter)
+    start = word[:_STEM_CHARS_MIN]
+    return word[0] in initials and any(
+        _alike(word, other, names=named or other in shouted)
+        for other in matter
+        if other[0] == word[0] and (other.startswith(start) or may_be_mistyped(word, other))
     )
 
 

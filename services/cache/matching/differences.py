@@ -75,7 +75,7 @@ def content_differences(a: Reading, b: Reading, proven: Sequence[Reading] = ()) 
     elif b.units and not a.units:
         matter_b |= b.units
     if matter_a and matter_b and proven:
-        matter_a = {word for word in matter_a if not _is_proven(word, matter_b, a, proven)}
+        matter_a = frozenset(word for word in matter_a if not _is_proven(word, matter_b, a, proven))
     found = []
     if matter_a and matter_b and (matter_a & a.names or matter_b & b.names):
         found.append("names: one stands in the place of something else")
@@ -86,7 +86,7 @@ def content_differences(a: Reading, b: Reading, proven: Sequence[Reading] = ()) 
     return tuple(found)
 
 
-def _is_proven(word: str, instead_of: set[str], a: Reading, proven: Sequence[Reading]) -> bool:
+def _is_proven(word: str, instead_of: Set[str], a: Reading, proven: Sequence[Reading]) -> bool:
     """Whether one of the questions has the word, and not all of those that it stands in the place of."""
     return any(not instead_of <= other.traits.matter and has_words((word,), a, other) for other in proven)
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from services.cache.matching.lexicon import ANTONYMS, CONFUSABLES, SYNONYMS
 
-__all__ = ["LOOKALIKES", "OPPOSITES", "forms_of", "same_word", "stems_of"]
+__all__ = ["LOOKALIKES", "OPPOSITES", "forms_of", "may_be_mistyped", "same_word", "stems_of"]
 
 TYPO_CHARS_MIN = 6
 """Shorter words one letter apart are different words too often."""
@@ -80,9 +80,14 @@ def _voices_differ(a: str, b: str) -> bool:
     return (a.endswith("ed") and b.endswith("ing")) or (a.endswith("ing") and b.endswith("ed"))
 
 
+def may_be_mistyped(a: str, b: str) -> bool:
+    """Whether lengths and first letters allow one to be the other, mistyped."""
+    return -2 < len(a) - len(b) < 2 and len(a) >= TYPO_CHARS_MIN <= len(b) and a[0] == b[0]
+
+
 def _is_mistyped(a: str, b: str) -> bool:
     """One letter too many or too few, not the first, or two neighbours exchanged; never another letter instead."""
-    if a[0] != b[0] or abs(len(a) - len(b)) > 1 or min(len(a), len(b)) < TYPO_CHARS_MIN:
+    if not may_be_mistyped(a, b):
         return False
     if len(a) == len(b):
         wrong = [i for i, (x, y) in enumerate(zip(a, b, strict=True)) if x != y]
