@@ -174,6 +174,7 @@ class Follower:
             case CaughtUp():
                 self._log.info("cache_index_caught_up", indexed_entries=len(self._index))
                 self._settled.set()
+                self._index.make_lists()
             case Interrupted():
                 self._settled.set()
             case Reached():

@@ -1,11 +1,13 @@
 """The vectors of a partition, searched whole, of one of two kinds by their number (measurements: docs/cache-index.md):
 
 - exact, up to `EXACT_ROWS_MAX` rows: one float32 matrix. Thousands of tiny partitions so cost no FAISS object each.
-- coded, above: 1-bit codes searched by Hamming distance, then `SECOND_LOOKS` rows by their vectors, kept as float16.
+- coded, above: 1-bit codes searched by Hamming distance, then `SECOND_LOOKS` rows by their vectors, kept as float16;
+  in a large one, once they are made, by `code_lists` of them.
 
 Promises: rows are numbered without gaps: a removal moves the last row into the gap; no addition or removal copies more
-than one chunk of a few megabytes, so nothing has to be trained, rebuilt or compacted beside the lookups. A search in a
-thread only yields candidate rows: whose they are, and how near, is read on the event loop from what they hold by then.
+than one chunk of a few megabytes, so nothing has to be trained, rebuilt or compacted for a search to be right: lists of
+codes are made beside the lookups (`code_lister`), and thrown away at will. A search in a thread only yields candidate
+rows: whose they are, and how near, is read on the event loop from what they hold by then.
 
 Belongs to one event loop.
 """
@@ -17,10 +19,12 @@ from array import array
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import faiss
 import numpy as np
 
+from services.cache.index.code_lists import CodeLists
 from services.cache.index.sign_codes import CODE_BYTES, Codes, SignCoder, nearest_codes
 from services.cache.index.vector_rows import ChunkedRows, Matrix, Vector
 
@@ -67,15 +71,25 @@ class NewRows:
     codes: Codes | None = None
 
 
+class ListChanges(NamedTuple):
+    """For `CodeLists.update`."""
+
+    changed: Sequence[int]
+    living: Sequence[int]
+    codes: Codes
+
+
 class PartitionRows:
     """Row i belongs to the entry `keys[i]`, which expires at `expires_at_unix_s[i]`."""
 
-    __slots__ = ("_coder", "_codes", "_vectors", "expires_at_unix_s", "keys")
+    __slots__ = ("_changed", "_coder", "_codes", "_lists", "_vectors", "expires_at_unix_s", "keys")
 
     def __init__(self, width: int) -> None:
         self._vectors = ChunkedRows(width, np.float32, EXACT_ROWS_MAX)
         self._codes: ChunkedRows | None = None
         self._coder: SignCoder | None = None
+        self._lists: CodeLists | None = None
+        self._changed: set[int] | None = None  # rows, while lists of their codes are made elsewhere
         self.keys: list[str] = []
         self.expires_at_unix_s: array[float] = array("d")
 
@@ -123,6 +137,7 @@ class PartitionRows:
         self._vectors.append(vector)
         if self._codes is not None and self._coder is not None:
             self._codes.append(self._coder.encode(vector))
+            self._relist(len(self.keys))
         self.keys.append(key)
         self.expires_at_unix_s.append(expires_at_unix_s)
         return len(self.keys) - 1
@@ -144,7 +159,12 @@ class PartitionRows:
             if len(vectors):
                 self._make_coded()
         if self._codes is not None and self._coder is not None:
-            self._codes.extend(self._coder.encode(vectors) if codes is None else codes)
+            codes = self._coder.encode(vectors) if codes is None else codes
+            self._codes.extend(codes)
+            if self._lists is not None:
+                self._lists.add(len(self._codes) - len(codes), codes)
+            if self._changed is not None:
+                self._changed.update(range(len(self._codes) - len(codes), len(self._codes)))
             self._vectors.extend(vectors)
         self.keys.extend(rows.keys)
         self.expires_at_unix_s.extend(rows.expires_at_unix_s)
@@ -162,6 +182,7 @@ class PartitionRows:
         self._vectors.pop()
         if self._codes is not None:
             self._codes.pop()
+            self._relist(*{row, last})
             if len(self.keys) < CODED_ROWS_MIN:
                 self._make_exact()
         return moved_key if row != last else None
@@ -175,10 +196,51 @@ class PartitionRows:
         """
         if self._codes is None or self._coder is None:
             return _nearest(self._vectors.chunks()[0], vector, count)
-        chunks, code, looks = self._codes.chunks(), self._coder.encode(vector), max(count, SECOND_LOOKS)
+        code, looks = self._coder.encode(vector), max(count, SECOND_LOOKS)
+        if self._lists is not None:
+            return self._lists.search(code, looks)
+        chunks = self._codes.chunks()
         if executor is None or len(self.keys) <= inline_rows_max:
             return nearest_codes(chunks, code, looks)
         return await asyncio.get_running_loop().run_in_executor(executor, nearest_codes, chunks, code, looks)
+
+    def wants_lists(self, rows_min: int) -> bool:
+        """Whether it has at least so many coded rows, and no lists of them, or lists of another size of it."""
+        if self._codes is None or self._changed is not None or len(self.keys) < rows_min:
+            return False
+        return self._lists is None or not self._lists.rows_built <= 2 * len(self.keys) <= 4 * self._lists.rows_built
+
+    def begin_lists(self) -> list[Codes]:
+        """The codes of which lists are to be made; what changes from now on is noted."""
+        self._changed = set()
+        return [] if self._codes is None else self._codes.freeze()
+
+    def changes(self) -> ListChanges | None:
+        """What changed since `begin_lists`, or since the last asking; None when the codes are none any more."""
+        if self._changed is None or self._codes is None:
+            return None
+        changes = self._changes(self._codes, sorted(self._changed))
+        self._changed = set()
+        return changes
+
+    def use_lists(self, lists: CodeLists) -> None:
+        """Searches by these from now on, in which nothing is missing."""
+        self._changed = None
+        self._lists = lists
+
+    def _relist(self, *rows: int) -> None:
+        """Notes rows whose codes changed, or that are gone."""
+        if self._changed is not None:
+            self._changed.update(rows)
+        if self._lists is not None and self._codes is not None:
+            self._lists.update(*self._changes(self._codes, rows))
+            if 4 * len(self._codes) < self._lists.rows_built:  # FAISS's lists keep the memory that they had
+                self._lists = None
+
+    def _changes(self, codes: ChunkedRows, rows: Sequence[int]) -> ListChanges:
+        living = [row for row in rows if row < len(codes)]
+        taken = np.array([codes[row] for row in living], np.uint8).reshape(-1, CODE_BYTES)
+        return ListChanges(rows, living, taken)
 
     def vectors(self, rows: Sequence[int]) -> Vector:
         """Of these rows, float32 [len(rows), width]."""
@@ -198,7 +260,7 @@ class PartitionRows:
         vectors = ChunkedRows(self.width, np.float32, EXACT_ROWS_MAX)
         if self.keys:
             vectors.extend(self._vectors.take(range(len(self.keys))))
-        self._vectors, self._codes, self._coder = vectors, None, None
+        self._vectors, self._codes, self._coder, self._lists, self._changed = vectors, None, None, None, None
 
 
 def _nearest(rows: Vector, vector: Vector, count: int) -> list[int]:

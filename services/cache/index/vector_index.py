@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from services.cache.index.code_lister import CodeLister
 from services.cache.index.partition_rows import FrozenPartition, NewRows, PartitionRows
 from services.cache.index.sign_codes import SignCoder, prepare
 from services.cache.index.vector_rows import Vector
@@ -31,7 +32,7 @@ MODELS_MAX = 64
 """Embedding models known at a time; the one that came first is forgotten, and may come back with another dimension."""
 
 INLINE_ROWS_MAX = 131_072
-"""Larger partitions (0.3 ms and more) are searched in a thread, so that the event loop goes on."""
+"""Of larger partitions lists of codes are made; until they are, they are searched in a thread (0.3 ms and more)."""
 
 EXPIRED_PER_CALL_MAX = 64
 """Expired entries that one call removes on the side, so that no single call pays for many."""
@@ -72,7 +73,8 @@ def unit_vector(values: bytes) -> Vector:
 
 
 class VectorIndex:
-    """Searches in `executor` when a partition has more than `inline_rows_max` rows; without one, always inline."""
+    """Partitions of more than `inline_rows_max` rows are searched by lists of their codes, which `executor` makes, and
+    meanwhile whole, in the executor too; without one, always whole and inline."""
 
     def __init__(
         self, *, entries_max: int, executor: Executor | None = None, inline_rows_max: int = INLINE_ROWS_MAX
@@ -82,6 +84,7 @@ class VectorIndex:
         self._entries_max = entries_max
         self.executor = executor
         self._inline_rows_max = inline_rows_max
+        self._lister = None if executor is None else CodeLister(executor, rows_min=inline_rows_max + 1)
         self._partitions: dict[str, PartitionRows] = {}
         self._places: dict[str, _Place] = {}  # in the order of insertion: the oldest first
         self._expiries: list[tuple[float, str]] = []
@@ -195,9 +198,16 @@ class VectorIndex:
             return ()
         if found.width != len(vector):
             raise DimensionMismatchError("the partition's vectors have another dimension")
+        if self._lister is not None:
+            self._lister.look_at(found)
         rows = await found.search(vector, count=count, executor=self.executor, inline_rows_max=self._inline_rows_max)
         found = self._partitions.get(partition)  # other tasks may have changed everything meanwhile
         return () if found is None else self._living(found, rows, vector, count, now_unix_s)
+
+    def make_lists(self) -> None:
+        """Begins what makes searches of the largest partition fast, and would else begin with the first one."""
+        if self._lister is not None and self._partitions:
+            self._lister.look_at(max(self._partitions.values(), key=len))
 
     def _living(
         self, found: PartitionRows, rows: Sequence[int], vector: Vector, count: int, now_unix_s: float

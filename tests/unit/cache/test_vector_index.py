@@ -129,6 +129,7 @@ async def test_a_large_search_runs_in_the_executor_and_survives_changes_meanwhil
     executor.held.get_nowait()()  # what has to be known of that dimension
     query = rows[0]
     search = asyncio.create_task(index.search("p", query, count=3, now_unix_s=0.0))
+    await executor.held.get()  # lists of the codes are to be made, and are not
     (await executor.held.get())()  # the rows are found, and change before anyone looks
     index.remove("k0")
     found = await search

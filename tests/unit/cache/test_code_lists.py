@@ -1,0 +1,222 @@
+"""Large partitions' codes in inverted lists: what they find, and that they are in step with the rows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.cache.index import code_lister
+from services.cache.index.code_lists import CodeLists
+from services.cache.index.partition_rows import EXACT_ROWS_MAX, SECOND_LOOKS
+from services.cache.index.sign_codes import CODE_BYTES, SignCoder, nearest_codes
+from services.cache.index.vector_index import VectorIndex
+from tests.support.cache_parts import MODEL, eventually
+
+WIDTH = 32
+ROWS = 3 * EXACT_ROWS_MAX
+
+
+def unit_rows(count: int, seed: int = 7) -> Any:
+    """Clusters of unit vectors, as embeddings crowd together."""
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((max(1, count // 16), WIDTH))
+    rows = centres[rng.integers(len(centres), size=count)] + 0.4 * rng.standard_normal((count, WIDTH))
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def codes_of(rows: Any) -> Any:
+    return SignCoder(rows.mean(axis=0)).encode(rows)
+
+
+def test_what_a_scan_of_all_codes_finds_nearest_lists_find_too() -> None:
+    rows = unit_rows(6_000)
+    codes = codes_of(rows)
+    lists = CodeLists.built([codes[:4_096], codes[4_096:]])
+    assert len(lists) == len(rows)
+    queries = SignCoder(rows.mean(axis=0)).encode(
+        rows[:300] + 0.02 * np.random.default_rng(1).standard_normal((300, WIDTH), np.float32)
+    )
+    found = [at in lists.search(query, SECOND_LOOKS) for at, query in enumerate(queries)]
+    scanned = [at in nearest_codes([codes], query, SECOND_LOOKS) for at, query in enumerate(queries)]
+    assert sum(found) >= sum(scanned) - 2
+
+
+changes = st.lists(st.tuples(st.integers(0, 120), st.booleans()), max_size=60)
+
+
+@settings(max_examples=20, deadline=None)
+@given(changes)
+def test_after_any_changes_every_row_is_found_by_its_code_and_no_other_row_is(changed: list[tuple[int, bool]]) -> None:
+    codes = np.random.default_rng(3).integers(0, 256, (400, CODE_BYTES)).astype(np.uint8)
+    lists = CodeLists.built([codes[:40], codes[40:80]])
+    there = {row: codes[row] for row in range(80)}
+    for row, is_put in changed:
+        if is_put:
+            there[row] = codes[(row * 7 + len(there)) % len(codes)]
+            lists.update([row], [row], there[row][np.newaxis])
+        else:
+            there.pop(row, None)
+            lists.update([row], [], codes[:0])
+    assert len(lists) == len(there)
+    for row, code in there.items():
+        assert row in lists.search(code, len(there))
+    assert set(lists.search(codes[0], 500)) <= set(there)
+
+
+def add(index: VectorIndex, rows: Any, begin: int, end: int) -> None:
+    for number in range(begin, end):
+        index.add(f"k{number}", partition="p", model=MODEL, vector=rows[number], expires_at_unix_s=9.0)
+
+
+async def nearest(index: VectorIndex, row: Any) -> str:
+    found = await index.search("p", row, count=1, now_unix_s=0.0)
+    return found[0].key
+
+
+def lists_of(index: VectorIndex) -> CodeLists | None:
+    return index._partitions["p"]._lists
+
+
+@pytest.fixture
+async def threads() -> AsyncIterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(2) as made:
+        yield made
+
+
+async def listed(index: VectorIndex, row: Any) -> None:
+    async def is_listed() -> bool:
+        await nearest(index, row)
+        return lists_of(index) is not None and not index._lister._is_busy  # type: ignore[union-attr]
+
+    await eventually(is_listed, what="the lists are made")
+
+
+async def test_a_large_partition_gets_lists_that_follow_additions_replacements_and_removals(
+    threads: ThreadPoolExecutor,
+) -> None:
+    rows = unit_rows(ROWS + 400)
+    index = VectorIndex(entries_max=100_000, executor=threads, inline_rows_max=EXACT_ROWS_MAX)
+    add(index, rows, 0, ROWS)
+    await listed(index, rows[0])
+    add(index, rows, ROWS, ROWS + 400)
+    index.add("k1", partition="p", model=MODEL, vector=rows[2], expires_at_unix_s=9.0)
+    for number in range(100, 200):
+        index.remove(f"k{number}")
+    lists = lists_of(index)
+    assert lists is not None
+    assert len(lists) == len(index) == ROWS + 300
+    assert [await nearest(index, rows[at]) for at in (0, 99, ROWS, ROWS + 399)] == ["k0", "k99", f"k{ROWS}", "k3471"]
+    assert await nearest(index, rows[2]) in {"k1", "k2"}
+    assert await nearest(index, rows[150]) != "k150"
+
+
+async def test_what_was_made_ready_at_the_start_needs_no_search_first(threads: ThreadPoolExecutor) -> None:
+    rows = unit_rows(ROWS)
+    index = VectorIndex(entries_max=100_000, executor=threads, inline_rows_max=EXACT_ROWS_MAX)
+    index.make_lists()
+    add(index, rows, 0, ROWS)
+    index.make_lists()
+
+    async def is_listed() -> bool:
+        return lists_of(index) is not None
+
+    await eventually(is_listed, what="the lists are made")
+
+
+class HeldExecutor(Executor):
+    """Runs what it is given when told to."""
+
+    def __init__(self) -> None:
+        self.held: list[tuple[Future[Any], Any]] = []
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self.held.append((future, lambda: fn(*args, **kwargs)))
+        return future
+
+    async def run(self) -> None:
+        future, work = self.held.pop(0)
+        future.set_result(work())
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+
+async def test_what_changes_while_lists_are_made_is_in_them_before_they_are_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(code_lister, "CHANGES_INLINE_MAX", 20)
+    rows, executor = unit_rows(ROWS + 200), HeldExecutor()
+    index = VectorIndex(entries_max=100_000, executor=executor, inline_rows_max=EXACT_ROWS_MAX)
+    add(index, rows, 0, ROWS)
+    executor.held.clear()  # what has to be known of that dimension
+    searching = asyncio.create_task(nearest(index, rows[0]))
+    await asyncio.sleep(0)
+    making, scan = executor.held
+    executor.held[:] = [scan]
+    await executor.run()
+    assert await searching == "k0"
+    executor.held[:] = [making]
+    add(index, rows, ROWS, ROWS + 100)  # more than is caught up with at once
+    for number in range(50):
+        index.remove(f"k{number}")
+    await executor.run()
+    assert lists_of(index) is None
+    add(index, rows, ROWS + 100, ROWS + 110)  # and again while that is caught up with
+    index.remove("k60")
+    await executor.run()
+    lists = lists_of(index)
+    assert lists is not None
+    assert len(lists) == len(index) == ROWS + 59
+    assert not executor.held
+    for number in (61, 500, ROWS - 1, ROWS, ROWS + 105):
+        assert await nearest(index, rows[number]) == f"k{number}"
+    assert await nearest(index, rows[60]) != "k60"
+    assert not executor.held
+
+
+async def test_lists_that_cannot_be_made_cost_no_lookup_anything(
+    threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = 0
+
+    def fail(_: object) -> CodeLists:
+        nonlocal tries
+        tries += 1
+        raise MemoryError
+
+    monkeypatch.setattr(CodeLists, "built", fail)
+    rows = unit_rows(ROWS)
+    index = VectorIndex(entries_max=100_000, executor=threads, inline_rows_max=EXACT_ROWS_MAX)
+    add(index, rows, 0, ROWS)
+    for number in (0, 700, 2_000):
+        assert await nearest(index, rows[number]) == f"k{number}"
+    assert tries == 1
+
+
+async def test_lists_are_made_anew_for_twice_the_rows_and_thrown_away_for_a_quarter(
+    threads: ThreadPoolExecutor,
+) -> None:
+    rows = unit_rows(2 * ROWS + 10)
+    index = VectorIndex(entries_max=100_000, executor=threads, inline_rows_max=EXACT_ROWS_MAX)
+    add(index, rows, 0, ROWS)
+    await listed(index, rows[0])
+    first = lists_of(index)
+    assert first is not None
+    assert first.rows_built == ROWS
+    add(index, rows, ROWS, 2 * ROWS + 10)
+    await nearest(index, rows[0])
+    await listed(index, rows[0])
+    second = lists_of(index)
+    assert second is not None
+    assert second.rows_built == 2 * ROWS + 10
+    for number in range(2 * ROWS - 1_500):
+        index.remove(f"k{number}")
+    assert lists_of(index) is None
+    assert await nearest(index, rows[2 * ROWS]) == f"k{2 * ROWS}"
