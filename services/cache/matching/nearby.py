@@ -93,9 +93,9 @@ class NearbyReader:
 
     async def candidates(self, meaning: Meaning, *, own_key: str = "") -> Sequence[Candidate]:
         """The nearest questions, but for the entry `own_key`, as the index has them."""
-        count = NEAR_MAX + bool(own_key)
-        found = await self._index.search(meaning.partition, meaning.vector, count=count, now_unix_s=self._clock.unix())
-        return [each for each in found if each.key != own_key][:NEAR_MAX] if own_key else found
+        now = self._clock.unix()
+        found = await self._index.search(meaning.partition, meaning.vector, count=NEAR_MAX + 1, now_unix_s=now)
+        return [each for each in found if each.key != own_key][:NEAR_MAX] if own_key else found[:NEAR_MAX]
 
     async def twin(
         self, scope: Scope, meaning: Meaning, candidates: Sequence[Candidate], *, similarity_min: float
