@@ -67,7 +67,7 @@ def proposal_refusal(asked: Reading, stored: Sequence[Reading], *, aliases: int)
     agreeing = [row for row, found in zip(rows, hard, strict=True) if not found]
     if not agreeing:
         return hard[0][0]
-    said_more = [added(asked, row) for row in agreeing]
+    said_more = [next(added(asked, row), "") for row in agreeing]
     agreeing = [row for row, found in zip(agreeing, said_more, strict=True) if not found]
     if not agreeing:
         return said_more[0]
@@ -84,7 +84,7 @@ def proposal_refusal(asked: Reading, stored: Sequence[Reading], *, aliases: int)
             return ""
         else:
             passed = True
-    if standing := _uncleared(asked, rows, hard, agreeing) or ("" if is_broad else contrasts(asked, rows)):
+    if standing := _uncleared(asked, rows, hard, agreeing) or ("" if is_broad else next(contrasts(asked, rows), "")):
         return standing
     hardly = any(hardly_differs(asked, row, others) for row in rows)
     if hardly and not is_broad:
