@@ -148,7 +148,7 @@ def _added(asked: Reading, stored: Reading) -> Iterator[str]:
     mine, theirs = asked.particulars, stored.particulars
     if _lacks(mine.owners, stored) or _lacks(theirs.owners, asked):
         yield "owner: it is for, or of, somebody else"
-    if mine.times and not theirs.times:
+    if (mine.times and not theirs.times) or (theirs.times and not mine.times and stored.units - asked.units):
         yield "time: one says before, after or until when"
     if mine.tense and theirs.tense and mine.tense != theirs.tense:
         yield _TENSE

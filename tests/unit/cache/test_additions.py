@@ -27,6 +27,28 @@ SAID_MORE = [
     ("asking", "What happens when the trial ends?", "When does the trial end?"),
     ("acting", "What documents do I get when I open an account?", "What documents do I need to open an account?"),
     ("matter", "How do I delete a stale branch?", "How do I delete a branch?"),
+    ("time", "Is it safe to drive with a cast?", "Is it safe to drive the day after a cast?"),
+    ("actor", "How does my tax adviser file a claim?", "How do I file a claim?"),
+    ("actor", "Should Garden Weekly praise the shed?", "Should I praise the shed of Garden Weekly?"),
+    ("correction", "What else did the founder of Acme found?", "What did the founder of Acme found?"),
+]
+IN_ANOTHER_WAY = [
+    # more matter, in the same form
+    ("How do I wash a wool coat?", "How do I wash a coat?"),
+    ("How do I wash a coat if it is wet?", "quick question: how do I wash a coat? thank you"),
+    ("How high is the door of the barn?", "How high is the barn?"),
+    ("Who almost won the race?", "Who won the race?"),
+    ("Can I bring more than one cat?", "Can I bring a cat?"),
+    # less
+    ("How do I wash a coat?", "How do I wash a wool coat?"),
+    ("Where do I park near the pool?", "Where do I park near the old pool?"),
+    # another measure, another thing of the same matter
+    ("What is the number of beds in the ward?", "What is the size of the beds in the ward?"),
+    ("What sugar is in cider?", "How much sugar is in cider?"),
+    ("How wide are the pews of the church?", "How many pews are in the church?"),
+    ("Why do I water the roses?", "How do I water the roses?"),
+    ("Who does the family plan cover?", "What does the family plan cover?"),
+    ("What are the moons of Venus called?", "How many moons does Venus have?"),
 ]
 
 
@@ -45,6 +67,18 @@ def test_what_one_question_says_more_is_refused_for_good(kind: str, asked: str, 
 def test_one_of_the_answers_own_questions_that_says_it_as_well_is_enough(kind: str, asked: str, stored: str) -> None:
     assert refused_by(asked, f"please, {asked}") == ""
     assert refused_by(asked, stored, f"please, {asked}") != kind
+
+
+@pytest.mark.parametrize(("asked", "stored"), IN_ANOTHER_WAY)
+def test_more_or_less_in_the_same_form_is_another_question_of_a_narrow_answer(asked: str, stored: str) -> None:
+    assert refused_by(asked, stored) not in ("", *LIFTABLE)
+    assert refused_by(asked, stored, f"Excuse me, {stored.lower()}", f"{stored} Thanks") not in ("", *LIFTABLE)
+    assert refused_by(asked, stored, f"please, {asked}") == ""
+
+
+def test_what_some_of_the_answers_own_questions_lack_is_not_missed() -> None:
+    rows = ["How do I wash a wool coat?", "how to wash a coat"]
+    assert refused_by("How do I wash a coat?", *rows) == ""
 
 
 @pytest.mark.parametrize(
@@ -75,6 +109,10 @@ def test_a_stored_question_that_goes_on_to_order_its_answer_serves_none_without_
         ("How do I block my card? Thanks!", "How do I block my card?"),
         ("how can I give my assistant access", "How do I give my assistant access?"),
         ("Could you tell me how I block my card?", "How do I block my card?"),
+        ("Good morning, what do I do in order to block my card?", "How do I block my card?"),
+        ("Where do I block my card?", "How do I block my card?"),
+        ("At what time does the shop open?", "When does the shop open?"),
+        ("Is there a way to block my card?", "How do I block my card?"),
     ],
 )
 def test_another_way_to_say_as_much_adds_nothing(asked: str, stored: str) -> None:
