@@ -120,11 +120,13 @@ class _Follower:
                 positions = [await self._newest(shard) for shard in self._shards]
                 yield Forget()
                 for shard in self._shards:
-                    async for entry in self._load(shard):
-                        yield entry
+                    async with aclosing(self._load(shard)) as batches:
+                        async for batch in batches:
+                            yield batch
                 self._positions = positions
-            async for change in self._follow(self._positions):
-                yield change
+            async with aclosing(self._follow(self._positions)) as changes:
+                async for change in changes:
+                    yield change
             self._positions = None
 
     async def _follow(self, positions: list[bytes]) -> AsyncGenerator[Change, None]:
