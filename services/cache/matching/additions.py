@@ -27,7 +27,9 @@ _MEASURES: Final = word_set("""
     number amount size length width height depth weight age price speed distance frequency duration volume temperature
     colour percentage share
 """)
-_PRICES: Final = word_set("cost costs fee fees charge salary pay rate limit maximum minimum total population time date")
+_PRICES: Final = word_set(
+    "cost costs fee fees charge salary pay rate limit maximum minimum total population time date highest lowest"
+)
 _GENERAL: Final = frozenset({"what", "which"})
 _MORE_FREELY: Final = 2
 """With so many words of matter more, one word of form may be another one."""
@@ -59,7 +61,7 @@ def contrasts(asked: Reading, rows: Sequence[Reading]) -> Iterator[str]:
         if _measures_else(asked, row, rows) and less - _MEASURES <= _FORMAL:
             yield _MEASURE
         if less := less - _FORMAL - courtesies_of(row.words):
-            if not wider and not more - _FORMAL and keeps_form(row, asked):
+            if not wider and not more - courtesies_of(asked.words) and _same_form(row, asked, less):
                 wider = True
                 if any(all(has_words((word,), row, other) for other in rows) for word in less):
                     yield _WIDER
@@ -99,7 +101,9 @@ def _measures_else(asked: Reading, row: Reading, rows: Sequence[Reading]) -> boo
 
 
 def _asks_measure(reading: Reading) -> bool:
-    """Whether it asks how much, how long and so on something is."""
+    """Whether it asks how much, how long, when and so on something is."""
+    if not reading.questions or "when" in reading.questions:
+        return bool(reading.questions)
     if any(kind.startswith("how ") for kind in reading.questions):
         return True
     return not (_MEASURES | _PRICES).isdisjoint(reading.words) or not UNITS.keys().isdisjoint(reading.words)

@@ -22,6 +22,7 @@ from services.cache.matching.lexicon import (
     FUNCTION_WORDS,
     LIGHT_WORDS,
     PERSONS,
+    SHOUTED_WORDS,
     UNITS,
     word_set,
 )
@@ -56,6 +57,7 @@ _ORDERED_WORDS_MAX: Final = 40
 _HURRIED_WORDS_MIN: Final = 3
 _MOVED_MAX: Final = 4
 _BRAND_CHARS_MIN: Final = 4
+_ACRONYM_CHARS_MIN: Final = 3
 _ARTICLES: Final = word_set("the a an")
 _UNFORMAL: Final = word_set("a an the my your our please hi hello thanks kindly")
 _REPLACED: Final = PERSONS.keys() | word_set("of out up down off")
@@ -125,10 +127,12 @@ def _is_careless(careless: Reading, careful: Reading, words: Collection[str]) ->
     words as names: with a capital first, or with capitals inside, of some length."""
     for bare in words:
         for way in careful.spellings[bare]:
-            if not way[0].isupper() or not (way[1:].islower() or (len(way) >= _BRAND_CHARS_MIN and not way.isupper())):
+            if not way[0].isupper() or len(way) < _ACRONYM_CHARS_MIN or bare in SHOUTED_WORDS:
+                return False
+            if not way[1:].islower() and not way.isupper() and len(way) < _BRAND_CHARS_MIN:
                 return False
     names = careless.names - PERSONS.keys()
-    return not names and len(set(careless.content)) >= _HURRIED_WORDS_MIN
+    return not names and len(set(careless.content)) + len(careless.units) >= _HURRIED_WORDS_MIN
 
 
 def question_kind(a: Reading, b: Reading) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 
-from services.cache.matching.lexicon import ANTONYMS, CONFUSABLES, SYNONYMS
+from services.cache.matching.lexicon import ANTONYMS, CONFUSABLES, IRREGULAR, SYNONYMS
 
 __all__ = ["LOOKALIKES", "OPPOSITES", "forms_of", "may_be_mistyped", "same_word", "stems_of"]
 
@@ -72,6 +72,8 @@ def _guesses(word: str) -> Iterator[str]:
 def forms_of(word: str) -> frozenset[str]:
     """The word, what it may be an inflection of, and the groups of synonyms these belong to."""
     found = {word, *stems_of(word)}
+    if word in IRREGULAR:
+        found.add(IRREGULAR[word])
     return frozenset(found | {f"={SYNONYMS[form]}" for form in found if form in SYNONYMS})
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "FOREIGN_FUNCTION_WORDS",
     "FUNCTION_WORDS",
     "GENITIVE_WORDS",
+    "IRREGULAR",
     "LIGHT_WORDS",
     "NEGATING_PREFIXES",
     "NEGATIONS",
@@ -150,6 +151,17 @@ SYNONYMS = _groups("""
 """)
 """Words that may stand in each other's place; each maps to the first of its group."""
 
+IRREGULAR = _groups("""
+    write/wrote/written beat/beaten buy/bought sell/sold send/sent pay/paid take/took/taken give/gave/given make/made
+    know/knew/known eat/ate/eaten drink/drank/drunk break/broke/broken choose/chose/chosen drive/drove/driven
+    speak/spoken steal/stole/stolen freeze/froze/frozen fly/flew/flown grow/grew/grown throw/threw/thrown
+    draw/drew/drawn withdraw/withdrew/withdrawn build/built lose/lost win/won teach/taught bring/brought catch/caught
+    keep/kept sleep/slept spend/spent lend/lent hold/held begin/began/begun swim/swam/swum sing/sang/sung
+    ride/rode/ridden hide/hid/hidden forget/forgot/forgotten understand/understood become/became wear/wore/worn
+    go/went/gone come/came meet/met sit/sat hear/heard
+""")
+"""Forms of verbs that no rule gives, each with its verb. Those that are other words as well ("left") are left out."""
+
 ABBREVIATIONS = {
     "wwi": "World War 1", "ww1": "World War 1", "wwii": "World War 2", "ww2": "World War 2", "nyc": "New York City",
     "usa": "United States", "u.s.a.": "United States", "uk": "United Kingdom",
@@ -195,7 +207,8 @@ UNITS = _groups("""
     teaspoon/teaspoons/tsp tablespoon/tablespoons/tbsp celsius/centigrade fahrenheit kelvin
     dollar/dollars/usd euro/euros/eur rupee/rupees/inr yen/jpy gbp percent/percentage cent/cents
     byte/bytes kb/kilobyte/kilobytes mb/megabyte/megabytes gb/gigabyte/gigabytes tb/terabyte/terabytes bit/bits
-    volt/volts watt/watts amp/amps calorie/calories monday tuesday wednesday thursday friday saturday sunday
+    volt/volts watt/watts amp/amps calorie/calories monday/mondays
+    tuesday/tuesdays wednesday/wednesdays thursday/thursdays friday/fridays saturday/saturdays sunday/sundays
     january february march april june july august september october november december
 """)
 """Units of measure and time, each mapped to one spelling."""

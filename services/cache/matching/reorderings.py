@@ -147,7 +147,7 @@ def _moves(x: tuple[str, ...], y: tuple[str, ...]) -> bool:
     """Whether one part of `x` stands elsewhere in `y`, and all else as in `x`."""
     theirs = _governed(y)
     for part, preposition in _parts(x):
-        if max(x.count(preposition), y.count(preposition)) > 1:
+        if any(word in theirs for word in part) and max(x.count(preposition), y.count(preposition)) > 1:
             continue  # what is done here that is not done there
         loose = preposition if preposition in _MOVABLE else ""
         if any(theirs.get(word, loose) != preposition for word in part):
