@@ -187,13 +187,15 @@ class Executor(ExecutorServiceServicer):
 
 
 class Ledger(LedgerServiceServicer):
-    """Takes everything."""
+    """Takes everything, and knows the decision that feedback is of."""
 
     async def RecordDecisions(self, request: Any, context: Any) -> ledger.RecordDecisionsResponse:
         return ledger.RecordDecisionsResponse()
 
     async def RecordFeedback(self, request: Any, context: Any) -> ledger.RecordFeedbackResponse:
-        return ledger.RecordFeedbackResponse()
+        routing = api.RoutingDecision(classification=wire.classification_to_proto(judged()))
+        decision = ledger.DecisionRecord(routing=routing, cache=_miss().outcome)
+        return ledger.RecordFeedbackResponse(decision=decision)
 
     async def RecordGrades(self, request: Any, context: Any) -> ledger.RecordGradesResponse:
         return ledger.RecordGradesResponse()
