@@ -30,6 +30,7 @@ _MEASURES: Final = word_set("""
 _PRICES: Final = word_set(
     "cost costs fee fees charge salary pay rate limit maximum minimum total population time date highest lowest"
 )
+_WHETHER: Final = frozenset({"yes or no"})
 _GENERAL: Final = frozenset({"what", "which"})
 _MORE_FREELY: Final = 2
 """With so many words of matter more, one word of form may be another one."""
@@ -56,6 +57,7 @@ def contrasts(asked: Reading, rows: Sequence[Reading]) -> Iterator[str]:
     that no row has; or matter that all of the rows have, and the asked question, in the same form, lacks."""
     wider = False
     measured: list[bool] = []
+    whether: list[bool] = []
     for row in rows:
         more, less = unmatched(asked, row)
         if _measures_else(asked, row, rows) and less - _MEASURES <= _FORMAL:
@@ -71,7 +73,10 @@ def contrasts(asked: Reading, rows: Sequence[Reading]) -> Iterator[str]:
         if (exchanged or question_kind(asked, row)) and not _ask_alike(asked, rows):
             yield _ELSE
         measured.append(_asks_measure(row))
+        whether.append(row.questions == _WHETHER)
     if measured and all(measured) and asked.questions and not _asks_measure(asked):
+        yield _ELSE
+    if whether and all(whether) and "what" in asked.questions and "do" in asked.frame.operators:
         yield _ELSE
 
 

@@ -27,7 +27,7 @@ from services.cache.matching.lexicon import (
     word_set,
 )
 from services.cache.matching.reading import Reading
-from services.cache.matching.reorderings import asks_last, is_passive_of, only_moved
+from services.cache.matching.reorderings import asks_last, is_passive, is_passive_of, only_moved
 from services.cache.matching.voices import asks_as_much
 
 __all__ = [
@@ -46,6 +46,7 @@ FORMS_MAX: Final = 4_096
 MEANING_WORDS: Final = word_set("mean means meaning define definition")
 
 _ORDER: Final = "order: the same words stand in another order"
+_VOICE: Final = "roles: one is in the passive voice"
 _WHO_ACTS: Final = f"roles: {WHO_ACTS}"
 _GENERAL_QUESTIONS: Final = frozenset({"what", "which"})
 _WHETHER: Final = frozenset({"yes or no"})
@@ -92,6 +93,8 @@ def order_or_roles(a: Reading, b: Reading) -> str:
     if not stand_otherwise and _is_permuted(a, b) and not _may_stand_so(a, b):
         return _ORDER
     difference = frame_difference(a.frame, b.frame)
+    if is_passive(a) != is_passive(b):
+        return _VOICE
     if not difference or asks_as_much(a, b) or asks_as_much(b, a):
         return ""
     if difference == WHO_ACTS and stand_otherwise and asks_last(a) != asks_last(b):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from sys import intern
 
+from services.cache.matching.courtesies import without_courtesies
 from services.cache.matching.frame import Frame, read_frame
 from services.cache.matching.kept import NOTHING, kept, shared
 from services.cache.matching.lexicon import (
@@ -352,7 +353,8 @@ def _questions(words: tuple[str, ...]) -> frozenset[str]:
             kind = "how"
         if kind:
             kinds.add(kind)
-    if not kinds and words and words[0] in AUXILIARIES and "you" not in words[1:2]:
+    asked = without_courtesies(words)
+    if not kinds and asked and asked[0] in AUXILIARIES and "you" not in asked[1:2]:
         kinds.add("yes or no")
     return shared(kinds)
 

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Final
 
 from services.cache.matching.alignment import alike
 from services.cache.matching.courtesies import without_courtesies
-from services.cache.matching.lexicon import AUXILIARIES, FUNCTION_WORDS, PERSONS, word_set
+from services.cache.matching.lexicon import AUXILIARIES, FUNCTION_WORDS, IRREGULAR, PERSONS, word_set
 from services.cache.matching.reading import Reading
 
-__all__ = ["asks_last", "is_passive_of", "only_moved"]
+__all__ = ["asks_last", "is_passive", "is_passive_of", "only_moved"]
 
 TOKENS_MAX: Final = 40
 """Longer questions are compared as they stand."""
@@ -58,6 +59,15 @@ def asks_last(reading: Reading) -> bool:
     """Whether something stands before the question: "Mars has how many moons"."""
     words = _tokens(reading.plain)
     return _asking_first(words) != words
+
+
+def is_passive(reading: Reading) -> bool:
+    """Whether something is done by somebody: "was it bitten by him"."""
+    if "by" not in reading.frame.prepositions or _BE.isdisjoint(reading.words):
+        return False
+    return any(
+        word == "by" and (before.endswith("ed") or before in IRREGULAR) for before, word in pairwise(reading.words)
+    )
 
 
 def is_passive_of(a: Reading, b: Reading) -> bool:
