@@ -44,6 +44,7 @@ class CodeLister:
             return
         if (error := making.exception()) is not None:
             get_logger(__name__).error("cache_code_lists_not_made", error=type(error).__name__)
+            partition.keep_lists()
             return  # and busy for ever: what fails once would fail, and cost, with every lookup
         lists, changes = making.result(), partition.changes()
         if changes is not None and len(changes.changed) > CHANGES_INLINE_MAX:

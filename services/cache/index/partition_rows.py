@@ -223,6 +223,10 @@ class PartitionRows:
         self._changed = set()
         return changes
 
+    def keep_lists(self) -> None:
+        """Those that it has, or none: no others come of what `begin_lists` began."""
+        self._changed = None
+
     def use_lists(self, lists: CodeLists) -> None:
         """Searches by these from now on, in which nothing is missing."""
         self._changed = None

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from services.cache.index import code_lister
 from services.cache.index.code_lists import CodeLists
-from services.cache.index.partition_rows import EXACT_ROWS_MAX, SECOND_LOOKS
+from services.cache.index.partition_rows import EXACT_ROWS_MAX, SECOND_LOOKS, NewRows
 from services.cache.index.sign_codes import CODE_BYTES, SignCoder, nearest_codes
 from services.cache.index.vector_index import VectorIndex
 from tests.support.cache_parts import MODEL, eventually
@@ -75,6 +75,11 @@ def add(index: VectorIndex, rows: Any, begin: int, end: int) -> None:
         index.add(f"k{number}", partition="p", model=MODEL, vector=rows[number], expires_at_unix_s=9.0)
 
 
+def add_at_once(index: VectorIndex, rows: Any, begin: int, end: int) -> None:
+    keys = [f"k{number}" for number in range(begin, end)]
+    index.add_many("p", MODEL, NewRows(keys, [9.0] * len(keys), rows[begin:end]))
+
+
 async def nearest(index: VectorIndex, row: Any) -> str:
     found = await index.search("p", row, count=1, now_unix_s=0.0)
     return found[0].key
@@ -105,14 +110,21 @@ async def test_a_large_partition_gets_lists_that_follow_additions_replacements_a
     index = VectorIndex(entries_max=100_000, executor=threads, inline_rows_max=EXACT_ROWS_MAX)
     add(index, rows, 0, ROWS)
     await listed(index, rows[0])
-    add(index, rows, ROWS, ROWS + 400)
+    add(index, rows, ROWS, ROWS + 100)
+    add_at_once(index, rows, ROWS + 100, ROWS + 400)
     index.add("k1", partition="p", model=MODEL, vector=rows[2], expires_at_unix_s=9.0)
     for number in range(100, 200):
         index.remove(f"k{number}")
     lists = lists_of(index)
     assert lists is not None
     assert len(lists) == len(index) == ROWS + 300
-    assert [await nearest(index, rows[at]) for at in (0, 99, ROWS, ROWS + 399)] == ["k0", "k99", f"k{ROWS}", "k3471"]
+    assert [await nearest(index, rows[at]) for at in (0, 99, ROWS, ROWS + 200, ROWS + 399)] == [
+        "k0",
+        "k99",
+        f"k{ROWS}",
+        f"k{ROWS + 200}",
+        f"k{ROWS + 399}",
+    ]
     assert await nearest(index, rows[2]) in {"k1", "k2"}
     assert await nearest(index, rows[150]) != "k150"
 
@@ -163,7 +175,8 @@ async def test_what_changes_while_lists_are_made_is_in_them_before_they_are_used
     await executor.run()
     assert await searching == "k0"
     executor.held[:] = [making]
-    add(index, rows, ROWS, ROWS + 100)  # more than is caught up with at once
+    add(index, rows, ROWS, ROWS + 10)  # more than is caught up with at once
+    add_at_once(index, rows, ROWS + 10, ROWS + 100)
     for number in range(50):
         index.remove(f"k{number}")
     await executor.run()
@@ -175,7 +188,7 @@ async def test_what_changes_while_lists_are_made_is_in_them_before_they_are_used
     assert lists is not None
     assert len(lists) == len(index) == ROWS + 59
     assert not executor.held
-    for number in (61, 500, ROWS - 1, ROWS, ROWS + 105):
+    for number in (61, 500, ROWS - 1, ROWS, ROWS + 50, ROWS + 105):
         assert await nearest(index, rows[number]) == f"k{number}"
     assert await nearest(index, rows[60]) != "k60"
     assert not executor.held

@@ -150,11 +150,22 @@ def scribble(path: Path) -> None:
     path.write_bytes(bytes(data))
 
 
+def scribble_on_an_index(path: Path) -> None:
+    """What reading all rows does not come across."""
+    with sqlite3.connect(path) as connection:
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'entries_expiry'").fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    connection.close()
+    data = bytearray(path.read_bytes())
+    data[(page - 1) * size : page * size] = b"\x5a" * size
+    path.write_bytes(bytes(data))
+
+
 def noise(path: Path) -> None:
     path.write_bytes(b"\x00\x01noise" * 1_000)
 
 
-@pytest.mark.parametrize("damage", [other_database, later_version, cut, scribble, noise])
+@pytest.mark.parametrize("damage", [other_database, later_version, cut, scribble, scribble_on_an_index, noise])
 async def test_a_file_that_cannot_be_used_is_named_and_left_alone(path: Path, damage: object) -> None:
     clock = FakeClock()
     if damage is not other_database:

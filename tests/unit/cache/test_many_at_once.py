@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from services.cache.index.arrivals import arrange
 from services.cache.index.follower import Follower
-from services.cache.index.partition_rows import EXACT_ROWS_MAX
+from services.cache.index.partition_rows import EXACT_ROWS_MAX, NewRows
+from services.cache.index.sign_codes import SignCoder
 from services.cache.index.vector_index import VectorIndex
 from services.cache.store.answer_store import CaughtUp, Change, Forget, IndexedMany, Removed
 from services.cache.store.answer_store_memory import MemoryStore
@@ -88,6 +89,20 @@ async def test_an_index_filled_at_once_finds_what_one_filled_one_by_one_finds(pa
         assert filled.remove(key)
         assert plain.remove(key)
     assert await found(filled, many) == await found(plain, many)
+
+
+async def test_codes_by_a_coder_that_the_partition_has_no_more_are_made_anew() -> None:
+    index, many = VectorIndex(entries_max=10_000), batch([f"k{number}" for number in range(2_000)])
+    vectors = np.stack([np.frombuffer(each, "<f4") for each in many.vectors])
+    add_one_by_one(index, many)
+    later = batch(["later"], seed=9)
+    coder = SignCoder(vectors[:7].mean(axis=0))
+    wrong = NewRows(
+        ["later"], [LONG_S], np.frombuffer(later.vectors[0], "<f4")[np.newaxis], coder, ~coder.encode(vectors[:1])
+    )
+    index.add_many("p0", MODEL, wrong)
+    near = await index.search("p0", np.frombuffer(later.vectors[0], "<f4"), count=1, now_unix_s=0.0)
+    assert near[0].key == "later"
 
 
 @given(st.lists(st.lists(st.integers(0, 14), max_size=12), max_size=5), st.integers(1, 12))
