@@ -2,17 +2,18 @@
 
     python -m bench.cache [--entries 10000 100000] [--lookups 2000] [--gptcache PYTHON] [--json FILE]
 
-Embeddings are drawn (seeded): clusters of unit vectors in 384 dimensions, so that neighbours are near, as questions'
-are; embedding itself is no part of the figures, for either side. A "hit" asks a stored question in the same words, but
-not the same letters (spaces and a question mark), with a vector of similarity about 0.99; an "exact hit" asks it as it
-was; a "miss" asks something with neighbours of which none says the same. How many were answered stands beside every
-figure.
+Questions, answers and embeddings are drawn (seeded, `bench.cache_workload`): twenty wordings of a topic share an
+answer. Embedding itself is no part of the figures, for either side. An "exact hit" asks a stored question as it was;
+"same words" with another capital, another space and a mark, and a vector of similarity about 0.99; a "paraphrase" is a
+wording that is not stored, with a vector of its own, served or not by what its class learned from 1,000 lookups and
+stores before, which are not counted; a "miss" asks something else about the same things. How many were answered stands
+beside every figure.
 
 The service is a process of its own with `store: file`, or with `--redis` and a Redis of its own, filled beforehand:
 warm-up is the time from its start until it has every entry in its index. CPU time is that of the processes which serve,
 the Redis among them. It does not count waiting for a busy machine, but caches are shared, so the load average is
-printed too. A hit "again" is the same one a second time: what was read of its neighbours is known by then. `--gptcache`
-names the interpreter of an environment with GPTCache, faiss-cpu and SQLAlchemy.
+printed too. "Again" is the same a second time: what was read of its neighbours is known by then, as far as there is
+room for it. `--gptcache` names the interpreter of an environment with GPTCache, faiss-cpu and SQLAlchemy.
 """
 
 from __future__ import annotations
