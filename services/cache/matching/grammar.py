@@ -172,6 +172,8 @@ def asks_else(a: Reading, b: Reading) -> bool:
     form_a, form_b = _form(a), _form(b)
     only_a, only_b = form_a - form_b, form_b - form_a
     found = only_a | only_b
+    if (a.questions == _HOW and _asks_how_much(b)) or (b.questions == _HOW and _asks_how_much(a)):
+        return found <= _QUANTITIES | {"much"}
     if not only_a or not only_b or not found <= _QUESTION_FORM or a.questions | b.questions == _HOW | {"where"}:
         return False
     if "what" not in found or not found.isdisjoint(_QUANTITIES):
@@ -184,6 +186,10 @@ def asks_else(a: Reading, b: Reading) -> bool:
     ):
         return False
     return "do" in form_a and _MEASURING.isdisjoint(a.words)
+
+
+def _asks_how_much(reading: Reading) -> bool:
+    return bool(reading.questions) and all(kind.startswith("how ") for kind in reading.questions)
 
 
 def _form(reading: Reading) -> frozenset[str]:

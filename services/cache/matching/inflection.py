@@ -97,4 +97,6 @@ def _is_mistyped(a: str, b: str) -> bool:
             len(wrong) == 2 and wrong[1] == wrong[0] + 1 and a[wrong[0]] == b[wrong[1]] and a[wrong[1]] == b[wrong[0]]
         )
     short, long = sorted((a, b), key=len)
+    if long == f"{short}r":  # an office and its officer
+        return False
     return len(long) == len(short) + 1 and any(long[:i] + long[i + 1 :] == short for i in range(1, len(long)))
