@@ -2,8 +2,10 @@
 
 Promises: a place is looked up when it is first needed, and after `suspect`, in the background, by one task, at most
 every `LOOKUP_PAUSE_S`; nobody's call is repeated because of it. The sentinels' primary is looked up again every
-`LOOKUP_EVERY_S` while it is used, also when all is well: one that is cut off from its sentinels does not know it. Nodes
-that were heard of are asked too when those of the URL are gone.
+`LOOKUP_EVERY_S` while it is used, also when all is well: one that is cut off from its sentinels does not know it; and
+before it is used again after `LOOKUP_AGE_S_MAX` in which nobody asked. All sentinels are asked at once, and the one
+that heard of the latest promotion is believed: one that is cut off from the others goes on naming the old primary. Of a
+cluster one node after the other is asked, those that were heard of too when those of the URL are gone.
 
 Belongs to one event loop.
 """
@@ -12,7 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from redis.asyncio import ConnectionPool, Redis
@@ -32,8 +35,23 @@ LOOKUP_TIMEOUT_S: Final = 0.5
 
 LOOKUP_PAUSE_S: Final = 0.2
 LOOKUP_EVERY_S: Final = 1.0
+LOOKUP_AGE_S_MAX: Final = 2.0
+"""An older answer is not used any more before the sentinels were asked again."""
 
+STRAGGLER_S: Final = 0.05
+"""When more than half of the sentinels have answered, the others get so much longer."""
+
+_UNWELL: Final = frozenset({"s_down", "o_down", "disconnected"})
 _GONE: Final = (RedisError, TimeoutError, OSError)
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """What a sentinel says: the primary, by which promotion it is that (they are counted), and whether it sees it."""
+
+    place: Address
+    epoch: int
+    is_well: bool
 
 
 class RedisPlaces:
@@ -60,12 +78,14 @@ class RedisPlaces:
         self._nodes = url.nodes  # whom to ask, the one that answered last first
         self._lookup: asyncio.Task[None] | None = None
         self._looked_up_at_s = float("-inf")
+        self._epoch = 0  # of the sentinels' primary
 
     async def place(self, number: int = 0) -> Address:
         """Where it is, as far as is known. Raises RedisConnectionError when nobody knew."""
-        if number not in self._places:
+        age_s = self._age_s() if self.url.topology is Topology.SENTINEL else 0.0
+        if number not in self._places or age_s >= LOOKUP_AGE_S_MAX:
             await asyncio.wait({self._start()})
-        elif self.url.topology is Topology.SENTINEL and self._age_s() >= LOOKUP_EVERY_S:
+        elif age_s >= LOOKUP_EVERY_S:
             self._start()
         place = self._places.get(number)
         if place is None:
@@ -95,11 +115,36 @@ class RedisPlaces:
         return self._lookup
 
     async def _look_up(self) -> None:
-        """Asks one after the other until one knows. Never raises: what is not found out stays as it was."""
+        """Never raises: what is not found out stays as it was."""
+        if self.url.topology is Topology.SENTINEL:
+            await self._look_up_primary()
+        else:
+            await self._look_up_slots()
+        self._looked_up_at_s = self._clock.monotonic()
+        if self._looked_up is not None:
+            await self._looked_up()
+
+    async def _look_up_primary(self) -> None:
+        """Asks all sentinels at once."""
+        asking = [asyncio.create_task(self._ask_sentinel(node), name="redis-sentinel") for node in self.url.nodes]
+        try:
+            named = await _answers_of_most(asking)
+        finally:
+            await end_tasks(asking)
+        if not named:
+            return
+        latest = max(named, key=lambda each: (each.epoch, each.is_well))
+        # A few that know of less than was known are those that are cut off; when most do, they were set up anew.
+        if latest.epoch >= self._epoch or _are_most(named, self.url.nodes):
+            self._epoch = latest.epoch
+            self._places[0] = latest.place
+
+    async def _look_up_slots(self) -> None:
+        """Asks one node after the other until one knows."""
         for node in self._nodes:
             try:
                 async with asyncio.timeout(LOOKUP_TIMEOUT_S):
-                    places, nodes = await self._ask(node)
+                    places, nodes = await self._ask_node(node)
             except _GONE:
                 continue
             if places:
@@ -107,21 +152,26 @@ class RedisPlaces:
                 self._nodes = tuple(known)[:NODES_MAX]
                 self._places.update(places)
                 break
-        self._looked_up_at_s = self._clock.monotonic()
-        if self._looked_up is not None:
-            await self._looked_up()
 
-    async def _ask(self, node: Address) -> tuple[dict[int, Address], tuple[Address, ...]]:
-        """Where the places are, and who else may be asked."""
-        options = node_options(self.url, password=self.password, timeout_s=LOOKUP_TIMEOUT_S, to_ask_the_way=True)
-        asked = Redis(connection_pool=ConnectionPool(host=node[0], port=node[1], max_connections=1, **options))
+    async def _ask_sentinel(self, node: Address) -> _Named | None:
+        """None of one that does not answer, or does not know the name."""
         try:
-            if self.url.topology is Topology.SENTINEL:
-                found = await _answer(asked, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.url.master)
-                return ({0: (found[0].decode(), int(found[1]))} if found else {}), ()
-            ranges = await _answer(asked, "CLUSTER", "SLOTS")
-        finally:
-            await disconnect(asked)
+            async with asyncio.timeout(LOOKUP_TIMEOUT_S), self._asked(node) as sentinel:
+                # In this order, so that the place is never older than the epoch; in the middle of a promotion the
+                # reply to MASTER names the old place beside the new epoch.
+                about = _flat(await _answer(sentinel, "SENTINEL", "MASTER", self.url.master))
+                found = await _answer(sentinel, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.url.master)
+                if not found:
+                    return None
+                is_well = _UNWELL.isdisjoint(about.get("flags", "").split(","))
+                return _Named((found[0].decode(), int(found[1])), int(about.get("config-epoch", "0")), is_well)
+        except (*_GONE, ValueError):
+            return None
+
+    async def _ask_node(self, node: Address) -> tuple[dict[int, Address], tuple[Address, ...]]:
+        """Where the places are, and who else may be asked."""
+        async with self._asked(node) as client:
+            ranges = await _answer(client, "CLUSTER", "SLOTS")
         primaries = [
             (int(first), int(last), ((primary[0] or b"").decode() or node[0], int(primary[1])))
             for first, last, primary, *_ in ranges
@@ -133,6 +183,40 @@ class RedisPlaces:
             if first <= slot <= last
         }
         return places, tuple(place for *_, place in primaries)
+
+    @contextlib.asynccontextmanager
+    async def _asked(self, node: Address) -> AsyncIterator[Redis]:
+        options = node_options(self.url, password=self.password, timeout_s=LOOKUP_TIMEOUT_S, to_ask_the_way=True)
+        client = Redis(connection_pool=ConnectionPool(host=node[0], port=node[1], max_connections=1, **options))
+        try:
+            yield client
+        finally:
+            await disconnect(client)
+
+
+async def _answers_of_most(asking: Collection[asyncio.Task[_Named | None]]) -> list[_Named]:
+    """Those of all, in their order, or what had come a moment after more than half of them."""
+    waiting = set(asking)
+    named: list[_Named] = []
+    while waiting:
+        is_enough = _are_most(named, asking)
+        done, waiting = await asyncio.wait(
+            waiting, timeout=STRAGGLER_S if is_enough else None, return_when=asyncio.FIRST_COMPLETED
+        )
+        if not done:
+            break
+        named = [answer for task in asking if task.done() and (answer := task.result()) is not None]
+    return named
+
+
+def _are_most(named: Collection[_Named], asked: Collection[object]) -> bool:
+    return 2 * len(named) > len(asked)
+
+
+def _flat(reply: Any) -> dict[str, str]:
+    """Names and values in turn, as a dict."""
+    words = [word.decode("utf-8", "replace") for word in reply]
+    return dict(zip(words[::2], words[1::2], strict=False))
 
 
 async def _answer(client: Redis, *words: str) -> Any:
