@@ -104,10 +104,16 @@ def pack_entry(entry: Entry) -> bytes:
 
 
 def unpack_outline(packed: bytes) -> Outline | None:
-    """The outline of a packed entry, which is wholly looked at."""
-    frame = _frame(packed)
+    """The outline of a packed entry, which is wholly looked at. As `_frame`, for a third of the time."""
+    if len(packed) < _FRAME.size or zlib.crc32(packed) != _CHECKED:
+        return None
+    version, common, texts, vector, answer, stored_at, expires_at, cost, _ = _FRAME.unpack_from(packed)
+    end = _FRAME.size + common
+    if version != _VERSION or len(packed) != end + texts + vector + answer + _CHECKSUM.size:
+        return None
     try:
-        return None if frame is None else Outline(_common(frame.common), frame.expires_at_unix_s, frame.cost_nanousd)
+        found = Outline(_common(packed[_FRAME.size : end]), expires_at, cost)
+        return found if math.isfinite(stored_at + expires_at) else None
     except (ValueError, TypeError, RecursionError):
         return None
 

@@ -15,7 +15,7 @@ Promises: pure and deterministic; a use costs no more than a lookup in a diction
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 __all__ = ["Evictor"]
@@ -82,8 +82,7 @@ class Evictor:
         ):
             evicted.append(self._evict(self._find_largest()))
         own = self._tenants.setdefault(tenant, _Tenant())
-        item = self._put(own, key, tenant, size_bytes, cost_nanousd)
-        heapq.heappush(own.queue, (item.priority, key))
+        self._put(own, key, tenant, size_bytes, cost_nanousd)
         if len(own.queue) > 2 * len(own.items) + STALE_MAX:
             own.queue = [(each.priority, name) for name, each in own.items.items()]
             heapq.heapify(own.queue)
@@ -93,7 +92,7 @@ class Evictor:
     def fill(self, entries: Iterable[tuple[str, str, int, int]]) -> list[str]:
         """`add`, one after the other, of key, tenant, size in bytes and cost: faster, while there is room."""
         evicted: list[str] = []
-        grown: dict[str, _Tenant] = {}
+        grown: set[str] = set()  # tenants whose usage is to be noted before anything is evicted
         for key, tenant, size_bytes, cost_nanousd in entries:
             own = self._tenants.get(tenant)
             if (
@@ -103,29 +102,22 @@ class Evictor:
                 or len(self._tenant_of) >= self._entries_max
                 or self._size_bytes + size_bytes > self._bytes_max
             ):
-                self._heap(grown)
-                grown.clear()
+                self._note_usages(grown)
                 evicted += self.add(key, tenant=tenant, size_bytes=size_bytes, cost_nanousd=cost_nanousd)
             else:
-                item = self._put(own, key, tenant, size_bytes, cost_nanousd)
-                own.queue.append((item.priority, key))
-                grown[tenant] = own
-        self._heap(grown)
+                self._put(own, key, tenant, size_bytes, cost_nanousd)
+                grown.add(tenant)
+        self._note_usages(grown)
         return evicted
 
-    def _heap(self, grown: Mapping[str, _Tenant]) -> None:
-        """Makes the queues of tenants that got entries heaps again."""
-        for tenant, own in grown.items():
-            heapq.heapify(own.queue)
-            self._note_usage(tenant)
-
-    def _put(self, own: _Tenant, key: str, tenant: str, size_bytes: int, cost_nanousd: int) -> _Item:
+    def _put(self, own: _Tenant, key: str, tenant: str, size_bytes: int, cost_nanousd: int) -> None:
         gain = max(cost_nanousd, COST_NANOUSD_MIN) / max(1, size_bytes)
-        item = own.items[key] = _Item(own.clock + gain, gain, size_bytes)
+        priority = own.clock + gain
+        own.items[key] = _Item(priority, gain, size_bytes)
+        heapq.heappush(own.queue, (priority, key))
         own.size_bytes += size_bytes
         self._tenant_of[key] = tenant
         self._size_bytes += size_bytes
-        return item
 
     def use(self, key: str) -> None:
         """The entry was served. Nothing happens when there is none."""
@@ -174,6 +166,12 @@ class Evictor:
                 heapq.heapreplace(self._largest, (now, tenant))
             else:
                 heapq.heappop(self._largest)
+
+    def _note_usages(self, grown: set[str]) -> None:
+        """And then there are none to be noted."""
+        for tenant in grown:
+            self._note_usage(tenant)
+        grown.clear()
 
     def _note_usage(self, tenant: str) -> None:
         heapq.heappush(self._largest, (-self._usage(tenant), tenant))
