@@ -10,7 +10,7 @@ from typing import Final
 
 from services.cache.matching.lexicon import COURTESIES
 
-__all__ = ["courtesies_of", "without_courtesies"]
+__all__ = ["courtesies_of", "question_span", "without_courtesies"]
 
 QUESTIONS_MAX: Final = 4_096
 """Questions whose words are remembered: a stored one is compared often."""
@@ -35,18 +35,26 @@ def _by_first_word() -> dict[str, tuple[tuple[str, ...], ...]]:
 _STARTS: Final = _by_first_word()
 
 
+def question_span(words: tuple[str, ...]) -> tuple[int, int]:
+    """Where the question begins and ends among words in lower case; never empty where there are words."""
+    start, end = 0, len(words)
+    for _ in range(_PHRASES_MAX):
+        starts = _STARTS.get(words[start], ()) if start < end else ()
+        found = next((each for each in starts if words[start : start + len(each)] == each), ())
+        if not found or start + len(found) == end:
+            break
+        start += len(found)
+    for length in range(_ENDING_WORDS_MAX, 0, -1):
+        if end - start > length and words[end - length :] in _ENDS:
+            return start, end - length
+    return start, end
+
+
 @lru_cache(maxsize=QUESTIONS_MAX)
 def without_courtesies(words: tuple[str, ...]) -> tuple[str, ...]:
     """What is left of words in lower case."""
-    for _ in range(_PHRASES_MAX):
-        start = next((each for each in _STARTS.get(words[0], ()) if words[: len(each)] == each), ()) if words else ()
-        if not start or len(start) == len(words):
-            break
-        words = words[len(start) :]
-    for length in range(_ENDING_WORDS_MAX, 0, -1):
-        if len(words) > length and words[-length:] in _ENDS:
-            return words[:-length]
-    return words
+    start, end = question_span(words)
+    return words[start:end]
 
 
 @lru_cache(maxsize=QUESTIONS_MAX)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from sys import intern
 
-from services.cache.matching.courtesies import without_courtesies
+from services.cache.matching.courtesies import question_span, without_courtesies
 from services.cache.matching.frame import Frame, read_frame
 from services.cache.matching.kept import NOTHING, kept, shared
 from services.cache.matching.lexicon import (
@@ -63,6 +63,8 @@ _SIGNS = {"$": "dollar", "€": "euro", "£": "gbp", "¥": "yen", "₹": "rupee"
 _QUOTES = "\"«`'"
 _PLAIN_ENDS = ".,?"
 _QUOTE_MARKS = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'", "\u201c": '"', "\u201d": '"', "\u201e": '"'})
+_COURTEOUS = " ,.:;!?'-"
+_BEHIND_COURTESY = re.compile(r"\A(?:[,.:;!?]*\s+|[,:;!]+)")
 _SENTENCE_END = ".!?:;\n"
 _OPENING = " \t\r\"'([{«`-*"
 _HOW = word_set("""
@@ -205,6 +207,21 @@ class Reading:
     @kept
     def particulars(self) -> Particulars:
         return read_particulars(self.normal, self.words)
+
+    @kept
+    def core(self) -> Reading:
+        """The same without the courtesies around it; itself where it has none, or they have more in them than words."""
+        start, end = question_span(self.words)
+        if end - start == len(self.words):
+            return self
+        found = list(_WORD.finditer(self.normal))
+        begins = found[start - 1].end() if start else 0
+        ends = found[end].start() if end < len(found) else len(self.normal)
+        cut = self.normal[:begins] + self.normal[ends:]
+        if not all(char.isalpha() or char in _COURTEOUS for char in cut):
+            return self
+        core = _BEHIND_COURTESY.sub("", self.normal[begins:ends], count=1).rstrip(" ,;-")
+        return Reading(core, core)
 
 
 def read(text: str) -> Reading:

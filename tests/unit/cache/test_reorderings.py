@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.cache.matching.grammar import grammar_differences
+from services.cache.matching.proposal_guard import proposal_refusal
 from services.cache.matching.reading import read
 
 
@@ -83,3 +84,26 @@ def test_another_part_to_play_is_a_difference(a: str, b: str) -> None:
 )
 def test_courtesies_are_no_part_of_a_question(text: str) -> None:
     assert not differs(text, "how do I open it")
+
+
+def test_courtesies_of_stored_questions_hide_no_difference() -> None:
+    rows = [
+        read(text) for text in ("Quick question: can I freeze cooked rice?", "excuse me, can I freeze cooked rice?")
+    ]
+    assert proposal_refusal(read("Can I cook frozen rice?"), rows, aliases=2)
+
+
+@pytest.mark.parametrize(
+    ("text", "core"),
+    [
+        ("Quick question: how do I pay? thank you", "how do I pay?"),
+        ("Hello. Please tell me .NET prices", ".NET prices"),
+        ("Hi, 5 eggs cost how much", "5 eggs cost how much"),
+        ("How do I pay? Thank you 5", "How do I pay? Thank you 5"),
+        ("tell 5 me how", "tell 5 me how"),
+        ("please", "please"),
+        ("", ""),
+    ],
+)
+def test_with_a_courtesy_nothing_else_is_cut(text: str, core: str) -> None:
+    assert read(text).core.exact == core
