@@ -60,7 +60,7 @@ def proposal_refusal(asked: Reading, stored: Sequence[Reading], *, aliases: int)
     as the asked one of owners, times and the like (`additions.added`); if what is to be done is named by one of them;
     and if none asks for something else, or for less, in nearly the same words, unless the answer is broad.
     """
-    rows = stored[:ROWS_READ]
+    asked, rows = asked.core, [row.core for row in stored[:ROWS_READ]]
     if not rows:
         return "nothing comparable is stored"
     hard = [hard_differences(asked, row) for row in rows]
