@@ -47,7 +47,8 @@ REMOVED_PER_TURN_MAX = 256
 """Entries taken out of the index before other tasks get a turn."""
 
 WARM_S_MAX = 10.0
-"""How long a start waits for the index: some 100,000 entries. After it the replica serves, and catches up meanwhile."""
+"""How long a start waits for the index: a million entries, on two free cores. After it the replica serves, and catches
+up meanwhile."""
 
 SNAPSHOT_EVERY_S = 60.0
 """Between snapshots: well within the time that the store remembers changes for."""
