@@ -35,8 +35,8 @@ INLINE_ROWS_MAX = 131_072
 """Larger partitions of which there are no lists of codes yet are searched in a thread (0.3 ms and more)."""
 
 LISTED_ROWS_MIN = 65_537
-"""Of partitions from this size on lists of codes are made: at 100,000 rows they are searched in a third of the time that
-all codes take, below some 30,000 in as much."""
+"""Of partitions from this size on lists of codes are made: 100,000 rows are searched in a third of the time by them,
+30,000 in about the same."""
 
 EXPIRED_PER_CALL_MAX = 64
 """Expired entries that one call removes on the side, so that no single call pays for many."""
@@ -77,9 +77,9 @@ def unit_vector(values: bytes) -> Vector:
 
 
 class VectorIndex:
-    """Partitions of LISTED_ROWS_MIN rows and more, or more than `inline_rows_max`, are searched by lists of their codes,
-    which `executor` makes. Until they are made, the larger ones are searched whole in the executor too; without one,
-    all are, inline."""
+    """Partitions of LISTED_ROWS_MIN rows and more, and of more than `inline_rows_max`, are searched by lists of their
+    codes, which `executor` makes. Until they are made, the larger ones are searched whole in the executor too; without
+    one, all are, inline."""
 
     def __init__(
         self, *, entries_max: int, executor: Executor | None = None, inline_rows_max: int = INLINE_ROWS_MAX
