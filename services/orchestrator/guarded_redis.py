@@ -3,10 +3,11 @@
 Promises: a call is one script, so it happens as a whole or not at all; it takes `timeout_s` at most, with connecting
 and with waiting for one of the `CONNECTIONS_MAX` places, and is never repeated; after failures Redis is left alone for
 `pause_s`, then one call finds out whether it is back. Calls that wait for a place say nothing of Redis: a crowd is no
-outage, and a call that had less than half of its time left when it began is none either. With `copied` a reply comes
+outage, and a call that had less than half of its time left when it began is none either. With `places` a reply comes
 when one replica has what the script wrote, so that a failover to that replica loses nothing which was replied to; it
-comes all the same after `COPY_SHARE` of the time, or `COPY_S_MAX`, and while no replica follows none is waited for.
-Nor does the one call wait that finds out whether Redis is back.
+comes all the same after `COPY_SHARE` of the time, or `COPY_S_MAX`: then the primary may have been replaced, which is
+found out, and while no replica follows none is waited for. Nor does the one call wait that finds out whether Redis is
+back.
 What does not come back in time may have happened all the same: scripts are written so that it does no harm.
 """
 
@@ -23,7 +24,7 @@ from redis.exceptions import MaxConnectionsError, NoScriptError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from services.runtime.clock import Clock
-from services.runtime.cooldown import Cooldown
+from services.runtime.cooldown import Cooldown, Ticket
 from services.runtime.logs import get_logger
 from services.runtime.redis_client import open_redis
 from services.runtime.redis_places import RedisPlaces
@@ -61,7 +62,8 @@ def connect(url: str, *, password: str, timeout_s: float, places: RedisPlaces | 
 
 class GuardedRedis:
     """`redis` decodes no responses, repeats nothing, has `CONNECTIONS_MAX` connections and no other user; who made it
-    closes it. Belongs to one event loop.
+    closes it. `places`: those that it was made with, where the primary may be replaced by its replica. Belongs to one
+    event loop.
     """
 
     def __init__(
@@ -72,14 +74,14 @@ class GuardedRedis:
         clock: Clock,
         pause_s: float = PAUSE_S,
         failures_max: int = FAILURES_MAX,
-        copied: bool = False,
+        places: RedisPlaces | None = None,
     ) -> None:
         self._redis = redis
         self._timeout_s = timeout_s
         self._clock = clock
         self._cooldown = Cooldown(pause_s=pause_s, failures_max=failures_max)
-        self._places = asyncio.Semaphore(CONNECTIONS_MAX)
-        self._copied = copied
+        self._free = asyncio.Semaphore(CONNECTIONS_MAX)
+        self._places = places
         self._copies_wanted_at_s = float("-inf")  # from when on a replica is waited for
         self._is_followed = True
 
@@ -97,9 +99,9 @@ class GuardedRedis:
         ends_at_s = loop.time() + self._timeout_s
         is_telling = False  # whether the call has had the time that Redis needs
         try:
-            async with asyncio.timeout_at(ends_at_s), self._places:
+            async with asyncio.timeout_at(ends_at_s), self._free:
                 is_telling = ends_at_s - loop.time() >= self._timeout_s / 2
-                if self._copied and not ticket.probe and self._clock.monotonic() >= self._copies_wanted_at_s:
+                if self._is_copied(ticket):
                     reply: Any = await self._run_copied(script, keys, args)
                 else:
                     reply = await script(keys=list(keys), args=list(args))
@@ -119,6 +121,10 @@ class GuardedRedis:
         self._cooldown.succeeded(ticket)
         return reply
 
+    def _is_copied(self, ticket: Ticket) -> bool:
+        is_due = self._clock.monotonic() >= self._copies_wanted_at_s
+        return self._places is not None and not ticket.probe and is_due
+
     async def _run_copied(self, script: AsyncScript, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Any:
         """The reply, once a replica has what was written, or it has taken too long. Raises RedisError."""
         wait_ms = max(1, round(min(self._timeout_s * COPY_SHARE, COPY_S_MAX) * 1_000))
@@ -130,6 +136,8 @@ class GuardedRedis:
             raise reply
         if not is_copied:
             self._copies_wanted_at_s = self._clock.monotonic() + COPY_PAUSE_S
+            if self._places is not None:
+                self._places.suspect()
         if is_copied is not self._is_followed:
             self._is_followed = is_copied
             _log.warning("redis_replica_follows_again" if is_copied else "redis_replica_not_following")

@@ -79,12 +79,11 @@ def open_shared_state(settings: Settings, clock: Clock) -> SharedState:
 
     users, replays, jobs, alive = client(), client(), client(jobs_timeout_s), client()
     presence = Presence(alive)
-    moves = places is not None
     return SharedState(
         users=RedisUsers(users, timeout_s=timeout_s, clock=clock, forget_s=new.forget_s),
-        replays=RedisReplayStore(replays, timeout_s=timeout_s, clock=clock, presence=presence, moves=moves),
-        jobs=RedisJobStore(jobs, timeout_s=jobs_timeout_s, clock=clock, copied=moves),
-        books=RedisBooks(client(), clock, timeout_s=timeout_s, copied=moves),
+        replays=RedisReplayStore(replays, timeout_s=timeout_s, clock=clock, presence=presence, places=places),
+        jobs=RedisJobStore(jobs, timeout_s=jobs_timeout_s, clock=clock, places=places),
+        books=RedisBooks(client(), clock, timeout_s=timeout_s, places=places),
         drift=RedisDrift(client(), timeout_s=timeout_s, clock=clock),
         clients=(users, replays, jobs, alive),
         presence=presence,

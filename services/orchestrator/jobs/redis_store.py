@@ -29,6 +29,7 @@ from services.orchestrator.jobs.job_store import (
 )
 from services.runtime.clock import Clock
 from services.runtime.logs import get_logger
+from services.runtime.redis_places import RedisPlaces
 from spillway.routing import Completion, Job, JobState, JobSubmission, WebhookDelivery
 from spillway.v1 import orchestrator_pb2
 from spillway.wire import (
@@ -66,10 +67,10 @@ _OPEN: Final = "return redis.call('ZCARD', KEYS[1] .. 'open')"
 
 
 class RedisJobStore:
-    """`redis` decodes no responses; who made it closes it. `copied`: see GuardedRedis."""
+    """`redis` decodes no responses; who made it closes it. `places`: see GuardedRedis."""
 
-    def __init__(self, redis: Redis, *, timeout_s: float, clock: Clock, copied: bool = False) -> None:
-        self._redis = GuardedRedis(redis, timeout_s=timeout_s, clock=clock, copied=copied)
+    def __init__(self, redis: Redis, *, timeout_s: float, clock: Clock, places: RedisPlaces | None = None) -> None:
+        self._redis = GuardedRedis(redis, timeout_s=timeout_s, clock=clock, places=places)
         script = self._redis.script
         self._submit, self._take, self._renew = script(scripts.SUBMIT), script(scripts.TAKE), script(scripts.RENEW)
         self._cancel, self._end, self._later = script(scripts.CANCEL), script(scripts.END), script(scripts.RETRY_LATER)

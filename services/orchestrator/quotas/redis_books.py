@@ -31,6 +31,7 @@ from services.orchestrator.quotas.books import (
 from services.orchestrator.quotas.memory_books import KEEP_S
 from services.orchestrator.quotas.redis_script import PREFIX, SCRIPT
 from services.runtime.clock import Clock
+from services.runtime.redis_places import RedisPlaces
 
 __all__ = ["PAUSE_S", "RedisBooks"]
 
@@ -43,16 +44,22 @@ Json = dict[str, Any]
 
 class RedisBooks:
     """`redis` is its own from now on. `clock` is for the cooldown; with `time` that one's time is used, not Redis's.
-    `copied`: see GuardedRedis.
+    `places`: see GuardedRedis.
     """
 
     def __init__(
-        self, redis: Redis, clock: Clock, *, timeout_s: float, time: Clock | None = None, copied: bool = False
+        self,
+        redis: Redis,
+        clock: Clock,
+        *,
+        timeout_s: float,
+        time: Clock | None = None,
+        places: RedisPlaces | None = None,
     ) -> None:
         self._redis = redis
         self._time = time
         self._guarded = GuardedRedis(
-            redis, timeout_s=timeout_s, clock=clock, pause_s=PAUSE_S, failures_max=_FAILURES_MAX, copied=copied
+            redis, timeout_s=timeout_s, clock=clock, pause_s=PAUSE_S, failures_max=_FAILURES_MAX, places=places
         )
         self._script = self._guarded.script(SCRIPT)
 

@@ -18,6 +18,7 @@ from services.orchestrator.guarded_redis import GuardedRedis, RedisGoneError
 from services.orchestrator.replays.presence import Presence
 from services.orchestrator.replays.replay_store import Answered, Busy, Claim, Conflict, Owned, ReplayStoreError
 from services.runtime.clock import Clock
+from services.runtime.redis_places import RedisPlaces
 
 __all__ = ["RedisReplayStore"]
 
@@ -98,15 +99,21 @@ return 0
 class RedisReplayStore:
     """See ReplayStore. `redis` decodes no responses; who made it closes it, and `presence`, which it begins.
 
-    `moves`: the primary may be replaced by its replica, which every step is then copied to (see GuardedRedis).
+    `places`: where the primary may be replaced by its replica, which every step is then copied to (see GuardedRedis).
     """
 
     def __init__(
-        self, redis: Redis, *, timeout_s: float, clock: Clock, presence: Presence | None = None, moves: bool = False
+        self,
+        redis: Redis,
+        *,
+        timeout_s: float,
+        clock: Clock,
+        presence: Presence | None = None,
+        places: RedisPlaces | None = None,
     ) -> None:
         self._presence = presence
-        self._gone_s = MOVED_S if moves else GONE_S
-        self._redis = GuardedRedis(redis, timeout_s=timeout_s, clock=clock, copied=moves)
+        self._gone_s = GONE_S if places is None else MOVED_S
+        self._redis = GuardedRedis(redis, timeout_s=timeout_s, clock=clock, places=places)
         self._claim = self._redis.script(_CLAIM)
         self._renew = self._redis.script(_RENEW)
         self._keep = self._redis.script(_KEEP)

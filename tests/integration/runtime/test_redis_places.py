@@ -70,6 +70,16 @@ async def test_a_server_that_has_become_a_replica_is_gone_and_is_not_connected_t
     assert await client.set("where", "second")
 
 
+async def test_a_replica_is_not_even_read_from(
+    redis_server: RedisServer, successor: RedisServer, places: RedisPlaces, client: Redis
+) -> None:
+    with redis_server.client() as other:
+        other.set("where", "outdated")
+        other.replicaof("127.0.0.1", str(successor.port))
+    with pytest.raises(RedisConnectionError, match="not a primary"):
+        await client.get("where")
+
+
 async def test_when_nobody_knows_of_a_primary_the_call_fails_at_once() -> None:
     places = find_places(URL, setting="some.url", password="", clock=FakeClock())
     client = open_redis(URL, setting="some.url", password="", timeout_s=20, connections_max=2, places=places)
