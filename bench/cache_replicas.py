@@ -25,7 +25,7 @@ from services.cache.entry import Entry, Scope
 from services.cache.index.follower import Follower, Snapshots
 from services.cache.index.index_snapshot import save_snapshot
 from services.cache.index.vector_index import VectorIndex, unit_vector
-from services.cache.store.answer_store import CaughtUp, Indexed, Reached
+from services.cache.store.answer_store import CaughtUp, Indexed, IndexedMany, Reached
 from services.cache.store.answer_store_redis import RedisStore
 from services.runtime.clock import SystemClock
 from tests.support.cache_parts import MODEL, entry, eventually
@@ -105,7 +105,7 @@ async def warm_up(server: RedisServer, count: int) -> float:
     began_s, told = time.perf_counter(), 0
     async with aclosing(writer.changes()) as changes:
         async for change in changes:
-            told += isinstance(change, Indexed)
+            told += len(change.keys) if isinstance(change, IndexedMany) else isinstance(change, Indexed)
             if isinstance(change, CaughtUp):
                 break
     took_s = time.perf_counter() - began_s
