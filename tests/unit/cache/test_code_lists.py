@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.cache.index import code_lister
+from services.cache.index import code_lister, vector_index
 from services.cache.index.code_lists import CodeLists
 from services.cache.index.partition_rows import EXACT_ROWS_MAX, SECOND_LOOKS, NewRows
 from services.cache.index.sign_codes import CODE_BYTES, SignCoder, nearest_codes
@@ -233,3 +233,16 @@ async def test_lists_are_made_anew_for_twice_the_rows_and_thrown_away_for_a_quar
         index.remove(f"k{number}")
     assert lists_of(index) is None
     assert await nearest(index, rows[2 * ROWS]) == f"k{2 * ROWS}"
+
+
+@pytest.mark.parametrize("least", [ROWS, ROWS + 1])
+async def test_lists_are_made_of_partitions_from_a_size_on(
+    threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, least: int
+) -> None:
+    monkeypatch.setattr(vector_index, "LISTED_ROWS_MIN", least)
+    rows = unit_rows(ROWS)
+    index = VectorIndex(entries_max=100_000, executor=threads)
+    add(index, rows, 0, ROWS)
+    assert await nearest(index, rows[0]) == "k0"
+    assert index._lister is not None
+    assert index._lister._is_busy is (least == ROWS)

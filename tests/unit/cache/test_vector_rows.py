@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.cache.index.vector_rows import ChunkedRows
+from services.cache.index.vector_rows import ChunkedRows, widened
 
 
 def row(number: int) -> np.ndarray:
@@ -47,3 +47,9 @@ def test_rows_and_pictures_of_them_agree_with_a_list(steps: list[int | list[int]
 def test_chunks_are_powers_of_two() -> None:
     with pytest.raises(ValueError, match="power of two"):
         ChunkedRows(3, np.float32, 3)
+
+
+def test_halves_are_widened_as_numpy_does_it_bit_for_bit() -> None:
+    every = np.arange(65_536, dtype=np.uint16).view(np.float16)
+    finite = every[np.isfinite(every)].reshape(2, -1)
+    assert np.array_equal(widened(finite).view(np.uint32), finite.astype(np.float32).view(np.uint32))
