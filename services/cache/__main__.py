@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from urllib.parse import urlsplit
 
 import faiss
 from opentelemetry import metrics
@@ -162,8 +161,6 @@ async def _store(loaded: Loaded, clock: Clock) -> AnswerStore:
             )
         except FileStoreError as error:
             raise ConfigError(loaded.path, [Problem(0, "cache.file", str(error))]) from error
-    if urlsplit(settings.redis_url).password:
-        raise SecretError("cache.redis_url must not contain a password: name its variable in cache.redis_password_env")
     try:
         return RedisStore(
             settings.redis_url,

@@ -28,7 +28,6 @@ from services.runtime.main import run
 from services.runtime.reload import Reloader
 from services.runtime.server import Service
 from spillway.configuration.document import Problem
-from spillway.settings import Executor as ExecutorSettings
 from spillway.settings import Provider
 from spillway.v1 import executor_pb2, executor_pb2_grpc
 
@@ -44,7 +43,7 @@ async def build(loaded: Loaded) -> Service:
     opened = await _open(loaded, {})
     pool = TargetPool(settings, random=random.random)
     metrics = ExecutorMetrics(get_meter("spillway.executor"), pool, clock)
-    sharing = _sharing(settings.executor, pool, clock)
+    sharing = _sharing(loaded, pool, clock)
 
     def generation(of: Loaded, opened: _Opened, pool: TargetPool, before: Executor | None = None) -> Generation:
         executor = Executor(
@@ -132,12 +131,16 @@ def _clients(loaded: Loaded, keys: dict[str, str], known: dict[str, Client]) -> 
     return clients
 
 
-def _sharing(settings: ExecutorSettings, pool: TargetPool, clock: Clock) -> BreakerSharing | None:
-    """What tells other replicas of open breakers; None without a Redis to do it through."""
+def _sharing(loaded: Loaded, pool: TargetPool, clock: Clock) -> BreakerSharing | None:
+    """What tells other replicas of open breakers; None without a Redis to do it through. Raises ConfigError."""
+    settings = loaded.settings.executor
     if not settings.share_redis_url:
         return None
     password = read_secret(settings.share_redis_password_env, "")
-    return BreakerSharing(settings.share_redis_url, password=password, pool=pool, clock=clock)
+    try:
+        return BreakerSharing(settings.share_redis_url, password=password, pool=pool, clock=clock)
+    except ValueError as error:
+        raise ConfigError(loaded.path, [Problem(0, "", str(error))]) from error
 
 
 def _calibration(loaded: Loaded) -> Calibration:

@@ -87,8 +87,7 @@ def parse_opening(value: bytes) -> Opening | None:
 class BreakerSharing:
     """One process's part in it. `start` once, `close` at the end. Belongs to one event loop.
 
-    `url`: one server, sentinels or a cluster, without a password. Raises SecretError for one, ValueError for another
-    URL.
+    `url`: one server, sentinels or a cluster, without a password. Raises ValueError for another one.
     """
 
     def __init__(self, url: str, *, password: str, pool: TargetPool, clock: Clock) -> None:

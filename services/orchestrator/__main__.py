@@ -46,7 +46,7 @@ from services.orchestrator.quotas.quotas import Holder, Quotas
 from services.orchestrator.replays.idempotency import Replays
 from services.orchestrator.requests import Requests
 from services.orchestrator.servicer import OrchestratorServicer
-from services.orchestrator.shared_state import open_shared_state
+from services.orchestrator.shared_state import SharedState, open_shared_state
 from services.runtime.channel import open_channel
 from services.runtime.clock import SystemClock
 from services.runtime.config import ConfigError, Loaded, read_secret
@@ -120,7 +120,7 @@ async def build(loaded: Loaded) -> Service:  # noqa: PLR0915 - one line for each
     counts = RequestMetrics(meter, (tier.name for tier in settings.tiers))
     certificates = open_certificates(settings.tls, "orchestrator")
     channels = _Channels.to(settings, certificates)
-    shared = open_shared_state(settings, clock)
+    shared = _shared(loaded, clock)
     background = Background(options.background_tasks_max, counts.dropped)
     cache, classifier = GrpcCache(channels.cache), GrpcClassifier(channels.classifier)
     executor, ledger = GrpcExecutor(channels.executor), GrpcLedger(channels.ledger)
@@ -334,6 +334,14 @@ def _sender(loaded: Loaded, clock: SystemClock) -> WebhookSender | None:
     except ValueError as error:
         raise ConfigError(loaded.path, [Problem(0, "jobs.webhook_secret_env", str(error))]) from error
     return WebhookSender(_guard(loaded), secrets, clock=clock) if secrets else None
+
+
+def _shared(loaded: Loaded, clock: SystemClock) -> SharedState:
+    """Raises SecretError, and ConfigError for a Redis that cannot be used for it."""
+    try:
+        return open_shared_state(loaded.settings, clock)
+    except ValueError as error:
+        raise ConfigError(loaded.path, [Problem(0, "", str(error))]) from error
 
 
 def _keys(loaded: Loaded, clock: SystemClock, counts: QuotaMetrics) -> Keys | None:

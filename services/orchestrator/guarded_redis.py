@@ -49,7 +49,7 @@ class RedisGoneError(Exception):
 
 
 def connect(url: str, *, password: str, timeout_s: float, places: RedisPlaces | None = None) -> Redis:
-    """A client for one GuardedRedis. `places` as of `open_redis`. SecretError for an URL with a password in it."""
+    """A client for one GuardedRedis. `places` as of `open_redis`. ValueError for another URL."""
     return open_redis(
         url,
         setting="orchestrator.redis_url",

@@ -59,7 +59,9 @@ class SharedState:
 
 
 def open_shared_state(settings: Settings, clock: Clock) -> SharedState:
-    """Connects to nothing yet. Raises SecretError, and ValueError for a Redis that cannot be used for it."""
+    """Connects to nothing yet. Raises SecretError, and ValueError for a Redis that cannot be used for it: see
+    `find_places`.
+    """
     options, new = settings.orchestrator, settings.policy.new_users
     if not options.redis_url:
         return SharedState(

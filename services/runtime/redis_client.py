@@ -10,14 +10,12 @@ does not bring it.
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from redis.asyncio import Connection, ConnectionPool, Redis, SSLConnection
 from redis.exceptions import AskError, ReadOnlyError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from services.runtime.clock import Clock, SystemClock
-from services.runtime.config import SecretError
 from services.runtime.redis_connections import connection_options, node_options
 from services.runtime.redis_places import RedisPlaces
 from spillway.configuration.redis_url import RedisUrl, Topology, parse_redis_url
@@ -29,8 +27,8 @@ def find_places(url: str, *, setting: str, password: str, clock: Clock, tag: str
     """To be shared by the clients of one Redis, and closed after them; None for a single server, which has none.
 
     `tag`: of a cluster, the key or hash tag that all keys have in common; without one a cluster is refused. Asks nobody
-    yet. `setting` names where the URL stands. Raises SecretError for a password in the URL, ValueError for one that is
-    none.
+    yet. `setting` names where the URL stands. Raises ValueError for a URL that is none, or not one that can be used, or
+    has a password; the text names the setting and repeats nothing of the URL.
     """
     parsed = _parse(url, setting)
     if parsed.topology is Topology.SERVER:
@@ -64,9 +62,10 @@ def open_redis(
 
 
 def _parse(url: str, setting: str) -> RedisUrl:
-    if urlsplit(url).password:
-        raise SecretError(f"{setting} must not contain a password: its variable can be named beside it")
-    return parse_redis_url(url)
+    try:
+        return parse_redis_url(url)
+    except ValueError as error:
+        raise ValueError(f"{setting} {error}") from None
 
 
 class _Following(Connection):

@@ -60,8 +60,6 @@ def _check_redis_url(document: Document, place: Place, url: str) -> None:
         return
     if topology is Topology.CLUSTER and place[0] == "orchestrator":
         document.add(place, "cannot be a cluster: name sentinels (redis+sentinel://), or a server of its own")
-    elif topology is Topology.SERVER and not url.startswith("rediss://") and "ssl_" in url.partition("?")[2]:
-        document.add(place, "certificates need a URL that begins with rediss://")
 
 
 def _check_tiers(document: Document, tiers: list[tuple[Place, dict[str, Any]]], targets: dict[str, str]) -> None:

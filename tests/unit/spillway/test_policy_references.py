@@ -63,6 +63,10 @@ def test_a_policy_that_goes_by_what_the_ledger_measured_needs_the_ledger(tmp_pat
         ("redis://a/0?ssl_ca_certs=/ca.crt", "certificates need a URL that begins with rediss://"),
         ("rediss://a/0?ssl_ca_certs=/ca.crt", ""),
         ("unix:///run/redis.sock", ""),
+        ("redis://u:pw@a/0", "must not contain a password"),
+        ("redis+sentinel://u:p/w@a/main", "must not contain a password"),
+        ("redis://a:bad/0", "each host must be HOST"),
+        ("redis://a/0?password=pw", "after ? only"),
     ],
 )
 def test_a_redis_that_could_not_be_opened_is_an_error_of_the_file(tmp_path: Path, url: str, why: str) -> None:

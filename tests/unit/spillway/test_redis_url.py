@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import traceback
+
 import pytest
 
 from spillway.configuration.redis_url import RedisUrl, Topology, parse_redis_url
 
 
 def test_urls_of_every_kind_are_understood() -> None:
-    assert parse_redis_url("redis://h:1/2").topology is Topology.SERVER
+    for url in (
+        "redis://h:1/2",
+        "rediss://me@h",
+        "redis://[::1]:1/",
+        "unix:///run/a@b.sock",
+        "unix://me@/redis.sock?db=2",
+    ):
+        assert parse_redis_url(url) == RedisUrl(Topology.SERVER, url)
     url = "rediss+sentinel://me%40x@a:1,[::1]:2,b/main/3"
     nodes = (("a", 1), ("::1", 2), ("b", 26_379))
     assert parse_redis_url(url) == RedisUrl(Topology.SENTINEL, url, nodes, "main", 3, "me@x", tls=True)
@@ -47,9 +56,61 @@ def test_certificates_stand_behind_the_hosts() -> None:
         "rediss+cluster://a?ssl_check_hostname=perhaps",
         "rediss+cluster://a?ssl_certfile=/tls.crt",
         "rediss+cluster://a?ssl_cert_reqs=none",
+        "redis://",
+        "redis:///0",
+        "redis://a:bad/0",
+        "redis://a:65536",
+        "redis://a,b/0",
+        "redis://a/x",
+        "redis://a/1/2",
+        "redis://a/0\n",
+        "redis://a b/0",
+        "redis://a/0?socket_timeout=1",
+        "redis://a/0?ssl_ca_certs=/ca.crt",
+        "unix://me@",
+        "unix://a/redis.sock",
+        "unix:///redis.sock?db=x",
+        "redis+sentinel://a/main/1/2",
+        "redis+sentinel://us/er@a/main",
     ],
 )
 def test_what_is_no_url_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(ValueError, match=r"must|databases|known|need") as caught:
         parse_redis_url(url)
     assert not url or url not in str(caught.value)
+
+
+@pytest.mark.parametrize("begin", ["redis://", "rediss://", "redis+sentinel://", "rediss+cluster://"])
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "u:SECRET@h/0",
+        ":SECRET@h/0",
+        "u:SE/CRET@h/0",
+        "u:SE#CRET@h/0",
+        "SE#CRET@h/0",
+        "u:SE?CRET@h/0",
+        "u:SE@CRET@h/0",
+        "u:SE[CRET@h/0",
+        "%75:SECRET@h/0",
+        "h/0?password=SECRET",
+        "h/0#SECRET",
+        "h:SECRET/0",
+        "h/0/SECRET",
+    ],
+)
+def test_a_password_is_refused_wherever_it_stands_and_not_repeated(begin: str, rest: str) -> None:
+    with pytest.raises(ValueError, match=r"\w") as caught:
+        parse_redis_url(begin + rest)
+    shown = "".join(traceback.format_exception(caught.value, chain=True)[-1:])
+    assert "SE" not in shown
+    assert "CRET" not in shown
+
+
+@pytest.mark.parametrize(
+    "url", ["unix://u:SECRET@/redis.sock", "unix:///redis.sock?password=SECRET", "unix:///a#SECRET"]
+)
+def test_a_socket_has_no_password_in_its_url_either(url: str) -> None:
+    with pytest.raises(ValueError, match=r"password|known|#") as caught:
+        parse_redis_url(url)
+    assert "SECRET" not in str(caught.value)
