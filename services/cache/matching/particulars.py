@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
+from services.cache.matching.kept import shared
 from services.cache.matching.lexicon import AUXILIARIES, FUNCTION_WORDS, LIGHT_WORDS, UNITS, word_set
 
 __all__ = ["Particulars", "read_particulars"]
@@ -50,6 +51,7 @@ _PROSE: Final = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
 _CONTRACTING: Final = word_set("what who when why how where it that there here he she let")
 _LEADING: Final = word_set("please just only then and but so kindly instead also always now")
 _ACTS: Final = frozenset({"do", "can", "should", "will"})
+_ACTING: Final = frozenset(word for word, kind in AUXILIARIES.items() if kind in _ACTS)
 _DETERMINERS: Final = word_set("the a an my our his her their this that your")
 _FIRST: Final = frozenset({"i", "we"})
 _PERSONS: Final = frozenset({"1", "2"})
@@ -82,22 +84,30 @@ class Particulars:
 def read_particulars(text: str, words: Sequence[str]) -> Particulars:
     """Of a text, and of its words in lower case."""
     vocabulary = frozenset(words)
-    owners = {found[1].casefold() for found in _OWNER.finditer(text)} - _CONTRACTING
-    owners.update(found[0].casefold() for found in _OTHERS.finditer(text))
-    owners.update(before for before, word in pairwise(words) if before == "another" and word in PEOPLE)
-    actors = dict(_actors(words))
+    actors = {} if _ACTING.isdisjoint(vocabulary) else dict(_actors(words))
     return Particulars(
-        owners=frozenset(owners | (vocabulary & PEOPLE)),
-        times=vocabulary & TIMES,
-        corrections=vocabulary & CORRECTIONS,
-        prevents=_prevents(words),
+        owners=shared(_owners(text, words) | (vocabulary & PEOPLE)),
+        times=shared(vocabulary & TIMES),
+        corrections=shared(vocabulary & CORRECTIONS),
+        prevents=not PREVENTIONS.isdisjoint(vocabulary) and _prevents(words),
         actors=actors,
-        light=frozenset(verb for verb in _LIGHT_ACTS if actors.get(verb) == "1"),
-        outcome=("what", "happens") in pairwise(words),
+        light=shared([verb for verb in _LIGHT_ACTS if actors.get(verb) == "1"]),
+        outcome="happens" in vocabulary and ("what", "happens") in pairwise(words),
         tense=_tense(vocabulary),
-        orders=frozenset(_orders(text)),
+        orders=shared(_orders(text)),
         further=tuple(_further(text)),
     )
+
+
+def _owners(text: str, words: Sequence[str]) -> set[str]:
+    found: set[str] = set()
+    if "'" in text:
+        found.update({owner[1].casefold() for owner in _OWNER.finditer(text)} - _CONTRACTING)
+    folded = text.casefold()
+    if "another" in folded or "else" in folded:
+        found.update(other[0].casefold() for other in _OTHERS.finditer(text))
+        found.update(before for before, word in pairwise(words) if before == "another" and word in PEOPLE)
+    return found
 
 
 def _tense(vocabulary: Set[str]) -> str:
