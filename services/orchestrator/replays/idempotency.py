@@ -51,6 +51,12 @@ ANSWER_BYTES_MAX: Final = 1_048_576
 POLL_MIN_S: Final = 0.02
 POLL_MAX_S: Final = 0.25
 POLL_GROWTH: Final = 1.5
+RELEASE_PAUSE_S: Final = 0.5
+"""Before a store that did not answer is told once more that a claim is given up, at most; half of it at least."""
+
+TELLING_MAX: Final = 1_000
+"""When more is under way to the store, nothing is told once more: what is claimed is left to its lease."""
+
 CLOSE_S: Final = 1.0
 """How long closing waits for answers to be kept, and for what was abandoned to be let go."""
 
@@ -273,6 +279,7 @@ class Replays:
             kept = await self._store.keep(key, digest, answer, window_s=self._window_s)
         except ReplayStoreError:
             self._on_event(ReplayEvent.NOT_KEPT)
+            self.release(key, token)
             return completion
         return completion if kept == answer else _read(kept) or completion
 
@@ -289,10 +296,18 @@ class Replays:
             flight.landed.set_result(completion)
 
     async def _release(self, key: str, token: str) -> None:
-        try:
-            await self._store.release(key, token)
-        except ReplayStoreError:
-            return  # its lease ends by itself
+        """Again and again until the store was told, or the lease has ended by itself."""
+        ends_at_s = self._clock.monotonic() + self._lease_s
+        while True:
+            try:
+                await self._store.release(key, token)
+            except ReplayStoreError:
+                is_over = self._clock.monotonic() >= ends_at_s
+                if self._closed or is_over or len(self._telling) > TELLING_MAX:
+                    return
+                await self._clock.sleep(RELEASE_PAUSE_S * (0.5 + self._rng.random() / 2))
+            else:
+                return
 
     def _conflict(self) -> FailedPrecondition:
         self._on_event(ReplayEvent.CONFLICT)

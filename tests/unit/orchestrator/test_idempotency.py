@@ -11,13 +11,15 @@ import pytest
 
 from services.orchestrator.replays.idempotency import (
     ANSWER_BYTES_MAX,
+    RELEASE_PAUSE_S,
     Owner,
     Replayed,
     ReplayEvent,
     Replays,
     request_digest,
 )
-from services.orchestrator.replays.replay_store import MemoryReplayStore
+from services.orchestrator.replays.idempotency import LEASE_S as LEASE_DEFAULT_S
+from services.orchestrator.replays.replay_store import MemoryReplayStore, ReplayStoreError
 from services.orchestrator.replays.replay_store_redis import RedisReplayStore
 from services.runtime.clock import FakeClock, SystemClock
 from services.runtime.errors import DeadlineExceeded, FailedPrecondition, Unavailable
@@ -182,6 +184,73 @@ class SlowStore(MemoryReplayStore):
         self.keeping.set()
         await self.may_keep.wait()
         return await super().keep(key, digest, answer, window_s=window_s)
+
+
+class AwayStore(MemoryReplayStore):
+    """Hears nothing that ends a claim while it is away."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(clock)
+        self.away = True
+        self.tries = 0
+
+    def _hear(self) -> None:
+        self.tries += 1
+        if self.away:
+            raise ReplayStoreError("away")
+
+    async def release(self, key: str, owner: str) -> None:
+        self._hear()
+        await super().release(key, owner)
+
+    async def keep(self, key: str, digest: bytes, answer: bytes, *, window_s: float) -> bytes:
+        self._hear()
+        return await super().keep(key, digest, answer, window_s=window_s)
+
+
+async def passing(clock: FakeClock, seconds: float) -> None:
+    """In steps, in each of which everybody who is due has a turn."""
+    for _ in range(round(seconds / 0.25)):
+        clock.advance(0.25)
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+
+async def owned(replays: Replays) -> Owner:
+    begun = await replays.begin("acme", "r", DIGEST)
+    assert isinstance(begun, Owner)
+    return begun
+
+
+@pytest.mark.parametrize("is_answered", [False, True])
+async def test_a_claim_that_the_store_did_not_hear_the_end_of_is_ended_when_it_is_back(is_answered: bool) -> None:
+    clock = FakeClock()
+    store = AwayStore(clock)
+    replays = Replays(store, window_s=600, clock=clock)
+    owner = await owned(replays)
+    if is_answered:
+        await owner.finish(completion())
+    else:
+        owner.abandon()
+    await passing(clock, 2 * RELEASE_PAUSE_S)
+    store.away = False
+    retry = asyncio.create_task(owned(Replays(store, window_s=600, clock=clock)))
+    await passing(clock, 2 * RELEASE_PAUSE_S)
+    assert retry.done(), "its time is far from over"
+    (await retry).abandon()
+    await replays.close()
+
+
+async def test_nobody_is_told_of_a_claim_whose_lease_is_over() -> None:
+    clock = FakeClock()
+    store = AwayStore(clock)
+    replays = Replays(store, window_s=600, clock=clock)
+    (await owned(replays)).abandon()
+    await passing(clock, LEASE_DEFAULT_S + RELEASE_PAUSE_S)
+    tries = store.tries
+    await passing(clock, LEASE_DEFAULT_S)
+    assert store.tries == tries > 1
+    await replays.close()
 
 
 async def test_an_answer_is_kept_even_if_its_caller_leaves_meanwhile() -> None:
