@@ -151,7 +151,7 @@ def chosen(verifier: Floats, similarity: Floats, same: Bools) -> dict[str, dict[
 
 
 def near_miss_report(model: PairModel, path: Path) -> dict[str, Any]:
-    """Shares of near misses and paraphrases served, by half and by kind."""
+    """Shares of near misses and paraphrases served, by half and by kind; "turned": each asked, its `a` stored."""
     found = read_cache_file(path)
     if not isinstance(found, Pairs):
         raise CacheDataError(f"{path.name} has no pairs")
@@ -159,6 +159,7 @@ def near_miss_report(model: PairModel, path: Path) -> dict[str, Any]:
     verifier, _ = scores(model, found)
     above = verifier >= model.with_vectors.served_from
     served, lifted = guarded(found) & above, guarded(found, lifted=True) & above
+    turned = guarded(Pairs(found.b, found.a, found.same)) & above
     report: dict[str, Any] = {"bar": round(model.with_vectors.served_from, 3)}
     for half in sorted(set(halves)):
         inside = np.asarray([name == half for name in halves])
@@ -168,6 +169,7 @@ def near_miss_report(model: PairModel, path: Path) -> dict[str, Any]:
             "near_misses": int(near.sum()),
             "near_misses_served": int(served[near].sum()),
             "near_misses_served_at_most": round(_most(int(served[near].sum()), int(near.sum())), 4),
+            "near_misses_served_turned": int(turned[near].sum()),
             "near_misses_served_lifted": int(lifted[near].sum()),
             "near_misses_served_lifted_at_most": round(_most(int(lifted[near].sum()), int(near.sum())), 4),
             "paraphrases": int(true.sum()),

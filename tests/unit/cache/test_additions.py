@@ -48,7 +48,8 @@ IN_ANOTHER_WAY = [
     ("How wide are the pews of the church?", "How many pews are in the church?"),
     ("Why do I water the roses?", "How do I water the roses?"),
     ("Who does the family plan cover?", "What does the family plan cover?"),
-    ("How many pages do I print?", "How do I print pages?"),
+    ("How much do I tip?", "How do I tip?"),
+    ("What is the maximum number of orders per day?", "What is the maximum amount I can order per day?"),
     ("What do the rooms of the inn have?", "Does the inn have rooms?"),
     ("What are the moons of Venus called?", "How many moons does Venus have?"),
 ]

@@ -44,7 +44,7 @@ def refused(a: str, b: str) -> bool:
         ("flights of Delta to Oslo", "flights of SAS to oslo"),
         ("When did Rome fall?", "Why did Rome fall?"),
         ("How many people live here?", "How much people live here?"),
-        ("Who is liable for the office?", "What is the officer liable for?"),
+        ("Where is the office of Mr Gray?", "Where is the officer of Mr Gray?"),
         ("Is the sky blue?", "Why is the sky blue?"),
         ("What is the capital of france?", "What is the capital of germany?"),
         ("How do I reset my password?", "How do I reset my router?"),
