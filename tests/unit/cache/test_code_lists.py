@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
+import faiss
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -21,6 +22,15 @@ from tests.support.cache_parts import MODEL, eventually
 
 WIDTH = 32
 ROWS = 3 * EXACT_ROWS_MAX
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_core() -> Iterator[None]:
+    """As the service has FAISS work: threads that wait for each other take many times as long on a busy machine."""
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    yield
+    faiss.omp_set_num_threads(before)
 
 
 def unit_rows(count: int, seed: int = 7) -> Any:
@@ -91,7 +101,7 @@ def lists_of(index: VectorIndex) -> CodeLists | None:
 
 @pytest.fixture
 async def threads() -> AsyncIterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(2) as made:
+    with ThreadPoolExecutor(2, initializer=faiss.omp_set_num_threads, initargs=(1,)) as made:
         yield made
 
 
