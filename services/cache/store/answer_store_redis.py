@@ -38,7 +38,7 @@ from services.cache.store.answer_store import Change, StoreUnavailableError
 from services.cache.store.prompt_cipher import PromptCipher
 from services.cache.store.redis_feed import RedisFeed
 from services.cache.store.redis_listing import BATCH_KEYS_MAX, Reading, RedisListing, bucket_of
-from services.cache.store.redis_puts import CHANGES_MAX, RedisPuts, new_token
+from services.cache.store.redis_puts import CHANGES_MAX, TOKENS_MAX, RedisPuts, new_token
 from services.cache.store.redis_servers import RedisServers
 from services.cache.store.redis_sweep import RedisSweeps
 from services.runtime.clock import Clock
@@ -180,6 +180,7 @@ class RedisStore:
             rule_text(selector),
             BUCKET_RULES_MAX,
             int(TTL_S_MAX * 1000),
+            TOKENS_MAX,
         )
 
         async def write(redis: Redis) -> None:

@@ -12,23 +12,26 @@ __all__ = ["MOMENT_CHARS_MAX", "Moment", "parse_moment"]
 
 MOMENT_CHARS_MAX = 128
 
-_SHAPE = re.compile(r"([!-~]{1,64}) (\d{1,15}) (\d{1,15}) (\d{1,15})", re.ASCII)
+_SHAPE = re.compile(r"([!-~]{1,32}) (\d{1,15}) (\d{1,15}) (\d{1,15})(?: ([!-~]{1,32}))?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
     """`number` invalidations and `deletions` by key had come in this `era` of the history. `minute`: the Unix time, as
-    far as the store needs it; no finer, so that moments with nothing between them are mostly the same text."""
+    far as the store needs it; no finer, so that moments with nothing between them are mostly the same text. `token`:
+    the history's after the last of the invalidations, where a number may be given to another one: by a server that
+    takes over and lacks what its predecessor had acknowledged."""
 
     era: str
     number: int
     deletions: int = 0
     minute: int = 0
+    token: str = ""
 
     @property
     def text(self) -> str:
         """For `parse_moment`."""
-        return f"{self.era} {self.number} {self.deletions} {self.minute}"
+        return f"{self.era} {self.number} {self.deletions} {self.minute} {self.token}".rstrip()
 
     @property
     def stamp(self) -> str:
@@ -39,4 +42,4 @@ class Moment:
 def parse_moment(text: str) -> Moment | None:
     """The moment with that text."""
     found = _SHAPE.fullmatch(text)
-    return None if found is None else Moment(found[1], int(found[2]), int(found[3]), int(found[4]))
+    return None if found is None else Moment(found[1], int(found[2]), int(found[3]), int(found[4]), found[5] or "")

@@ -36,6 +36,7 @@ from spillway.wire import WireError
 __all__ = [
     "ENTRY_FIELDS",
     "HISTORY_HEAD",
+    "HISTORY_PAST",
     "INDEX_FIELDS",
     "META_FIELDS",
     "QUESTION_FIELDS",
@@ -69,6 +70,8 @@ STAMP = "stamp"
 """The entry's field that says when in the bucket's history it was stored."""
 
 HISTORY_HEAD = ("era", "token", "number", "deletions")
+HISTORY_PAST = "past"
+"""The history's field with its latest tokens, the present one last, between spaces."""
 
 Fields = Sequence[bytes | None]
 

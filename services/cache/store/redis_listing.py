@@ -157,8 +157,11 @@ class RedisListing:
 
 def moment_of_head(head: Sequence[bytes | None], minute: int) -> Moment | None:
     """The moment at which a bucket's history had this head; None when it had no history."""
-    era, _, number, deletions = head
-    return None if not era else Moment(era.decode("ascii", "replace"), int(number or 0), int(deletions or 0), minute)
+    era, token, number, deletions = head
+    if not era:
+        return None
+    names = [(name or b"").decode("ascii", "replace") for name in (era, token)]
+    return Moment(names[0], int(number or 0), int(deletions or 0), minute, names[1])
 
 
 def bucket_of(key: str) -> str:

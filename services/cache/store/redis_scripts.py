@@ -15,13 +15,13 @@ return rows
 """The fields ARGV of the hashes KEYS. One command of 500 keys costs a client a fifth of what 500 commands cost it."""
 
 PUT = """
-local head = redis.call('HMGET', KEYS[2], 'era', 'number', 'deletions')
+local head = redis.call('HMGET', KEYS[2], 'era', 'number', 'deletions', 'token')
 local number = head[2] or '0'
 if ARGV[2] ~= '' then
   local era, deletion = string.match(redis.call('GET', KEYS[5]) or '', '^(%S+) (%d+)$')
   if ARGV[4] == '1' then era, deletion = head[1], head[3] or '0' end
   if era == head[1] and tonumber(deletion) > tonumber(ARGV[3]) then return 'gone' end
-  if ARGV[2] ~= (head[1] or '') .. ' ' .. number then return 'late' end
+  if ARGV[2] ~= (head[1] or '') .. ' ' .. number .. ' ' .. (head[4] or '') then return 'late' end
 end
 if not head[1] then
   redis.call('HSET', KEYS[2], 'era', ARGV[1])
@@ -55,7 +55,7 @@ redis.call('HSETNX', KEYS[1], 'era', ARGV[1])
 local number = redis.call('HINCRBY', KEYS[1], 'number', 1)
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-local heads = 3 + redis.call('HEXISTS', KEYS[1], 'deletions')
+local heads = 3 + redis.call('HEXISTS', KEYS[1], 'deletions') + redis.call('HEXISTS', KEYS[1], 'past')
 local others = redis.call('HLEN', KEYS[1]) - heads
 if others >= tonumber(ARGV[5]) then
   local fields = redis.call('HGETALL', KEYS[1])
@@ -68,10 +68,12 @@ if others >= tonumber(ARGV[5]) then
     redis.call('HSET', KEYS[1], 'era', ARGV[1], 'number', number)
   end
 end
-redis.call('HSET', KEYS[1], 'token', ARGV[2], ARGV[3], number .. ' ' .. string.format('%.0f', now_ms) .. ' ' .. ARGV[4])
+local past = (redis.call('HGET', KEYS[1], 'past') or redis.call('HGET', KEYS[1], 'token') or '') .. ' ' .. ARGV[2]
+redis.call('HSET', KEYS[1], 'past', string.sub(past, -ARGV[7] * (#ARGV[2] + 1)), 'token', ARGV[2], ARGV[3],
+  number .. ' ' .. string.format('%.0f', now_ms) .. ' ' .. ARGV[4])
 """
-"""KEYS: history. ARGV: a new era, a new token, the rule's name, its text, how many rules at most, and after how many
-milliseconds a rule has nothing left to forget. The clock is Redis's own."""
+"""KEYS: history. ARGV: a new era, a new token, the rule's name, its text, how many rules at most, after how many
+milliseconds a rule has nothing left to forget, and how many tokens of the past to keep. The clock is Redis's own."""
 
 SWEEP = """
 local removed = {}
