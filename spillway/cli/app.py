@@ -92,7 +92,11 @@ def up(
     recorded: Annotated[list[Path] | None, typer.Option(help="Recorded answers for the sandbox; repeatable.")] = None,
     sandbox: Annotated[
         bool | None,
-        typer.Option("--sandbox/--no-sandbox", help="Whether the built-in sandbox answers; default: without a key."),
+        typer.Option(
+            "--sandbox/--no-sandbox",
+            help="Whether the built-in sandbox answers; default: without a key, but never with a configuration of your "
+            "own (--config, SPILLWAY_CONFIG, ./spillway.yaml).",
+        ),
     ] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Route eight prompts before your eyes.")] = False,
     leave: Annotated[bool, typer.Option("--exit", help="End when all serve (with --demo: after it).")] = False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from spillway.settings import Settings
-from tests.support.manifests import SERVICES, Rendered, port_of, render, settings_of
+from tests.support.manifests import K8S, SERVICES, Rendered, port_of, render, settings_of
 from tests.support.processes import REPOSITORY
 
 pytestmark = [pytest.mark.usefixtures("tools"), pytest.mark.timeout(400)]
@@ -148,3 +149,10 @@ def test_certificates_have_the_names_that_are_dialled_and_admitted() -> None:
         callers = admitted[service]
         assert callers == {secret.removesuffix("-tls") for secret, held in names.items() if callers & set(held)}
     assert not set(itertools.chain(*names.values())) & {"*", ""}
+
+
+def test_an_overlay_of_ones_own_is_described_with_the_order_of_ours() -> None:
+    described = (REPOSITORY / "docs" / "deployment.md").read_text()
+    (own,) = [text for text in re.findall(r"```yaml\n(.*?)```", described, re.DOTALL) if "kind: Kustomization" in text]
+    ours = yaml.safe_load((K8S / "overlays" / "autoscaling" / "kustomization.yaml").read_text())
+    assert yaml.safe_load(own)["sortOptions"] == ours["sortOptions"]
