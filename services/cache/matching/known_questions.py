@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from services.cache.entry import Entry, Question
+from services.cache.matching.kept import kept
 from services.cache.matching.lexicon import AUXILIARIES, CASED_WORDS, FUNCTION_WORDS, word_set
 from services.cache.matching.pair_features import Idf, Sketch, sketch
 
@@ -54,15 +55,18 @@ _ASKING: Final = AUXILIARIES.keys() | word_set("what which who whom whose when w
 _LONE_LETTERS: Final = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class KnownQuestion:
-    """`group` and `aliases` as in Entry; an entry that shares nobody's answer is a group of its own. `plain` is
-    its `same_words`."""
+    """`group` and `aliases` as in Entry; an entry that shares nobody's answer is a group of its own."""
 
     text: str
-    plain: str
     group: str
     aliases: int
+
+    @kept
+    def plain(self) -> str:
+        """Its `same_words`: of most questions nobody asks."""
+        return same_words(self.text)
 
 
 class KnownQuestions:
@@ -85,8 +89,11 @@ class KnownQuestions:
 
     def learn(self, entry: Entry | Question) -> None:
         """Keeps what the entry says."""
+        known = KnownQuestion(entry.question, entry.group or entry.key, entry.aliases)
+        if self._known.get(entry.key) == known:
+            self._known.move_to_end(entry.key)
+            return
         self.forget(entry.key)
-        known = KnownQuestion(entry.question, same_words(entry.question), entry.group or entry.key, entry.aliases)
         self._known[entry.key] = known
         self._bytes += _size(known)
         while len(self._known) > self._entries_max or self._bytes > self._bytes_max:
@@ -121,9 +128,8 @@ class KnownQuestions:
 
 
 def _size(known: KnownQuestion) -> int:
-    """About what it takes with its key: a text, and once more what is not the same object."""
-    plain = 0 if known.plain is known.text else sys.getsizeof(known.plain)
-    return QUESTION_BYTES + sys.getsizeof(known.text) + plain
+    """About what it takes with its key: a text, and once more what is compared of it."""
+    return QUESTION_BYTES + 2 * sys.getsizeof(known.text)
 
 
 def same_words(text: str) -> str:
