@@ -5,15 +5,11 @@ Promises: pure, linear; takes whole phrases of closed lists, never all of a ques
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Final
 
 from services.cache.matching.lexicon import COURTESIES
 
 __all__ = ["courtesies_of", "question_span", "without_courtesies"]
-
-QUESTIONS_MAX: Final = 4_096
-"""Questions whose words are remembered: a stored one is compared often."""
 
 _PHRASES_MAX: Final = 4
 """So many courtesies follow each other at most."""
@@ -50,14 +46,13 @@ def question_span(words: tuple[str, ...]) -> tuple[int, int]:
     return start, end
 
 
-@lru_cache(maxsize=QUESTIONS_MAX)
 def without_courtesies(words: tuple[str, ...]) -> tuple[str, ...]:
     """What is left of words in lower case."""
     start, end = question_span(words)
     return words[start:end]
 
 
-@lru_cache(maxsize=QUESTIONS_MAX)
 def courtesies_of(words: tuple[str, ...]) -> frozenset[str]:
     """The words that are in its courtesies alone."""
-    return frozenset(words).difference(without_courtesies(words))
+    start, end = question_span(words)
+    return frozenset((*words[:start], *words[end:])).difference(words[start:end])

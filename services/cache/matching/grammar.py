@@ -43,6 +43,9 @@ __all__ = [
 FORMS_MAX: Final = 4_096
 """Questions whose form is remembered: a stored one is compared often."""
 
+FORM_WORDS_MAX: Final = 64
+"""The form of longer questions is not remembered."""
+
 MEANING_WORDS: Final = word_set("mean means meaning define definition")
 
 _ORDER: Final = "order: the same words stand in another order"
@@ -193,7 +196,8 @@ def _asks_how_much(reading: Reading) -> bool:
 
 
 def _form(reading: Reading) -> frozenset[str]:
-    return _form_of(without_courtesies(reading.words))
+    words = without_courtesies(reading.words)
+    return _form_of(words) if len(words) <= FORM_WORDS_MAX else _form_of.__wrapped__(words)
 
 
 @lru_cache(maxsize=FORMS_MAX)

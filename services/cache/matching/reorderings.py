@@ -21,7 +21,8 @@ from services.cache.matching.reading import Reading
 __all__ = ["asks_last", "is_passive", "is_passive_of", "only_moved"]
 
 TOKENS_MAX: Final = 40
-"""Longer questions are compared as they stand."""
+CHARS_MAX: Final = 400
+"""Longer questions are compared as they stand, and their tokens are not remembered."""
 
 REMEMBERED_MAX: Final = 4_096
 """Questions whose tokens are remembered: a stored one is compared often."""
@@ -40,6 +41,8 @@ _ADVERB_CHARS_MIN: Final = 6
 
 def only_moved(a: Reading, b: Reading) -> bool:
     """Whether both have the same words of matter and numbers, and what stands elsewhere plays the same part."""
+    if _is_long(a) or _is_long(b):
+        return False
     x, y = _tokens(a.plain), _tokens(b.plain)
     if max(len(x), len(y)) > TOKENS_MAX:
         return False
@@ -57,6 +60,8 @@ def only_moved(a: Reading, b: Reading) -> bool:
 
 def asks_last(reading: Reading) -> bool:
     """Whether something stands before the question: "Mars has how many moons"."""
+    if _is_long(reading):
+        return False
     words = _tokens(reading.plain)
     return _asking_first(words) != words
 
@@ -72,8 +77,10 @@ def is_passive(reading: Reading) -> bool:
 
 def is_passive_of(a: Reading, b: Reading) -> bool:
     """Whether `a` says in the passive voice what `b` says in the active one: "is B bitten by A", "does A bite B"."""
+    if "by" not in a.frame.prepositions or "by" in b.frame.prepositions or _is_long(a) or _is_long(b):
+        return False
     words = _tokens(a.plain)
-    if words.count("by") != 1 or "by" in b.words or _BE.isdisjoint(words):
+    if words.count("by") != 1 or _BE.isdisjoint(words):
         return False
     at = words.index("by")
     behind, before = _phrase(words, at + 1), _matter(words[:at])
@@ -88,6 +95,10 @@ def is_passive_of(a: Reading, b: Reading) -> bool:
     active = (*behind, before[-1], *before[:-1], *rest)
     theirs = _matter(_asking_first(_tokens(b.plain)))
     return len(active) == len(theirs) and all(alike(p, q, a, b) for p, q in zip(active, theirs, strict=True))
+
+
+def _is_long(reading: Reading) -> bool:
+    return len(reading.normal) > CHARS_MAX
 
 
 @lru_cache(maxsize=REMEMBERED_MAX)
