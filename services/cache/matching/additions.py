@@ -13,7 +13,6 @@ from typing import Final
 
 from services.cache.matching.alignment import has_words, unmatched
 from services.cache.matching.contraries import GENERIC_WORDS
-from services.cache.matching.courtesies import courtesies_of
 from services.cache.matching.grammar import asks_else, form_added, keeps_form, question_kind
 from services.cache.matching.inflection import same_word
 from services.cache.matching.lexicon import LIGHT_WORDS, UNITS, word_set
@@ -62,8 +61,8 @@ def contrasts(asked: Reading, rows: Sequence[Reading]) -> Iterator[str]:
         more, less = unmatched(asked, row)
         if _measures_else(asked, row, rows) and less - _MEASURES <= _FORMAL:
             yield _MEASURE
-        if less := less - _FORMAL - courtesies_of(row.words):
-            if not wider and not more - courtesies_of(asked.words) and _same_form(row, asked, less):
+        if less := less - _FORMAL:
+            if not wider and not more and _same_form(row, asked, less):
                 wider = True
                 if any(all(has_words((word,), row, other) for other in rows) for word in less):
                     yield _WIDER
@@ -130,13 +129,12 @@ def orders_more(asked: Reading, stored: Reading) -> bool:
 def adds_matter(asked: Reading, rows: Sequence[Reading]) -> bool:
     """Whether it says more than all of the rows, and all that one of them says, in its form: matter ("a fried egg"), or
     a word that limits ("more than one egg")."""
-    polite = courtesies_of(asked.words)
     limiting = not _LIMITING.isdisjoint(asked.words)
     for row in rows:
         more, less = unmatched(asked, row)
-        if less - _FORMAL - courtesies_of(row.words):
+        if less - _FORMAL:
             continue
-        if more := more - _FORMAL - _COURTESIES - polite:
+        if more := more - _FORMAL - _COURTESIES:
             if _same_form(asked, row, more):
                 return any(not any(has_words((word,), asked, other) for other in rows) for word in more)
         elif limiting and not form_added(asked, row).isdisjoint(_LIMITING) and keeps_form(asked, row):

@@ -9,7 +9,7 @@ from typing import Final
 
 from services.cache.matching.lexicon import COURTESIES
 
-__all__ = ["courtesies_of", "question_span", "without_courtesies"]
+__all__ = ["question_span", "without_courtesies"]
 
 _PHRASES_MAX: Final = 4
 """So many courtesies follow each other at most."""
@@ -50,9 +50,3 @@ def without_courtesies(words: tuple[str, ...]) -> tuple[str, ...]:
     """What is left of words in lower case."""
     start, end = question_span(words)
     return words[start:end]
-
-
-def courtesies_of(words: tuple[str, ...]) -> frozenset[str]:
-    """The words that are in its courtesies alone."""
-    start, end = question_span(words)
-    return frozenset((*words[:start], *words[end:])).difference(words[start:end])

@@ -12,7 +12,6 @@ from typing import Final
 
 from services.cache.matching.alignment import WORDS_MAX, has_words, unmatched
 from services.cache.matching.contraries import GENERIC_WORDS, hard_differences
-from services.cache.matching.courtesies import without_courtesies
 from services.cache.matching.grammar import grammar_differences, order_or_roles, question_kind, turns
 from services.cache.matching.inflection import same_word
 from services.cache.matching.lexicon import LIGHT_WORDS, word_set
@@ -49,8 +48,7 @@ def same_wording(a: Reading, b: Reading) -> bool:
 
 
 def _wording(reading: Reading, but: Set[str] = frozenset()) -> tuple[str, ...]:
-    words = without_courtesies(reading.words)
-    return tuple(word for word in words if word not in _POLITE and word not in but)
+    return tuple(word for word in reading.core.words if word not in _POLITE and word not in but)
 
 
 def exchanged_content(a: Reading, b: Reading, proven: Sequence[Reading] = ()) -> str:

@@ -12,7 +12,6 @@ from itertools import pairwise
 from typing import Final
 
 from services.cache.matching.alignment import unmatched
-from services.cache.matching.courtesies import without_courtesies
 from services.cache.matching.frame import WHO_ACTS, frame_difference
 from services.cache.matching.inflection import same_word
 from services.cache.matching.lexicon import (
@@ -196,7 +195,7 @@ def _asks_how_much(reading: Reading) -> bool:
 
 
 def _form(reading: Reading) -> frozenset[str]:
-    words = without_courtesies(reading.words)
+    words = reading.core.words
     return _form_of(words) if len(words) <= FORM_WORDS_MAX else _form_of.__wrapped__(words)
 
 
