@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from services.cache.matching.kept import shared
 from services.cache.matching.lexicon import (
     AUXILIARIES,
     COURTESIES,
@@ -59,12 +60,12 @@ def read_frame(words: Sequence[str], *, contracted: bool, last: str) -> Frame:
         word in _ARGUMENTS or (word == "how" and following in _AMOUNTS) for word, following in pairwise((*asked, ""))
     )
     return Frame(
-        operators=frozenset(operators),
+        operators=shared(operators),
         opening=kinds[0] if kinds else "",
         bare_question=asks and not operators,
         ending=last if last in STRANDED_WORDS else "",
-        objects=frozenset(OBJECTS[word] for word in asked if word in OBJECTS),
-        prepositions=STRANDED_WORDS.intersection(words),
+        objects=shared([OBJECTS[word] for word in asked if word in OBJECTS]),
+        prepositions=shared(STRANDED_WORDS.intersection(words)),
     )
 
 

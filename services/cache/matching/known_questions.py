@@ -16,18 +16,10 @@ from typing import Final
 from services.cache.entry import Entry, Question
 from services.cache.matching.kept import kept
 from services.cache.matching.lexicon import AUXILIARIES, CASED_WORDS, FUNCTION_WORDS, word_set
-from services.cache.matching.pair_features import Idf, Sketch, sketch
+from services.cache.matching.pair_features import Idf, Sketch
+from services.cache.matching.sketches import Sketches
 
 __all__ = ["KnownQuestion", "KnownQuestions", "same_words"]
-
-SKETCHES_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Of questions kept as they were read, some 6 KB each; reading one again costs about 0.07 ms, and a lookup holds up to
-16 of them against its question."""
-
-SKETCH_BYTES: Final = 4_000
-SKETCH_CHAR_BYTES: Final = 32
-"""What a sketch takes by what is mostly asked of it, and more for each character (measured: 5.7 KB of 57, 51 of 2,000;
-3 KB more where all is asked)."""
 
 QUESTION_BYTES: Final = 500
 KNOWN_BYTES_EACH: Final = 1_000
@@ -73,12 +65,11 @@ class KnownQuestions:
     """At most `entries_max` questions, of KNOWN_BYTES_EACH on average."""
 
     def __init__(self, idf: Idf, *, entries_max: int) -> None:
-        self._idf = idf
         self._entries_max = entries_max
         self._bytes_max = entries_max * KNOWN_BYTES_EACH
         self._known: OrderedDict[str, KnownQuestion] = OrderedDict()
-        self._sketches: OrderedDict[tuple[bool, str], tuple[Sketch, int]] = OrderedDict()
-        self._bytes = self._sketch_bytes = 0
+        self._sketches = Sketches(idf)
+        self._bytes = 0
 
     def __len__(self) -> int:
         return len(self._known)
@@ -107,24 +98,12 @@ class KnownQuestions:
 
     def sketch_of(self, key: str, text: str) -> Sketch:
         """The question of that entry, to be read. It stays true when the entry leaves: the key stands for the text."""
-        return self._sketch((True, key), text)
+        return self._sketches.of((True, key), text)
 
     def read(self, text: str) -> Sketch:
-        """A question that was asked, read. After a miss it comes again, with its answer."""
-        return self._sketch((False, text), text)
-
-    def _sketch(self, key: tuple[bool, str], text: str) -> Sketch:
-        """`key`: whether it is an entry's key, and it or the text; what somebody asks may look like a key."""
-        found = self._sketches.get(key)
-        if found is not None:
-            self._sketches.move_to_end(key)
-            return found[0]
-        found = self._sketches[key] = (sketch(text, self._idf), SKETCH_BYTES + SKETCH_CHAR_BYTES * len(text))
-        self._sketch_bytes += found[1]
-        while len(self._sketches) > 1 and self._sketch_bytes > SKETCHES_BYTES_MAX:
-            _, (_, size) = self._sketches.popitem(last=False)
-            self._sketch_bytes -= size
-        return found[0]
+        """A question that was asked, to be read; it may look like a key. After a miss it comes again, with its
+        answer."""
+        return self._sketches.of((False, text), text)
 
 
 def _size(known: KnownQuestion) -> int:

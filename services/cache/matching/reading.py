@@ -107,7 +107,7 @@ class Reading:
 
     @kept
     def spelled(self) -> tuple[str, ...]:
-        return tuple(_WORD.findall(self.normal))
+        return tuple(map(intern, _WORD.findall(self.normal)))
 
     @kept
     def titled(self) -> bool:
@@ -121,7 +121,7 @@ class Reading:
     @kept
     def tokens(self) -> tuple[str, ...]:
         """The text cut at spaces, without the punctuation around each."""
-        return tuple([token for token in map(_stripped, self.normal.split()) if token])
+        return tuple([intern(token) for token in map(_stripped, self.normal.split()) if token])
 
     @kept
     def content(self) -> tuple[str, ...]:
