@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from services.cache.entry import Answer
-from services.cache.matching.semantic_search import Explanation
+from services.cache.matching.findings import Explanation
 from spillway.routing import CacheOutcome
 
 __all__ = ["Found", "Stats", "StoreResult", "Stored"]

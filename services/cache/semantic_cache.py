@@ -25,10 +25,11 @@ from services.cache.index.follower import Follower, Snapshots
 from services.cache.index.vector_index import DimensionMismatchError, VectorIndex, unit_vector
 from services.cache.matching.answer_comparison import Comparison
 from services.cache.matching.answer_judge import EMBED_S_MAX
+from services.cache.matching.findings import Link
 from services.cache.matching.nearby import Meaning
 from services.cache.matching.partition_classes import ClassReport
 from services.cache.matching.risk_control import Source
-from services.cache.matching.semantic_search import Link, SemanticSearch
+from services.cache.matching.semantic_search import SemanticSearch
 from services.cache.outcomes import Found, Stats, Stored, StoreResult
 from services.cache.partition import entry_key
 from services.cache.store.answer_store import AnswerStore, StoreUnavailableError

@@ -14,8 +14,8 @@ import grpc
 from services.cache.entry import Scope, Selector
 from services.cache.index.vector_index import DimensionMismatchError, InvalidVectorError
 from services.cache.matching.answer_comparison import Comparison
+from services.cache.matching.findings import Explanation
 from services.cache.matching.partition_classes import ClassReport
-from services.cache.matching.semantic_search import Explanation
 from services.cache.outcomes import StoreResult
 from services.cache.semantic_cache import SemanticCache
 from services.cache.store.answer_codec import answer_from_proto, answer_to_proto

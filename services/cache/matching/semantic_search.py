@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -23,6 +23,7 @@ from services.cache.index.vector_index import Candidate, VectorIndex
 from services.cache.matching.answer_comparison import Comparison, is_common_word
 from services.cache.matching.answer_judge import AnswerJudge
 from services.cache.matching.differences import certain_difference, exchanged_content
+from services.cache.matching.findings import Explanation, Link, SemanticFinding
 from services.cache.matching.known_questions import KnownQuestions
 from services.cache.matching.nearby import Meaning, Nearby, NearbyReader
 from services.cache.matching.neighbourhood import centres, evidence
@@ -34,7 +35,7 @@ from services.cache.matching.risk_control import Judged, Source
 from services.cache.store.answer_store import AnswerStore
 from services.runtime.clock import Clock
 
-__all__ = ["Explanation", "Link", "SemanticFinding", "SemanticSearch"]
+__all__ = ["SemanticSearch"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -46,39 +47,6 @@ JUDGED_MAX: Final = 4_096
 
 NOTHING_NEAR: Final = "no comparable question is stored"
 SAME_WORDS: Final = "the same words"
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """Why a lookup by meaning ended as it did, for the trace: P(same answer), the least that is served now, the margin
-    in similarity to the nearest question with another answer, and what the class knows of itself."""
-
-    partition_class: str
-    p_same: float
-    threshold: float
-    margin: float
-    evidence: int
-    wrong_rate: float
-    aliases: int
-
-
-@dataclass(frozen=True, slots=True)
-class SemanticFinding:
-    """`entry` is set for a hit. `audit`: a model should be asked as well."""
-
-    reason: str
-    entry: Entry | None = None
-    similarity: float | None = None
-    audit: bool = False
-    explanation: Explanation | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """Whose answer a fresh one was found to be, as Entry has it."""
-
-    group: str = ""
-    aliases: int = 1
 
 
 class SemanticSearch:

@@ -11,7 +11,7 @@ import pytest
 from services.cache.cache_policy import UNFIT_CHARS_MAX
 from services.cache.entry import Entry, Question, Scope, Selector
 from services.cache.index.vector_index import DimensionMismatchError, InvalidVectorError
-from services.cache.matching.semantic_search import Link
+from services.cache.matching.findings import Link
 from services.cache.outcomes import Stored, StoreResult
 from services.cache.semantic_cache import SemanticCache
 from services.cache.store.answer_store import CaughtUp, Change, Interrupted, StoreUnavailableError
