@@ -38,7 +38,7 @@ from services.cache.store.answer_store import Change, StoreUnavailableError
 from services.cache.store.prompt_cipher import PromptCipher
 from services.cache.store.redis_feed import RedisFeed
 from services.cache.store.redis_listing import BATCH_KEYS_MAX, Reading, RedisListing, bucket_of
-from services.cache.store.redis_puts import CHANGES_MAX, TOKENS_MAX, RedisPuts, new_token
+from services.cache.store.redis_puts import CHANGES_MAX, NAMES_MAX, RedisPuts, new_token
 from services.cache.store.redis_servers import RedisServers
 from services.cache.store.redis_sweep import RedisSweeps
 from services.runtime.clock import Clock
@@ -180,7 +180,7 @@ class RedisStore:
             rule_text(selector),
             BUCKET_RULES_MAX,
             int(TTL_S_MAX * 1000),
-            TOKENS_MAX,
+            NAMES_MAX,
         )
 
         async def write(redis: Redis) -> None:
@@ -208,9 +208,10 @@ class RedisStore:
 
     async def _mark_deleted(self, key: str) -> None:
         names = (self._names.history(bucket_of(key)), self._names.gone(key))
+        arguments = (new_token(), int(PUT_S_MAX * 1000), new_token(), NAMES_MAX)
 
         async def write(redis: Redis) -> None:
-            writing: Any = redis.eval(redis_scripts.DELETE_MARK, len(names), *names, new_token(), int(PUT_S_MAX * 1000))
+            writing: Any = redis.eval(redis_scripts.DELETE_MARK, len(names), *names, *arguments)
             await writing
 
         await self._listing.unhurried(self._names.shard_of(key), write)

@@ -18,20 +18,20 @@ _SHAPE = re.compile(r"([!-~]{1,32}) (\d{1,15}) (\d{1,15}) (\d{1,15})(?: ([!-~]{1
 @dataclass(frozen=True, slots=True)
 class Moment:
     """`number` invalidations and `deletions` by key had come in this `era` of the history. `minute`: the Unix time, as
-    far as the store needs it; no finer, so that moments with nothing between them are mostly the same text. `token`:
-    the history's after the last of the invalidations, where a number may be given to another one: by a server that
-    takes over and lacks what its predecessor had acknowledged."""
+    far as the store needs it; no finer, so that moments with nothing between them are mostly the same text. `last`: the
+    name of the latest of all those, where its number may be given to another one: by a server that takes over and lacks
+    what its predecessor had acknowledged."""
 
     era: str
     number: int
     deletions: int = 0
     minute: int = 0
-    token: str = ""
+    last: str = ""
 
     @property
     def text(self) -> str:
         """For `parse_moment`."""
-        return f"{self.era} {self.number} {self.deletions} {self.minute} {self.token}".rstrip()
+        return f"{self.era} {self.number} {self.deletions} {self.minute} {self.last}".rstrip()
 
     @property
     def stamp(self) -> str:

@@ -36,7 +36,6 @@ from spillway.wire import WireError
 __all__ = [
     "ENTRY_FIELDS",
     "HISTORY_HEAD",
-    "HISTORY_PAST",
     "INDEX_FIELDS",
     "META_FIELDS",
     "QUESTION_FIELDS",
@@ -69,9 +68,7 @@ QUESTION_FIELDS = (*META_FIELDS, "partition", "expires_at", "question", "group",
 STAMP = "stamp"
 """The entry's field that says when in the bucket's history it was stored."""
 
-HISTORY_HEAD = ("era", "token", "number", "deletions")
-HISTORY_PAST = "past"
-"""The history's field with its latest tokens, the present one last, between spaces."""
+HISTORY_HEAD = ("era", "token", "number", "deletions", "last")
 
 Fields = Sequence[bytes | None]
 

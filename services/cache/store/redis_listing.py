@@ -157,10 +157,10 @@ class RedisListing:
 
 def moment_of_head(head: Sequence[bytes | None], minute: int) -> Moment | None:
     """The moment at which a bucket's history had this head; None when it had no history."""
-    era, token, number, deletions = head
+    era, _, number, deletions, last = head
     if not era:
         return None
-    names = [(name or b"").decode("ascii", "replace") for name in (era, token)]
+    names = [(name or b"").decode("ascii", "replace") for name in (era, last)]
     return Moment(names[0], int(number or 0), int(deletions or 0), minute, names[1])
 
 

@@ -23,7 +23,7 @@ from services.cache.store.prompt_cipher import PromptCipher
 from services.cache.store.redis_listing import bucket_of, moment_of_head
 from services.runtime.clock import Clock
 
-__all__ = ["CHANGES_MAX", "TOKENS_MAX", "RedisPuts", "new_token"]
+__all__ = ["CHANGES_MAX", "NAMES_MAX", "RedisPuts", "new_token"]
 
 CHANGES_MAX = 100_000
 """About so many change records are kept of each shard, some 12 MB; at 500 puts a second those of the last 200 s. A
@@ -31,9 +31,9 @@ replica that is further behind loads everything."""
 
 TOKEN_BYTES = 8
 
-TOKENS_MAX = 100
-"""Invalidations in a bucket whose tokens are kept, 17 bytes each: an answer that was on its way during more of them,
-whatever they took, is not kept."""
+NAMES_MAX = 250
+"""Invalidations and deletions by key in a bucket whose names are kept, 17 bytes each: an answer that was on its way
+during more of them, whatever they took, is not kept."""
 
 PUT_TRIES_MAX = 10
 """A put that invalidations of others overtake so often, while it is tried, is not kept."""
@@ -87,22 +87,20 @@ class RedisPuts:
         began = None if since is None else parse_moment(since)
         if since is not None and (began is None or self.minute() - began.minute > MOMENT_MINUTES_MAX):
             return False
-        present = "" if began is None else _present(began)
+        stamp = "" if began is None else began.stamp
         for _ in range(PUT_TRIES_MAX):
-            result = await self._put(redis, entry, fields, began=began, present=present)
+            result = await self._put(redis, entry, fields, began=began, stamp=stamp)
             if result != b"late" or began is None:
                 return result == b"put"
             reading: Any = redis.hgetall(self._names.history(bucket_of(entry.key)))
             news: dict[bytes, bytes] = await reading
-            if not _is_of(began, news):
-                return False
             if not history_of_fields(news).is_living(began.stamp.encode(), entry.key, entry.scope, entry.tags):
                 return False
             head = moment_of_head([news.get(name.encode()) for name in layout.HISTORY_HEAD], 0)
-            present = "" if head is None else _present(head)
+            stamp = "" if head is None else head.stamp
         return False
 
-    async def _put(self, redis: Redis, entry: Entry, fields: Fields, *, began: Moment | None, present: str) -> bytes:
+    async def _put(self, redis: Redis, entry: Entry, fields: Fields, *, began: Moment | None, stamp: str) -> bytes:
         shard, key = self._names.shard_of(entry.key), entry.key
         names = (
             self._names.entry(key),
@@ -116,7 +114,7 @@ class RedisPuts:
             len(names),
             *names,
             new_token(),
-            present,
+            stamp,
             0 if began is None else began.deletions,
             int(began is not None and self.minute() - began.minute > MARKED_MINUTES),
             int(entry.expires_at_unix_s * 1000),
@@ -124,21 +122,10 @@ class RedisPuts:
             layout.member(entry.scope.tenant, key),
             key if entry.partition else "",
             CHANGES_MAX,
+            "" if began is None else began.last,
             *(part for field in fields.items() for part in field),
         )
         return cast("bytes", await writing)
-
-
-def _present(moment: Moment) -> str:
-    """As the script names the moment that still has to be the present one."""
-    return f"{moment.stamp} {moment.token}"
-
-
-def _is_of(moment: Moment, history: Mapping[bytes, bytes]) -> bool:
-    """Whether the moment lies in the past of this history, as far as that is known: a server that took over may lack
-    what came before the moment, and have other invalidations of those numbers."""
-    past = history.get(layout.HISTORY_PAST.encode(), b"").decode("ascii", "replace").split()
-    return moment.number == 0 or moment.token in past
 
 
 def new_token() -> str:

@@ -15,19 +15,22 @@ return rows
 """The fields ARGV of the hashes KEYS. One command of 500 keys costs a client a fifth of what 500 commands cost it."""
 
 PUT = """
-local head = redis.call('HMGET', KEYS[2], 'era', 'number', 'deletions', 'token')
+local head = redis.call('HMGET', KEYS[2], 'era', 'number', 'deletions', 'last')
 local number = head[2] or '0'
 if ARGV[2] ~= '' then
   local era, deletion = string.match(redis.call('GET', KEYS[5]) or '', '^(%S+) (%d+)$')
   if ARGV[4] == '1' then era, deletion = head[1], head[3] or '0' end
   if era == head[1] and tonumber(deletion) > tonumber(ARGV[3]) then return 'gone' end
-  if ARGV[2] ~= (head[1] or '') .. ' ' .. number .. ' ' .. (head[4] or '') then return 'late' end
+  if ARGV[10] ~= '' and ARGV[10] ~= head[4] then
+    if not string.find(redis.call('HGET', KEYS[2], 'past') or '', ARGV[10], 1, true) then return 'gone' end
+  end
+  if ARGV[2] ~= (head[1] or '') .. ' ' .. number then return 'late' end
 end
 if not head[1] then
   redis.call('HSET', KEYS[2], 'era', ARGV[1])
   head[1] = ARGV[1]
 end
-redis.call('HSET', KEYS[1], 'stamp', head[1] .. ' ' .. number, unpack(ARGV, 10))
+redis.call('HSET', KEYS[1], 'stamp', head[1] .. ' ' .. number, unpack(ARGV, 11))
 redis.call('PEXPIREAT', KEYS[1], ARGV[5])
 local expired = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', ARGV[6], 'LIMIT', 0, 64)
 if #expired > 0 then redis.call('ZREM', KEYS[3], unpack(expired)) end
@@ -38,24 +41,27 @@ return 'put'
 """KEYS: entry, history, list of entries, stream, mark of a deletion. ARGV: an era, should this be the first; the moment
 that must still be the present one, empty for any; how many deletions by key there had been when the put began; 1 when
 that was so long ago that marks of deletions may be gone; the expiry and the present in Unix ms; the entry's member; its
-key for the stream, empty for none; how many records to keep; the fields. 'late': there were other invalidations since
-the moment; 'gone': the entry was deleted, or may have been. Then nothing is written. Of the expired ones on the list 64
+key for the stream, empty for none; how many records to keep; the name of what came last before the put began, empty for
+none; the fields. 'late': there were other invalidations since the moment; 'gone': the entry was deleted, or may have
+been, or what came last is no part of this history's past. Then nothing is written. Of the expired ones on the list 64
 leave with each put: more at once would hold up all others."""
 
 DELETE_MARK = """
+local past = (redis.call('HGET', KEYS[1], 'past') or '') .. ' ' .. ARGV[3]
+redis.call('HSET', KEYS[1], 'past', string.sub(past, -ARGV[4] * (#ARGV[3] + 1)), 'last', ARGV[3])
 redis.call('HSETNX', KEYS[1], 'era', ARGV[1])
 local deletion = redis.call('HINCRBY', KEYS[1], 'deletions', 1)
 redis.call('SET', KEYS[2], redis.call('HGET', KEYS[1], 'era') .. ' ' .. deletion, 'PX', ARGV[2])
 """
 """Turns away puts of an entry that began before. KEYS: history, mark. ARGV: an era, should this be the first; after how
-many milliseconds no such put is under way any more."""
+many milliseconds no such put is under way any more, a new name, and how many names of the past to keep."""
 
 INVALIDATE = """
 redis.call('HSETNX', KEYS[1], 'era', ARGV[1])
 local number = redis.call('HINCRBY', KEYS[1], 'number', 1)
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-local heads = 3 + redis.call('HEXISTS', KEYS[1], 'deletions') + redis.call('HEXISTS', KEYS[1], 'past')
+local heads = 3 + redis.call('HEXISTS', KEYS[1], 'deletions') + 2 * redis.call('HEXISTS', KEYS[1], 'past')
 local others = redis.call('HLEN', KEYS[1]) - heads
 if others >= tonumber(ARGV[5]) then
   local fields = redis.call('HGETALL', KEYS[1])
@@ -68,12 +74,13 @@ if others >= tonumber(ARGV[5]) then
     redis.call('HSET', KEYS[1], 'era', ARGV[1], 'number', number)
   end
 end
-local past = (redis.call('HGET', KEYS[1], 'past') or redis.call('HGET', KEYS[1], 'token') or '') .. ' ' .. ARGV[2]
-redis.call('HSET', KEYS[1], 'past', string.sub(past, -ARGV[7] * (#ARGV[2] + 1)), 'token', ARGV[2], ARGV[3],
+local past = (redis.call('HGET', KEYS[1], 'past') or '') .. ' ' .. ARGV[2]
+redis.call('HSET', KEYS[1], 'past', string.sub(past, -ARGV[7] * (#ARGV[2] + 1)), 'last', ARGV[2])
+redis.call('HSET', KEYS[1], 'token', ARGV[2], ARGV[3],
   number .. ' ' .. string.format('%.0f', now_ms) .. ' ' .. ARGV[4])
 """
 """KEYS: history. ARGV: a new era, a new token, the rule's name, its text, how many rules at most, after how many
-milliseconds a rule has nothing left to forget, and how many tokens of the past to keep. The clock is Redis's own."""
+milliseconds a rule has nothing left to forget, and how many names of the past to keep. The clock is Redis's own."""
 
 SWEEP = """
 local removed = {}

@@ -11,7 +11,7 @@ from services.cache.entry import Entry, Selector
 from services.cache.partition import tenant_bucket
 from services.cache.store.answer_store_redis import RedisStore
 from services.cache.store.redis_layout import Names
-from services.cache.store.redis_puts import TOKENS_MAX
+from services.cache.store.redis_puts import NAMES_MAX
 from services.runtime.clock import SystemClock
 from tests.support.cache_parts import entry
 from tests.support.redis_server import RedisServer
@@ -85,20 +85,43 @@ async def test_of_the_past_a_bounded_part_is_kept_and_what_was_asked_before_it_i
 ) -> None:
     await store.invalidate(OTHER)
     since = await store.moment(red.key)
-    for _ in range(TOKENS_MAX - 1):
+    for _ in range(NAMES_MAX - 1):
         await store.invalidate(OTHER)
     assert await store.put(red, since=since)
     await store.invalidate(OTHER)
     assert not await store.put(red, since=since)
     with redis_server.client() as client:
-        assert len((client.hget(HISTORY, "past") or b"").split()) == TOKENS_MAX
+        assert len((client.hget(HISTORY, "past") or b"").split()) == NAMES_MAX
+
+
+async def test_a_deletion_by_key_is_not_taken_for_one_that_was_lost(
+    redis_server: RedisServer, store: RedisStore, red: Entry
+) -> None:
+    blue = entry("other", tags=("blue",), now_unix_s=SystemClock().unix())
+    for each in (red, blue):
+        await store.put(each)
+    with redis_server.client() as client:
+        kept = client.dump(HISTORY)
+        await store.invalidate(Selector(entry_key=blue.key))
+        since = await store.moment(red.key)
+        client.restore(HISTORY, 0, kept, replace=True)
+    await store.invalidate(Selector(entry_key=red.key))
+    assert not await store.put(red, since=since)
+
+
+async def test_what_was_asked_between_deletions_of_others_is_kept(store: RedisStore, red: Entry) -> None:
+    blue = entry("other", tags=("blue",), now_unix_s=SystemClock().unix())
+    await store.invalidate(Selector(entry_key=blue.key))
+    since = await store.moment(red.key)
+    await store.invalidate(Selector(entry_key=blue.key))
+    assert await store.put(red, since=since)
 
 
 async def test_a_history_of_an_older_version_goes_on(redis_server: RedisServer, store: RedisStore, red: Entry) -> None:
     await store.put(red)
     await store.invalidate(OTHER)
     with redis_server.client() as client:
-        client.hdel(HISTORY, "past")
+        client.hdel(HISTORY, "past", "last")
     since = await store.moment(red.key)
     await store.invalidate(OTHER_STILL)
     assert await store.put(red, since=since)

@@ -82,7 +82,7 @@ async def test_too_many_rules_forget_the_bucket_and_are_bounded(
         await store.invalidate(Selector(tenant="acme", tag="one too many"))
         assert await store.get_many([put.key]) == [None]
         with redis_server.client() as client:
-            assert int(client.hlen(NAMES.history(tenant_bucket("acme")))) == 5
+            assert int(client.hlen(NAMES.history(tenant_bucket("acme")))) == 6
         await store.put(put)
         assert await store.get_many([put.key]) == [put]
 
