@@ -5,8 +5,8 @@
 FILE has pairs (`a`, `b`, `same`, perhaps `half`: each is reported apart). The questions that are called the same as one
 `a` are stored with it under one answer; each near miss of that `a` is then asked. It counts as served when no guard
 speaks (or none but those that a class could lift) and the pair model's log odds to the nearest stored question reach
-the artifact's bar. The service is stricter: it has no fixed bar, and before there is evidence it serves the same words
-alone.
+the artifact's bar, which was chosen on the near misses of lab/data. The service is stricter: it has no fixed bar, and
+before there is evidence it serves the same words alone.
 """
 
 from __future__ import annotations

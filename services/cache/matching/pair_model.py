@@ -77,7 +77,7 @@ class Network:
 class Calibration:
     """From a network's output to log odds, and the log odds from which a pair may be served.
 
-    `served_from` is chosen offline, for at most a stated share of different pairs; see the artifact's card.
+    `served_from` is chosen offline (see the artifact's card), for figures on pairs alone: the service has no fixed bar.
     """
 
     slope: float
