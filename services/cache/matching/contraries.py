@@ -19,7 +19,7 @@ from services.cache.matching.lexicon import LIGHT_WORDS, NEGATIONS, UNITS, word_
 from services.cache.matching.reading import Reading
 from services.cache.matching.traits import PERSONAL
 
-__all__ = ["GENERIC_WORDS", "clears", "hard_differences", "opposes"]
+__all__ = ["GENERIC_WORDS", "clears", "hard_differences", "opposes", "reverses"]
 
 GENERIC_WORDS: Final = word_set("""
     way ways method methods step steps procedure process command instruction instructions reason reasons cause thing
@@ -59,6 +59,16 @@ def opposes(a: Reading, b: Reading) -> bool:
         return False
     only_a, only_b = unmatched(a, b)
     return not (only_a | only_b) - LIGHT_WORDS - NEGATIONS
+
+
+def reverses(a: Reading, b: Reading) -> bool:
+    """Whether a hard difference is all that there is between them, but for words of form."""
+    if not hard_differences(a, b):
+        return False
+    only_a, only_b = unmatched(a, b)
+    exchanged = _opposed(a, b)[0] | _opposed(b, a)[0] | {word for pair in _prefixed(a, b)[0] for word in pair}
+    exchanged |= {word for pair in _prefixed(b, a)[0] for word in pair}
+    return not (only_a | only_b) - LIGHT_WORDS - NEGATIONS - exchanged
 
 
 def clears(asked: Reading, against: Reading, by: Reading) -> bool:

@@ -8,17 +8,17 @@ the answer's own questions is only ever cleared by another of them that has the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
 from services.cache.matching.additions import added, adds_matter, contrasts, orders_more
 from services.cache.matching.alignment import has_words
-from services.cache.matching.contraries import clears, hard_differences, opposes
+from services.cache.matching.contraries import clears, hard_differences, opposes, reverses
 from services.cache.matching.differences import content_differences, exchanged_content, hardly_differs, same_wording
 from services.cache.matching.grammar import grammar_differences
 from services.cache.matching.inflection import forms_of
-from services.cache.matching.lexicon import ACTIONS
+from services.cache.matching.lexicon import ACTIONS, word_set
 from services.cache.matching.reading import Reading
 
 __all__ = ["ALIASES_PROVEN", "BROAD_MIN", "LIFTABLE", "ROWS_READ", "kind_of", "proposal_refusal"]
@@ -36,14 +36,31 @@ BROAD_MIN: Final = 4
 """So many of an answer's near questions have other words in the place of the nearest one's: then it is
 broader than a wording, and one more may be tried."""
 
-LIFTABLE: Final = ("case", "wording")
+LIFTABLE: Final = ("case", "wording", "misjudged")
 """Kinds of refusals that a class may learn to overrule (`risk_control`); all others are for ever."""
+
+OVERRULED: Final = word_set("""
+    negation numbers words opposites ordinals code time units contrary direction literals question names order
+    roles matter several length
+""")
+"""Kinds that are "misjudged" instead where they would refuse the answer's own questions as well."""
+
+OWN_ASKED: Final = 8
+OWN_REFUSED: Final = 4
+"""Of so many near questions of the answer's own so many must be refused for that; of fewer none is enough."""
+
+_EXACT: Final[tuple[Callable[[Reading], Iterable[str]], ...]] = (
+    lambda reading: reading.numbers,
+    lambda reading: reading.literals,
+    lambda reading: reading.code,
+)
 
 _WORDS: Final = "words"
 _WORDING: Final = "wording: words stand in each other's place, as among this answer's own questions"
 _CONTRARY: Final = "contrary: one of the answer's own questions asks for something else in so many words"
 _ACTION: Final = "action: it asks for something that none of the answer's own questions names"
 _MATTER: Final = "matter: it asks for something narrower than all of the answer's own questions"
+_MISJUDGED: Final = "misjudged: the guards would refuse the answer's own questions as well"
 _SEVERAL: Final = "several: it differs in more than one way"
 
 
@@ -59,10 +76,23 @@ def proposal_refusal(asked: Reading, stored: Sequence[Reading], *, aliases: int)
     every hard difference to one of the nearest, and every contrary among all, is cleared by another; if it says as much
     as the asked one of owners, times and the like (`additions.added`); if what is to be done is named by one of them;
     and if none asks for something else, or for less, in nearly the same words, unless the answer is broad.
+
+    Of a broad answer of whose own questions the same guards would refuse half, each asked of the others, they say
+    little: then it is for the class to learn what such refusals are worth (OVERRULED). But for those of what is said
+    more or is to be done, of a question turned round, and of a number, a quotation or code that none of them has.
     """
     asked, rows = asked.core, [row.core for row in stored[:ROWS_READ]]
     if not rows:
         return "nothing comparable is stored"
+    found = _refusal(asked, rows, aliases)
+    if kind_of(found) not in OVERRULED or not _is_broad(rows):
+        return found
+    if _names_what_is_not_stored(asked, rows) or _is_turned_round(asked, rows, aliases):
+        return found
+    return _not_overruled(asked, rows, aliases) or (_MISJUDGED if _misjudges(rows, aliases) else found)
+
+
+def _refusal(asked: Reading, rows: Sequence[Reading], aliases: int) -> str:
     hard = [hard_differences(asked, row) for row in rows]
     agreeing = [row for row, found in zip(rows, hard, strict=True) if not found]
     if not agreeing:
@@ -72,8 +102,7 @@ def proposal_refusal(asked: Reading, stored: Sequence[Reading], *, aliases: int)
     if not agreeing:
         return said_more[0]
     is_broad = _is_broad(rows)
-    telling = [row for row in rows if not orders_more(asked, row)]
-    others = telling if aliases >= ALIASES_PROVEN else ()
+    telling, others = _telling(asked, rows, aliases)
     soft: list[tuple[str, ...]] = []
     passed = False
     for row in agreeing[:ROWS_COMPARED]:
@@ -92,6 +121,50 @@ def proposal_refusal(asked: Reading, stored: Sequence[Reading], *, aliases: int)
     if more := _asks_more(asked, telling, is_broad=is_broad):
         return more
     return "" if passed else _of_other_words(soft, is_broad=is_broad, hardly=hardly)
+
+
+def _telling(asked: Reading, rows: Sequence[Reading], aliases: int) -> tuple[list[Reading], list[Reading]]:
+    """The rows that prove something of words; and those that do so of exchanged ones, none of a narrow answer."""
+    telling = [row for row in rows if not orders_more(asked, row)]
+    return telling, telling if aliases >= ALIASES_PROVEN else []
+
+
+def _misjudges(rows: Sequence[Reading], aliases: int) -> bool:
+    """Whether OWN_REFUSED of the OWN_ASKED nearest of the answer's own questions would be refused if each were asked of
+    the others."""
+    own = rows[:OWN_ASKED]
+    refused = passed = 0
+    while len(own) == OWN_ASKED and refused < OWN_REFUSED and passed <= OWN_ASKED - OWN_REFUSED:
+        place = refused + passed
+        kind = kind_of(_refusal(own[place], [*own[:place], *own[place + 1 :]], aliases - 1))
+        if kind in OVERRULED or kind in LIFTABLE:
+            refused += 1
+        else:
+            passed += 1
+    return refused == OWN_REFUSED
+
+
+def _names_what_is_not_stored(asked: Reading, rows: Sequence[Reading]) -> bool:
+    """Whether a number, a quotation or a piece of code in it is in none of the answer's own questions."""
+    return any(not set(named(asked)) <= {each for row in rows for each in named(row)} for named in _EXACT)
+
+
+def _is_turned_round(asked: Reading, rows: Sequence[Reading], aliases: int) -> bool:
+    """Whether one of the answer's own questions asks for something else in nearly the same words."""
+    _, others = _telling(asked, rows, aliases)
+    return any(reverses(asked, row) or hardly_differs(asked, row, others) for row in rows)
+
+
+def _not_overruled(asked: Reading, rows: Sequence[Reading], aliases: int) -> str:
+    """A refusal of another kind, of what is said more or to be done."""
+    found = [next(_others_than_overruled((*hard_differences(asked, row), *added(asked, row))), "") for row in rows]
+    if all(found):
+        return found[0]
+    return _ACTION if _names_new_action(asked, _telling(asked, rows, aliases)[0]) else ""
+
+
+def _others_than_overruled(refusals: Iterable[str]) -> Iterator[str]:
+    return (each for each in refusals if kind_of(each) not in OVERRULED)
 
 
 def _of_other_words(soft: Sequence[Sequence[str]], *, is_broad: bool, hardly: bool) -> str:

@@ -1,7 +1,8 @@
 """Which hits are audited, and what audits and complaints say of what was booked.
 
 Promises: pure and deterministic given its randomness; bounded. An audit has a known chance above 0; more wrong answers
-than were booked tighten at once, praise never loosens. All counts fade by age.
+than were booked tighten at once, praise never loosens. What the newest audits alone say makes dearer what is to come
+and what was booked since the oldest of them, not all that was booked before. All counts fade by age.
 """
 
 from __future__ import annotations
@@ -30,16 +31,15 @@ times so many on: the evidence of misses says least of what is served. About 35 
 AUDIT_BURST: Final = 5.0
 """Audits that may run ahead of the rate."""
 
-COUNTERS: Final = 7
+COUNTERS: Final = 9
 """Numbers of `counters`."""
 
 _CHANCE_MIN: Final = 1e-6
 
 
 class RiskAudits:
-    """`rate`: of hits that are audited, 0 to 1. `tightening`: by how much what is booked is to be multiplied, at least
-    1. `audits` and `wrong`: those that were made, and the wrong ones among them and complaints. `drawn_wrong` and
-    `drawn_booked`: of drawn audits alone, the wrong ones and those foretold."""
+    """`rate`: of hits that are audited, 0 to 1. `audits` and `wrong`: those that were made, and the wrong ones among
+    them and complaints. `drawn_wrong` and `drawn_booked`: of drawn audits alone, the wrong ones and those foretold."""
 
     def __init__(self, rate: float, random: Random) -> None:
         self._rate = rate
@@ -47,8 +47,23 @@ class RiskAudits:
         self._credit = 0.0
         self.audits = self.wrong = self._booked = 0.0
         self.drawn_wrong = self.drawn_booked = 0.0
-        self.tightening = 1.0
-        self._recent: deque[tuple[bool, float]] = deque(maxlen=RECENT_AUDITS_MAX)
+        self._tightening = self._recent_tightening = 1.0
+        self._served = 0.0
+        self._recent: deque[tuple[bool, float, float]] = deque(maxlen=RECENT_AUDITS_MAX)
+
+    @property
+    def tightening(self) -> float:
+        """By how much what is to be booked is dearer now, at least 1."""
+        return max(self._tightening, self._recent_tightening)
+
+    def spent(self, booked: float) -> float:
+        """What all hits come to that were booked at so much."""
+        since = self._served - self._recent[0][2] if len(self._recent) == RECENT_AUDITS_MAX else booked
+        return booked * self._tightening + min(since, booked) * (self.tightening - self._tightening)
+
+    def book(self, wrong: float) -> None:
+        """A hit was booked at so much."""
+        self._served += wrong
 
     def fade(self, factor: float) -> None:
         """Another lookup: what was told counts for so much less."""
@@ -80,36 +95,35 @@ class RiskAudits:
 
     def told(self, *, wrong: bool, booked: float, drawn: bool) -> None:
         """The outcome of an audit (`drawn`), or a complaint, of a hit that was booked at so much."""
-        self._recent.append((wrong, booked))
+        self._recent.append((wrong, booked, self._served))
         self.wrong += wrong
         self._booked += booked
         if drawn:
             self.audits += 1.0
             self.drawn_wrong += wrong
             self.drawn_booked += booked
-        recent_wrong = sum(told for told, _ in self._recent)
-        recent_booked = sum(of for _, of in self._recent)
-        self.tightening = max(
-            1.0,
-            _poisson_low(self.wrong) / max(self._booked, 1e-3),
-            _poisson_low(recent_wrong) / max(recent_booked, 1e-3),
-        )
+        recent_wrong = sum(told for told, _, _ in self._recent)
+        recent_booked = sum(of for _, of, _ in self._recent)
+        self._tightening = max(1.0, _poisson_low(self.wrong) / max(self._booked, 1e-3))
+        self._recent_tightening = max(1.0, _poisson_low(recent_wrong) / max(recent_booked, 1e-3))
 
     @property
-    def recent(self) -> tuple[tuple[bool, float], ...]:
-        """The newest: wrong or not, and booked."""
+    def recent(self) -> tuple[tuple[bool, float, float], ...]:
+        """The newest: wrong or not, booked, and what all hits before were booked at."""
         return tuple(self._recent)
 
     def counters(self) -> tuple[float, ...]:
         """All numbers, for `restore`."""
         return (
-            self._credit, self.audits, self.wrong, self._booked, self.drawn_wrong, self.drawn_booked, self.tightening
+            self._credit, self.audits, self.wrong, self._booked, self.drawn_wrong, self.drawn_booked,
+            self._tightening, self._recent_tightening, self._served,
         )  # fmt: skip
 
-    def restore(self, counters: Sequence[float], recent: Sequence[tuple[bool, float]]) -> None:
+    def restore(self, counters: Sequence[float], recent: Sequence[tuple[bool, float, float]]) -> None:
         """Goes on from `counters` and `recent`."""
-        self._credit, self.audits, self.wrong, self._booked, self.drawn_wrong, self.drawn_booked, told = counters
-        self.tightening = max(1.0, told)
+        self._credit, self.audits, self.wrong, self._booked, self.drawn_wrong, self.drawn_booked = counters[:6]
+        self._tightening, self._recent_tightening = (max(1.0, told) for told in counters[6:8])
+        self._served = counters[8]
         self._recent = deque(recent, RECENT_AUDITS_MAX)
 
 

@@ -30,7 +30,7 @@ BAR_MAX: Final = 0.1
 """No answer that is likelier wrong than this, and than the limit, is served, however much of the budget is left: on an
 easy stream that would buy single bad answers."""
 
-BOOKED_DEVIATIONS: Final = 1.25
+BOOKED_DEVIATIONS: Final = 1.0
 """z of the formula above."""
 
 BOOKED_START: Final = 3.5
@@ -52,14 +52,14 @@ class RiskBudget:
         self._recent: deque[float] = deque(maxlen=HORIZON_LOOKUPS)
         self._until_bar = 0
 
-    def count_lookup(self, *, tightening: float) -> None:
-        """One more. `tightening`: how much dearer all that was booked is by now."""
+    def count_lookup(self, *, spent: float) -> None:
+        """One more. `spent`: what all that was booked comes to by now."""
         self.lookups = self.lookups * FADE + 1.0
         self.hits *= FADE
         self.booked *= FADE
         if self._until_bar <= 0:
             self._until_bar = BAR_EVERY_LOOKUPS
-            self.bar = self._bar_now(self.booked * tightening)
+            self.bar = self._bar_now(spent)
         self._until_bar -= 1
 
     def seen(self, wrong: float) -> None:

@@ -40,7 +40,7 @@ OBSERVATIONS_MAX: Final = 6_000
 SAME_WORDS_WRONG: Final = 1e-3
 """What an answer to the same words is booked at: it is served without evidence, the least that any answer counts."""
 
-MODEL_DEVIATIONS: Final = 0.25
+MODEL_DEVIATIONS: Final = 0.1
 """How far towards wrong the model's own uncertainty moves what is booked."""
 
 REFIT_SHARE: Final = 0.15
@@ -81,7 +81,7 @@ class RiskController:
             return found
         audit, chance = self._draw_audit(found.wrong)
         booked = found.wrong / self._audits.tightening
-        self._budget.book(booked)
+        self._book(booked)
         guard = found.judged.guard if found.judged is not None else ""
         judged = Judged(features, booked, chance, guard, self._foretold(features), audit)
         return replace(found, audit=audit, judged=judged)
@@ -94,7 +94,7 @@ class RiskController:
         self._count_lookup()
         self._budget.seen(SAME_WORDS_WRONG)
         audit, chance = self._draw_audit(SAME_WORDS_WRONG)
-        self._budget.book(SAME_WORDS_WRONG)
+        self._book(SAME_WORDS_WRONG)
         return audit, Judged(None, SAME_WORDS_WRONG, chance, audit=audit)
 
     def judge_elsewhere(self, features: Floats, guard: str, *, audit: bool) -> Judged:
@@ -229,10 +229,14 @@ class RiskController:
 
     @property
     def _spent(self) -> float:
-        return self._budget.booked * self._audits.tightening
+        return self._audits.spent(self._budget.booked)
+
+    def _book(self, wrong: float) -> None:
+        self._budget.book(wrong)
+        self._audits.book(wrong)
 
     def _count_lookup(self) -> None:
-        self._budget.count_lookup(tightening=self._audits.tightening)
+        self._budget.count_lookup(spent=self._spent)
         self._audits.fade(FADE)
         self.guards.fade(FADE)
 

@@ -3,12 +3,12 @@
 Promises: pure and deterministic; a fit reads a bounded number of observations; a wrong probability is finite, never
 below FLOOR, and grows with what the fit is unsure of. With too little evidence there is no model.
 
-The regression ranks. What its log odds are worth is read off predictions by fits that had not seen the outcome
-(cross-fitting): around each value, the wrong answers that were seen over those that were foretold. A prior of PRIOR
-wrong answers, as many as foretold, keeps the ratio near one where little was seen, and FLOOR stands for wrong answers
-that no evidence foretells. What guards refuse is ranked with the rest, but is not among what is counted. Newer
-observations count for more: while a cache fills, what a proposal of a given look is worth rises (at first the right
-answer is often not stored at all), and old evidence would book it too dear for ever.
+The regression ranks, best among what is likely right. What its log odds are worth is read off predictions by fits that
+had not seen the outcome (cross-fitting): around each value, the wrong answers that were seen over those that were
+foretold. A prior of PRIOR wrong answers, as many as foretold, keeps the ratio near one where little was seen, and FLOOR
+stands for wrong answers that no evidence foretells. What guards refuse is ranked with the rest, but is not among what
+is counted. Newer observations count for more: while a cache fills, what a proposal of a given look is worth rises (at
+first the right answer is often not stored at all), and old evidence would book it too dear for ever.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-
-from services.cache.matching.neighbourhood import NAMES
 
 __all__ = ["EVIDENCE_MIN", "LOG_ODDS", "Observations", "RiskModel", "fit_risk_model"]
 
@@ -48,6 +46,10 @@ RECALIBRATION_RECENCY: Final = 2.0
 
 RIDGE: Final = 10.0
 OFFSET_RIDGE: Final = 0.01
+FOCUS: Final = 2.0
+FOCUS_LEAST: Final = 0.02
+"""In the second of two fits an observation counts for P(right) by the first one to that power, P at least so much."""
+
 AUDIT_WEIGHT_MAX: Final = 3.0
 """An audited hit stands for the hits that were not audited, but no more than so many: beyond, variance costs more."""
 
@@ -98,14 +100,12 @@ def fit_risk_model(found: Observations) -> RiskModel | None:
     rows = np.concatenate([(found.features - mean) / scale, np.ones((count, 1))], axis=1)
     chance = np.minimum(found.weight, AUDIT_WEIGHT_MAX)
     weight = chance * _recency(count, REGRESSION_RECENCY)
-    ridge = np.full(len(NAMES) + 1, RIDGE)
-    ridge[-1] = OFFSET_RIDGE
-    weights = _logistic(rows, found.same, weight, ridge)
+    weights = _regression(rows, found.same, weight)
     predicted = np.zeros(count)
     fold = np.arange(count) % FOLDS
     for index in range(FOLDS):
         held = fold == index
-        predicted[held] = rows[held] @ _logistic(rows[~held], found.same[~held], weight[~held], ridge)
+        predicted[held] = rows[held] @ _regression(rows[~held], found.same[~held], weight[~held])
     weight = chance * _recency(count, RECALIBRATION_RECENCY) * (1.0 - found.refused)
     return RiskModel(mean, scale, weights, *_recalibration(predicted, 1.0 - found.same, weight))
 
@@ -131,6 +131,14 @@ def _foretold(log_odds: Floats) -> Floats:
 
 def _sigmoid(log_odds: Floats) -> Floats:
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(log_odds, -50.0, 50.0))))
+
+
+def _regression(rows: Floats, same: Floats, weight: Floats) -> Floats:
+    """Fitted twice: the second time what the first took for right counts for most, as only that is ever served."""
+    ridge = np.full(rows.shape[1], RIDGE)
+    ridge[-1] = OFFSET_RIDGE
+    first = _logistic(rows, same, weight, ridge)
+    return _logistic(rows, same, weight * np.maximum(_sigmoid(rows @ first), FOCUS_LEAST) ** FOCUS, ridge)
 
 
 def _logistic(rows: Floats, same: Floats, weight: Floats, ridge: Floats) -> Floats:

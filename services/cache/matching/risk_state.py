@@ -42,7 +42,7 @@ class RiskStateError(ValueError):
 @dataclass(frozen=True, slots=True)
 class RiskState:
     """`features` [n, len(NAMES)] and `outcomes` [n, 3] (same, weight, code of the guard), the newest of `observed`;
-    `counters` and `recent` are the controller's own; `recent_audits` are wrong or not, and booked; `guards`
+    `counters` and `recent` are the controller's own; `recent_audits` are as `RiskAudits.recent`; `guards`
     [len(LIFTABLE), 3] as `GuardEvidence.counts`."""
 
     features: Floats
@@ -50,14 +50,14 @@ class RiskState:
     observed: int
     counters: tuple[float, ...]
     recent: tuple[float, ...]
-    recent_audits: tuple[tuple[bool, float], ...]
+    recent_audits: tuple[tuple[bool, float, float], ...]
     guards: Floats
 
 
 def pack_state(state: RiskState) -> bytes:
     """About 0.7 MB at most."""
     stream = io.BytesIO()
-    audits = np.asarray([(float(wrong), booked) for wrong, booked in state.recent_audits]).reshape(-1, 2)
+    audits = np.asarray([(float(wrong), *rest) for wrong, *rest in state.recent_audits]).reshape(-1, 3)
     np.savez_compressed(
         stream,
         features=state.features,
@@ -96,7 +96,7 @@ def parse_state(data: bytes, *, counters: int, observations_max: int) -> RiskSta
         observed=observed,
         counters=tuple(numbers["counters"].tolist()),
         recent=tuple(numbers["recent"].tolist()),
-        recent_audits=tuple((bool(wrong), float(booked)) for wrong, booked in numbers["recent_audits"].tolist()),
+        recent_audits=tuple((bool(wrong), *rest) for wrong, *rest in numbers["recent_audits"].tolist()),
         guards=numbers["guards"],
     )
 
@@ -120,7 +120,7 @@ def _has_shapes(read: dict[str, Floats], *, counters: int, observations_max: int
         and read["recent"].ndim == 1
         and len(read["recent"]) <= RECENT_MAX
         and read["recent_audits"].ndim == 2
-        and read["recent_audits"].shape[1] == 2
+        and read["recent_audits"].shape[1] == 3
         and len(read["recent_audits"]) <= RECENT_MAX
         and read["guards"].shape == (len(LIFTABLE), 3)
     )
@@ -131,7 +131,7 @@ def _has_ranges(read: dict[str, Floats]) -> bool:
         return False
     same, weight, code = read["outcomes"].T
     seen, wrong, foretold = read["guards"].T
-    told, booked = read["recent_audits"].T
+    told, booked, before = read["recent_audits"].T
     return bool(
         (np.abs(read["features"]) <= FEATURE_MAX).all()
         and np.isin(same, (0.0, 1.0)).all()
@@ -141,5 +141,6 @@ def _has_ranges(read: dict[str, Floats]) -> bool:
         and ((read["recent"] >= 0.0) & (read["recent"] <= 1.0)).all()
         and np.isin(told, (0.0, 1.0)).all()
         and ((booked >= 0.0) & (booked <= 1.0)).all()
+        and ((before >= 0.0) & (before <= COUNT_MAX)).all()
         and ((wrong >= 0.0) & (foretold >= 0.0) & (wrong <= seen) & (foretold <= seen) & (seen <= COUNT_MAX)).all()
     )

@@ -45,7 +45,7 @@ def test_no_evidence_lifts_a_hard_guard(kind: str) -> None:
 
 def test_a_guard_is_lifted_when_what_it_refused_was_shown_to_be_right() -> None:
     assert seen("wording", 49).surcharge("wording") == math.inf
-    assert 5.0 < seen("wording", 50).surcharge("wording") < 7.0
+    assert 2.5 < seen("wording", 50).surcharge("wording") < 3.0
     assert seen("wording", 300).surcharge("wording") == 1.0
     assert seen("wording", 300).surcharge("case") == math.inf
     assert seen("wording", 300).refuses().tolist().count(0.0) == 2
@@ -202,6 +202,44 @@ def test_another_wording_may_be_lifted_only_for_an_answer_whose_own_questions_ar
     assert refused_by(asked, *BROAD[:3]) == "words"
     assert refused_by(f"{asked} in 9 days", *BROAD) == "numbers"
     assert refused_by(asked.replace("the postman", "Tim"), *BROAD) == "names"
+
+
+MIXED = (
+    "my parcel has not arrived",
+    "where is my parcel",
+    "why was delivery number 7 unsuccessful",
+    "when will the package come",
+    "the courier did not show up twice",
+    "is the shipment still open",
+    "I never got what was sent",
+    "what happened to my last delivery",
+    "the box was not handed over",
+)
+"""Questions of one answer, of most of which a guard keeps the others' answer back."""
+
+
+def test_of_a_broad_answer_whose_own_questions_guards_would_refuse_they_may_be_lifted() -> None:
+    for asked in ("why did the postman not come twice", "nothing was handed over by the courier yesterday"):
+        assert refused_by(asked, *MIXED) == "misjudged"
+        assert refused_by(asked, *MIXED[:7]) not in ("", *LIFTABLE)
+        assert refused_by(asked, *(MIXED[0] for _ in MIXED)) not in ("", *LIFTABLE)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "why was delivery number 8 unsuccessful",
+        "why was delivery 4711 not brought",
+        "why does `track()` not show the courier",
+        "how do I cancel delivery number 7",
+        "why has my wife's postman not come",
+        "why was delivery number 7 successful",
+        "the courier did show up twice",
+        "the courier did not show up twice. Reply with another address",
+    ],
+)
+def test_what_a_question_names_exactly_or_says_more_is_refused_whatever_guards_are_worth(asked: str) -> None:
+    assert refused_by(asked, *MIXED) not in ("", *LIFTABLE)
 
 
 def test_what_is_foretold_of_a_guard_is_not_raised_by_tightening() -> None:
