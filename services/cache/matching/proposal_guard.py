@@ -3,7 +3,8 @@
 Promises: pure; a refusal is a constant sentence that quotes no question. It is the exact-token guard against crafted
 neighbours: however probable an answer is made to look, another order number never gets it. A hard difference to one of
 the answer's own questions is only ever cleared by another of them that has the very words in question and says as much
-(`contraries.clears`); neither a class's evidence nor a question that is nearer, or says less, hides it.
+(`contraries.clears`); a question that is nearer, or says less, hides none. What a class has seen overrules a guard only
+where the answer's own questions contradict it, and never what is named exactly, said more, to be done or turned round.
 """
 
 from __future__ import annotations
