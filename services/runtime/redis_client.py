@@ -55,7 +55,10 @@ def open_redis(
     places = places or find_places(url, setting=setting, password=password, clock=SystemClock())
     if places is None:
         options = connection_options(password=password, timeout_s=timeout_s)
-        return Redis.from_url(url, max_connections=connections_max, **options)
+        try:
+            return Redis.from_url(url, max_connections=connections_max, **options)
+        except ValueError:  # which repeats the URL
+            raise ValueError(f"{setting} is no URL that can be used") from None
     options = node_options(places.url, password=password, timeout_s=timeout_s)
     options["connection_class"] = _FollowingTls if places.url.tls else _Following
     return Redis.from_pool(ConnectionPool(max_connections=connections_max, places=places, **options))

@@ -163,9 +163,11 @@ class RedisPlaces:
                 found = await _answer(sentinel, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.url.master)
                 if not found:
                     return None
+                host, port = found
+                place = (host.decode(), int(port))
                 is_well = _UNWELL.isdisjoint(about.get("flags", "").split(","))
-                return _Named((found[0].decode(), int(found[1])), int(about.get("config-epoch", "0")), is_well)
-        except (*_GONE, ValueError):
+                return _Named(place, int(about.get("config-epoch", "0")), is_well) if 0 < place[1] < 65_536 else None
+        except (*_GONE, ValueError, TypeError, AttributeError):  # the latter of a reply of another shape
             return None
 
     async def _ask_node(self, node: Address) -> tuple[dict[int, Address], tuple[Address, ...]]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
+from ipaddress import IPv6Address
 from typing import Final
 from urllib.parse import parse_qsl, unquote
 
@@ -64,6 +65,8 @@ def parse_redis_url(url: str) -> RedisUrl:
     scheme, _, rest = url.partition("://")
     if scheme not in SCHEMES:
         raise ValueError("must begin with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://")
+    if not url.isascii():  # some of the other letters stand for ":", "/" or "@" to who reads it next
+        raise ValueError("must be of ASCII letters, others as %XX")
     if "#" in rest:
         raise ValueError("must not contain a #")
     if scheme == "unix":
@@ -147,4 +150,14 @@ def _address(text: str, default_port: int) -> Address:
         host, port = text, str(default_port)
     if not _HOST.fullmatch(host) or not _NUMBER.fullmatch(port) or not 0 < int(port) < 65_536:
         raise ValueError("each host must be HOST or HOST:PORT")
+    if host.startswith("[") and not _is_ipv6(host[1:-1]):
+        raise ValueError("in [] must stand an IPv6 address")
     return host.strip("[]"), int(port)
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        IPv6Address(text)
+    except ValueError:
+        return False
+    return True

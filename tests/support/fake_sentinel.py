@@ -11,7 +11,7 @@ __all__ = ["FakeSentinel", "fake_sentinels"]
 
 class FakeSentinel:
     """Names `place` as the primary since promotion `epoch`; `while_promoting` is what it still has beside the new epoch
-    then. With `silent` it says nothing at all.
+    then. With `silent` it says nothing at all, with `garbled` just that, whatever is asked.
     """
 
     def __init__(self) -> None:
@@ -21,6 +21,7 @@ class FakeSentinel:
         self.epoch = 1
         self.flags = "master"
         self.silent = False
+        self.garbled = b""
         self.asked = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -37,6 +38,8 @@ class FakeSentinel:
 
     def _reply(self, words: list[bytes]) -> bytes:
         match words[:2]:
+            case [b"SENTINEL", _] if self.garbled:
+                return self.garbled
             case [b"SENTINEL", b"MASTER"]:
                 host, port = self.while_promoting if self.while_promoting[0] else self.place
                 about = {"ip": host, "port": port, "flags": self.flags, "config-epoch": self.epoch}

@@ -41,12 +41,13 @@ class Sketches:
         found = self._kept.get(key)
         if found is not None:
             return found
+        made = sketch(text, self._idf)
         size = SKETCH_BYTES + SKETCH_CHAR_BYTES * len(text)
         self._bytes += size
         while self._sizes and self._bytes > self._bytes_max:
             self._evict()
+        found = self._kept[key] = made
         self._sizes.append((key, size))
-        found = self._kept[key] = sketch(text, self._idf)
         return found
 
     def _evict(self) -> None:

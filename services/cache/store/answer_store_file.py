@@ -25,7 +25,7 @@ from services.cache.entry import Entry, Question, Selector
 from services.cache.store.answer_store import Change, StoreUnavailableError
 from services.cache.store.answer_store_memory import MemoryStore
 from services.cache.store.entry_codec import Outline, pack_entry, renewed, unpack_outline
-from services.cache.store.entry_file import SCHEMA_VERSION, Deletion, EntryFile, Row
+from services.cache.store.entry_file import SCHEMA_VERSION, Deletion, EntryFile, FileStoreError, Row
 from services.cache.store.prompt_cipher import PromptCipher
 from services.runtime.clock import Clock
 from services.runtime.logs import get_logger
@@ -180,10 +180,12 @@ class FileStore:
         self, rows: Iterable[tuple[str, bytes]], unreadable: list[str]
     ) -> Iterator[tuple[str, bytes, Outline]]:
         for key, row in rows:
+            if type(key) is not str or type(row) is not bytes:  # SQLite takes anything for anything
+                raise FileStoreError(f"{self._path} cannot be used (a row is damaged). Move it away to begin anew.")
             packed = row if self._cipher is None else self._cipher.open(row, _place(key))
-            outline = None if packed is None else unpack_outline(packed)
-            if packed is not None and outline is None and (packed := renewed(packed)) is not None:
-                outline = unpack_outline(packed)
+            outline = None if packed is None else unpack_outline(key, packed)
+            if packed is not None and outline is None and (packed := renewed(key, packed)) is not None:
+                outline = unpack_outline(key, packed)
             if packed is None or outline is None:
                 unreadable.append(key)
             else:

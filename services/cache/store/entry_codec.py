@@ -4,8 +4,8 @@ A million entries as objects are ten million things for the garbage collector to
 a third of the memory. Unpacking one costs some 25 microseconds, its outline 2: what many entries have in common (scope,
 tags, partition, model) stands first, and is read once.
 
-Promises: `unpack_entry(key, pack_entry(entry)) == entry`; bytes that are no entry of this version, or that have
-changed, read as None and raise nothing; never a pickle.
+Promises: `unpack_entry(key, pack_entry(entry)) == entry`; bytes that are no entry of this version and this key, or that
+have changed, read as None and raise nothing; never a pickle.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ __all__ = [
 
 _FRAME = struct.Struct("<BIIIIddqI")
 """Version, the lengths of what is common, of texts, vector and answer; when it was stored and expires, cost, aliases.
-These parts follow, and then the CRC-32 of all that is before it."""
+These parts follow, and then the CRC-32 of the key and of all that is before it."""
 
 _LENGTHS = struct.Struct("<xIII")
 _CHECKSUM = struct.Struct("<I")
 _CHECKED = 0x2144DF1C
-"""The CRC-32 of anything that ends with its own CRC-32."""
+"""The CRC-32 of anything that ends with its own CRC-32, whatever that began with."""
 
 _VERSION = 3
 
@@ -95,6 +95,7 @@ def outline_of(entry: Entry) -> Outline:
 def pack_entry(entry: Entry) -> bytes:
     """The entry without its key."""
     return _pack(
+        entry.key,
         Common(entry.scope, entry.tags, entry.partition, entry.embedding_model),
         [entry.question, entry.group],
         entry.vector,
@@ -103,9 +104,9 @@ def pack_entry(entry: Entry) -> bytes:
     )
 
 
-def unpack_outline(packed: bytes) -> Outline | None:
+def unpack_outline(key: str, packed: bytes) -> Outline | None:
     """The outline of a packed entry, which is wholly looked at. As `_frame`, for a third of the time."""
-    if len(packed) < _FRAME.size or zlib.crc32(packed) != _CHECKED:
+    if len(packed) < _FRAME.size or zlib.crc32(packed, _seed(key)) != _CHECKED:
         return None
     version, common, texts, vector, answer, stored_at, expires_at, cost, _ = _FRAME.unpack_from(packed)
     end = _FRAME.size + common
@@ -127,7 +128,7 @@ def unpack_vector(packed: bytes) -> bytes:
 
 def unpack_question(key: str, packed: bytes) -> Question | None:
     """The question of the entry with that key."""
-    frame = _frame(packed)
+    frame = _frame(key, packed)
     try:
         if frame is None:
             return None
@@ -140,7 +141,7 @@ def unpack_question(key: str, packed: bytes) -> Question | None:
 
 def unpack_entry(key: str, packed: bytes) -> Entry | None:
     """The entry with that key."""
-    frame = _frame(packed)
+    frame = _frame(key, packed)
     try:
         if frame is None:
             return None
@@ -165,7 +166,7 @@ def unpack_entry(key: str, packed: bytes) -> Entry | None:
     )
 
 
-def renewed(packed: bytes) -> bytes | None:
+def renewed(key: str, packed: bytes) -> bytes | None:
     """An entry that version 2 packed, as it is packed now; None for anything else."""
     if len(packed) < _FRAME_2.size:
         return None
@@ -178,27 +179,38 @@ def renewed(packed: bytes) -> bytes | None:
             body[:head_bytes]
         )
         return _pack(
+            key,
             Common(Scope(*scope), tuple(tags), partition, model),
             [question, group],
             body[head_bytes : head_bytes + vector_bytes],
             body[head_bytes + vector_bytes :],
             (stored_at, expires_at, cost, aliases),
         )
-    except (ValueError, TypeError, RecursionError, struct.error):
+    except (ValueError, TypeError, RecursionError, OverflowError, struct.error):
         return None
 
 
+def _seed(key: str) -> int:
+    """Where a checksum begins, so that an entry is none under another key."""
+    return zlib.crc32(key.encode("utf-8", "surrogatepass"))
+
+
 def _pack(
-    common: Common, texts: list[str], vector: bytes, answer: bytes, numbers: tuple[float, float, int, int]
+    key: str,
+    common: Common,
+    texts: list[str],
+    vector: bytes,
+    answer: bytes,
+    numbers: tuple[float, float, int, int],
 ) -> bytes:
     head = _common_bytes(common)
     own = json.dumps(texts).encode()  # ASCII, so lone surrogates pass
     frame = _FRAME.pack(_VERSION, len(head), len(own), len(vector), len(answer), *numbers)
     packed = b"".join((frame, head, own, vector, answer))
-    return packed + _CHECKSUM.pack(zlib.crc32(packed))
+    return packed + _CHECKSUM.pack(zlib.crc32(packed, _seed(key)))
 
 
-def _frame(packed: bytes) -> _Frame | None:
+def _frame(key: str, packed: bytes) -> _Frame | None:
     """What stands where, if this is an entry that has not changed."""
     if len(packed) < _FRAME.size:
         return None
@@ -208,7 +220,7 @@ def _frame(packed: bytes) -> _Frame | None:
     answer_begin = vector_begin + vector_bytes
     if version != _VERSION or len(packed) != answer_begin + answer_bytes + _CHECKSUM.size:
         return None
-    if zlib.crc32(packed) != _CHECKED or not math.isfinite(numbers[0] + numbers[1]):
+    if zlib.crc32(packed, _seed(key)) != _CHECKED or not math.isfinite(numbers[0] + numbers[1]):
         return None
     return _Frame(packed[_FRAME.size : texts_begin], texts_begin, vector_begin, answer_begin, *numbers)
 

@@ -115,6 +115,30 @@ async def test_a_sentinel_that_says_nothing_holds_nobody_up(sentinels: list[Fake
     pytest.fail("the silent one was waited for")
 
 
+@pytest.mark.parametrize(
+    "garbled",
+    [
+        b"+OK\r\n",
+        b":7\r\n",
+        b"*-1\r\n",
+        b"$-1\r\n",
+        b"*0\r\n",
+        b"*1\r\n$1\r\na\r\n",
+        b"*2\r\n:1\r\n:2\r\n",
+        b"*2\r\n$1\r\na\r\n$-1\r\n",
+        b"*2\r\n$1\r\na\r\n$6\r\n666666\r\n",
+        b"-ERR no\r\n",
+    ],
+)
+async def test_a_reply_that_is_none_hides_no_other(
+    sentinels: list[FakeSentinel], clock: FakeClock, garbled: bytes
+) -> None:
+    promoted(*sentinels)
+    sentinels[0].garbled = garbled
+    async with places_of(sentinels, clock) as places:
+        assert await places.place() == NEW
+
+
 async def test_one_sentinel_that_answers_is_enough(sentinels: list[FakeSentinel], clock: FakeClock) -> None:
     for sentinel in sentinels[:2]:
         sentinel.silent = True

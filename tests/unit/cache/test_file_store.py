@@ -198,6 +198,32 @@ async def test_a_row_that_cannot_be_read_is_left_out(path: Path) -> None:
         assert await store.get_many([good.key, bad.key]) == [good, None]
 
 
+async def test_an_entry_whose_key_was_damaged_is_none_under_another(path: Path) -> None:
+    clock = FakeClock()
+    stored = entry("stored", now_unix_s=clock.unix())
+    async with opened(path, clock) as store:
+        await store.put(stored)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE entries SET key = 'another'")
+    connection.close()
+    async with opened(path, clock) as store:
+        assert await store.get_many([stored.key, "another"]) == [None, None]
+        assert len(store) == 0
+
+
+@pytest.mark.parametrize("damage", ["packed = 7", "packed = 'text'", "key = x'00ff'"])
+async def test_a_row_of_other_kinds_ends_the_start_and_names_the_file(path: Path, damage: str) -> None:
+    clock = FakeClock()
+    async with opened(path, clock) as store:
+        await store.put(entry("stored", now_unix_s=clock.unix()))
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"UPDATE entries SET {damage}")
+    connection.close()
+    with pytest.raises(FileStoreError, match=path.name):
+        async with opened(path, clock):
+            pass
+
+
 async def test_entries_that_an_earlier_version_packed_are_there(path: Path) -> None:
     clock = FakeClock()
     put = entry("q", now_unix_s=clock.unix())

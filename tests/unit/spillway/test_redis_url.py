@@ -60,6 +60,9 @@ def test_certificates_stand_behind_the_hosts() -> None:
         "redis:///0",
         "redis://a:bad/0",
         "redis://a:65536",
+        "redis://[1.2.3]",
+        "redis://[::::]/0",
+        "redis://h\u00fcst",
         "redis://a,b/0",
         "redis://a/x",
         "redis://a/1/2",
@@ -97,6 +100,8 @@ def test_what_is_no_url_is_refused_without_repeating_it(url: str) -> None:
         "h/0#SECRET",
         "h:SECRET/0",
         "h/0/SECRET",
+        "u\uff1aSECRET@h/0",
+        "u\u2100SECRET@h/0",
     ],
 )
 def test_a_password_is_refused_wherever_it_stands_and_not_repeated(begin: str, rest: str) -> None:
