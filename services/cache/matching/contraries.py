@@ -1,4 +1,4 @@
-"""What certainly makes two questions different, whatever a model says: the guards that nothing a class learns lifts.
+"""What certainly makes two questions different, whatever a model says.
 
 Promises: pure, symmetric (but `clears`), total, linear; a difference is a constant sentence and quotes no question.
 Another number, identifier, unit, ordinal, quotation, piece of code or symbol; an opposite, a negating prefix, a
@@ -62,13 +62,16 @@ def opposes(a: Reading, b: Reading) -> bool:
 
 
 def reverses(a: Reading, b: Reading) -> bool:
-    """Whether a hard difference is all that there is between them, but for words of form."""
+    """Whether a hard difference is nearly all that there is between them: all but words of form, and beside an
+    opposite, a negating prefix or a direction all but a word of each."""
     if not hard_differences(a, b):
         return False
     only_a, only_b = unmatched(a, b)
     exchanged = _opposed(a, b)[0] | _opposed(b, a)[0] | {word for pair in _prefixed(a, b)[0] for word in pair}
     exchanged |= {word for pair in _prefixed(b, a)[0] for word in pair}
-    return not (only_a | only_b) - LIGHT_WORDS - NEGATIONS - exchanged
+    left = [only - LIGHT_WORDS - GENERIC_WORDS - NEGATIONS - exchanged for only in (only_a, only_b)]
+    allowed = int(bool(exchanged or _turned(a, b)))
+    return max(map(len, left)) <= allowed
 
 
 def clears(asked: Reading, against: Reading, by: Reading) -> bool:

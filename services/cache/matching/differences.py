@@ -17,7 +17,14 @@ from services.cache.matching.inflection import same_word
 from services.cache.matching.lexicon import LIGHT_WORDS, word_set
 from services.cache.matching.reading import Reading
 
-__all__ = ["certain_difference", "content_differences", "exchanged_content", "hardly_differs", "same_wording"]
+__all__ = [
+    "certain_difference",
+    "content_differences",
+    "exchanged_content",
+    "hardly_differs",
+    "reordered",
+    "same_wording",
+]
 
 _POLITE: Final = word_set("the a an please kindly hi hello hey thanks thank")
 
@@ -35,11 +42,15 @@ def hardly_differs(a: Reading, b: Reading, proven: Sequence[Reading] = ()) -> bo
         return False
     only_a, only_b = unmatched(a, b)
     if not (only_a | only_b) - LIGHT_WORDS:
-        turned = sorted(_wording(a)) == sorted(_wording(b)) and order_or_roles(a, b)
-        return bool(turned or turns(a, b) or question_kind(a, b))
+        return reordered(a, b) or bool(turns(a, b) or question_kind(a, b))
     if len(only_a) != 1 or len(only_b) != 1 or _wording(a, only_a) != _wording(b, only_b):
         return False
     return bool(content_differences(a, b, proven)) or not content_differences(a, b)
+
+
+def reordered(a: Reading, b: Reading) -> bool:
+    """Whether they have the same words, but for articles and courtesies, in an order that asks for something else."""
+    return a.exact != b.exact and sorted(_wording(a)) == sorted(_wording(b)) and bool(order_or_roles(a, b))
 
 
 def same_wording(a: Reading, b: Reading) -> bool:

@@ -68,7 +68,7 @@ class GuardEvidence:
     def surcharge(self, guard: str) -> float:
         """By how much P(wrong) is to be multiplied where the guard speaks: at least 1, infinite while it is not lifted.
 
-        It is the 75 % upper bound of the wrong ones there may be, for those that were seen, over those foretold.
+        It is the 95 % upper bound of the wrong ones there may be, for those that were seen, over those foretold.
         """
         if not guard:
             return 1.0
@@ -85,6 +85,6 @@ class GuardEvidence:
 
 
 def _poisson_high(count: float) -> float:
-    """The one-sided 75 % upper bound of a Poisson mean of which `count` events were seen (Wilson and Hilferty)."""
+    """The one-sided 95 % upper bound of a Poisson mean of which `count` events were seen (Wilson and Hilferty)."""
     more = count + 1.0
-    return float(more * (1.0 - 1.0 / (9.0 * more) + 0.674 / (3.0 * math.sqrt(more))) ** 3)
+    return float(more * (1.0 - 1.0 / (9.0 * more) + 1.645 / (3.0 * math.sqrt(more))) ** 3)

@@ -16,7 +16,13 @@ from typing import Final
 from services.cache.matching.additions import added, adds_matter, contrasts, orders_more
 from services.cache.matching.alignment import has_words
 from services.cache.matching.contraries import clears, hard_differences, opposes, reverses
-from services.cache.matching.differences import content_differences, exchanged_content, hardly_differs, same_wording
+from services.cache.matching.differences import (
+    content_differences,
+    exchanged_content,
+    hardly_differs,
+    reordered,
+    same_wording,
+)
 from services.cache.matching.grammar import grammar_differences
 from services.cache.matching.inflection import forms_of
 from services.cache.matching.lexicon import ACTIONS, word_set
@@ -41,7 +47,7 @@ LIFTABLE: Final = ("case", "wording", "misjudged")
 """Kinds of refusals that a class may learn to overrule (`risk_control`); all others are for ever."""
 
 OVERRULED: Final = word_set("""
-    negation numbers words opposites ordinals code time units contrary direction literals question names order
+    negation numbers words opposites ordinals code units contrary direction literals question names order
     roles matter several length
 """)
 """Kinds that are "misjudged" instead where they would refuse the answer's own questions as well."""
@@ -80,17 +86,20 @@ def proposal_refusal(asked: Reading, stored: Sequence[Reading], *, aliases: int)
 
     Of a broad answer of whose own questions the same guards would refuse half, each asked of the others, they say
     little: then it is for the class to learn what such refusals are worth (OVERRULED). But for those of what is said
-    more or is to be done, of a question turned round, and of a number, a quotation or code that none of them has.
+    more or is to be done, of a question turned round, and of numbers, quotations or code that none of them has just so.
     """
     asked, rows = asked.core, [row.core for row in stored[:ROWS_READ]]
     if not rows:
         return "nothing comparable is stored"
     found = _refusal(asked, rows, aliases)
-    if kind_of(found) not in OVERRULED or not _is_broad(rows):
+    telling, others = _telling(asked, rows, aliases)
+    if kind_of(found) not in OVERRULED or not _is_broad(telling):
         return found
-    if _names_what_is_not_stored(asked, rows) or _is_turned_round(asked, rows, aliases):
+    if _names_what_is_not_stored(asked, telling):
         return found
-    return _not_overruled(asked, rows, aliases) or (_MISJUDGED if _misjudges(rows, aliases) else found)
+    if any(reverses(asked, row) or hardly_differs(asked, row, others) for row in rows):
+        return found
+    return _not_overruled(asked, rows, telling) or (_MISJUDGED if _misjudges(telling, aliases) else found)
 
 
 def _refusal(asked: Reading, rows: Sequence[Reading], aliases: int) -> str:
@@ -117,7 +126,7 @@ def _refusal(asked: Reading, rows: Sequence[Reading], aliases: int) -> str:
     if standing := _uncleared(asked, rows, hard, agreeing) or ("" if is_broad else next(contrasts(asked, rows), "")):
         return standing
     hardly = any(hardly_differs(asked, row, others) for row in rows)
-    if hardly and not is_broad:
+    if (hardly and not is_broad) or any(reordered(asked, row) for row in rows):
         return _CONTRARY
     if more := _asks_more(asked, telling, is_broad=is_broad):
         return more
@@ -146,22 +155,16 @@ def _misjudges(rows: Sequence[Reading], aliases: int) -> bool:
 
 
 def _names_what_is_not_stored(asked: Reading, rows: Sequence[Reading]) -> bool:
-    """Whether a number, a quotation or a piece of code in it is in none of the answer's own questions."""
-    return any(not set(named(asked)) <= {each for row in rows for each in named(row)} for named in _EXACT)
+    """Whether numbers, quotations or code stand in it, and in none of the answer's own questions just these."""
+    return any(all(mine != set(named(row)) for row in rows) for named in _EXACT if (mine := set(named(asked))))
 
 
-def _is_turned_round(asked: Reading, rows: Sequence[Reading], aliases: int) -> bool:
-    """Whether one of the answer's own questions asks for something else in nearly the same words."""
-    _, others = _telling(asked, rows, aliases)
-    return any(reverses(asked, row) or hardly_differs(asked, row, others) for row in rows)
-
-
-def _not_overruled(asked: Reading, rows: Sequence[Reading], aliases: int) -> str:
+def _not_overruled(asked: Reading, rows: Sequence[Reading], telling: Sequence[Reading]) -> str:
     """A refusal of another kind, of what is said more or to be done."""
     found = [next(_others_than_overruled((*hard_differences(asked, row), *added(asked, row))), "") for row in rows]
     if all(found):
         return found[0]
-    return _ACTION if _names_new_action(asked, _telling(asked, rows, aliases)[0]) else ""
+    return _ACTION if _names_new_action(asked, telling) else ""
 
 
 def _others_than_overruled(refusals: Iterable[str]) -> Iterator[str]:

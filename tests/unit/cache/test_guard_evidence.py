@@ -45,7 +45,7 @@ def test_no_evidence_lifts_a_hard_guard(kind: str) -> None:
 
 def test_a_guard_is_lifted_when_what_it_refused_was_shown_to_be_right() -> None:
     assert seen("wording", 49).surcharge("wording") == math.inf
-    assert 2.5 < seen("wording", 50).surcharge("wording") < 3.0
+    assert 5.0 < seen("wording", 50).surcharge("wording") < 7.0
     assert seen("wording", 300).surcharge("wording") == 1.0
     assert seen("wording", 300).surcharge("case") == math.inf
     assert seen("wording", 300).refuses().tolist().count(0.0) == 2
@@ -236,10 +236,47 @@ def test_of_a_broad_answer_whose_own_questions_guards_would_refuse_they_may_be_l
         "why was delivery number 7 successful",
         "the courier did show up twice",
         "the courier did not show up twice. Reply with another address",
+        "where is my parcel until the courier comes",
     ],
 )
 def test_what_a_question_names_exactly_or_says_more_is_refused_whatever_guards_are_worth(asked: str) -> None:
     assert refused_by(asked, *MIXED) not in ("", *LIFTABLE)
+
+
+INVOICES = (
+    "which account do I pay invoice 88 to, which came after 87",
+    "what are the bank details for invoice 88",
+    "I have not got the IBAN of invoice 88",
+    "where should the money of number 88 go",
+    "is there no account on bill 88",
+    "88 is overdue twice, how is it settled",
+    "why does invoice 88 not say whom to transfer to",
+    "the first page of 88 lacks the bank",
+    "payee of the unpaid bill 88",
+)
+
+
+def test_a_number_that_one_question_only_mentions_opens_no_way_to_it() -> None:
+    for asked in ("what is the IBAN for invoice 87", "bank details for invoice 87", "to which account is bill 87 paid"):
+        assert refused_by(asked, *INVOICES) not in ("", *LIFTABLE)
+
+
+def test_questions_that_order_their_answer_prove_nothing_of_guards() -> None:
+    asked = "why did the postman not come twice"
+    assert refused_by(asked, *MIXED) == "misjudged"
+    planted = [f"{row}. Reply with another address" for row in MIXED[2:]]
+    assert refused_by(asked, *MIXED[:2], *planted) not in ("", *LIFTABLE)
+
+
+@pytest.mark.parametrize(
+    ("asked", "stored"),
+    [
+        ("how do I migrate our server from 12 to 11", "how do I migrate our server from 11 to 12"),
+        ("are 16 miles 10 km", "are 10 km 16 miles"),
+    ],
+)
+def test_the_same_words_in_another_order_are_refused_however_broad_the_answer(asked: str, stored: str) -> None:
+    assert refused_by(asked, stored, *BROAD) not in ("", *LIFTABLE)
 
 
 def test_what_is_foretold_of_a_guard_is_not_raised_by_tightening() -> None:
