@@ -62,7 +62,7 @@ class PostgresServer:
         self._run([*command, "--encoding", "UTF8", "--locale", "C", "--no-sync", "--no-instructions"])
 
     def start(self) -> None:
-        """What a killed one left running holds its memory for a moment, and a new one ends at once: then another does."""
+        """What a killed one left running holds its memory for a moment: a new one then ends, and another is tried."""
         deadline = time.monotonic() + START_WAIT_S
         self._process = self._begin()
         while True:
