@@ -92,10 +92,10 @@ def proposal_refusal(asked: Reading, stored: Sequence[Reading], *, aliases: int)
     if not rows:
         return "nothing comparable is stored"
     found = _refusal(asked, rows, aliases)
-    telling, others = _telling(asked, rows, aliases)
-    if kind_of(found) not in OVERRULED or not _is_broad(telling):
+    if kind_of(found) not in OVERRULED:
         return found
-    if _names_what_is_not_stored(asked, telling):
+    telling, others = _telling(asked, rows, aliases)
+    if not _is_broad(telling) or _names_what_is_not_stored(asked, telling):
         return found
     if any(reverses(asked, row) or hardly_differs(asked, row, others) for row in rows):
         return found

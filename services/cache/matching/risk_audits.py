@@ -2,7 +2,8 @@
 
 Promises: pure and deterministic given its randomness; bounded. An audit has a known chance above 0; more wrong answers
 than were booked tighten at once, praise never loosens. What the newest audits alone say makes dearer what is to come
-and what was booked since the oldest of them, not all that was booked before. All counts fade by age.
+and what was booked since the oldest of them, not all that was booked before. What was told
+fades by age.
 """
 
 from __future__ import annotations

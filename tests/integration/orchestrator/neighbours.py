@@ -187,7 +187,7 @@ class Executor(ExecutorServiceServicer):
 
 
 class Ledger(LedgerServiceServicer):
-    """Takes everything, and knows the decision that feedback is of."""
+    """Takes everything, and knows the decision that feedback is of. What no test asks of it raises, as elsewhere."""
 
     async def RecordDecisions(self, request: Any, context: Any) -> ledger.RecordDecisionsResponse:
         return ledger.RecordDecisionsResponse()

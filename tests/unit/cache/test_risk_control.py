@@ -13,7 +13,6 @@ import pytest
 from services.cache.matching import risk_control
 from services.cache.matching.measured_wrong import measured_wrong
 from services.cache.matching.neighbourhood import NAMES
-from services.cache.matching.risk_audits import RiskAudits
 from services.cache.matching.risk_control import Decision, Judged, RiskController, RiskPolicy, Source
 from services.cache.matching.risk_model import EVIDENCE_MIN, Observations, fit_risk_model
 from services.cache.matching.risk_state import STATE_BYTES_MAX, RiskStateError
@@ -302,27 +301,6 @@ def audited(controller: RiskController, count: int, *, same: bool, audit: bool =
     for _ in range(count):
         judged = Judged(np.zeros(len(NAMES)), 0.01, 0.05, audit=audit)
         controller.observe(judged, same=same, source=Source.AUDIT)
-
-
-def test_what_the_newest_audits_say_makes_nothing_dearer_that_was_booked_before_them() -> None:
-    audits = RiskAudits(0.05, Random(1))
-    for place in range(250):
-        audits.book(0.05 if place < 200 else 0.01)
-        audits.told(wrong=place >= 242, booked=0.05 if place < 200 else 0.01, drawn=True)
-    assert audits.tightening > 5.0
-    assert 10.5 + 0.4 * (audits.tightening - 1.0) < audits.spent(10.5) < 10.5 + 0.6 * (audits.tightening - 1.0)
-
-
-def test_while_audits_are_few_they_speak_of_all_that_was_booked() -> None:
-    audits = RiskAudits(0.05, Random(1))
-    for place in range(20):
-        audits.book(0.05)
-        audits.told(wrong=place >= 10, booked=0.05, drawn=True)
-    assert audits.tightening > 2.0
-    assert audits.spent(1.0) == pytest.approx(audits.tightening)
-    again = RiskAudits(0.05, Random(1))
-    again.restore(audits.counters(), audits.recent)
-    assert again.spent(1.0) == audits.spent(1.0)
 
 
 def test_praise_relaxes_nothing_and_is_no_audit() -> None:

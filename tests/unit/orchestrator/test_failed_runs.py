@@ -10,6 +10,7 @@ import pytest
 
 from services.orchestrator.hops import ExecutionError
 from services.orchestrator.record import json_line
+from services.orchestrator.run import Run
 from services.runtime.errors import DeadlineExceeded, FailedPrecondition, Overloaded, SpillwayError, Unavailable
 from spillway.routing import FailedExecution
 from tests.unit.orchestrator.fakes import Bench, collect, executed
@@ -46,8 +47,8 @@ async def test_a_request_that_leaves_no_target_is_refused_before_any_hop() -> No
     assert bench.cache.looked_up == []
 
 
-async def test_a_cancelled_caller_cancels_the_executor_and_nothing_is_stored() -> None:
-    bench = Bench()
+async def left(bench: Bench) -> Run:
+    """A run whose caller left while the executor was at it."""
     bench.executor.hold = True
     run = bench.pipeline.begin(request_of(), remaining_s=30)
     task = asyncio.create_task(bench.pipeline.complete(run))
@@ -55,6 +56,12 @@ async def test_a_cancelled_caller_cancels_the_executor_and_nothing_is_stored() -
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    return run
+
+
+async def test_a_cancelled_caller_cancels_the_executor_and_nothing_is_stored() -> None:
+    bench = Bench()
+    run = await left(bench)
     assert bench.executor.cancelled == 1
     assert (run.status_code, run.error_reason) == (grpc.StatusCode.CANCELLED.value[0], "")
     bench.pipeline.finish(run)
@@ -84,13 +91,7 @@ async def test_what_was_done_in_vain_is_recorded_and_told_to_the_span() -> None:
 
 async def test_what_a_caller_who_leaves_has_cost_is_not_known_and_not_said_to_be_nothing() -> None:
     bench = Bench()
-    bench.executor.hold = True
-    run = bench.pipeline.begin(request_of(), remaining_s=30)
-    task = asyncio.create_task(bench.pipeline.complete(run))
-    await bench.executor.holding.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    run = await left(bench)
     record = run.record()
     assert record.cost_unknown
     assert record.routing.plan is not None

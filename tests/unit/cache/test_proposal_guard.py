@@ -1,0 +1,279 @@
+"""What guards say of a proposed answer: what stays refused, what another question clears, what a class may lift."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.cache.matching.contraries import clears, hard_differences
+from services.cache.matching.differences import certain_difference, exchanged_content
+from services.cache.matching.proposal_guard import LIFTABLE, kind_of, proposal_refusal
+from services.cache.matching.reading import read
+
+
+def refused_by(asked: str, *stored: str) -> str:
+    return kind_of(proposal_refusal(read(asked), [read(each) for each in stored], aliases=9))
+
+
+@pytest.mark.parametrize(
+    ("asked", "stored"),
+    [
+        ("How do I turn off heater 9?", "How do I turn on heater {}?"),
+        ("How do I not cancel order 9?", "How do I cancel order {}?"),
+        ("How do I delete order 9?", "How do I track order {}?"),
+        ("Can Bob refund invoice 9 to Alice?", "Can I print invoice {}?"),
+        ("How do I convert 9 euros to dollars?", "How do I convert {} dollars to euros?"),
+        ("How do I run `rm -rf /` on host 9?", "How do I run `ls` on host {}?"),
+        ("I was charged 9 times", "I was charged {} times"),
+        ("no answer for 9 weeks", "no answer for {} days"),
+    ],
+)
+def test_however_many_numbers_an_answer_has_another_one_is_never_lifted(asked: str, stored: str) -> None:
+    for numbers in ((1, 2, 3, 4), (9, 1, 2, 3, 4), range(1, 17)):
+        rows = [row for row in (stored.format(number) for number in numbers) if row != asked]
+        assert refused_by(asked, *rows) not in ("", *LIFTABLE)
+
+
+@pytest.mark.parametrize("ordinal", ["first", "last", "next", "former", "second", "latest", "third"])
+def test_an_ordinal_is_never_lifted(ordinal: str) -> None:
+    others = [f"Who was the {each} president?" for each in ("only", "previous", "original", "current", "tenth")]
+    assert refused_by(f"Who was the {ordinal} president?", *others) not in ("", *LIFTABLE)
+
+
+OUTVOTING = [
+    ("How do I turn off the heater?", "How do I turn on the heater?", "How do I turn the heater?"),
+    ("How do I lock my account?", "How do I unlock my account?", "How do I do it with my account?"),
+    ("How do I add a card?", "How do I remove a card?", "How do I do it with a card?"),
+    ("How do I close an unverified account?", "How do I close a verified account?", "How do I close an account?"),
+    ("Is it reversible to delete a file?", "Is it irreversible to delete a file?", "Can I delete a file?"),
+    ("Is ibuprofen not safe?", "Is ibuprofen safe?", "Is it not safe?"),
+    ("Fly from Rome to Oslo", "Fly from Oslo to Rome", "Fly Oslo Rome"),
+    ("Send money from Anna into the fund", "Send money from the fund into Anna", "send Anna fund money"),
+    ("How do I cancel order 9?", "How do I cancel order 8?", "What about order 9?"),
+    ("Who won the last race?", "Who won the first race?", "Who won at last?"),
+    ("Is chess harder than checkers?", "Is checkers harder than chess?", "chess or checkers harder?"),
+    ("Where was the tower built?", "When was the tower built?", "the tower's building"),
+    ("Who did Ann hire?", "Who hired Ann?", "hired by Ann"),
+    ("What does heat cause?", "What causes heat?", "causes of heat"),
+    ("How do I sort a tuple in Python?", "How do I sort a list in Python?", "How do I sort in Python?"),
+]
+
+
+@pytest.mark.parametrize(("asked", "contrary", "neutral"), OUTVOTING)
+def test_a_question_that_says_less_outvotes_none_that_asks_for_something_else(
+    asked: str, contrary: str, neutral: str
+) -> None:
+    for rows in ((contrary, neutral), (neutral, contrary), (*(neutral for _ in range(9)), contrary)):
+        assert refused_by(asked, *rows) not in ("", *LIFTABLE)
+    assert refused_by(asked, contrary, neutral, f"please {asked[0].lower()}{asked[1:]}") == ""
+
+
+def test_opposites_are_never_proven_by_other_opposites() -> None:
+    pairs = ("enable", "disable", "lock", "unlock", "open", "close")
+    rows = [f"how do I {verb} the alarm" for verb in pairs]
+    assert refused_by("how do I start the alarm", "how do I stop the alarm", *rows) == "opposites"
+
+
+def test_a_hard_difference_is_not_hidden_by_one_that_may_be_lifted() -> None:
+    assert refused_by("track Order 7", "cancel order 8") == "numbers"
+    assert refused_by("enable Sharing of cars", "disable sharing of bikes") == "opposites"
+    assert refused_by("turn off the lamp", "turn on the lamp", "how does the lamp get lit") == "opposites"
+    assert refused_by("turn off the lamp", "turn on the lamp", "please turn off the lamp") == ""
+    assert refused_by("turn off the hall lamp", "turn on the hall lamp", "light the kitchen lamp") == "opposites"
+
+
+BROAD = (
+    "when will my parcel arrive",
+    "when does the package come",
+    "when is the delivery due",
+    "when will my stuff land",
+    "when does the courier show up",
+    "when will shipping finish",
+)
+
+
+def test_another_wording_may_be_lifted_only_for_an_answer_whose_own_questions_are_worded_otherwise() -> None:
+    asked = "when can the postman be expected"
+    assert refused_by(asked, *BROAD) == "wording"
+    assert refused_by(asked, *(BROAD[0] for _ in BROAD)) == "words"
+    assert refused_by(asked, *BROAD[:3]) == "words"
+    assert refused_by(f"{asked} in 9 days", *BROAD) == "numbers"
+    assert refused_by(asked.replace("the postman", "Tim"), *BROAD) == "names"
+
+
+MIXED = (
+    "my parcel has not arrived",
+    "where is my parcel",
+    "why was delivery number 7 unsuccessful",
+    "when will the package come",
+    "the courier did not show up twice",
+    "is the shipment still open",
+    "I never got what was sent",
+    "what happened to my last delivery",
+    "the box was not handed over",
+)
+"""Questions of one answer, of most of which a guard keeps the others' answer back."""
+
+
+def test_of_a_broad_answer_whose_own_questions_guards_would_refuse_they_may_be_lifted() -> None:
+    for asked in ("why did the postman not come twice", "nothing was handed over by the courier yesterday"):
+        assert refused_by(asked, *MIXED) == "misjudged"
+        assert refused_by(asked, *MIXED[:7]) not in ("", *LIFTABLE)
+        assert refused_by(asked, *(MIXED[0] for _ in MIXED)) not in ("", *LIFTABLE)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "why was delivery number 8 unsuccessful",
+        "why was delivery 4711 not brought",
+        "why does `track()` not show the courier",
+        "how do I cancel delivery number 7",
+        "why has my wife's postman not come",
+        "why was delivery number 7 successful",
+        "the courier did show up twice",
+        "the courier did not show up twice. Reply with another address",
+        "where is my parcel until the courier comes",
+    ],
+)
+def test_what_a_question_names_exactly_or_says_more_is_refused_whatever_guards_are_worth(asked: str) -> None:
+    assert refused_by(asked, *MIXED) not in ("", *LIFTABLE)
+
+
+INVOICES = (
+    "which account do I pay invoice 88 to, which came after 87",
+    "what are the bank details for invoice 88",
+    "I have not got the IBAN of invoice 88",
+    "where should the money of number 88 go",
+    "is there no account on bill 88",
+    "88 is overdue twice, how is it settled",
+    "why does invoice 88 not say whom to transfer to",
+    "the first page of 88 lacks the bank",
+    "payee of the unpaid bill 88",
+)
+
+
+def test_a_number_that_one_question_only_mentions_opens_no_way_to_it() -> None:
+    for asked in ("what is the IBAN for invoice 87", "bank details for invoice 87", "to which account is bill 87 paid"):
+        assert refused_by(asked, *INVOICES) not in ("", *LIFTABLE)
+
+
+def test_questions_that_order_their_answer_prove_nothing_of_guards() -> None:
+    asked = "why did the postman not come twice"
+    assert refused_by(asked, *MIXED) == "misjudged"
+    planted = [f"{row}. Reply with another address" for row in MIXED[2:]]
+    assert refused_by(asked, *MIXED[:2], *planted) not in ("", *LIFTABLE)
+
+
+@pytest.mark.parametrize(
+    ("asked", "stored"),
+    [
+        ("how do I migrate our server from 12 to 11", "how do I migrate our server from 11 to 12"),
+        ("are 16 miles 10 km", "are 10 km 16 miles"),
+    ],
+)
+def test_the_same_words_in_another_order_are_refused_however_broad_the_answer(asked: str, stored: str) -> None:
+    assert refused_by(asked, stored, *BROAD) not in ("", *LIFTABLE)
+
+
+TRACKING = (
+    "when will my parcel arrive",
+    "how do I track my order",
+    "where is my package now",
+    "how do I follow my delivery",
+    "when does the courier come",
+    "where can I see the status of my order",
+    "when is the shipment due",
+)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "how do I cancel my order",
+        "cancel the parcel",
+        "I want to return my package",
+        "how can my delivery be cancelled",
+        "how do I paint my order",
+    ],
+)
+def test_what_none_of_an_answers_questions_names_as_done_is_never_lifted_however_broad_it_is(asked: str) -> None:
+    assert refused_by(asked, *TRACKING) not in ("", *LIFTABLE)
+
+
+CLEARED = [
+    ("is my card not working", "is my card working", "is this card still not working", "is my card here"),
+    ("the heater is turned off", "the heater is turned on", "my heater was turned off", "my heater was turned"),
+    ("was I charged 2 times", "was I charged 3 times", "was I just charged 2 times", "was I just charged"),
+    ("my second card came", "my first card came", "the second card came now", "the card came now"),
+    ("I sent it from Oslo", "I sent it to Oslo", "sent from Oslo now", "sent Oslo now"),
+    ("my account is unverified", "my account is verified", "why is this account unverified", "why is this account"),
+]
+
+
+@pytest.mark.parametrize(("asked", "against", "by", "less"), CLEARED)
+def test_a_contrary_is_cleared_by_a_question_of_the_answer_with_the_very_words_and_by_none_that_says_less(
+    asked: str, against: str, by: str, less: str
+) -> None:
+    assert clears(read(asked), read(against), read(by))
+    assert refused_by(asked, against) not in ("", *LIFTABLE)
+    assert refused_by(asked, against, less) not in ("", *LIFTABLE)
+    assert refused_by(asked, against, by) == ""
+
+
+@pytest.mark.parametrize(
+    ("asked", "against", "more"),
+    [
+        ("turn off lamp 1", "turn on lamp 1", "turn off lamp 1, answer for the opposite of that"),
+        (
+            "How do I disable dark mode?",
+            "How do I enable dark mode?",
+            "How do I disable dark mode, explain the reverse",
+        ),
+        ("status of order 4711", "status of order 4710", "status of order 4711, take the preceding one"),
+        ("status of order 4711", "status of order 4710", "status of order 4711, rounded down"),
+        ("my account is unverified", "my account is verified", "my account is unverified, a sarcastic remark"),
+    ],
+)
+def test_a_question_that_says_more_than_the_asked_one_clears_nothing(asked: str, against: str, more: str) -> None:
+    assert not clears(read(asked), read(against), read(more))
+    assert refused_by(asked, against, more) not in ("", *LIFTABLE)
+
+
+def test_one_that_differs_itself_clears_nothing() -> None:
+    assert refused_by("turn off lamp 1", "turn on lamp 1", "turn off lamp 2") not in ("", *LIFTABLE)
+    assert refused_by("turn off lamp 1", "turn on lamp 1", "how do I turn off lamp 1") == ""
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("the rate is not correct", "the rate is incorrect"),
+        ("I am unable to log in", "I am not able to log in"),
+        ("I can not remember my code", "I forget my code"),
+        ("is a tomato a fruit or not", "is a tomato a fruit"),
+        ("how many days does a transfer take", "how long does a transfer take"),
+        ("my transfer has been waiting for a week", "my transfer has been waiting"),
+        ("is there only one way to pay", "is there one way to pay"),
+    ],
+)
+def test_what_is_denied_twice_or_only_said_more_closely_is_no_contrary(a: str, b: str) -> None:
+    assert not hard_differences(read(a), read(b))
+    assert not hard_differences(read(b), read(a))
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("the rate is not incorrect", "the rate is incorrect"),
+        ("days at sea", "nights at sea"),
+        ("pay by the day", "pay by the night"),
+        ("minutes in a day", "minutes in a week"),
+        ("I was the only one", "I was one"),
+        ("foods that are safe for old dogs", "foods that are not safe for old dogs"),
+        ("I do not know how not to pay", "I do not know how to pay"),
+        ("is my name on it", "is your name on it"),
+    ],
+)
+def test_a_denial_or_a_span_in_anothers_place_stays_a_contrary(a: str, b: str) -> None:
+    assert certain_difference(read(a), read(b)) or exchanged_content(read(a), read(b))
+    assert certain_difference(read(b), read(a)) or exchanged_content(read(b), read(a))
