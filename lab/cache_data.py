@@ -1,8 +1,9 @@
 """Labelled questions for the cache's science: pairs and streams from JSON lines, and their embeddings, kept on disk.
 
-Promises: a file is read as pairs (`a`, `b`, `same`) or as a stream (`text`, `answer`), by its first row; anything else
-raises CacheDataError with the row's number. A text is embedded once: its vector is kept under ~/.cache/spillway/lab, in
-one file for each embedding model and set of texts, and read without pickles.
+Promises: a file is read as pairs (`a`, `b`, `same`) or as a stream (`text`, `answer`), by its first row, or where it
+is asked for as broad answers (`answer`, `stored`, `near_misses`, `paraphrases`); anything else raises CacheDataError. A
+text is embedded once: its vector is kept under ~/.cache/spillway/lab, in one file for each embedding model and set of
+texts, and read without pickles.
 """
 
 from __future__ import annotations
@@ -19,7 +20,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CacheDataError", "Pairs", "Stream", "embed", "read_cache_file", "read_rows"]
+__all__ = [
+    "BroadAnswer",
+    "CacheDataError",
+    "Pairs",
+    "Stream",
+    "embed",
+    "read_broad_answers",
+    "read_cache_file",
+    "read_rows",
+]
 
 Vectors = npt.NDArray[np.float32]
 
@@ -30,7 +40,7 @@ ROWS_MAX = 1_000_000
 
 
 class CacheDataError(ValueError):
-    """The file is neither pairs nor a stream."""
+    """The file is neither pairs nor a stream, or has no broad answers where they are asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +71,17 @@ class Stream:
 
     def __len__(self) -> int:
         return len(self.texts)
+
+
+@dataclass(frozen=True, slots=True)
+class BroadAnswer:
+    """An answer with the questions that are stored of it, near misses of them, and paraphrases that are not stored."""
+
+    name: str
+    stored: tuple[str, ...]
+    near_misses: tuple[str, ...]
+    paraphrases: tuple[str, ...]
+    half: str
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -94,10 +115,33 @@ def read_cache_file(path: Path) -> Pairs | Stream:
         raise CacheDataError(f"{path.name}: a row has neither a, b, same nor text, answer ({error!r})") from error
 
 
+def read_broad_answers(path: Path) -> list[BroadAnswer]:
+    """One answer a row. Raises CacheDataError and OSError."""
+    try:
+        return [
+            BroadAnswer(
+                _text(row["answer"]),
+                _texts(row["stored"]),
+                _texts(row["near_misses"]),
+                _texts(row["paraphrases"]),
+                str(row.get("half", "all")),
+            )
+            for row in read_rows(path)
+        ]
+    except (KeyError, TypeError) as error:
+        raise CacheDataError(f"{path.name}: a row has no stored, near_misses, paraphrases ({error!r})") from error
+
+
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError("a question is a text")
     return value
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise TypeError("questions are a list")
+    return tuple(map(_text, value))
 
 
 def _bit(value: object) -> bool:

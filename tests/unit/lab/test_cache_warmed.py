@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from lab.cache_data import Pairs
-from lab.cache_warmed import warm_stream
+from lab.cache_data import CacheDataError, Pairs, read_broad_answers
+from lab.cache_warmed import of_broad_answers, of_pairs
 from lab.cache_whole_answers import by_half
 
 PAIRS = Pairs(
@@ -25,11 +26,32 @@ PAIRS = Pairs(
 
 
 def test_the_stream_has_half_of_the_paraphrases_and_no_near_miss() -> None:
-    stream = list(warm_stream(PAIRS))
-    texts = {text for text, _ in stream}
+    asked = of_pairs(PAIRS)
+    texts = {text for text, _ in asked.stream}
     assert texts & set(PAIRS.b) == {"open the roof, how?", "roof: how to open"}
-    assert len(texts) == len(stream)
-    assert sum(name == PAIRS.a[0] for _, name in stream) == 12
+    assert len(texts) == len(asked.stream)
+    assert sum(name == PAIRS.a[0] for _, name in asked.stream) == 12
+    assert [text for _, text in asked.near_misses] == ["How do I mend the roof?"]
+    assert asked.paraphrases == (("opening the roof", PAIRS.a[0]), ("ways to open the roof", PAIRS.a[0]))
+
+
+def test_of_a_broad_answer_the_stored_questions_alone_are_in_the_stream(tmp_path: Path) -> None:
+    row = {"answer": "roof", "stored": ["a", "b"], "near_misses": ["c"], "paraphrases": ["d"], "half": "one"}
+    path = tmp_path / "broad.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    asked = of_broad_answers(read_broad_answers(path))
+    assert asked.stream == (("a", "roof"), ("b", "roof"))
+    assert asked.near_misses == (("roof", "c"),)
+    assert asked.paraphrases == (("d", "roof"),)
+
+
+@pytest.mark.parametrize("spoiled", [{"stored": "a"}, {"near_misses": [1]}, {"answer": None}])
+def test_a_file_that_has_no_broad_answers_is_refused(tmp_path: Path, spoiled: dict[str, object]) -> None:
+    row = {"answer": "roof", "stored": ["a"], "near_misses": [], "paraphrases": []}
+    path = tmp_path / "broad.jsonl"
+    path.write_text(json.dumps(row | spoiled) + "\n")
+    with pytest.raises(CacheDataError):
+        read_broad_answers(path)
 
 
 def test_each_half_of_a_file_is_reported_apart(tmp_path: Path) -> None:
