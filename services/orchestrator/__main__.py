@@ -222,6 +222,7 @@ async def build(loaded: Loaded) -> Service:  # noqa: PLR0915 - one line for each
 
     async def warm() -> None:
         channels.connect()
+        shared.start()
         # Nothing can be answered without an executor. When all start together, a front that served at once would refuse
         # its first requests; one whose executors stay away serves all the same, and says so to each caller.
         with suppress(TimeoutError):

@@ -37,7 +37,7 @@ JOB_TIMEOUT_FACTOR = 10.0
 
 @dataclass(frozen=True, slots=True)
 class SharedState:
-    """The stores. Who uses `books` and `drift` closes them; `close` ends the rest."""
+    """The stores. Who uses `books` and `drift` closes them; `start` once, and `close` ends the rest."""
 
     users: UserCounter
     replays: ReplayStore
@@ -47,6 +47,13 @@ class SharedState:
     clients: tuple[Redis, ...] = ()
     presence: Presence | None = None
     places: RedisPlaces | None = None
+
+    def start(self) -> None:
+        """Before the first request, so that none waits for what could be known by then. Waits for nothing itself."""
+        if self.places is not None:
+            self.places.watch()
+        if self.presence is not None:
+            self.presence.begin()
 
     async def close(self) -> None:
         """After everything that uses them."""

@@ -2,9 +2,10 @@
 
 Promises: a place is looked up when it is first needed, and after `suspect`, in the background, by one task, at most
 every `LOOKUP_PAUSE_S`; nobody's call is repeated because of it. The sentinels' primary is looked up again every
-`LOOKUP_EVERY_S` while it is used, also when all is well: one that is cut off from its sentinels does not know it; and
-before it is used again after `LOOKUP_AGE_S_MAX` in which nobody asked. All sentinels are asked at once, and the one
-that heard of the latest promotion is believed: one that is cut off from the others goes on naming the old primary. Of a
+`LOOKUP_EVERY_S` while it is used or watched, also when all is well: one that is cut off from its sentinels does not
+know it; and before it is used again after `LOOKUP_AGE_S_MAX` in which nobody asked. While it is watched no call waits
+for that, though no sentinel should answer any more. All sentinels are asked at once, and the one that heard of the
+latest promotion is believed, whoever it is: one that is cut off from the others goes on naming the old primary. Of a
 cluster one node after the other is asked, those that were heard of too when those of the URL are gone.
 
 Belongs to one event loop.
@@ -36,7 +37,8 @@ LOOKUP_TIMEOUT_S: Final = 0.5
 LOOKUP_PAUSE_S: Final = 0.2
 LOOKUP_EVERY_S: Final = 1.0
 LOOKUP_AGE_S_MAX: Final = 2.0
-"""An older answer is not used any more before the sentinels were asked again."""
+"""An older answer is not used any more before the sentinels were asked again. More than `LOOKUP_EVERY_S` and
+`LOOKUP_TIMEOUT_S` together: what is watched does not get there."""
 
 STRAGGLER_S: Final = 0.05
 """When more than half of the sentinels have answered, the others get so much longer."""
@@ -77,6 +79,7 @@ class RedisPlaces:
         self._places: dict[int, Address] = {}
         self._nodes = url.nodes  # whom to ask, the one that answered last first
         self._lookup: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
         self._looked_up_at_s = float("-inf")
         self._epoch = 0  # of the sentinels' primary
 
@@ -92,6 +95,13 @@ class RedisPlaces:
             raise RedisConnectionError("no server is known to be the primary")
         return place
 
+    def watch(self) -> None:
+        """From now on, until `close`, the sentinels are asked by themselves; of no effect the second time, and for a
+        cluster, which tells of a move when it is asked for something.
+        """
+        if self._watch is None and self.url.topology is Topology.SENTINEL:
+            self._watch = asyncio.create_task(self._keep_looking(), name="redis-watch")
+
     def known(self) -> frozenset[Address]:
         """All places, as far as they are known."""
         return frozenset(self._places.values())
@@ -102,7 +112,9 @@ class RedisPlaces:
             self._start()
 
     async def close(self) -> None:
-        """Ends a lookup that is under way."""
+        """Ends the watch, and a lookup that is under way."""
+        if self._watch is not None:
+            await end_tasks([self._watch])
         if self._lookup is not None:
             await end_tasks([self._lookup])
 
@@ -113,6 +125,11 @@ class RedisPlaces:
         if self._lookup is None or self._lookup.done():
             self._lookup = asyncio.create_task(self._look_up(), name="redis-lookup")
         return self._lookup
+
+    async def _keep_looking(self) -> None:
+        while True:
+            await asyncio.wait({self._start()})
+            await self._clock.sleep(LOOKUP_EVERY_S)
 
     async def _look_up(self) -> None:
         """Never raises: what is not found out stays as it was."""

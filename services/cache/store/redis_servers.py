@@ -61,6 +61,7 @@ class RedisServers:
             if _ANYWHERE not in self._clients:
                 self._clients[_ANYWHERE] = self._client_of_url()
             return self._clients[_ANYWHERE]
+        self._places.watch()
         place = await self._places.place(shard)
         if place not in self._clients:
             self._clients[place] = self._client_of(place)

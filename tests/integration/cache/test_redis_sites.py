@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,9 +13,13 @@ from services.cache.outcomes import StoreResult
 from services.cache.semantic_cache import SemanticCache
 from services.cache.store.answer_store import CaughtUp
 from services.cache.store.answer_store_redis import RedisStore
-from services.runtime.clock import SystemClock
+from services.cache.store.redis_servers import RedisServers
+from services.runtime.clock import FakeClock, SystemClock
+from services.runtime.redis_places import LOOKUP_EVERY_S
+from spillway.configuration.redis_url import parse_redis_url
 from spillway.routing import CacheKind, TaskType
 from tests.support.cache_parts import answer, cache_over, chat, embedding, entry, eventually, indexed
+from tests.support.fake_sentinel import fake_sentinels
 from tests.support.redis_server import RedisServer
 from tests.support.redis_sites import Cluster, SentinelSite, cluster, command, sentinel_site
 
@@ -201,3 +205,28 @@ async def test_a_follower_of_a_cluster_goes_on_from_its_position(nodes: Cluster)
                 break
     assert [change.key for change in indexed(seen)] == [second.key]
     await store.close()
+
+
+async def test_once_it_has_asked_the_cache_goes_on_asking_its_sentinels_though_nobody_looks_anything_up() -> None:
+    clock = FakeClock()
+    async with fake_sentinels(1) as (sentinel,):
+        url = parse_redis_url(f"redis+sentinel://127.0.0.1:{sentinel.port}/main")
+        servers = RedisServers(url, password="", clock=clock)
+        await servers.client(0)
+        for _ in range(2):
+            asked = sentinel.asked
+
+            async def is_asked_again(before: int = asked) -> bool:
+                return sentinel.asked > before
+
+            await eventually(_watching(clock), what="it waits for the next time")
+            clock.advance(LOOKUP_EVERY_S)
+            await eventually(is_asked_again, what="it asks again")
+        await servers.close()
+
+
+def _watching(clock: FakeClock) -> Callable[[], Awaitable[bool]]:
+    async def is_watching() -> bool:
+        return clock.sleepers == 1
+
+    return is_watching

@@ -12,8 +12,9 @@ from services.orchestrator.replays.replay_store import Owned
 from services.orchestrator.shared_state import SharedState, open_shared_state
 from services.runtime.clock import SystemClock
 from spillway.settings import Settings
+from tests.integration.orchestrator.neighbours import Neighbourhood
 from tests.support.fake_sentinel import fake_sentinels
-from tests.support.jobs_parts import submission
+from tests.support.jobs_parts import eventually, submission
 from tests.support.redis_server import RedisServer
 from tests.support.smallest import SMALLEST
 
@@ -65,3 +66,18 @@ async def test_users_first_messages_and_the_canarys_counts_wait_for_none(
     with redis_server.client() as client:
         assert "cmdstat_evalsha" in client.info("commandstats")
     assert not waits(redis_server)
+
+
+async def test_an_orchestrator_knows_the_primary_and_is_seen_there_before_its_first_request(
+    redis_server: RedisServer,
+) -> None:
+    async with fake_sentinels(1) as (sentinel,):
+        sentinel.place = ("127.0.0.1", redis_server.port)
+        url = f"redis+sentinel://127.0.0.1:{sentinel.port}/main"
+        async with Neighbourhood(orchestrator={"redis_url": url, "redis_timeout_s": PATIENCE_S}):
+
+            async def is_seen() -> bool:
+                with redis_server.client() as client:
+                    return bool(client.pubsub_channels("spillway:alive:*"))
+
+            await eventually(is_seen, what="it has subscribed to its channel")

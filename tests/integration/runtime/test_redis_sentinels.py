@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from services.runtime import redis_places
 from services.runtime.clock import FakeClock
 from services.runtime.redis_client import find_places
 from services.runtime.redis_places import LOOKUP_AGE_S_MAX, LOOKUP_EVERY_S, LOOKUP_TIMEOUT_S, RedisPlaces
@@ -178,3 +179,28 @@ async def test_when_no_sentinel_answers_any_more_the_last_known_primary_is_used(
             sentinel.silent = True
         clock.advance(LOOKUP_AGE_S_MAX)
         assert await places.place() == OLD
+
+
+async def test_of_a_primary_that_is_watched_no_call_waits_for_sentinels_that_fell_silent(
+    sentinels: list[FakeSentinel], clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with places_of(sentinels, clock) as places:
+        places.watch()
+
+        async def has_looked() -> bool:
+            return clock.sleepers == 1
+
+        await eventually(has_looked, what="it is looked up though nobody calls")
+        for sentinel in sentinels:
+            sentinel.silent = True
+        monkeypatch.setattr(redis_places, "LOOKUP_TIMEOUT_S", 0.05)
+        for _ in range(4):
+            asked = sentinels[0].asked
+            clock.advance(LOOKUP_EVERY_S)
+            await asyncio.sleep(0)
+            await eventually(has_looked, what="they were asked in vain")
+            assert sentinels[0].asked > asked
+            calling = places.place()
+            with pytest.raises(StopIteration) as ended:
+                calling.send(None)
+            assert ended.value.value == OLD
