@@ -1,9 +1,9 @@
 """Many entries that come at once, made ready for the index: the work that needs no event loop.
 
 Promises: pure, for any thread; the entries of a batch by partition, in their order, each key once (the last of a key
-counts); a batch with a vector that is none, or with several lengths, is not arranged: such ones are for `unit_vector`,
-one after the other. Why at all: numpy and BLAS are paid for each call, and an entry that comes alone costs five times
-as much.
+counts); a batch with a vector that is none, or is too long, or with several lengths, is not arranged: such ones are for
+`unit_vector`, one after the other, which says what is wrong with each. Why at all: numpy and BLAS are paid for each
+call, and an entry that comes alone costs five times as much.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from services.cache.index.partition_rows import NewRows
 from services.cache.index.sign_codes import SignCoder
-from services.cache.index.vector_index import InvalidVectorError, unit_vector
+from services.cache.index.vector_index import DIMENSIONS_MAX, InvalidVectorError, unit_vector
 from services.cache.index.vector_rows import Vector
 from services.cache.store.answer_store import IndexedMany
 
@@ -55,7 +55,7 @@ def _rows(batch: IndexedMany, vectors: Vector, coder: SignCoder | None) -> NewRo
 def _matrix(vectors: Sequence[bytes]) -> Vector | None:
     """As unit vectors."""
     width = len(vectors[0])
-    if not width or width % 4 or any(len(each) != width for each in vectors):
+    if not width or width % 4 or width > 4 * DIMENSIONS_MAX or any(len(each) != width for each in vectors):
         return None
     values: Vector = np.frombuffer(b"".join(vectors), "<f4").reshape(len(vectors), -1)
     squared = np.einsum("ij,ij->i", values, values)

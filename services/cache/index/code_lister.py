@@ -1,7 +1,8 @@
 """Has the lists of large partitions' codes made beside the lookups.
 
-Promises: lookups wait for nothing; what changed while lists were made is in them before they are used; one partition at
-a time; lists that cannot be made are logged, and the codes are then looked through whole, as before.
+Promises: lookups wait for nothing, and the event loop for a millisecond at most; what changed while lists were made is
+in them before they are used, a bounded number of rows at a time; one partition at a time; lists that cannot be made are
+logged, and the codes are then looked through whole, as before.
 
 Belongs to one event loop.
 """
@@ -19,8 +20,8 @@ from services.runtime.logs import get_logger
 __all__ = ["CodeLister"]
 
 CHANGES_INLINE_MAX = 256
-"""Rows whose lists are found on the event loop, in about a millisecond; more of them in the thread, as often as it
-takes."""
+"""Rows whose lists are found on the event loop, in about half a millisecond; more of them in the thread, as often as it
+takes. Less than `CHANGES_TAKEN_MAX`: so few are the last."""
 
 
 class CodeLister:

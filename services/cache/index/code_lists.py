@@ -2,8 +2,8 @@
 
 The centres of the lists are codes, found by k-means on a sample; a code lies in the list of the centre from which it
 differs least, and of the rows near a query practically all lie in the eighth of the lists whose centres are nearest it
-(recall: docs/cache-index.md). Adding and removing a row costs some microseconds. The centres are those of the rows that
-there were: when there are twice or half as many, lists are built anew.
+(recall: docs/cache-index.md). Adding or removing a row costs two microseconds among many, ten alone. The centres are
+those of the rows that there were: when there are twice or half as many, lists are built anew.
 
 Promises: what a search gives are rows that are there; a row is found by its own code, and by one that is like it.
 Belongs to one thread at a time: FAISS's lists must not change under a search.
@@ -46,6 +46,8 @@ class CodeLists:
         self._index.train(sample)
         self._index.set_direct_map_type(faiss.DirectMap.Hashtable)  # type: ignore[attr-defined]
         self.rows_built = 0
+        self.stale: set[int] = set()
+        """Rows that are to be told to `update` before the next search: who changes them keeps it."""
 
     @classmethod
     def built(cls, chunks: Sequence[Codes]) -> CodeLists:

@@ -37,14 +37,11 @@ from services.runtime.tasks import end_tasks
 
 __all__ = ["Follower", "Snapshots"]
 
-CHANGES_PER_TURN_MAX = 64
-"""Changes taken in before other tasks get a turn, about a millisecond of work."""
+ENTRIES_PER_TURN_MAX = 64
+"""Entries put into the index or taken out of it before other tasks get a turn, less than a millisecond of work."""
 
 ARRANGED_AHEAD_MAX = 2
 """Batches that are made ready in threads while the store tells the next."""
-
-REMOVED_PER_TURN_MAX = 256
-"""Entries taken out of the index before other tasks get a turn."""
 
 WARM_S_MAX = 10.0
 """How long a start waits for the index: a million entries, on two free cores. After it the replica serves, and catches
@@ -137,8 +134,9 @@ class Follower:
                     await asyncio.sleep(0)
                 for part in _parts(change):
                     self._take_in(part)
-                    taken += 1
-                    if taken % CHANGES_PER_TURN_MAX == 0 or part is not change:
+                    taken += len(part.keys) if isinstance(part, Removed) else 1
+                    if taken >= ENTRIES_PER_TURN_MAX:
+                        taken = 0
                         await asyncio.sleep(0)
 
     def _arrange(self, batch: IndexedMany) -> _Coming:
@@ -220,7 +218,7 @@ def _parts(change: Change) -> Iterable[Change]:
     """The change, or, of a large removal, one after another."""
     if isinstance(change, IndexedMany):
         return ()
-    if not isinstance(change, Removed) or len(change.keys) <= REMOVED_PER_TURN_MAX:
+    if not isinstance(change, Removed) or len(change.keys) <= ENTRIES_PER_TURN_MAX:
         return (change,)
-    starts = range(0, len(change.keys), REMOVED_PER_TURN_MAX)
-    return (Removed(change.keys[start : start + REMOVED_PER_TURN_MAX]) for start in starts)
+    starts = range(0, len(change.keys), ENTRIES_PER_TURN_MAX)
+    return (Removed(change.keys[start : start + ENTRIES_PER_TURN_MAX]) for start in starts)

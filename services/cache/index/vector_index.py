@@ -23,7 +23,15 @@ from services.cache.index.partition_rows import FrozenPartition, NewRows, Partit
 from services.cache.index.sign_codes import SignCoder, prepare
 from services.cache.index.vector_rows import Vector
 
-__all__ = ["Candidate", "DimensionMismatchError", "InvalidVectorError", "Vector", "VectorIndex", "unit_vector"]
+__all__ = [
+    "DIMENSIONS_MAX",
+    "Candidate",
+    "DimensionMismatchError",
+    "InvalidVectorError",
+    "Vector",
+    "VectorIndex",
+    "unit_vector",
+]
 
 DIMENSIONS_MAX = 8_192
 """Longer vectors are refused: 32 KiB each."""

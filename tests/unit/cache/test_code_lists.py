@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.cache.index import code_lister, vector_index
+from services.cache.index import code_lister, code_lists, partition_rows, vector_index
 from services.cache.index.code_lists import CodeLists
-from services.cache.index.partition_rows import EXACT_ROWS_MAX, SECOND_LOOKS, NewRows
+from services.cache.index.partition_rows import EXACT_ROWS_MAX, SECOND_LOOKS, STALE_ROWS_MAX, NewRows
 from services.cache.index.sign_codes import CODE_BYTES, SignCoder, nearest_codes
 from services.cache.index.vector_index import VectorIndex
 from tests.support.cache_parts import MODEL, eventually
@@ -125,9 +125,6 @@ async def test_a_large_partition_gets_lists_that_follow_additions_replacements_a
     index.add("k1", partition="p", model=MODEL, vector=rows[2], expires_at_unix_s=9.0)
     for number in range(100, 200):
         index.remove(f"k{number}")
-    lists = lists_of(index)
-    assert lists is not None
-    assert len(lists) == len(index) == ROWS + 300
     assert [await nearest(index, rows[at]) for at in (0, 99, ROWS, ROWS + 200, ROWS + 399)] == [
         "k0",
         "k99",
@@ -137,6 +134,9 @@ async def test_a_large_partition_gets_lists_that_follow_additions_replacements_a
     ]
     assert await nearest(index, rows[2]) in {"k1", "k2"}
     assert await nearest(index, rows[150]) != "k150"
+    lists = lists_of(index)
+    assert lists is not None
+    assert len(lists) == len(index) == ROWS + 300
 
 
 async def test_what_was_made_ready_at_the_start_needs_no_search_first(threads: ThreadPoolExecutor) -> None:
@@ -150,6 +150,89 @@ async def test_what_was_made_ready_at_the_start_needs_no_search_first(threads: T
         return lists_of(index) is not None
 
     await eventually(is_listed, what="the lists are made")
+
+
+@pytest.fixture
+def updates(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows each update of any lists was of."""
+    sizes: list[int] = []
+    update = CodeLists.update
+
+    def counted(self: CodeLists, changed: Sequence[int], living: Sequence[int], codes: Any) -> None:
+        sizes.append(len(changed))
+        update(self, changed, living, codes)
+
+    monkeypatch.setattr(CodeLists, "update", counted)
+    return sizes
+
+
+async def test_what_changed_between_two_lookups_is_entered_into_the_lists_together_and_is_seen_by_the_second(
+    threads: ThreadPoolExecutor, updates: list[int]
+) -> None:
+    rows = unit_rows(ROWS + 200)
+    index = VectorIndex(entries_max=100_000, executor=threads, inline_rows_max=EXACT_ROWS_MAX)
+    add(index, rows, 0, ROWS)
+    await listed(index, rows[0])
+    updates.clear()
+    add(index, rows, ROWS, ROWS + 5)
+    index.remove("k7")
+    index.remove(f"k{ROWS + 2}")
+    assert updates == []
+    assert await nearest(index, rows[7]) != "k7"
+    assert len(updates) == 1
+    assert await nearest(index, rows[ROWS + 2]) != f"k{ROWS + 2}"
+    assert [await nearest(index, rows[ROWS + at]) for at in (0, 1, 3, 4)] == [f"k{ROWS + at}" for at in (0, 1, 3, 4)]
+    assert len(updates) == 1
+    add(index, rows, ROWS + 5, ROWS + 200)
+    assert len(updates) > 1, "a row that changed does not wait for ever"
+    assert max(updates) <= STALE_ROWS_MAX + 1
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("add"), st.integers(0, 399)),
+        st.tuples(st.just("many"), st.integers(0, 360)),
+        st.tuples(st.just("remove"), st.integers(0, 399)),
+        st.tuples(st.just("look"), st.integers(0, 399)),
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(steps)
+async def test_whatever_was_added_and_removed_a_lookup_by_lists_finds_it_or_does_not(
+    done: list[tuple[str, int]],
+) -> None:
+    rows = unit_rows(EXACT_ROWS_MAX + 400)
+    first = EXACT_ROWS_MAX
+    with (
+        ThreadPoolExecutor(1, initializer=faiss.omp_set_num_threads, initargs=(1,)) as pool,
+        pytest.MonkeyPatch.context() as patched,
+    ):
+        patched.setattr(code_lists, "LISTS", 16)
+        index = VectorIndex(entries_max=100_000, executor=pool, inline_rows_max=EXACT_ROWS_MAX)
+        add(index, rows, 0, first + 1)
+        await listed(index, rows[0])
+        there = {0}
+        for what, number in done:
+            match what:
+                case "add":
+                    add(index, rows, first + number, first + number + 1)
+                    there.add(number)
+                case "many":
+                    add_at_once(index, rows, first + number, first + number + 40)
+                    there.update(range(number, number + 40))
+                case "remove":
+                    index.remove(f"k{first + number}")
+                    there.discard(number)
+                case _:
+                    key = f"k{first + number}"
+                    assert (await nearest(index, rows[first + number]) == key) is (number in there)
+        await nearest(index, rows[0])
+        lists = lists_of(index)
+        assert lists is not None
+        assert len(lists) == len(index) == EXACT_ROWS_MAX + len(there)
 
 
 class HeldExecutor(Executor):
@@ -202,6 +285,41 @@ async def test_what_changes_while_lists_are_made_is_in_them_before_they_are_used
         assert await nearest(index, rows[number]) == f"k{number}"
     assert await nearest(index, rows[60]) != "k60"
     assert not executor.held
+
+
+async def test_while_much_is_entered_into_new_lists_a_turn_is_bounded_and_every_lookup_sees_what_is_there(
+    monkeypatch: pytest.MonkeyPatch, updates: list[int]
+) -> None:
+    monkeypatch.setattr(code_lister, "CHANGES_INLINE_MAX", 20)
+    monkeypatch.setattr(partition_rows, "CHANGES_TAKEN_MAX", 32)
+    monkeypatch.setattr(vector_index, "LISTED_ROWS_MIN", ROWS)
+    rows, executor = unit_rows(ROWS + 300), HeldExecutor()
+    index = VectorIndex(entries_max=100_000, executor=executor)
+    add(index, rows, 0, ROWS)
+    executor.held.clear()  # what has to be known of that dimension
+    index.make_lists()
+    add_at_once(index, rows, ROWS, ROWS + 200)
+    for number in range(100):
+        index.remove(f"k{number}")
+    late = ROWS + 200
+    while executor.held:
+        assert lists_of(index) is None
+        await executor.run()
+        if late < ROWS + 220:  # and more while that is entered
+            add(index, rows, late, late + 1)
+            assert await nearest(index, rows[late]) == f"k{late}"
+            index.remove(f"k{late - 100}")
+            late += 1
+        assert await nearest(index, rows[late - 101]) != f"k{late - 101}"
+        assert await nearest(index, rows[0]) != "k0"
+    lists = lists_of(index)
+    assert lists is not None
+    assert len(lists) == len(index)
+    assert len(updates) > 5
+    assert max(updates) <= 32
+    for number in range(len(rows)):
+        key = f"k{number}"
+        assert (await nearest(index, rows[number]) == key) is (key in index)
 
 
 async def test_lists_that_cannot_be_made_cost_no_lookup_anything(

@@ -17,7 +17,7 @@ from services.cache.index.arrivals import arrange
 from services.cache.index.follower import Follower
 from services.cache.index.partition_rows import EXACT_ROWS_MAX, NewRows
 from services.cache.index.sign_codes import SignCoder
-from services.cache.index.vector_index import VectorIndex
+from services.cache.index.vector_index import DIMENSIONS_MAX, InvalidVectorError, VectorIndex, unit_vector
 from services.cache.store.answer_store import CaughtUp, Change, Forget, IndexedMany, Removed
 from services.cache.store.answer_store_memory import MemoryStore
 from services.cache.store.entry_codec import outline_of, pack_entry
@@ -167,6 +167,19 @@ async def test_a_broken_vector_is_left_out_and_the_others_are_not(broken: bytes)
     follower = Follower(Told([torn]), index, clock=FakeClock())
     await follower.start()
     assert [key for key in "abc" if key in index] == ["a", "c"]
+    await follower.close()
+
+
+async def test_of_vectors_that_are_too_long_none_gets_in_however_many_come_at_once() -> None:
+    widest, too_wide = batch(["a", "b"], width=DIMENSIONS_MAX), batch(["c", "d"], width=DIMENSIONS_MAX + 1)
+    assert arrange(widest, {}) is not None
+    assert arrange(too_wide, {}) is None
+    with pytest.raises(InvalidVectorError, match=f"up to {DIMENSIONS_MAX} values"):
+        unit_vector(too_wide.vectors[0])
+    index = VectorIndex(entries_max=9)
+    follower = Follower(Told([too_wide]), index, clock=FakeClock())
+    await follower.start()
+    assert len(index) == 0
     await follower.close()
 
 
