@@ -19,11 +19,11 @@ from services.cache.entry import Entry, Scope, Selector
 from services.cache.store.answer_store import StoreUnavailableError
 from services.cache.store.answer_store_redis import RedisStore
 from services.runtime.clock import SystemClock
-from tests.fault.cache.test_kill_file_store import Writer
 from tests.integration.cache.served import config_file
 from tests.support.acknowledged import Acknowledged
 from tests.support.cache_parts import entry
-from tests.support.processes import Process, wait_until
+from tests.support.cache_writers import SCOPE, kill_while_written
+from tests.support.processes import Process
 from tests.support.redis_server import RedisServer
 
 ROUNDS = int(os.environ.get("SPILLWAY_KILL_ROUNDS", "3"))
@@ -114,21 +114,9 @@ async def test_a_killed_service_loses_nothing_that_redis_has(tmp_path: Path, red
     for round_number in range(ROUNDS):
         arguments = ["--config", str(config_file(tmp_path, settings)), "--listen", "127.0.0.1:0"]
         process = Process("services.cache", arguments, {}, tmp_path / "log")
-        address = process.ready()["listen"]
-        writers = [Writer(address, number, checker, random.Random(rng.random())) for number in range(WRITERS)]
-        for writer in writers:
-            writer.start()
-        enough = rng.randint(1, PUTS_BEFORE_DEATH_MAX)
-
-        def busy(writers: list[Writer] = writers, enough: int = enough) -> bool:
-            return sum(writer.changes for writer in writers) >= enough or not any(each.is_alive() for each in writers)
-
-        wait_until(busy, what="changes")
-        process.kill()
-        for writer in writers:
-            writer.join()
+        kill_while_written(process, checker, rng, changes_min=rng.randint(1, PUTS_BEFORE_DEATH_MAX))
         store = store_at(redis_server)
-        found = await store.get_many(await store.find(Selector(tenant="acme")))
+        found = await store.get_many(await store.find(Selector(tenant=SCOPE.tenant)))
         await store.close()
         wrong = checker.settle({each.key: each.answer.message.text for each in found if each is not None})
         assert not wrong, f"seed {SEED}, round {round_number}: {wrong[:5]}"
