@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from services.cache.matching.kept import shared
+from services.cache.matching.kept import NOTHING, shared
 from services.cache.matching.lexicon import (
     AUXILIARIES,
     COURTESIES,
@@ -27,6 +27,11 @@ WHO_ACTS = "one asks who acts, the other does not"
 
 _ARGUMENTS = frozenset({"who", "whom", "what", "which"})
 _AMOUNTS = frozenset({"many", "much"})
+_OBJECTS = frozenset(OBJECTS)
+_DOING = frozenset({"do", "can", "should", "will"})
+_OPERATORS = {
+    word: "do" if kind in _DOING else kind for word, kind in AUXILIARIES.items() if kind in _DOING or kind == "be"
+}
 _COURTESIES_MAX = 3
 _COURTESIES = {first: tuple(each for each in COURTESIES if each[0] == first) for first, *_ in COURTESIES}
 
@@ -52,19 +57,19 @@ class Frame:
 def read_frame(words: Sequence[str], *, contracted: bool, last: str) -> Frame:
     """The frame of words in lower case. `contracted`: there is an "is" in a "what's". `last` ends the text."""
     asked = _without_courtesies(words)
-    kinds = [AUXILIARIES.get(word, "") for word in asked]
-    operators = {"do" if kind in {"can", "should", "will"} else kind for kind in kinds} & {"do", "be"}
+    operators = {_OPERATORS[word] for word in asked if word in _OPERATORS}
     if contracted:
         operators.add("be")
-    asks = any(
-        word in _ARGUMENTS or (word == "how" and following in _AMOUNTS) for word, following in pairwise((*asked, ""))
+    asks = not operators and (
+        not _ARGUMENTS.isdisjoint(asked)
+        or ("how" in asked and any(word == "how" and following in _AMOUNTS for word, following in pairwise(asked)))
     )
     return Frame(
         operators=shared(operators),
-        opening=kinds[0] if kinds else "",
-        bare_question=asks and not operators,
+        opening=AUXILIARIES.get(asked[0], "") if asked else "",
+        bare_question=asks,
         ending=last if last in STRANDED_WORDS else "",
-        objects=shared([OBJECTS[word] for word in asked if word in OBJECTS]),
+        objects=NOTHING if _OBJECTS.isdisjoint(asked) else shared([OBJECTS[word] for word in asked if word in OBJECTS]),
         prepositions=shared(STRANDED_WORDS.intersection(words)),
     )
 

@@ -1,25 +1,32 @@
 """A question as the verifier's guards see it: words, numbers, units, literals, code, names, kind of question.
 
 Promises: pure and total: every string has a reading, in time linear in its length. The reading is of English; `latin`
-and `english` say whether it can be relied on.
+and `english` say whether it can be relied on. No reading refers to itself: it leaves with the last that refers to it.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from sys import intern
 
+from services.cache.matching.capitals import (
+    Spellings,
+    capital_words,
+    is_cased,
+    is_title,
+    names_in,
+    spellings_in,
+)
 from services.cache.matching.courtesies import question_span, without_courtesies
+from services.cache.matching.figures import Figures, figures_in
 from services.cache.matching.frame import Frame, read_frame
 from services.cache.matching.kept import NOTHING, kept, shared
 from services.cache.matching.lexicon import (
     ABBREVIATIONS,
     AUXILIARIES,
-    CASED_WORDS,
     COUNTED_WORDS,
     DIRECTIONAL_WORDS,
     FOREIGN_FUNCTION_WORDS,
@@ -28,45 +35,25 @@ from services.cache.matching.lexicon import (
     NUMBER_WORDS,
     PERSONS,
     ROMAN_NUMERALS,
-    SHOUTED_WORDS,
     UNITS,
     word_set,
 )
 from services.cache.matching.particulars import Particulars, read_particulars
+from services.cache.matching.symbols import code_in, literals_in
+from services.cache.matching.tokens import bare_word, bare_words, is_shouted, tokens_in, word_spans, words_in
 from services.cache.matching.traits import Traits
 
 __all__ = ["Reading", "read"]
 
-_WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
-_QUOTED = re.compile(r'"([^"]*)"|«([^»]*)»|`([^`]*)`|(?<!\w)\'([^\']*)\'(?!\w)')
-_PROSE_WORD = re.compile(r"[^\W\d_]{3,}")
-_ALTERNATIVES = re.compile(r"[^\W\d_]{2,}(?:/[^\W\d_]{2,})+")
-_BRAND_CHARS_MIN = 4
-_CODE = re.compile(
-    r"[_\\<>=+*&|^~#@{}\[\]]"  # operators, sigils, paths with backslashes
-    r"|\w\(|\)\w|[a-z][A-Z]|\w[./:]\w|^--?[^\W\d]|^/\w|^[-/%]$|->|^[.!:?]+\w|^\w+[!']+$|^[^\w—–…]+$"
-    # calls, camelCase, dotted names, flags, paths
-)
 _ABBREVIATED = re.compile(
     rf"(?<![\w./@#-])(?:{'|'.join(map(re.escape, sorted(ABBREVIATIONS, key=len, reverse=True)))})(?![\w/@#-])",
     re.IGNORECASE,
 )
 _ROMAN = re.compile(rf"\b((?i:{'|'.join(sorted(COUNTED_WORDS))})) ({'|'.join(ROMAN_NUMERALS)})\b")
-_AROUND = ".,;:!?\"'()`«»"
-_LEADING = re.compile(r"[.!:?]+\w")
-_BRACKETED = re.compile(r"\([\d.,]+\)[.,;:!?]*")  # an accountant's negative figure, and years
-_TRAILING = re.compile(r"(?:\d+|[^\W\d_])(?:!+|'+)")
-_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-_MEASURE = re.compile(r"^([+-]?\d+(?:\.\d+)?)([^\W\d_]+)$")
-_MONEY = re.compile(r"^([$€£¥₹])?([+-]?\d[\d.]*)(%)?$")
-_SIGNS = {"$": "dollar", "€": "euro", "£": "gbp", "¥": "yen", "₹": "rupee", "%": "percent"}
-_QUOTES = "\"«`'"
-_PLAIN_ENDS = ".,?"
+_NUMERALS = tuple(f" {numeral}" for numeral in ROMAN_NUMERALS)
 _QUOTE_MARKS = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'", "\u201c": '"', "\u201d": '"', "\u201e": '"'})
 _COURTEOUS = " ,.:;!?'-"
 _BEHIND_COURTESY = re.compile(r"\A(?:[,.:;!?]*\s+|[,:;!]+)")
-_SENTENCE_END = ".!?:;\n"
-_OPENING = " \t\r\"'([{«`-*"
 _HOW = word_set("""
     many much long old far often big tall high fast deep heavy large hot cold strong soon wide thick early late loud
     bright steep
@@ -76,16 +63,14 @@ _CONTRACTING = word_set("what who where when why how it that there here he she l
 _CONTRACTED = word_set("what's who's where's when's why's how's it's that's there's here's whats whos wheres hows")
 _CONTRACTED_ANY = re.compile("|".join(sorted(_CONTRACTED)), re.IGNORECASE)
 _POSSESSORS = re.compile(r"s'(?!\w)")
-_ACRONYMS = re.compile(r"[A-Z]{2,}s")  # FAQs, PCs
-_TITLE_WORDS_MIN = 3
-_MINOR_WORDS = word_set("a an the of to in on at by for and or but with from as vs versus into nor per")
 _NO_CONTENT = FUNCTION_WORDS | NUMBER_WORDS.keys() | UNITS.keys()
-_PLACED_WORDS = DIRECTIONAL_WORDS | LIGHT_WORDS | PERSONS.keys()
+_UNPLACED = FUNCTION_WORDS - (DIRECTIONAL_WORDS | LIGHT_WORDS | PERSONS.keys())
 _WAY_WORDS = word_set("way ways method methods steps step procedure process")
 _QUESTION_WORDS = {
     "who": "who", "whom": "who", "whos": "who", "whose": "whose", "when": "when", "where": "where", "wheres": "where",
     "why": "why", "what": "what", "whats": "what", "which": "what", "how": "how", "hows": "how",
 }  # fmt: skip
+_QUESTIONING = frozenset(_QUESTION_WORDS)
 
 
 @dataclass(frozen=True)
@@ -99,7 +84,7 @@ class Reading:
     where they are names.
 
     `shouted` are the words in capitals, none in a title. `spellings` are the ways in which each word is written, where
-    case can tell something.
+    case can tell something; `cased`: whether one of them may have a capital.
     """
 
     normal: str
@@ -107,21 +92,20 @@ class Reading:
 
     @kept
     def spelled(self) -> tuple[str, ...]:
-        return tuple(map(intern, _WORD.findall(self.normal)))
+        return words_in(self.normal)
 
     @kept
     def titled(self) -> bool:
-        return _is_title(self.spelled)
+        return is_title(self.spelled)
 
     @kept
     def words(self) -> tuple[str, ...]:
-        titled = self.titled
-        return tuple([intern(_bare(word, titled)) for word in self.spelled])
+        return bare_words(self.spelled, titled=self.titled)
 
     @kept
     def tokens(self) -> tuple[str, ...]:
         """The text cut at spaces, without the punctuation around each."""
-        return tuple([intern(token) for token in map(_stripped, self.normal.split()) if token])
+        return tokens_in(self.normal)
 
     @kept
     def content(self) -> tuple[str, ...]:
@@ -129,44 +113,44 @@ class Reading:
 
     @kept
     def sequence(self) -> tuple[str, ...]:
-        titled = self.titled
+        tokens = bare_words(self.tokens, titled=self.titled)
         return tuple(
-            [
-                PERSONS.get(token, token)
-                for token in [_bare(raw, titled) for raw in self.tokens]
-                if token.replace("-", "") and (token not in FUNCTION_WORDS or token in _PLACED_WORDS)
-            ]
+            [PERSONS.get(token, token) for token in tokens if token not in _UNPLACED and token.replace("-", "")]
         )
 
     @kept
-    def _measured(self) -> tuple[tuple[str, ...], frozenset[str]]:
-        return _measures(self.tokens, self.words)
+    def _figures(self) -> Figures:
+        return figures_in(self.normal, self.tokens, self.words)
 
     @kept
     def numbers(self) -> tuple[str, ...]:
-        return self._measured[0]
+        return self._figures[0]
 
     @kept
     def units(self) -> frozenset[str]:
-        return self._measured[1]
+        return self._figures[1]
 
     @kept
     def literals(self) -> tuple[str, ...]:
-        if not any(mark in self.normal for mark in _QUOTES):
-            return ()
-        return tuple(sorted(next(filter(None, groups), "") for groups in _QUOTED.findall(self.normal)))
+        return literals_in(self.normal)
 
     @kept
     def code(self) -> tuple[str, ...]:
-        return _code(self.tokens, self.normal)
+        return code_in(self.normal, self.tokens)
+
+    @kept
+    def _capitals(self) -> tuple[str, ...]:
+        return capital_words(self.spelled)
 
     @kept
     def names(self) -> frozenset[str]:
-        return NOTHING if self.titled else shared(_names(self.normal, self.spelled))
+        return NOTHING if self.titled else names_in(self.normal, self.spelled, self._capitals)
 
     @kept
     def shouted(self) -> frozenset[str]:
-        return NOTHING if self.titled else shared([_bare(word, False) for word in self.spelled if _is_shouted(word)])
+        if self.titled or not self._capitals:
+            return NOTHING
+        return shared([bare_word(word, titled=False) for word in self._capitals if is_shouted(word)])
 
     @kept
     def possessive(self) -> bool:
@@ -174,10 +158,11 @@ class Reading:
 
     @kept
     def frame(self) -> Frame:
+        tokens = self.tokens
         return read_frame(
             self.words,
             contracted=any(map(_is_contracted, self.spelled)),
-            last=_bare(self.tokens[-1], self.titled) if self.tokens else "",
+            last=bare_word(tokens[-1], titled=self.titled) if tokens else "",
         )
 
     @kept
@@ -197,8 +182,12 @@ class Reading:
         return " ".join(self.tokens).casefold()
 
     @kept
-    def spellings(self) -> Mapping[str, frozenset[str]]:
-        return _spellings(self.normal, self.spelled, titled=self.titled)
+    def cased(self) -> bool:
+        return is_cased(self.normal, self.spelled, self._capitals)
+
+    @kept
+    def spellings(self) -> Spellings:
+        return spellings_in(self.normal, self.spelled, titled=self.titled)
 
     @kept
     def traits(self) -> Traits:
@@ -208,18 +197,22 @@ class Reading:
     def particulars(self) -> Particulars:
         return read_particulars(self.normal, self.words)
 
-    @kept
+    @property
     def core(self) -> Reading:
         """The same without the courtesies around it; itself where it has none, or they have more in them than words."""
+        return self._core or self
+
+    @kept
+    def _core(self) -> Reading | None:
         start, end = question_span(self.words)
         if end - start == len(self.words):
-            return self
-        found = list(_WORD.finditer(self.normal))
-        begins = found[start - 1].end() if start else 0
-        ends = found[end].start() if end < len(found) else len(self.normal)
+            return None
+        spans = word_spans(self.normal)
+        begins = spans[start - 1][1] if start else 0
+        ends = spans[end][0] if end < len(spans) else len(self.normal)
         cut = self.normal[:begins] + self.normal[ends:]
         if not all(char.isalpha() or char in _COURTEOUS for char in cut):
-            return self
+            return None
         core = _BEHIND_COURTESY.sub("", self.normal[begins:ends], count=1).rstrip(" ,;-")
         return Reading(core, core)
 
@@ -230,47 +223,15 @@ def read(text: str) -> Reading:
     if not text.isascii():
         normal = unicodedata.normalize("NFC", text.translate(_QUOTE_MARKS)).translate(_QUOTE_MARKS)
     exact = normal.strip(" ")
-    normal = _ABBREVIATED.sub(lambda found: ABBREVIATIONS[found[0].casefold()], normal)
-    if "I" in normal or "V" in normal:
+    if not normal.isascii() or _may_be_abbreviated(normal.lower()):
+        normal = _ABBREVIATED.sub(lambda found: ABBREVIATIONS[found[0].casefold()], normal)
+    if any(numeral in normal for numeral in _NUMERALS):
         normal = _ROMAN.sub(lambda found: f"{found[1]} {ROMAN_NUMERALS[found[2]]}", normal)
     return Reading(normal, exact)
 
 
-def _stripped(raw: str) -> str:
-    """A token without the punctuation around it, but with what makes another thing of it: ".NET", "5!", "f'"."""
-    if raw.isalpha():
-        return raw
-    if raw[-1] in _PLAIN_ENDS and raw[:-1].isalpha():
-        return raw[:-1]
-    if _BRACKETED.fullmatch(raw):
-        return raw.rstrip(".,;:!?")
-    token = raw.strip(',;"()`«»')
-    if _LEADING.match(token):
-        return token.rstrip(".,;:!?\"'()`«»")
-    if _TRAILING.fullmatch(token.rstrip(".?:")):
-        return token.rstrip(".?:")
-    return raw.strip(_AROUND) or raw
-
-
-def _bare(word: str, titled: bool) -> str:
-    if word.isascii() and word.islower() and "'" not in word:
-        return word
-    stem = word[:-1] if _ACRONYMS.fullmatch(word) else word
-    bare = stem.casefold().removesuffix("'s").replace("'", "")
-    return bare.upper() if bare in SHOUTED_WORDS and not titled and _is_shouted(word) else bare
-
-
-def _is_shouted(word: str) -> bool:
-    stem = word.removesuffix("'s").removesuffix("s") if _ACRONYMS.match(word) else word
-    return len(stem) > 1 and stem.isupper()
-
-
-def _is_title(spelled: Sequence[str]) -> bool:
-    """A title, or all in capitals: the case says nothing."""
-    major = [word for word in spelled if word.casefold() not in _MINOR_WORDS]
-    if len(major) > 1 and all(word.isupper() for word in major):
-        return True
-    return len(major) >= _TITLE_WORDS_MIN and all(word[0].isupper() for word in major)
+def _may_be_abbreviated(lower: str) -> bool:
+    return any(abbreviation in lower for abbreviation in ABBREVIATIONS)
 
 
 def _is_possessive(normal: str, spelled: Sequence[str]) -> bool:
@@ -282,97 +243,22 @@ def _is_possessive(normal: str, spelled: Sequence[str]) -> bool:
     return any(word.endswith("'s") and word[:-2] not in _CONTRACTING for word in lower)
 
 
-def _measures(tokens: Sequence[str], words: tuple[str, ...]) -> tuple[tuple[str, ...], frozenset[str]]:
-    numbers = [NUMBER_WORDS[word] for word in words if word in NUMBER_WORDS and word != "one"]
-    units = {UNITS[word] for word in words if word in UNITS}
-    for token in tokens:
-        if (token.isascii() and token.isalpha()) or not any(map(str.isnumeric, token)):
-            continue
-        figure = _THOUSANDS.sub("", token.casefold())
-        if (measure := _MEASURE.match(figure)) and measure[2] in UNITS:
-            numbers.append(measure[1])
-            units.add(UNITS[measure[2]])
-        elif money := _MONEY.match(figure):
-            numbers.append(money[2])
-            units.update(_SIGNS[sign] for sign in (money[1], money[3]) if sign)
-        else:
-            numbers.append(figure)
-    return tuple(sorted(numbers)), shared(units)
-
-
-def _code(tokens: Sequence[str], normal: str) -> tuple[str, ...]:
-    found = [
-        token
-        for place, token in enumerate(tokens)
-        if not (token.isalpha() and (token.islower() or token[1:].islower() or len(token) == 1))
-        and _CODE.search(token)
-        and not _is_punctuation("".join(tokens[place - 1 : place]), token, "".join(tokens[place + 1 : place + 2]))
-    ]
-    if not normal.isascii():
-        found.extend(char for char in normal if not char.isascii() and unicodedata.category(char)[0] == "S")
-    return tuple(sorted(found))
-
-
-def _is_punctuation(before: str, mark: str, after: str) -> bool:
-    """What prose has as well: a mark that stands apart at the end, a dash or an "&" between words, either/or, iPhone
-    (how that is written is the guard of capitals' matter)."""
-    if _ALTERNATIVES.fullmatch(mark) or (mark.removesuffix("'s").isalpha() and len(mark) >= _BRAND_CHARS_MIN):
-        return True
-    if mark == "?":
-        return not after
-    return mark in {"-", "&"} and all(_PROSE_WORD.match(word) for word in (before, after))
-
-
-def _names(normal: str, spelled: Sequence[str]) -> Iterator[str]:
-    """Capitalised words that are not so because a sentence starts with them, and words in capitals."""
-    if all(map(str.islower, spelled)):
-        return
-    for match in _WORD.finditer(normal):
-        word = match[0]
-        shouted = _is_shouted(word)
-        capital = word[0].isupper() and not word.startswith("I'") and word != "I"
-        if shouted or (capital and not _begins_sentence(normal, match)):
-            yield _bare(word, False)
-
-
-def _spellings(normal: str, spelled: Sequence[str], *, titled: bool) -> Mapping[str, frozenset[str]]:
-    """Capitals tell nothing of a word that begins a sentence (if it is none of CASED_WORDS), those of words with one
-    capital nothing in a title, and none where everything is in capitals."""
-    if len(spelled) > 1 and all(word.isupper() for word in spelled):
-        return {}
-    ways: dict[str, set[str]] = {}
-    for match in _WORD.finditer(normal):
-        word = match[0].removesuffix("'s")
-        if "'" in word or word in ("i", "I"):
-            continue
-        bare = word.casefold()
-        if word[1:].islower() and word[0].isupper():
-            if titled or (_begins_sentence(normal, match) and (bare not in CASED_WORDS or bare in AUXILIARIES)):
-                continue
-        elif word == "A" and _begins_sentence(normal, match):
-            continue
-        ways.setdefault(bare, set()).add(word)
-    return {bare: shared(words) for bare, words in ways.items()}
-
-
-def _begins_sentence(normal: str, match: re.Match[str]) -> bool:
-    before = normal[: match.start()].rstrip(_OPENING)[-1:]
-    return not before or before in _SENTENCE_END
-
-
 def _questions(words: tuple[str, ...]) -> frozenset[str]:
     kinds = set()
-    for word, following in pairwise((*words, "")):
-        kind = _QUESTION_WORDS.get(word)
-        if kind == "how" and following in _HOW:
-            kind = f"how {following}"
-        if kind == "what" and not _WAY_WORDS.isdisjoint(words):
-            kind = "how"
-        if kind:
+    if not _QUESTIONING.isdisjoint(words):
+        for word, following in pairwise((*words, "")):
+            kind = _QUESTION_WORDS.get(word)
+            if kind is None:
+                continue
+            if kind == "how" and following in _HOW:
+                kind = f"how {following}"
+            if kind == "what" and not _WAY_WORDS.isdisjoint(words):
+                kind = "how"
             kinds.add(kind)
-    asked = without_courtesies(words)
-    if not kinds and asked and asked[0] in AUXILIARIES and "you" not in asked[1:2]:
-        kinds.add("yes or no")
+    if not kinds:
+        asked = without_courtesies(words)
+        if asked and asked[0] in AUXILIARIES and "you" not in asked[1:2]:
+            kinds.add("yes or no")
     return shared(kinds)
 
 
@@ -386,5 +272,7 @@ def _is_latin(letter: str) -> bool:
 
 
 def _is_english(words: tuple[str, ...]) -> bool:
+    if FOREIGN_FUNCTION_WORDS.isdisjoint(words):
+        return True
     foreign = sum(word in FOREIGN_FUNCTION_WORDS for word in words)
-    return foreign == 0 or foreign * 2 < sum(word in FUNCTION_WORDS for word in words)
+    return foreign * 2 < sum(word in FUNCTION_WORDS for word in words)

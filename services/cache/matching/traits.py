@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 
@@ -34,11 +35,16 @@ _TENSES: Final = word_set("is are was were be do does did has have had to in fro
 _OPPOSED: Final = OPPOSITES.keys() - _TENSES - UNITS.keys()
 _DIRECTING: Final = DIRECTIONAL_WORDS | {"out", "in"}
 _NO_DIRECTIONS: Final[Mapping[str, frozenset[str]]] = {}
+_NONE_OPPOSED: Final[Mapping[str, frozenset[str]]] = {}
+_NONE_PREFIXED: Final[Mapping[str, str]] = {}
 _SKIPPED: Final = word_set("the a an my your our his their this that")
 _PREFIXED_CHARS_MIN: Final = 4
 _DETERMINERS: Final = word_set("the an my your our his her their")
 _DENIED_WORDS: Final = 2
 _OR_NOT: Final = ("or", "not")
+
+REMEMBERED_MAX: Final = 8_192
+"""Words of which it is remembered what they negate."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,7 @@ class Traits:
 
     @kept
     def opposed(self) -> Mapping[str, frozenset[str]]:
-        return _opposed(self.vocabulary)
+        return _NONE_OPPOSED if _OPPOSED.isdisjoint(self.words) else _opposed(self.vocabulary)
 
     @kept
     def prefixed(self) -> Mapping[str, str]:
@@ -147,12 +153,20 @@ def _opposed(vocabulary: frozenset[str]) -> Mapping[str, frozenset[str]]:
 
 
 def _prefixed(vocabulary: frozenset[str]) -> Mapping[str, str]:
-    return {
-        word.removeprefix(prefix): word
-        for word in sorted(word for word in vocabulary if word.startswith(NEGATING_PREFIXES))
-        for prefix in NEGATING_PREFIXES
-        if word.startswith(prefix) and len(word) - len(prefix) >= _PREFIXED_CHARS_MIN
-    }
+    words = [word for word in vocabulary if _unprefixed(word)]
+    return {bare: word for word in sorted(words) for bare in _unprefixed(word)} if words else _NONE_PREFIXED
+
+
+@lru_cache(maxsize=REMEMBERED_MAX)
+def _unprefixed(word: str) -> tuple[str, ...]:
+    """What is left of it without each of the prefixes that it may have."""
+    return tuple(
+        [
+            word.removeprefix(prefix)
+            for prefix in NEGATING_PREFIXES
+            if word.startswith(prefix) and len(word) - len(prefix) >= _PREFIXED_CHARS_MIN
+        ]
+    )
 
 
 def _directions(words: Sequence[str]) -> Mapping[str, frozenset[str]]:

@@ -1,0 +1,67 @@
+"""What of a text is no prose: code, names with symbols, symbols, and what is quoted.
+
+Promises: pure, total, linear; all is sorted, as it is compared.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
+
+__all__ = ["code_in", "literals_in"]
+
+REMEMBERED_MAX: Final = 8_192
+"""Tokens of which it is remembered whether they may be code."""
+
+_QUOTED: Final = re.compile(r'"([^"]*)"|«([^»]*)»|`([^`]*)`|(?<!\w)\'([^\']*)\'(?!\w)')
+_PROSE_WORD: Final = re.compile(r"[^\W\d_]{3,}")
+_ALTERNATIVES: Final = re.compile(r"[^\W\d_]{2,}(?:/[^\W\d_]{2,})+")
+_BRAND_CHARS_MIN: Final = 4
+_CODE: Final = re.compile(
+    r"[_\\<>=+*&|^~#@{}\[\]]"  # operators, sigils, paths with backslashes
+    r"|\w\(|\)\w|[a-z][A-Z]|\w[./:]\w|^--?[^\W\d]|^/\w|^[-/%]$|->|^[.!:?]+\w|^\w+[!']+$|^[^\w—–…]+$"
+    # calls, camelCase, dotted names, flags, paths
+)
+
+
+def literals_in(text: str) -> tuple[str, ...]:
+    """What stands in quotation marks."""
+    if '"' not in text and "'" not in text and "`" not in text and "«" not in text:
+        return ()
+    return tuple(sorted(next(filter(None, groups), "") for groups in _QUOTED.findall(text)))
+
+
+def code_in(text: str, tokens: Sequence[str]) -> tuple[str, ...]:
+    """Tokens that are code or have symbols in them, and symbols that are not ASCII. `tokens`: those of the text."""
+    is_ascii = text.isascii()
+    if is_ascii and not any(map(_may_be_code, tokens)):
+        return ()
+    found = [
+        token
+        for place, token in enumerate(tokens)
+        if _may_be_code(token)
+        and not _is_punctuation("".join(tokens[place - 1 : place]), token, "".join(tokens[place + 1 : place + 2]))
+    ]
+    if not is_ascii:
+        found.extend(char for char in text if not char.isascii() and unicodedata.category(char)[0] == "S")
+    return tuple(sorted(found))
+
+
+@lru_cache(maxsize=REMEMBERED_MAX)
+def _may_be_code(token: str) -> bool:
+    if token.isalpha() and (token.islower() or token[1:].islower() or len(token) == 1):
+        return False
+    return _CODE.search(token) is not None
+
+
+def _is_punctuation(before: str, mark: str, after: str) -> bool:
+    """What prose has as well: a mark that stands apart at the end, a dash or an "&" between words, either/or, iPhone
+    (how that is written is the guard of capitals' matter)."""
+    if _ALTERNATIVES.fullmatch(mark) or (mark.removesuffix("'s").isalpha() and len(mark) >= _BRAND_CHARS_MIN):
+        return True
+    if mark == "?":
+        return not after
+    return mark in {"-", "&"} and all(_PROSE_WORD.match(word) for word in (before, after))
