@@ -317,8 +317,9 @@ class Cascade:
         is_fallback = self._unreplaced > 0 and not is_hedge
         self._unreplaced -= is_fallback
         if not is_hedge:
-            self.fallbacks += rung.has_failed
+            self.fallbacks += rung.has_failed and target not in rung.called
             rung.has_failed = False
+        rung.called.add(target)
         call = Call(
             rung.tier,
             target,

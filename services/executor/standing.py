@@ -6,7 +6,7 @@ Promises: pure. Part of the cascade, which keeps it up to date.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from services.executor.steps import Call, Fail, FailReason, Judged, Return
 from spillway.routing import PlannedTier
@@ -26,6 +26,8 @@ class Rung:
     is_rejected: bool = False
     has_failed: bool = False
     """Since its last call."""
+    called: set[str] = field(default_factory=set)
+    """Its targets, hedges included: who is asked once more after a recess is no other target."""
     soft_attempt: int | None = None
     """Its answer that failed soft gates only."""
 

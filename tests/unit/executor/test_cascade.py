@@ -85,6 +85,19 @@ def test_counts_say_what_happened() -> None:
     assert hedged.escalations == 1
 
 
+def test_a_target_that_is_asked_twice_is_no_fallback() -> None:
+    pinned = cascade((PlannedTier("simple", ("a1",)),))
+    play(pinned, "call 0 a1 last; <0 briefly>; wait 0.25s; <0.25s>; call 1 a1 last further; <1 ok>; return 1 accepted")
+    assert pinned.fallbacks == 0
+    both = cascade(LADDER[:1])
+    play(
+        both,
+        "call 0 a1 last; <0 briefly>; call 1 a2 last further; <1 briefly>; wait 0.25s; <0.25s>; call 2 a1 last further; "
+        "<2 briefly>; call 3 a2 last further; <3 ok>; return 3 accepted",
+    )
+    assert both.fallbacks == 1
+
+
 def test_an_escalation_says_what_was_wrong_and_a_race_says_nothing() -> None:
     subject = cascade()
     subject.next(60)
