@@ -92,8 +92,8 @@ def test_a_target_that_is_asked_twice_is_no_fallback() -> None:
     both = cascade(LADDER[:1])
     play(
         both,
-        "call 0 a1 last; <0 briefly>; call 1 a2 last further; <1 briefly>; wait 0.25s; <0.25s>; call 2 a1 last further; "
-        "<2 briefly>; call 3 a2 last further; <3 ok>; return 3 accepted",
+        "call 0 a1 last; <0 briefly>; call 1 a2 last further; <1 briefly>; wait 0.25s; <0.25s>; "
+        "call 2 a1 last further; <2 briefly>; call 3 a2 last further; <3 ok>; return 3 accepted",
     )
     assert both.fallbacks == 1
 
