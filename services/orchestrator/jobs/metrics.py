@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from opentelemetry.metrics import Meter
 
-from services.orchestrator.replays.idempotency import ReplayEvent
+from services.orchestrator.replays.claims import ReplayEvent
 from services.runtime.errors import REASONS
 from spillway.routing import JobState
 

@@ -19,61 +19,20 @@ import asyncio
 import hashlib
 import random
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from enum import StrEnum
-from typing import Any, Final, TypeVar
+from typing import Final
 
-from google.protobuf.message import DecodeError
-
-from services.orchestrator.replays.replay_store import Answered, Busy, Conflict, Owned, ReplayStore, ReplayStoreError
+from services.orchestrator.replays.claims import LEASE_S, Claims, ReplayEvent
+from services.orchestrator.replays.replay_store import ReplayStore
 from services.runtime.clock import Clock
-from services.runtime.errors import DeadlineExceeded, FailedPrecondition
-from services.runtime.tasks import end_tasks
+from services.runtime.errors import DeadlineExceeded
 from spillway.routing import Completion, CompletionRequest
-from spillway.v1 import orchestrator_pb2
-from spillway.wire import (
-    WireError,
-    completion_from_proto,
-    completion_request_to_proto,
-    completion_to_proto,
-)
+from spillway.wire import completion_request_to_proto
 
-__all__ = ["Owner", "ReplayEvent", "Replayed", "Replays", "request_digest"]
-
-LEASE_S: Final = 10.0
-"""An owner that is silent for so long is dead; so long its duplicates wait, where nothing says sooner that its process
-is gone (`presence`). Renewed three times in it."""
-
-ANSWER_BYTES_MAX: Final = 1_048_576
-"""Longer answers are returned, and not kept."""
-
-POLL_MIN_S: Final = 0.02
-POLL_MAX_S: Final = 0.25
-POLL_GROWTH: Final = 1.5
-RELEASE_PAUSE_S: Final = 0.5
-"""Before a store that did not answer is told once more that a claim is given up, at most; half of it at least."""
-
-TELLING_MAX: Final = 1_000
-"""When more is under way to the store, nothing is told once more: what is claimed is left to its lease."""
-
-CLOSE_S: Final = 1.0
-"""How long closing waits for answers to be kept, and for what was abandoned to be let go."""
+__all__ = ["Owner", "Replayed", "Replays", "request_digest"]
 
 _DOMAIN: Final = b"spillway.CompleteRequest/1\0"
-
-_Result = TypeVar("_Result")
-
-
-class ReplayEvent(StrEnum):
-    """What is counted, once each."""
-
-    OWNED = "owned"
-    TAKEN_OVER = "taken_over"
-    REPLAYED = "replayed"
-    CONFLICT = "conflict"
-    WITHOUT_STORE = "without_store"
-    NOT_KEPT = "not_kept"
 
 
 def request_digest(request: CompletionRequest) -> bytes:
@@ -100,12 +59,13 @@ class _Flight:
 class Owner:
     """The right to work on a request id. To be ended by `finish` or `abandon`; what comes after does nothing."""
 
-    def __init__(self, replays: Replays, key: str, flight: _Flight, token: str) -> None:
+    def __init__(self, replays: Replays, claims: Claims, key: str, flight: _Flight, token: str) -> None:
         self._replays = replays
+        self._claims = claims
         self._key = key
         self._flight = flight
         self._token = token
-        self._renewal = replays.start_owning(key, token)
+        self._renewal = claims.start_owning(key, token)
 
     async def finish(self, completion: Completion) -> Completion:
         """Keeps the answer, and says which one counts: another one's, if it was kept before.
@@ -113,7 +73,7 @@ class Owner:
         Raises nothing of its own. It is kept even if who waits for it is cancelled.
         """
         kept = completion
-        keeping = self._replays.start(self._replays.keep(self._key, self._flight.digest, self._token, completion))
+        keeping = self._claims.keep(self._key, self._flight.digest, self._token, completion)
         try:
             kept = await asyncio.shield(keeping)
         finally:
@@ -123,7 +83,7 @@ class Owner:
     def abandon(self) -> None:
         """There is no answer. Returns at once; may be called in a cancelled task, and more than once."""
         if not self._flight.landed.done():
-            self._replays.release(self._key, self._token)
+            self._claims.release(self._key, self._token)
             self._end(None)
 
     def _end(self, completion: Completion | None) -> None:
@@ -144,16 +104,11 @@ class Replays:
         rng: random.Random | None = None,
         on_event: Callable[[ReplayEvent], None] = lambda event: None,
     ) -> None:
-        self._store = store
-        self._window_s = window_s
-        self._lease_s = lease_s
-        self._clock = clock
-        self._rng = rng or random.Random()
         self._on_event = on_event
+        self._claims = Claims(
+            store, window_s=window_s, lease_s=lease_s, clock=clock, rng=rng or random.Random(), on_event=on_event
+        )
         self._flights: dict[str, _Flight] = {}
-        self._telling: set[asyncio.Task[Any]] = set()
-        self._renewals: set[asyncio.Task[None]] = set()
-        self._closed = False
 
     async def run(
         self,
@@ -189,17 +144,13 @@ class Replays:
             raise DeadlineExceeded(detail="waited for a duplicate") from error
 
     async def close(self) -> None:
-        """Waits for what is to be told to the store, `CLOSE_S` at most. What is still owned is left to its lease."""
-        self._closed = True
-        await end_tasks(self._renewals)
-        if self._telling:
-            await asyncio.wait(self._telling, timeout=CLOSE_S)
-        await end_tasks(self._telling)
+        """Waits, for a moment, for what is to be told to the store. What is still owned is left to its lease."""
+        await self._claims.close()
 
     async def _begin(self, key: str, digest: bytes) -> Replayed | Owner:
         while (flight := self._flights.get(key)) is not None:
             if flight.digest != digest:
-                raise self._conflict()
+                raise self._claims.conflict()
             await asyncio.wait({flight.landed})
             completion = flight.landed.result()
             if completion is not None:
@@ -208,85 +159,16 @@ class Replays:
         flight = self._flights[key] = _Flight(digest)
         token = secrets.token_hex(8)
         try:
-            earlier = await self._claim(key, digest, token)
+            earlier = await self._claims.claim(key, digest, token)
         except BaseException:
-            self.release(key, token)  # the claim may have arrived
+            self._claims.release(key, token)  # the claim may have arrived
             self.land(key, flight, None)
             raise
         if earlier is None:
-            return Owner(self, key, flight, token)
+            return Owner(self, self._claims, key, flight, token)
         self.land(key, flight, earlier)
         self._on_event(ReplayEvent.REPLAYED)
         return Replayed(earlier)
-
-    async def _claim(self, key: str, digest: bytes, token: str) -> Completion | None:
-        """The answer that there is; None when the work is the claimant's."""
-        pause_s = POLL_MIN_S
-        while True:
-            try:
-                claim = await self._store.claim(key, digest, token, lease_s=self._lease_s, window_s=self._window_s)
-            except ReplayStoreError:
-                self._on_event(ReplayEvent.WITHOUT_STORE)
-                return None
-            match claim:
-                case Owned(taken_over):
-                    self._on_event(ReplayEvent.TAKEN_OVER if taken_over else ReplayEvent.OWNED)
-                    return None
-                case Answered(answer):
-                    earlier = _read(answer)
-                    if earlier is None:
-                        self._on_event(ReplayEvent.WITHOUT_STORE)
-                    return earlier
-                case Conflict():
-                    raise self._conflict()
-                case Busy(remaining_s):
-                    jitter = 0.5 + self._rng.random() / 2
-                    await self._clock.sleep(min(pause_s * jitter, remaining_s + POLL_MIN_S))
-                    pause_s = min(pause_s * POLL_GROWTH, POLL_MAX_S)
-
-    def start(self, telling: Coroutine[Any, Any, _Result]) -> asyncio.Task[_Result]:
-        """Tells the store something, whoever waits for it."""
-        task = asyncio.create_task(telling, name="replay-tell")
-        self._telling.add(task)
-        task.add_done_callback(self._telling.discard)
-        return task
-
-    def start_owning(self, key: str, token: str) -> asyncio.Task[None]:
-        """Keeps the lease from now on."""
-        task = asyncio.create_task(self._keep_owning(key, token), name="replay-lease")
-        self._renewals.add(task)
-        task.add_done_callback(self._renewals.discard)
-        return task
-
-    async def _keep_owning(self, key: str, token: str) -> None:
-        """Renews the lease until it is cancelled, or lost."""
-        while True:
-            await self._clock.sleep(self._lease_s / 3)
-            try:
-                if not await self._store.renew(key, token, lease_s=self._lease_s):
-                    return
-            except ReplayStoreError:
-                continue
-
-    async def keep(self, key: str, digest: bytes, token: str, completion: Completion) -> Completion:
-        """The answer that counts."""
-        answer = completion_to_proto(completion).SerializeToString()
-        if len(answer) > ANSWER_BYTES_MAX:
-            self._on_event(ReplayEvent.NOT_KEPT)
-            self.release(key, token)
-            return completion
-        try:
-            kept = await self._store.keep(key, digest, answer, window_s=self._window_s)
-        except ReplayStoreError:
-            self._on_event(ReplayEvent.NOT_KEPT)
-            self.release(key, token)
-            return completion
-        return completion if kept == answer else _read(kept) or completion
-
-    def release(self, key: str, token: str) -> None:
-        """Tells the store in the background."""
-        if not self._closed:
-            self.start(self._release(key, token))
 
     def land(self, key: str, flight: _Flight, completion: Completion | None) -> None:
         """Ends a flight; those that wait for it learn how."""
@@ -294,24 +176,6 @@ class Replays:
             del self._flights[key]
         if not flight.landed.done():
             flight.landed.set_result(completion)
-
-    async def _release(self, key: str, token: str) -> None:
-        """Again and again until the store was told, or the lease has ended by itself."""
-        ends_at_s = self._clock.monotonic() + self._lease_s
-        while True:
-            try:
-                await self._store.release(key, token)
-            except ReplayStoreError:
-                is_over = self._clock.monotonic() >= ends_at_s
-                if self._closed or is_over or len(self._telling) > TELLING_MAX:
-                    return
-                await self._clock.sleep(RELEASE_PAUSE_S * (0.5 + self._rng.random() / 2))
-            else:
-                return
-
-    def _conflict(self) -> FailedPrecondition:
-        self._on_event(ReplayEvent.CONFLICT)
-        return FailedPrecondition("IDEMPOTENCY_CONFLICT", "the request id was used for another request")
 
 
 def _key(tenant: str, request_id: str) -> str:
@@ -321,11 +185,3 @@ def _key(tenant: str, request_id: str) -> str:
 
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:40]
-
-
-def _read(answer: bytes) -> Completion | None:
-    """None for what this version cannot read."""
-    try:
-        return completion_from_proto(orchestrator_pb2.Completion.FromString(answer))
-    except (DecodeError, WireError):
-        return None

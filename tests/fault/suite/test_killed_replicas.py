@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from services.orchestrator.replays.idempotency import LEASE_S
+from services.orchestrator.replays.claims import LEASE_S
 from tests.support.callers import Callers, calling, recovery_s
 from tests.support.cluster import REPLICAS, SERVICES, Cluster
 from tests.support.redis_server import RedisServer

@@ -10,7 +10,8 @@ import pytest
 
 from services.orchestrator.jobs.job_store import NewJob
 from services.orchestrator.quotas.books import BudgetLine, Granted, Order
-from services.orchestrator.replays.idempotency import Owner, ReplayEvent, Replays
+from services.orchestrator.replays.claims import ReplayEvent
+from services.orchestrator.replays.idempotency import Owner, Replays
 from services.orchestrator.shared_state import SharedState, open_shared_state
 from services.runtime.clock import SystemClock
 from tests.support.jobs_parts import submission

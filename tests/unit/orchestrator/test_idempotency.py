@@ -9,16 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from services.orchestrator.replays.idempotency import (
-    ANSWER_BYTES_MAX,
-    RELEASE_PAUSE_S,
-    Owner,
-    Replayed,
-    ReplayEvent,
-    Replays,
-    request_digest,
-)
-from services.orchestrator.replays.idempotency import LEASE_S as LEASE_DEFAULT_S
+from services.orchestrator.replays.claims import ANSWER_BYTES_MAX, RELEASE_PAUSE_S, ReplayEvent
+from services.orchestrator.replays.claims import LEASE_S as LEASE_DEFAULT_S
+from services.orchestrator.replays.idempotency import Owner, Replayed, Replays, request_digest
 from services.orchestrator.replays.replay_store import MemoryReplayStore, ReplayStoreError
 from services.orchestrator.replays.replay_store_redis import RedisReplayStore
 from services.runtime.clock import FakeClock, SystemClock

@@ -8,7 +8,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from services.orchestrator.jobs.metrics import JobMetrics
-from services.orchestrator.replays.idempotency import ReplayEvent
+from services.orchestrator.replays.claims import ReplayEvent
 from spillway.routing import JobState
 
 
