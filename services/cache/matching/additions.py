@@ -176,11 +176,13 @@ def _added(asked: Reading, stored: Reading) -> Iterator[str]:
 
 
 def _lacks(owners: frozenset[str], other: Reading) -> bool:
-    return any(not any(same_word(owner, word) for word in other.words) for owner in owners)
+    return bool(owners) and any(not any(same_word(owner, word) for word in other.words) for owner in owners)
 
 
 def _others_act(a: Reading, b: Reading) -> bool:
     x, y = a.particulars.actors, b.particulars.actors
+    if not x or not y or x.keys().isdisjoint(y):
+        return False
     both_open = bool(a.frame.opening and b.frame.opening)
     return any(
         (x[verb] == "1") != (y[verb] == "1") and (both_open or "2" not in (x[verb], y[verb]))
@@ -197,7 +199,7 @@ def _asks_otherwise(a: Reading, b: Reading) -> bool:
 
 def _goes_on(a: Reading, b: Reading) -> bool:
     """Whether `a` has a further sentence with matter of which nothing is in `b`."""
-    return any(
+    return bool(a.particulars.further) and any(
         (matter := sentence - _COURTESIES) and not any(has_words((word,), a, b) for word in matter)
         for sentence in a.particulars.further
     )

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Final
 
 from services.cache.matching.inflection import LOOKALIKES, forms_of, may_be_mistyped, same_word
-from services.cache.matching.reading import Reading
+from services.cache.matching.reading import Aligned, Reading
 
 __all__ = ["WORDS_MAX", "alike", "has_words", "shared_matter", "unmatched"]
 
@@ -20,25 +20,17 @@ WORDS_MAX: Final = 16
 PAIRS_MAX: Final = 256
 """Pairs of questions whose unmatched words are remembered: several guards ask for them in one lookup."""
 
-_Words = tuple[frozenset[str], frozenset[str], frozenset[str], frozenset[str]]
-"""Of a reading: its matter, the forms and the initials of that, and what is shouted. All are hashed once."""
-
 _ENDINGS: Final = ("ally", "ly")
 _STEM_CHARS_MIN: Final = 4
 
 
 def unmatched(a: Reading, b: Reading) -> tuple[frozenset[str], frozenset[str]]:
     """Content words of each that no content word of the other stands for."""
-    return _unmatched(_words(a), _words(b))
-
-
-def _words(reading: Reading) -> _Words:
-    traits = reading.traits
-    return (traits.matter, traits.forms, traits.initials, reading.shouted)
+    return _unmatched(a.aligned, b.aligned)
 
 
 @lru_cache(maxsize=PAIRS_MAX)
-def _unmatched(a: _Words, b: _Words) -> tuple[frozenset[str], frozenset[str]]:
+def _unmatched(a: Aligned, b: Aligned) -> tuple[frozenset[str], frozenset[str]]:
     only_a, only_b = a[0] - b[0], b[0] - a[0]
     if max(len(only_a), len(only_b)) > WORDS_MAX:
         return only_a, only_b
@@ -50,13 +42,13 @@ def _unmatched(a: _Words, b: _Words) -> tuple[frozenset[str], frozenset[str]]:
 
 def shared_matter(a: Reading, b: Reading) -> set[str]:
     """Content words of `a` that `b` has as well, or words that stand for them."""
-    mine, theirs = _words(a), _words(b)
+    mine, theirs = a.aligned, b.aligned
     return {word for word in mine[0] if word in theirs[0] or _stands(word, mine, theirs)}
 
 
 def has_words(words: Iterable[str], a: Reading, b: Reading) -> bool:
     """Whether `b` has all of these content words of `a`, or words that stand for them."""
-    mine, theirs = _words(a), _words(b)
+    mine, theirs = a.aligned, b.aligned
     return all(word in theirs[0] or _stands(word, mine, theirs) for word in words)
 
 
@@ -74,7 +66,7 @@ def _alike(word: str, other: str, *, names: bool) -> bool:
     return len(x) >= _STEM_CHARS_MIN and x == y
 
 
-def _stands(word: str, a: _Words, b: _Words) -> bool:
+def _stands(word: str, a: Aligned, b: Aligned) -> bool:
     matter, forms, initials, shouted = b
     named = word in a[3]
     if not forms_of(word).isdisjoint(forms):

@@ -166,7 +166,9 @@ def _opposed(a: Reading, b: Reading) -> tuple[set[str], int]:
     """The words of `a` alone of which `b` alone has an opposite. And how many opposites mean the same after all, as
     one of them is denied: "not right" and "wrong"."""
     mine, theirs = a.traits, b.traits
-    found, denied = set(), 0
+    found, denied = set[str](), 0
+    if mine.opposed.keys().isdisjoint(theirs.vocabulary):
+        return found, denied
     for other in mine.opposed.keys() & theirs.vocabulary:
         for word in mine.opposed[other] - theirs.vocabulary:
             if (word in mine.negated) != (other in theirs.negated):
@@ -179,8 +181,10 @@ def _opposed(a: Reading, b: Reading) -> tuple[set[str], int]:
 def _prefixed(a: Reading, b: Reading) -> tuple[list[tuple[str, str]], int]:
     """Words that only one has, against the same word with a negating prefix that only the other has: each with the one
     that is in `a`. And how many of them are the same after all, as "unable" and "not able"."""
-    found, balanced = [], 0
+    found, balanced = list[tuple[str, str]](), 0
     for x, y, of_x in ((a.traits, b.traits, True), (b.traits, a.traits, False)):
+        if x.prefixed.keys().isdisjoint(y.vocabulary):
+            continue
         for bare in x.prefixed.keys() & y.vocabulary:
             word = x.prefixed[bare]
             if bare in x.vocabulary or word in y.vocabulary:
@@ -195,6 +199,8 @@ def _prefixed(a: Reading, b: Reading) -> tuple[list[tuple[str, str]], int]:
 def _turned(a: Reading, b: Reading) -> list[str]:
     """Words that both have, behind "from" in one and behind "to" in the other."""
     there, back = a.traits.directions, b.traits.directions
+    if not there or not back:
+        return []
     return [
         word
         for word in there.keys() & back.keys()

@@ -8,13 +8,12 @@ that stored questions of one answer exchange the very same words counts for more
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from typing import Final
 
 from services.cache.matching.alignment import WORDS_MAX, has_words, unmatched
 from services.cache.matching.contraries import GENERIC_WORDS, hard_differences
 from services.cache.matching.grammar import grammar_differences, order_or_roles, question_kind, turns
 from services.cache.matching.inflection import same_word
-from services.cache.matching.lexicon import LIGHT_WORDS, word_set
+from services.cache.matching.lexicon import LIGHT_WORDS
 from services.cache.matching.reading import Reading
 
 __all__ = [
@@ -25,8 +24,6 @@ __all__ = [
     "reordered",
     "same_wording",
 ]
-
-_POLITE: Final = word_set("the a an please kindly hi hello hey thanks thank")
 
 
 def certain_difference(a: Reading, b: Reading) -> str:
@@ -50,16 +47,16 @@ def hardly_differs(a: Reading, b: Reading, proven: Sequence[Reading] = ()) -> bo
 
 def reordered(a: Reading, b: Reading) -> bool:
     """Whether they have the same words, but for articles and courtesies, in an order that asks for something else."""
-    return a.exact != b.exact and sorted(_wording(a)) == sorted(_wording(b)) and bool(order_or_roles(a, b))
+    return a.exact != b.exact and a.wording_sorted == b.wording_sorted and bool(order_or_roles(a, b))
 
 
 def same_wording(a: Reading, b: Reading) -> bool:
     """Whether they have the same words in the same order, but for articles and courtesies."""
-    return _wording(a) == _wording(b)
+    return a.wording == b.wording
 
 
-def _wording(reading: Reading, but: Set[str] = frozenset()) -> tuple[str, ...]:
-    return tuple(word for word in reading.core.words if word not in _POLITE and word not in but)
+def _wording(reading: Reading, but: Set[str]) -> tuple[str, ...]:
+    return tuple([word for word in reading.wording if word not in but])
 
 
 def exchanged_content(a: Reading, b: Reading, proven: Sequence[Reading] = ()) -> str:
@@ -88,7 +85,7 @@ def content_differences(a: Reading, b: Reading, proven: Sequence[Reading] = ()) 
     found = []
     if matter_a and matter_b and (matter_a & a.names or matter_b & b.names):
         found.append("names: one stands in the place of something else")
-    elif not _covers(a.names, b, *proven) and not _covers(b.names, a):
+    elif a.names and b.names and not _covers(a.names, b, *proven) and not _covers(b.names, a):
         found.append("names: each has one that the other does not have")
     if matter_a and matter_b:
         found.append("words: some stand in each other's place")

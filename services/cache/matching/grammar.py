@@ -116,6 +116,8 @@ def turns(a: Reading, b: Reading) -> bool:
 def _case(a: Reading, b: Reading) -> str:
     """A word that is written otherwise in each: MW and mW, Turkey and turkey; but not ATM and atm, nor Outlook and
     outlook where a longer text takes no care of capitals."""
+    if not a.cased and not b.cased:
+        return ""
     differing = [
         bare
         for bare in a.spellings.keys() & b.spellings.keys()

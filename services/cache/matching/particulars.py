@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from services.cache.matching.kept import shared
+from services.cache.matching.kept import NOTHING, shared
 from services.cache.matching.lexicon import AUXILIARIES, FUNCTION_WORDS, LIGHT_WORDS, UNITS, word_set
 
 __all__ = ["Particulars", "read_particulars"]
@@ -45,6 +45,8 @@ ORDERS: Final = word_set("""
 """Verbs that order what the answer shall be, where a clause begins with them."""
 
 _CLAUSE: Final = re.compile(r"[.?!;:\n]+(?=\s|$)|,\s|\s(?:and|then|but)\s")
+_CUT: Final = re.compile(r"[.?!;:\n,]|\s(?:and|then|but)\s")
+_ENDS: Final = ".?!;:\n "
 _SENTENCE: Final = re.compile(r"[.?!;\n]+(?=\s|$)")
 _OWNER: Final = re.compile(r"([^\W\d_]+?)(?:'s|(?<=s)')(?!\w)")
 _PROSE: Final = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
@@ -84,30 +86,37 @@ class Particulars:
 def read_particulars(text: str, words: Sequence[str]) -> Particulars:
     """Of a text, and of its words in lower case."""
     vocabulary = frozenset(words)
+    goes_on = _may_go_on(text)
     actors = {} if _ACTING.isdisjoint(vocabulary) else dict(_actors(words))
     return Particulars(
-        owners=shared(_owners(text, words) | (vocabulary & PEOPLE)),
-        times=shared(vocabulary & TIMES),
-        corrections=shared(vocabulary & CORRECTIONS),
+        owners=_owners(text, words, vocabulary),
+        times=_among(TIMES, vocabulary),
+        corrections=_among(CORRECTIONS, vocabulary),
         prevents=not PREVENTIONS.isdisjoint(vocabulary) and _prevents(words),
         actors=actors,
-        light=shared([verb for verb in _LIGHT_ACTS if actors.get(verb) == "1"]),
+        light=NOTHING
+        if _LIGHT_ACTS.isdisjoint(actors)
+        else shared([verb for verb in _LIGHT_ACTS if actors.get(verb) == "1"]),
         outcome="happens" in vocabulary and ("what", "happens") in pairwise(words),
         tense=_tense(vocabulary),
-        orders=shared(_orders(text)),
-        further=tuple(_further(text)),
+        orders=shared(_orders(text)) if goes_on else NOTHING,
+        further=tuple(_further(text)) if goes_on else (),
     )
 
 
-def _owners(text: str, words: Sequence[str]) -> set[str]:
-    found: set[str] = set()
+def _among(these: frozenset[str], vocabulary: frozenset[str]) -> frozenset[str]:
+    return NOTHING if these.isdisjoint(vocabulary) else shared(these & vocabulary)
+
+
+def _owners(text: str, words: Sequence[str], vocabulary: frozenset[str]) -> frozenset[str]:
+    found = set(_among(PEOPLE, vocabulary))
     if "'" in text:
         found.update({owner[1].casefold() for owner in _OWNER.finditer(text)} - _CONTRACTING)
     folded = text.casefold()
     if "another" in folded or "else" in folded:
         found.update(other[0].casefold() for other in _OTHERS.finditer(text))
         found.update(before for before, word in pairwise(words) if before == "another" and word in PEOPLE)
-    return found
+    return shared(found)
 
 
 def _tense(vocabulary: Set[str]) -> str:
@@ -145,6 +154,11 @@ def _actor(word: str) -> str:
     if word == "you":
         return "2"
     return "" if not word or word in FUNCTION_WORDS or word in UNITS else word
+
+
+def _may_go_on(text: str) -> bool:
+    """Whether there is anything behind what a clause may end with, which most texts have at their end alone."""
+    return _CUT.search(text.rstrip(_ENDS)) is not None
 
 
 def _orders(text: str) -> Iterator[str]:

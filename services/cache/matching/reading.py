@@ -43,7 +43,13 @@ from services.cache.matching.symbols import code_in, literals_in
 from services.cache.matching.tokens import bare_word, bare_words, is_shouted, tokens_in, word_spans, words_in
 from services.cache.matching.traits import Traits
 
-__all__ = ["Reading", "read"]
+__all__ = ["Aligned", "Reading", "read"]
+
+Aligned = tuple[frozenset[str], frozenset[str], frozenset[str], frozenset[str]]
+"""What words are aligned by: the matter, the forms and the initials of that, and what is shouted. All are hashed
+once."""
+
+_POLITE = word_set("the a an please kindly hi hello hey thanks thank")
 
 _ABBREVIATED = re.compile(
     rf"(?<![\w./@#-])(?:{'|'.join(map(re.escape, sorted(ABBREVIATIONS, key=len, reverse=True)))})(?![\w/@#-])",
@@ -192,6 +198,20 @@ class Reading:
     @kept
     def traits(self) -> Traits:
         return Traits(self.words, self.content)
+
+    @kept
+    def aligned(self) -> Aligned:
+        traits = self.traits
+        return (traits.matter, traits.forms, traits.initials, self.shouted)
+
+    @kept
+    def wording(self) -> tuple[str, ...]:
+        """The words of its core, but for articles and courtesies."""
+        return tuple([word for word in self.core.words if word not in _POLITE])
+
+    @kept
+    def wording_sorted(self) -> tuple[str, ...]:
+        return tuple(sorted(self.wording))
 
     @kept
     def particulars(self) -> Particulars:
