@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
-import grpc
 from opentelemetry import metrics
-from opentelemetry.metrics import Meter
 
 from services.orchestrator.background import Background
-from services.orchestrator.canary.canary import Canary, Charge
-from services.orchestrator.canary.drift_store import DriftStore
-from services.orchestrator.canary.metrics import CanaryMetrics
-from services.orchestrator.canary.monitor import DriftMonitor
-from services.orchestrator.canary.sample import Comparison, Sample
-from services.orchestrator.canary.spending import Bound as CanaryBound
+from services.orchestrator.canary.sample import Comparison
 from services.orchestrator.canary.traffic_metrics import TrafficMetrics
+from services.orchestrator.channels import Channels
+from services.orchestrator.configured_parts import make_canary, make_guard, make_keys, make_sender, make_shared_state
 from services.orchestrator.decision_log import DecisionLog
 from services.orchestrator.doorkeeper import Doorkeeper
 from services.orchestrator.feedback import FeedbackDesk
@@ -30,34 +22,25 @@ from services.orchestrator.grpc_ledger import GrpcLedger
 from services.orchestrator.job_records import JobRecords
 from services.orchestrator.jobs.jobs import Jobs
 from services.orchestrator.jobs.metrics import JobMetrics
-from services.orchestrator.jobs.webhook import parse_secrets
-from services.orchestrator.jobs.webhook_guard import WebhookGuard
-from services.orchestrator.jobs.webhook_sender import WebhookSender
 from services.orchestrator.ledger_hop import QualityQuestion
 from services.orchestrator.ledger_reporter import LedgerReporter
 from services.orchestrator.metrics import RequestMetrics
 from services.orchestrator.outcomes import OutcomeReporter
 from services.orchestrator.pipeline import Pipeline
 from services.orchestrator.quality_feed import QualityFeed
-from services.orchestrator.quotas.bound import Bound
-from services.orchestrator.quotas.keys import Keys
 from services.orchestrator.quotas.metrics import QuotaMetrics
-from services.orchestrator.quotas.quotas import Holder, Quotas
+from services.orchestrator.quotas.quotas import Quotas
 from services.orchestrator.replays.idempotency import Replays
 from services.orchestrator.requests import Requests
 from services.orchestrator.servicer import OrchestratorServicer
-from services.orchestrator.shared_state import SharedState, open_shared_state
-from services.runtime.channel import open_channel
 from services.runtime.clock import SystemClock
-from services.runtime.config import ConfigError, Loaded, read_secret
+from services.runtime.config import ConfigError, Loaded
 from services.runtime.logs import get_logger
 from services.runtime.main import run
 from services.runtime.server import Service
-from services.runtime.tls import Certificates, open_certificates
-from spillway.api_keys import KeyFileError
+from services.runtime.tls import open_certificates
 from spillway.configuration.document import Problem
-from spillway.routing import Grade, TierOutcome
-from spillway.settings import ServiceAddress, Settings
+from spillway.settings import Settings
 from spillway.v1.orchestrator_pb2_grpc import add_OrchestratorServiceServicer_to_server
 
 # Before serving: how long to wait for an executor.
@@ -77,41 +60,6 @@ _DAY_S = 86_400.0
 _log = get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Channels:
-    cache: grpc.aio.Channel
-    classifier: grpc.aio.Channel
-    executor: grpc.aio.Channel
-    ledger: grpc.aio.Channel
-
-    @classmethod
-    def to(cls, settings: Settings, certificates: Certificates | None) -> _Channels:
-        def channel(address: ServiceAddress, name: str) -> grpc.aio.Channel:
-            return open_channel(
-                address.target,
-                service_name=f"spillway.v1.{name}",
-                message_bytes_max=settings.limits.message_bytes_max,
-                certificates=certificates,
-                server_name=address.server_name,
-            )
-
-        services = settings.services
-        return cls(
-            channel(services.cache, "CacheService"),
-            channel(services.classifier, "ClassifierService"),
-            channel(services.executor, "ExecutorService"),
-            channel(services.ledger, "LedgerService"),
-        )
-
-    def connect(self) -> None:
-        for channel in (self.cache, self.classifier, self.executor):
-            channel.get_state(try_to_connect=True)
-
-    async def close(self) -> None:
-        for channel in (self.cache, self.classifier, self.executor, self.ledger):
-            await channel.close()
-
-
 async def build(loaded: Loaded) -> Service:  # noqa: PLR0915 - one line for each part
     """The composition root."""
     settings = loaded.settings
@@ -119,8 +67,8 @@ async def build(loaded: Loaded) -> Service:  # noqa: PLR0915 - one line for each
     clock, meter = SystemClock(), metrics.get_meter("spillway.orchestrator")
     counts = RequestMetrics(meter, (tier.name for tier in settings.tiers))
     certificates = open_certificates(settings.tls, "orchestrator")
-    channels = _Channels.to(settings, certificates)
-    shared = _shared(loaded, clock)
+    channels = Channels.to(settings, certificates)
+    shared = make_shared_state(loaded, clock)
     background = Background(options.background_tasks_max, counts.dropped)
     cache, classifier = GrpcCache(channels.cache), GrpcClassifier(channels.classifier)
     executor, ledger = GrpcExecutor(channels.executor), GrpcLedger(channels.ledger)
@@ -134,9 +82,9 @@ async def build(loaded: Loaded) -> Service:  # noqa: PLR0915 - one line for each
     traffic = TrafficMetrics(meter, (tier.name for tier in settings.tiers))
     outcomes = OutcomeReporter(classifier, clock, on_drop=lambda count: counts.dropped("outcome", count))
     quota_metrics = QuotaMetrics(meter)
-    doorkeeper = Doorkeeper(_keys(loaded, clock, quota_metrics))
+    doorkeeper = Doorkeeper(make_keys(loaded, clock, quota_metrics))
     quotas = Quotas(settings.quotas, shared.books, clock, run_s_max=options.deadline_s, metrics=quota_metrics)
-    canary = _canary(
+    canary = make_canary(
         settings,
         meter,
         executor,
@@ -187,7 +135,7 @@ async def build(loaded: Loaded) -> Service:  # noqa: PLR0915 - one line for each
     job_metrics = JobMetrics(meter)
     replays = Replays(shared.replays, window_s=options.idempotency_window_s, clock=clock, on_event=job_metrics.replay)
     requests = Requests(pipeline, quotas=quotas, replays=replays, clock=clock, on_answer=counts.ended)
-    sender = _sender(loaded, clock)
+    sender = make_sender(loaded, clock)
     jobs = Jobs(
         settings.jobs,
         store=shared.jobs,
@@ -195,7 +143,7 @@ async def build(loaded: Loaded) -> Service:  # noqa: PLR0915 - one line for each
         answer=requests.answer,
         clock=clock,
         metrics=job_metrics,
-        guard=_guard(loaded),
+        guard=make_guard(loaded),
         sender=sender,
         decisions=JobRecords(reporter, requests.record_again) if reporter is not None else None,
         may_run=lambda key_id: doorkeeper.still_stands(key_id, "jobs"),
@@ -287,81 +235,6 @@ def _quality_question(settings: Settings) -> QualityQuestion:
     days = settings.policy.cost_aware.window_days if settings.policy.cost_aware else QUALITY_DAYS
     compared = Comparison.of(settings)
     return QualityQuestion(days * _DAY_S, compared.flagship.name, compared.judge.name)
-
-
-def _canary(
-    settings: Settings,
-    meter: Meter,
-    executor: GrpcExecutor,
-    store: DriftStore,
-    clock: SystemClock,
-    quotas: Quotas,
-    reporter: LedgerReporter | None,
-    on_learned: Callable[[Sequence[TierOutcome]], None],
-) -> Canary:
-    counts = CanaryMetrics(meter)
-    monitor = DriftMonitor(settings, store=store, clock=clock, on_alarm=counts.alarmed, on_uncounted=counts.uncounted)
-    counts.watch(monitor)
-
-    def on_grade(grade: Grade) -> None:
-        if reporter is not None:
-            reporter.offer_grade(grade)
-
-    async def admit(sample: Sample, bound: CanaryBound) -> Charge:
-        """Of the tenant's own budgets: a comparison is spent on its traffic."""
-        whole = Bound(bound.cost_nanousd, bound.tokens, bound.cost_nanousd)
-        return await quotas.admit(Holder(sample.tenant, sample.key_id), f"canary/{sample.request_id}", whole)
-
-    return Canary(
-        settings,
-        executor=executor,
-        monitor=monitor,
-        clock=clock,
-        draw=random.SystemRandom().random,
-        on_grade=on_grade,
-        on_outcome=counts.ended,
-        on_learned=on_learned,
-        admit=admit,
-    )
-
-
-def _sender(loaded: Loaded, clock: SystemClock) -> WebhookSender | None:
-    """None without a secret to sign with. Raises SecretError, ConfigError."""
-    jobs = loaded.settings.jobs
-    if not jobs.webhook_secret_env and not jobs.webhook_secret_file:
-        return None
-    try:
-        secrets = parse_secrets(read_secret(jobs.webhook_secret_env, jobs.webhook_secret_file))
-    except ValueError as error:
-        raise ConfigError(loaded.path, [Problem(0, "jobs.webhook_secret_env", str(error))]) from error
-    return WebhookSender(_guard(loaded), secrets, clock=clock) if secrets else None
-
-
-def _shared(loaded: Loaded, clock: SystemClock) -> SharedState:
-    """Raises SecretError, and ConfigError for a Redis that cannot be used for it."""
-    try:
-        return open_shared_state(loaded.settings, clock)
-    except ValueError as error:
-        raise ConfigError(loaded.path, [Problem(0, "", str(error))]) from error
-
-
-def _keys(loaded: Loaded, clock: SystemClock, counts: QuotaMetrics) -> Keys | None:
-    """None where none are required. Raises ConfigError for a file that cannot be used."""
-    path = loaded.settings.orchestrator.keys_file
-    if not path:
-        return None
-    try:
-        return Keys(Path(path), clock, on_bad_file=counts.bad_keys)
-    except KeyFileError as error:
-        raise ConfigError(loaded.path, [Problem(0, "orchestrator.keys_file", str(error))]) from error
-
-
-def _guard(loaded: Loaded) -> WebhookGuard:
-    """Raises ConfigError for a network that is none."""
-    try:
-        return WebhookGuard(loaded.settings.jobs.webhook_private_hosts)
-    except ValueError as error:
-        raise ConfigError(loaded.path, [Problem(0, "jobs.webhook_private_hosts", str(error))]) from error
 
 
 if __name__ == "__main__":
