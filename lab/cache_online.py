@@ -75,7 +75,9 @@ class OnlineClass:
         if proposal is None:
             return None, None
         features, refusal = self._evidence(row, near, rows, proposal)
-        return self.controller.consider(features, refusal=refusal), self._answer_of[proposal.group]
+        return self.controller.consider(features, group=proposal.group, refusal=refusal), self._answer_of[
+            proposal.group
+        ]
 
     def ask(self, row: int, answer: int) -> tuple[Decision, bool]:
         """Decides the row, whose right answer is `answer`, and learns; whether the proposed answer is right as well."""
@@ -85,7 +87,8 @@ class OnlineClass:
         refusal: Callable[[], str] = str
         if proposal is not None:
             features, refusal = self._evidence(row, near, rows, proposal)
-        decision = self.controller.decide(features, refusal=refusal)
+        group = proposal.group if proposal is not None else ""
+        decision = self.controller.decide(features, group=group, refusal=refusal)
         right = proposal is not None and self._answer_of[proposal.group] == answer
         if decision.serve and not decision.audit:
             return decision, right
@@ -117,6 +120,7 @@ class OnlineClass:
             self._judge.logit(row, int(self._stored[best]), near[proposal.row].similarity),
             self._judge.centres(row, self._stored[rows].tolist(), near, proposal),
             chars=self._judge.chars(row),
+            record=self.controller.record(proposal.group),
         )
         own = [int(self._stored[rows[r]]) for r in proposal.rows[:ROWS_READ]]
         return features, partial(self._judge.refusal, row, own, near[proposal.row].aliases)

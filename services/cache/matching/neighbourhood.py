@@ -59,6 +59,7 @@ NAMES: Final = (
     "cohesion",
     "length",
     "pair",
+    "record",
 )
 
 
@@ -168,14 +169,15 @@ def centres(asked: Vector, near: Sequence[Near], vectors: Iterable[Vector], prop
 
 
 def evidence(
-    proposal: Proposal, pair_logit: float, found: Centres = NO_CENTRES, *, chars: int = 0
+    proposal: Proposal, pair_logit: float, found: Centres = NO_CENTRES, *, chars: int = 0, record: float = 0.0
 ) -> npt.NDArray[np.float64]:
     """The numbers that the risk control decides by, as `NAMES` has them.
 
     `pair_logit` is the pair model's log odds that the question and the proposal's nearest one have the same answer.
-    `chars` is how long the question is.
+    `chars` is how long the question is, `record` what earlier proposals of the group came to (`group_records`).
     """
     pair = min(max(pair_logit, -PAIR_LOGIT_MAX), PAIR_LOGIT_MAX) if math.isfinite(pair_logit) else 0.0
     return np.asarray(
-        (*proposal.signals, found.nearest, found.margin, found.cohesion, math.log1p(chars), pair), dtype=np.float64
+        (*proposal.signals, found.nearest, found.margin, found.cohesion, math.log1p(chars), pair, record),
+        dtype=np.float64,
     )

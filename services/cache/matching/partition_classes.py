@@ -124,13 +124,13 @@ class PartitionClass:
         """A hit that was drawn was told of, here or in the place of one that was drawn here."""
         self.audits_open -= judged.audit
 
-    def judged_elsewhere(self, features: Floats, guard: str) -> Judged:
+    def judged_elsewhere(self, features: Floats, guard: str, group: str = "") -> Judged:
         """A hit that another replica decided, as this one would have booked it.
 
         Audits reach any replica. Each gets as many of others as others get of its own, so the estimate stays right; and
         no more are taken for audits than were drawn here.
         """
-        return self.controller.judge_elsewhere(features, guard, audit=self.audits_open > 0)
+        return self.controller.judge_elsewhere(features, guard, group=group, audit=self.audits_open > 0)
 
 
 class PartitionClasses:

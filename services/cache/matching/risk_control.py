@@ -18,6 +18,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from services.cache.matching.group_records import GroupRecords
 from services.cache.matching.guard_evidence import GUARDED_WRONG_MAX, GuardEvidence, guard_code
 from services.cache.matching.measured_wrong import measured_wrong
 from services.cache.matching.neighbourhood import NAMES
@@ -58,13 +59,19 @@ class RiskController:
         self._features = np.zeros((OBSERVATIONS_MAX, len(NAMES)))
         self._outcomes = np.zeros((OBSERVATIONS_MAX, 3))  # same, weight, guard_code
         self.guards = GuardEvidence(lifts=lifts)
+        self._groups = GroupRecords()
         self._observed = 0
         self._next_fit = EVIDENCE_MIN
         self._budget = RiskBudget(policy.max_wrong_rate)
         self._audits = RiskAudits(policy.audit_rate, random)
 
-    def decide(self, features: Floats | None, *, refusal: Callable[[], str] = str) -> Decision:
+    def record(self, group: str) -> float:
+        """What earlier proposals of the group came to, as `evidence` is given it."""
+        return self._groups.log_odds(group)
+
+    def decide(self, features: Floats | None, *, group: str = "", refusal: Callable[[], str] = str) -> Decision:
         """Counts a lookup and decides it. `features` come from `neighbourhood.evidence`; None: nothing is proposed.
+        `group`: whose answer is proposed.
 
         `refusal`: why a guard refuses the proposal, empty when none does. What was refused is a miss. It is evidence of
         what looks wrong; what the others are worth is not read off it: it would book them too dear.
@@ -73,17 +80,16 @@ class RiskController:
         if features is None:
             self._budget.seen(1.0)
             return Decision(False, False, 1.0, self._budget.bar, "nothing comparable is stored")
-        found = self.consider(features, refusal=refusal)
+        found = self.consider(features, group=group, refusal=refusal)
+        guard = found.judged.guard if found.judged is not None else ""
         if self._model is not None:
-            guard = found.judged.guard if found.judged is not None else ""
             self._budget.seen(found.wrong if found.serve else min(1.0, self._charged(found.wrong, guard)))
         if not found.serve:
             return found
         audit, chance = self._draw_audit(found.wrong)
-        booked = found.wrong / self._audits.tightening
+        booked = self._booked(self._foretold(features), guard)
         self._book(booked)
-        guard = found.judged.guard if found.judged is not None else ""
-        judged = Judged(features, booked, chance, guard, self._foretold(features), audit)
+        judged = Judged(features, booked, chance, guard, self._foretold(features), audit, group)
         return replace(found, audit=audit, judged=judged)
 
     def serve_same_words(self) -> tuple[bool, Judged]:
@@ -97,19 +103,18 @@ class RiskController:
         self._book(SAME_WORDS_WRONG)
         return audit, Judged(None, SAME_WORDS_WRONG, chance, audit=audit)
 
-    def judge_elsewhere(self, features: Floats, guard: str, *, audit: bool) -> Judged:
+    def judge_elsewhere(self, features: Floats, guard: str, *, group: str = "", audit: bool) -> Judged:
         """A hit that another replica decided, as this one would have booked it. `audit`: as `Judged` has it."""
         if self._model is None:
-            return Judged(features, 0.0, 1.0, guard)
+            return Judged(features, 0.0, 1.0, guard, group=group)
         wrong = self._foretold(features)
-        surcharge = self.guards.surcharge(guard)
-        booked = min(1.0, wrong * surcharge) if math.isfinite(surcharge) else wrong
-        return Judged(features, booked, self._audits.chance_elsewhere, guard, wrong, audit)
+        booked = self._booked(wrong, guard)
+        return Judged(features, booked, self._audits.chance_elsewhere, guard, wrong, audit, group)
 
-    def consider(self, features: Floats, *, refusal: Callable[[], str] = str) -> Decision:
+    def consider(self, features: Floats, *, group: str = "", refusal: Callable[[], str] = str) -> Decision:
         """What `decide` would say of these now, but for an audit; nothing is counted."""
         refused = refusal()
-        judged = Judged(features, 0.0, 1.0, kind_of(refused))
+        judged = Judged(features, 0.0, 1.0, kind_of(refused), group=group)
         if self._model is None:
             return Decision(False, False, 1.0, 0.0, "too little is known of such questions yet", judged)
         plain = self._wrong(features)
@@ -140,6 +145,8 @@ class RiskController:
             if judged.guard and not praise and (served or self._model is not None):
                 foretold = judged.foretold if served else self._foretold(judged.features)
                 self.guards.add(judged.guard, wrong=foretold, same=same, served=served)
+        if judged.group and not praise:
+            self._groups.add(judged.group, same=same)
         if source is Source.MISS or praise or not served:
             return
         self._audits.told(wrong=not same, booked=judged.booked, drawn=source is Source.AUDIT)
@@ -185,6 +192,7 @@ class RiskController:
     def state(self) -> bytes:
         """All of it but the model, which the next fit brings back: .npz without pickles, about 0.7 MB at most."""
         kept = min(self._observed, OBSERVATIONS_MAX)
+        groups, group_counts = self._groups.kept()
         return pack_state(
             RiskState(
                 features=self._features[:kept],
@@ -194,6 +202,8 @@ class RiskController:
                 recent=self._budget.recent,
                 recent_audits=self._audits.recent,
                 guards=self.guards.counts,
+                groups=groups,
+                group_counts=group_counts,
             )
         )
 
@@ -204,6 +214,7 @@ class RiskController:
         self._features[:kept], self._outcomes[:kept] = found.features, found.outcomes
         self._observed = self._next_fit = found.observed
         self.guards.counts = found.guards
+        self._groups.restore(found.groups, found.group_counts)
         self._budget.restore(found.counters[:BUDGET_COUNTERS], found.recent)
         self._audits.restore(found.counters[BUDGET_COUNTERS:], found.recent_audits)
         self._model = fit_risk_model(self.observations())
@@ -226,6 +237,10 @@ class RiskController:
         if wrong > GUARDED_WRONG_MAX or not math.isfinite(surcharge):
             return math.inf
         return min(1.0, wrong * surcharge)
+
+    def _booked(self, wrong: float, guard: str) -> float:
+        """What a hit of that P(wrong), not tightened, is booked at where that guard speaks."""
+        return min(1.0, wrong * self.guards.expected(guard))
 
     @property
     def _spent(self) -> float:

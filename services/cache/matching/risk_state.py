@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from services.cache.matching.group_records import GROUPS_MAX, OUTCOMES_MAX
 from services.cache.matching.guard_evidence import GUARD_CODES
 from services.cache.matching.neighbourhood import NAMES
 from services.cache.matching.proposal_guard import LIFTABLE
@@ -26,13 +27,24 @@ Floats = npt.NDArray[np.float64]
 STATE_BYTES_MAX: Final = 4 * 1024 * 1024
 
 UNPACKED_BYTES_MAX: Final = 8 * 1024 * 1024
-"""Unpacked: 6,000 observations of 16 numbers are 0.8 MB."""
+"""Unpacked: 6,000 observations of 19 numbers are 0.9 MB."""
 
 FEATURE_MAX: Final = 1e6
 WEIGHT_MAX: Final = 1e6
 COUNT_MAX: Final = 1e9
 RECENT_MAX: Final = 100_000
-_MEMBERS: Final = ("features", "outcomes", "observed", "counters", "recent", "recent_audits", "guards", "kinds")
+_MEMBERS: Final = (
+    "features",
+    "outcomes",
+    "observed",
+    "counters",
+    "recent",
+    "recent_audits",
+    "guards",
+    "kinds",
+    "groups",
+    "group_counts",
+)
 
 
 class RiskStateError(ValueError):
@@ -43,7 +55,7 @@ class RiskStateError(ValueError):
 class RiskState:
     """`features` [n, len(NAMES)] and `outcomes` [n, 3] (same, weight, code of the guard), the newest of `observed`;
     `counters` and `recent` are the controller's own; `recent_audits` are as `RiskAudits.recent`; `guards`
-    [len(LIFTABLE), 3] as `GuardEvidence.counts`."""
+    [len(LIFTABLE), 3] as `GuardEvidence.counts`; `groups` and `group_counts` as `GroupRecords.kept`."""
 
     features: Floats
     outcomes: Floats
@@ -52,6 +64,8 @@ class RiskState:
     recent: tuple[float, ...]
     recent_audits: tuple[tuple[bool, float, float], ...]
     guards: Floats
+    groups: npt.NDArray[np.uint64]
+    group_counts: Floats
 
 
 def pack_state(state: RiskState) -> bytes:
@@ -68,6 +82,8 @@ def pack_state(state: RiskState) -> bytes:
         recent_audits=audits,
         guards=state.guards,
         kinds=np.asarray(LIFTABLE),
+        groups=state.groups,
+        group_counts=state.group_counts,
     )
     return stream.getvalue()
 
@@ -79,7 +95,8 @@ def parse_state(data: bytes, *, counters: int, observations_max: int) -> RiskSta
     try:
         read = _unpacked(data)
         kinds = tuple(str(kind) for kind in read["kinds"].tolist())
-        numbers = {name: read[name].astype(np.float64) for name in _MEMBERS if name != "kinds"}
+        numbers = {name: read[name].astype(np.float64) for name in _MEMBERS if name not in ("kinds", "groups")}
+        groups = read["groups"]
         observed = int(numbers["observed"])
     except (
         ValueError, KeyError, TypeError, OSError, EOFError, OverflowError, MemoryError, NotImplementedError,
@@ -88,7 +105,8 @@ def parse_state(data: bytes, *, counters: int, observations_max: int) -> RiskSta
         raise RiskStateError(f"the state is unreadable ({type(error).__name__})") from error
     if kinds != LIFTABLE:
         raise RiskStateError("the state is of other guards")
-    if not _has_shapes(numbers, counters=counters, observations_max=observations_max) or not _has_ranges(numbers):
+    shaped = _has_shapes(numbers, counters=counters, observations_max=observations_max)
+    if not shaped or not _has_ranges(numbers) or not _are_groups(groups, numbers["group_counts"]):
         raise RiskStateError("the state has wrong shapes or values")
     return RiskState(
         features=numbers["features"],
@@ -98,6 +116,8 @@ def parse_state(data: bytes, *, counters: int, observations_max: int) -> RiskSta
         recent=tuple(numbers["recent"].tolist()),
         recent_audits=tuple((bool(wrong), *rest) for wrong, *rest in numbers["recent_audits"].tolist()),
         guards=numbers["guards"],
+        groups=groups,
+        group_counts=numbers["group_counts"],
     )
 
 
@@ -123,6 +143,17 @@ def _has_shapes(read: dict[str, Floats], *, counters: int, observations_max: int
         and read["recent_audits"].shape[1] == 3
         and len(read["recent_audits"]) <= RECENT_MAX
         and read["guards"].shape == (len(LIFTABLE), 3)
+    )
+
+
+def _are_groups(digests: npt.NDArray[Any], counts: Floats) -> bool:
+    return bool(
+        digests.dtype == np.uint64
+        and digests.ndim == 1
+        and len(digests) <= GROUPS_MAX
+        and len(np.unique(digests)) == len(digests)
+        and counts.shape == (len(digests), 2)
+        and ((counts >= 0.0) & (counts <= OUTCOMES_MAX)).all()
     )
 
 

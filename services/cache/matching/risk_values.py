@@ -37,7 +37,7 @@ class RiskPolicy:
 class Judged:
     """What was decided on, to be given back with its outcome. `features` are None where they were not looked at, as for
     the same words: the outcome is then counted, and no evidence of what such features are worth. `booked` is 0 for a
-    miss.
+    miss. `group`: whose answer it is, where that has a past of its own; empty otherwise.
 
     `guard`: the kind of the guard that refuses the proposal, if one does. While it is not lifted, such an outcome says
     what looks wrong, but not how often what may be served is. `foretold`: of a hit that a guard spoke against, P(wrong)
@@ -50,6 +50,7 @@ class Judged:
     guard: str = ""
     foretold: float = 0.0
     audit: bool = False
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)

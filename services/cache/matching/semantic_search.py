@@ -99,8 +99,10 @@ class SemanticSearch:
         if (twin := await self._near.same_words(scope, meaning, nearby)) is not None:
             return await self._serve_same_words(deciding, scope, meaning, twin, nearby.candidates, request_key)
         asked = self._known.read(meaning.question)
-        features = self._features(meaning, asked, nearby)
-        decision = deciding.controller.decide(features, refusal=lambda: self._refusal(asked, nearby))
+        features = self._features(deciding, meaning, asked, nearby)
+        decision = deciding.controller.decide(
+            features, group=nearby.proposal.group, refusal=lambda: self._refusal(asked, nearby)
+        )
         explanation = self._explain(deciding, nearby, 1.0 - decision.wrong, decision.bar)
         if not decision.serve or decision.judged is None:
             return SemanticFinding(decision.reason, None, nearby.similarity, explanation=explanation)
@@ -122,16 +124,20 @@ class SemanticSearch:
         is looked at now, for the few others then."""
         audit, judged = deciding.controller.serve_same_words()
         if audit:
-            judged = replace(judged, features=await self._look(scope, meaning, candidates))
+            judged = replace(judged, features=await self._look(deciding, scope, meaning, candidates))
         deciding.count(hits=1)
         deciding.drawn(judged)
         self._remember(request_key, twin.key, judged)
         return SemanticFinding(SAME_WORDS, twin, candidates[0].similarity, audit)
 
-    async def _look(self, scope: Scope, meaning: Meaning, candidates: Sequence[Candidate]) -> Floats | None:
+    async def _look(
+        self, deciding: PartitionClass, scope: Scope, meaning: Meaning, candidates: Sequence[Candidate]
+    ) -> Floats | None:
         """The evidence of these near questions; None when they propose nothing."""
         nearby = await self._near.find(scope, meaning, candidates, similarity_min=self._similarity_min)
-        return None if nearby is None else self._features(meaning, self._known.read(meaning.question), nearby)
+        if nearby is None:
+            return None
+        return self._features(deciding, meaning, self._known.read(meaning.question), nearby)
 
     async def _peek(self, scope: Scope, meaning: Meaning) -> SemanticFinding:
         """What `find` would come to, but for an audit."""
@@ -143,7 +149,7 @@ class SemanticSearch:
             return SemanticFinding(SAME_WORDS, twin, nearby.candidates[0].similarity)
         asked = self._known.read(meaning.question)
         decision = deciding.controller.consider(
-            self._features(meaning, asked, nearby), refusal=lambda: self._refusal(asked, nearby)
+            self._features(deciding, meaning, asked, nearby), refusal=lambda: self._refusal(asked, nearby)
         )
         explanation = self._explain(deciding, nearby, 1.0 - decision.wrong, decision.bar)
         entry = nearby.entry if decision.serve else None
@@ -168,7 +174,8 @@ class SemanticSearch:
         deciding.compared(verdict)
         if verdict is not Comparison.UNKNOWN:
             guard = kind_of(self._refusal(asked, nearby))
-            judged = Judged(self._features(meaning, asked, nearby), 0.0, 1.0, guard)
+            features = self._features(deciding, meaning, asked, nearby)
+            judged = Judged(features, 0.0, 1.0, guard, group=nearby.proposal.group)
             self.classes.observe(deciding, judged, same=verdict is Comparison.SAME, source=Source.MISS)
         sizes = {near.group: near.aliases for near in nearby.near}
         for candidate in nearby.candidates:  # the nearest of those that say the same
@@ -207,10 +214,11 @@ class SemanticSearch:
             deciding.told_elsewhere += 1
             asked = self._known.read(meaning.question)
             guard = kind_of(self._refusal(asked, nearby))
-            judged = deciding.judged_elsewhere(self._features(meaning, asked, nearby), guard)
+            features = self._features(deciding, meaning, asked, nearby)
+            judged = deciding.judged_elsewhere(features, guard, nearby.proposal.group)
         elif judged.features is None:
             candidates = await self._near.candidates(meaning, own_key=request_key)
-            judged = replace(judged, features=await self._look(scope, meaning, candidates))
+            judged = replace(judged, features=await self._look(deciding, scope, meaning, candidates))
         if source is Source.AUDIT and not judged.audit:  # an answer to what was not drawn is a verdict like others
             source = Source.FEEDBACK
         deciding.told(judged)
@@ -247,7 +255,7 @@ class SemanticSearch:
     def _sketch(self, entry: Entry) -> Sketch:
         return self._known.sketch_of(entry.key, entry.question)
 
-    def _features(self, meaning: Meaning, asked: Sketch, nearby: Nearby) -> Floats:
+    def _features(self, deciding: PartitionClass, meaning: Meaning, asked: Sketch, nearby: Nearby) -> Floats:
         stored = self._sketch(nearby.entry)
         a = b = None
         if meaning.model == self._pair_model.embedding_model and len(nearby.entry.vector) == 4 * len(meaning.vector):
@@ -259,6 +267,7 @@ class SemanticSearch:
             self._pair_model.logit(features, a, b),
             centres(meaning.vector, nearby.near, vectors, nearby.proposal),
             chars=len(meaning.question),
+            record=deciding.controller.record(nearby.proposal.group),
         )
 
     def _refusal(self, asked: Sketch, nearby: Nearby) -> str:

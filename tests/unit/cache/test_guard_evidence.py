@@ -54,6 +54,36 @@ def test_wrong_answers_make_what_a_guard_speaks_against_dearer() -> None:
     assert charges[-1] > 9.0
 
 
+@pytest.mark.parametrize(("right", "wrong"), [(50, 0), (90, 0), (300, 0), (280, 9), (200, 30)])
+def test_a_lifted_guard_is_booked_at_the_mean_of_what_it_is_charged_the_bound_of(right: int, wrong: int) -> None:
+    evidence = seen("wording", right, wrong=wrong)
+    expected = max(1.0, (wrong + 1.0) / (0.01 * (right + wrong)))
+    assert evidence.expected("wording") == pytest.approx(expected)
+    assert 1.0 <= evidence.expected("wording") <= evidence.surcharge("wording")
+
+
+def test_where_no_guard_was_seen_nothing_is_added_to_what_is_booked() -> None:
+    assert {GuardEvidence().expected(kind) for kind in ("", *LIFTABLE, *HARD)} == {1.0}
+
+
+def test_a_hit_under_a_lifted_guard_is_decided_by_the_bound_and_booked_by_the_mean() -> None:
+    controller = RiskController(RiskPolicy(0.5), Random(1))
+    controller.adopt(Sure(0.01))  # type: ignore[arg-type]
+    features = np.zeros(len(NAMES))
+    for _ in range(100):
+        controller.decide(None)
+        controller.decide(features)
+        controller.observe(Judged(features, 0.0, 1.0, "wording"), same=True, source=Source.MISS)
+    controller.observe(Judged(features, 0.0, 1.0, "wording"), same=False, source=Source.MISS)
+    decision = controller.decide(features, refusal=lambda: "wording: they differ")
+    assert decision.serve
+    assert decision.judged is not None
+    assert decision.wrong == pytest.approx(0.01 * controller.guards.surcharge("wording"))
+    assert decision.judged.booked == pytest.approx(0.01 * controller.guards.expected("wording"))
+    assert decision.judged.booked < 0.5 * decision.wrong
+    assert controller.judge_elsewhere(features, "wording", audit=False).booked == decision.judged.booked
+
+
 def test_what_looks_wrong_anyhow_says_nothing_of_a_guard() -> None:
     assert seen("wording", 500, p=2 * GUARDED_WRONG_MAX).surcharge("wording") == math.inf
 
