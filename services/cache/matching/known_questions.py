@@ -10,6 +10,7 @@ import re
 import sys
 import unicodedata
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -77,6 +78,10 @@ class KnownQuestions:
     def get(self, key: str) -> KnownQuestion | None:
         """What is known of the entry."""
         return self._known.get(key)
+
+    def get_many(self, keys: Sequence[str]) -> list[KnownQuestion | None]:
+        """`get` of each."""
+        return list(map(self._known.get, keys))
 
     def learn(self, entry: Entry | Question) -> None:
         """Keeps what the entry says."""

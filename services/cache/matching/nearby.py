@@ -16,7 +16,7 @@ from typing import Final
 
 from services.cache.entry import Entry, Question, Scope
 from services.cache.index.vector_index import Candidate, Vector, VectorIndex
-from services.cache.matching.known_questions import KnownQuestions, same_words
+from services.cache.matching.known_questions import KnownQuestion, KnownQuestions, same_words
 from services.cache.matching.neighbourhood import NEAR_MAX, TEMPERATURES, Near, Proposal, propose
 from services.cache.store.answer_store import AnswerStore
 from services.runtime.clock import Clock
@@ -125,12 +125,15 @@ class NearbyReader:
         """What these near questions propose; None when nothing is proposed, or near enough."""
         fresh: dict[str, Entry] = {}
         for _ in range(ATTEMPTS_MAX):
-            unknown = [each.key for each in candidates if self.known.get(each.key) is None]
-            if len(unknown) <= WHOLE_READS_MAX:
-                candidates = await self._without_gone(scope, meaning, candidates, unknown, fresh)
-            else:
-                candidates = await self._without_unread(scope, meaning, candidates, unknown)
-            near = self._near(candidates)
+            known = self.known.get_many([each.key for each in candidates])
+            if None in known:
+                unknown = [each.key for each, found in zip(candidates, known, strict=True) if found is None]
+                if len(unknown) <= WHOLE_READS_MAX:
+                    candidates = await self._without_gone(scope, meaning, candidates, unknown, fresh)
+                else:
+                    candidates = await self._without_unread(scope, meaning, candidates, unknown)
+                known = self.known.get_many([each.key for each in candidates])
+            near = _near(candidates, known)
             proposal = propose(near)
             if proposal is None or near[proposal.row].similarity < similarity_min:
                 return None
@@ -142,19 +145,6 @@ class NearbyReader:
                 return Nearby(candidates, near, proposal, fresh[key])
             candidates = left
         return None
-
-    def _near(self, candidates: Sequence[Candidate]) -> list[Near]:
-        known = [self.known.get(candidate.key) for candidate in candidates]
-        sizes: dict[str, int] = {}
-        for each in known:
-            if each is not None:
-                sizes[each.group] = max(sizes.get(each.group, 1), each.aliases)
-        return [
-            Near(candidate.key, candidate.similarity)
-            if each is None  # forgotten meanwhile
-            else Near(each.group, candidate.similarity, sizes[each.group])
-            for candidate, each in zip(candidates, known, strict=True)
-        ]
 
     async def same_words(self, scope: Scope, meaning: Meaning, nearby: Nearby) -> Entry | None:
         """The stored question that has the words of this one."""
@@ -213,3 +203,16 @@ class NearbyReader:
             return False
         self.known.learn(read)
         return True
+
+
+def _near(candidates: Sequence[Candidate], known: Sequence[KnownQuestion | None]) -> list[Near]:
+    sizes: dict[str, int] = {}
+    for each in known:
+        if each is not None and each.aliases > sizes.get(each.group, 0):
+            sizes[each.group] = each.aliases
+    return [
+        Near(candidate.key, candidate.similarity)
+        if each is None  # forgotten meanwhile
+        else Near(each.group, candidate.similarity, max(1, sizes.get(each.group, 1)))
+        for candidate, each in zip(candidates, known, strict=True)
+    ]

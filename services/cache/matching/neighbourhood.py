@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -63,8 +63,7 @@ NAMES: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Near:
+class Near(NamedTuple):
     """A stored question near the asked one.
 
     `group` is the key of the entry whose answer it has: the same for all its aliases. `similarity` is the cosine, -1 to
@@ -159,7 +158,9 @@ def centres(asked: Vector, near: Sequence[Near], vectors: Iterable[Vector], prop
         groups.setdefault(each.group, []).append(vector)
     found = {}
     for group, own in groups.items():
-        mean = own[0] if len(own) == 1 else np.concatenate(own).reshape(len(own), -1).mean(axis=0)
+        mean = own[0]
+        if len(own) > 1:
+            mean = np.add.reduce(np.concatenate(own).reshape(len(own), -1), axis=0) / np.float32(len(own))
         length = float(np.sqrt(mean.dot(mean)))
         found[group] = (float(asked.dot(mean)) / max(length, 1e-6), length)
     nearest, cohesion = found.pop(proposal.group, (0.0, 0.0))

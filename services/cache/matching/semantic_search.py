@@ -30,9 +30,10 @@ from services.cache.matching.neighbourhood import centres, evidence
 from services.cache.matching.pair_features import Sketch, pair_features
 from services.cache.matching.pair_model import PairModel
 from services.cache.matching.partition_classes import PartitionClass, PartitionClasses
-from services.cache.matching.proposal_guard import ROWS_READ, kind_of, proposal_refusal
+from services.cache.matching.proposal_guard import kind_of
+from services.cache.matching.refusals import Refusals
 from services.cache.matching.risk_control import Judged, Source
-from services.cache.store.answer_store import AnswerStore
+from services.cache.store.answer_store import AnswerStore, StoreUnavailableError
 from services.runtime.clock import Clock
 
 __all__ = ["SemanticSearch"]
@@ -70,6 +71,7 @@ class SemanticSearch:
         self._judge = judge
         self._similarity_min = similarity_min
         self._known = KnownQuestions(pair_model.idf, entries_max=known_max)
+        self._refusals = Refusals(self._known)
         self._near = NearbyReader(store, index, self._known, clock)
         self._judged: OrderedDict[tuple[str, str], Judged] = OrderedDict()
         self._told: OrderedDict[tuple[str, str], None] = OrderedDict()
@@ -133,8 +135,12 @@ class SemanticSearch:
     async def _look(
         self, deciding: PartitionClass, scope: Scope, meaning: Meaning, candidates: Sequence[Candidate]
     ) -> Floats | None:
-        """The evidence of these near questions; None when they propose nothing."""
-        nearby = await self._near.find(scope, meaning, candidates, similarity_min=self._similarity_min)
+        """The evidence of these near questions; None when they propose nothing, or the store does not say what they
+        are: what is served without evidence needs none."""
+        try:
+            nearby = await self._near.find(scope, meaning, candidates, similarity_min=self._similarity_min)
+        except StoreUnavailableError:
+            return None
         if nearby is None:
             return None
         return self._features(deciding, meaning, self._known.read(meaning.question), nearby)
@@ -271,9 +277,7 @@ class SemanticSearch:
         )
 
     def _refusal(self, asked: Sketch, nearby: Nearby) -> str:
-        texts = [(key, known.text) for key in nearby.keys[:ROWS_READ] if (known := self._known.get(key)) is not None]
-        readings = [self._known.sketch_of(key, text).reading for key, text in texts]
-        return proposal_refusal(asked.reading, readings, aliases=nearby.aliases)
+        return self._refusals.of(asked.reading, nearby.keys, aliases=nearby.aliases)
 
     def _may_link(self, asked: Sketch, entry: Entry, answer: Answer) -> bool:
         """An answer that many questions have proves nothing of two of them, unless they hardly differ."""

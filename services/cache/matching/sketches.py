@@ -51,7 +51,7 @@ class Sketches:
         return found
 
     def _evict(self) -> None:
-        at = self._random.randrange(len(self._sizes))
+        at = int(self._random.random() * len(self._sizes))
         last = self._sizes.pop()
         key, size = self._sizes[at] if at < len(self._sizes) else last
         if at < len(self._sizes):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 
 import numpy as np
 
-from services.cache.entry import Scope
+from services.cache.entry import Entry, Scope
 from services.cache.matching.answer_comparison import Comparison
 from services.cache.matching.neighbourhood import NAMES
 from services.cache.matching.risk_control import Judged, RiskController, RiskPolicy, Source
+from services.cache.partition import entry_key
 from services.cache.semantic_cache import SemanticCache
+from services.cache.store.answer_store import StoreUnavailableError
 from services.cache.store.answer_store_memory import MemoryStore
 from services.runtime.clock import FakeClock
 from spillway.routing import CacheKind, TaskType
@@ -58,6 +61,35 @@ async def test_of_a_hit_that_is_to_be_audited_the_neighbours_are_looked_at_and_o
     cache, _ = await a_cache(audit_rate=0.0)
     await ask(cache)
     assert judged(cache).features is None
+
+
+class Unread(MemoryStore):
+    """Fails where one of these is to be read."""
+
+    failing: frozenset[str] = frozenset()
+
+    async def get_many(self, keys: Sequence[str]) -> list[Entry | None]:
+        if not self.failing.isdisjoint(keys):
+            raise StoreUnavailableError("away")
+        return await super().get_many(keys)
+
+
+async def test_the_same_words_are_served_and_audited_where_the_store_does_not_say_what_else_is_near() -> None:
+    clock = FakeClock()
+    store = Unread(entries_max=100, clock=clock)
+    cache = cache_over(store, clock, risk=RiskPolicy(audit_rate=1.0))
+    stored = await cache.store(
+        ACME, chat(STORED), answer("hold_the_button"), embedding=embedding("r"), task_type=TaskType.OTHER
+    )
+    other = chat("How do I open the window?")
+    await cache.store(ACME, other, answer("pull"), embedding=embedding("w"), task_type=TaskType.OTHER)
+    cache._search._known.forget(entry_key(ACME, other))
+    store.failing = frozenset({entry_key(ACME, other)})
+    while not await ask(cache):
+        pass
+    assert judged(cache).features is None
+    assert judged(cache).audit
+    assert await tell(cache, stored.entry_key, True) is Comparison.SAME
 
 
 async def test_a_complaint_about_the_same_words_is_evidence_of_how_its_neighbours_look() -> None:
