@@ -1,8 +1,9 @@
 """The file of a store of answers: SQLite with a write-ahead log, one transaction for all changes that come together.
 
 Promises: what was committed survives the death of the process and, as far as the disk tells the truth, of the machine;
-a file that is no cache, is damaged, of another version, or used by another process is a FileStoreError that names it;
-only its owner can read it. Expired rows leave, and their space is given back, with the commits of others.
+after a commit nothing that fails makes it one that did not happen; a file that is no cache, is damaged, of another
+version, or used by another process is a FileStoreError that names it; only its owner can read it. Expired rows leave,
+and their space is given back, with the commits of others.
 
 Synchronous; belongs to one thread.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -167,9 +168,10 @@ class EntryFile:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-        (free,) = connection.execute("PRAGMA freelist_count").fetchone()
-        if free > FREE_PAGES_MAX:
-            connection.executescript(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")  # execute() stops after one page
+        with suppress(sqlite3.Error):  # a full disk, say: the changes are there all the same
+            (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+            if free > FREE_PAGES_MAX:
+                connection.executescript(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")  # execute() stops after one page
 
     def close(self) -> None:
         """Lets go of the file."""
