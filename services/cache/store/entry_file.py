@@ -5,6 +5,10 @@ after a commit nothing that fails makes it one that did not happen; a file that 
 version, or used by another process is a FileStoreError that names it; only its owner can read it. Expired rows leave,
 and their space is given back, with the commits of others.
 
+Rows are deleted by key, through an index: one that is damaged would leave a row there that is served again after the
+next start, though its deletion was acknowledged. So the check at the start holds every index against the rows (0.25 s
+of CPU more for 200,000 entries than one that does not, beside the loading).
+
 Synchronous; belongs to one thread.
 """
 
@@ -80,11 +84,11 @@ class EntryFile:
         return rows
 
     def check(self) -> None:
-        """Whether any part of it is damaged, before anything of it is used; lets go of the interpreter meanwhile.
-        Raises FileStoreError."""
+        """Whether any part of it is damaged, or does not fit the others, before anything of it is used; lets go of the
+        interpreter meanwhile. Raises FileStoreError."""
         with self._named():
             connection = self._connected()
-            if (damage := connection.execute("PRAGMA quick_check(1)").fetchone()) != ("ok",):
+            if (damage := connection.execute("PRAGMA integrity_check(1)").fetchone()) != ("ok",):
                 raise sqlite3.DatabaseError(str(damage[0]))
 
     def _connected(self) -> sqlite3.Connection:

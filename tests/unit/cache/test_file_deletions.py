@@ -13,7 +13,7 @@ import pytest
 
 from services.cache.entry import Entry, Scope, Selector
 from services.cache.store.answer_store_file import FileStore
-from services.cache.store.entry_file import FREE_PAGES_MAX
+from services.cache.store.entry_file import FREE_PAGES_MAX, FileStoreError
 from services.runtime.clock import FakeClock
 from tests.support.cache_parts import entry
 
@@ -42,6 +42,10 @@ def of_tenant(clock: FakeClock, count: int, *, text: str = "yes") -> list[Entry]
 async def put_all(store: FileStore, entries: list[Entry]) -> list[str]:
     await asyncio.gather(*(store.put(each) for each in entries))
     return [each.key for each in entries]
+
+
+async def served(store: FileStore, keys: list[str]) -> int:
+    return sum(each is not None for each in await store.get_many(keys))
 
 
 async def on_the_disk(store: FileStore, work: Callable[[sqlite3.Connection], Any]) -> Any:
@@ -73,3 +77,26 @@ async def test_a_change_that_was_committed_counts_though_no_space_can_be_given_b
         assert await store.invalidate(TENANT) == 2
     async with opened(path, clock) as store:
         assert len(store) == 0
+
+
+async def test_no_flipped_bit_of_a_key_brings_an_invalidated_answer_back(path: Path) -> None:
+    clock = FakeClock()
+    async with opened(path, clock) as store:
+        keys = await put_all(store, of_tenant(clock, 16))
+    whole = path.read_bytes()  # noqa: ASYNC240
+    places = [at for key in keys for at in range(len(whole)) if whole.startswith(key.encode(), at)]
+    assert len(places) == 2 * len(keys)  # in its row, and in the index
+    opens = 0
+    for place in places:
+        damaged = bytearray(whole)
+        damaged[place + 63] ^= 1
+        path.write_bytes(damaged)  # noqa: ASYNC240
+        try:
+            async with opened(path, clock) as store:
+                opens += 1
+                await store.invalidate(TENANT)
+        except FileStoreError:
+            continue
+        async with opened(path, clock) as store:
+            assert await served(store, keys) == 0, f"bit at {place}"
+    assert opens < len(places)
