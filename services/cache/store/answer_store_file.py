@@ -1,23 +1,29 @@
 """Answers in a file of this machine: everything in memory, and every change in SQLite before it is acknowledged.
 
 Promises: a put or deletion that returned survives the death of the process and, as far as the disk tells the truth, of
-the machine (write-ahead log, `synchronous=FULL`); one that did not return happened wholly or not at all; lookups never
-touch the disk, nor does a hit; changes that arrive together share one commit. A file that is no cache, is damaged, of
-another version, or used by another process is a FileStoreError that names it, before anything is served; rows that
-cannot be read, or that no key opens, are deleted before anything is served, and counted: no invalidation could find
-them, and an older key would bring them back. The file is readable by its owner alone: it holds prompts and answers.
-With a cipher each entry is sealed, and nothing that was written in the clear before stays in the file.
+the machine (write-ahead log, `synchronous=FULL`); lookups never touch the disk, nor does a hit; changes that arrive
+together share one commit. A file that is no cache, is damaged, of another version, or used by another process is a
+FileStoreError that names it, before anything is served; rows that cannot be read, or that no key opens, are deleted
+before anything is served, and counted: no invalidation could find them, and an older key would bring them back. The
+file is readable by its owner alone: it holds prompts and answers. With a cipher each entry is sealed, and nothing that
+was written in the clear before stays in the file.
 
-The writes go through one thread, in the order of the calls. Belongs to one event loop.
+What happens wholly or not at all: a put, and a deletion of up to `DELETED_PER_COMMIT_MAX` entries, returned or not. A
+larger deletion, or invalidation, is several of those, between which the changes of others have their turns. While the
+process lives, an invalidation holds as a whole: from its beginning until the disk has all of it nobody finds what it
+takes, though its caller should have been told that it took too long, or not wait any more. Only a disk that refuses a
+part of it (and the store's end) ends it before: its caller is told that, and what is left is served again. So is what
+was left when the process dies within an invalidation, which nobody was told had happened.
+
+The writes go through one thread, in the order of the calls (`file_writer`). Belongs to one event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -26,36 +32,23 @@ from services.cache.store.answer_store import Change, StoreUnavailableError
 from services.cache.store.answer_store_memory import MemoryStore
 from services.cache.store.entry_codec import Outline, pack_entry, renewed, unpack_outline
 from services.cache.store.entry_file import SCHEMA_VERSION, Deletion, EntryFile, FileStoreError, Row
+from services.cache.store.file_writer import FileWriter, Put
 from services.cache.store.prompt_cipher import PromptCipher
 from services.runtime.clock import Clock
 from services.runtime.logs import get_logger
 
-__all__ = ["FileStore"]
-
-PENDING_MAX = 10_000
-"""Changes that wait for the disk; further ones are refused at once."""
-
-BATCH_MAX = 512
-"""Changes in one commit, about a millisecond of work beside the sync."""
+__all__ = ["DELETED_PER_COMMIT_MAX", "INVALIDATIONS_MAX", "FileStore"]
 
 WRITE_S_MAX = 5.0
-"""A disk that takes longer has failed, as far as the caller is told; the change may still happen."""
+"""A disk that takes longer for one change has failed, as far as the caller is told; the change may still happen."""
 
+DELETED_PER_COMMIT_MAX = 4_096
+"""Entries: some 0.1 s of work, and 16 MB of log, before the changes of others get their turn."""
 
-@dataclass(frozen=True, slots=True)
-class _Put:
-    entry: Entry
-    packed: bytes
-    row: Row  # of the file, sealed perhaps
-    moment: int
+TOO_SLOW = "the disk did not take the change in time"
 
-
-@dataclass(frozen=True, slots=True)
-class _Pending:
-    """A change, and the caller who waits for it."""
-
-    change: _Put | Deletion
-    done: asyncio.Future[int]
+INVALIDATIONS_MAX = 256
+"""Under way at a time; further ones are refused at once. Every entry that is read is held against each."""
 
 
 class FileStore:
@@ -69,12 +62,8 @@ class FileStore:
         self._log = get_logger(__name__)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="cache-file")
         self._file = EntryFile(path, clock)
-        self._pending: list[_Pending] = []
-        self._writing: list[_Pending] = []  # on their way to the disk, and not wholly in memory
-        self._gone: set[str] = set()  # keys that left the memory for lack of room, and not yet the file
-        self._wake = asyncio.Event()
-        self._writer: asyncio.Task[None] | None = None
-        self._closing = False
+        self._writer = FileWriter(self._file, memory, self._thread, name=str(path))
+        self._invalidations: set[asyncio.Task[None]] = set()
 
     @classmethod
     async def open(
@@ -97,7 +86,7 @@ class FileStore:
         except BaseException:
             await store._release()
             raise
-        store._writer = asyncio.create_task(store._write_all(), name="cache-file-writer")
+        store._writer.start()
         return store
 
     def __len__(self) -> int:
@@ -127,23 +116,50 @@ class FileStore:
         packed = pack_entry(entry)
         sealed = packed if self._cipher is None else self._cipher.seal(packed, _place(entry.key))
         row = Row(entry.key, entry.expires_at_unix_s, sealed)
-        await self._write(_Put(entry, packed, row, moment))
+        await _in_time(self._writer.write(Put(entry, packed, row, moment)))
         return True
 
     async def find(self, selector: Selector) -> list[str]:
         return await self._memory.find(selector)
 
     async def delete(self, keys: Sequence[str]) -> int:
-        return await self._write(Deletion(tuple(keys)))
+        return sum([await _in_time(self._writer.write(Deletion(some))) for some in _parts(dict.fromkeys(keys))])
 
     async def invalidate(self, selector: Selector) -> int:
-        with self._memory.invalidating(selector):
-            found = dict.fromkeys(await self._memory.taken(selector))
-            for pending in (*self._writing, *self._pending):  # stored before, and not yet in memory
-                change = pending.change
-                if isinstance(change, _Put) and selector.takes(change.entry.key, change.entry.scope, change.entry.tags):
-                    found[change.entry.key] = None
-            return await self.delete(list(found))
+        if len(self._invalidations) >= INVALIDATIONS_MAX:
+            raise StoreUnavailableError("too many invalidations are under way")
+        holding = ExitStack()
+        began = holding.enter_context(self._memory.invalidating(selector))
+        told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(self._invalidate(selector, began, holding, told), name="cache-file-invalidation")
+        self._invalidations.add(task)
+        task.add_done_callback(self._invalidations.discard)
+        return await told
+
+    async def _invalidate(self, selector: Selector, began: int, holding: ExitStack, told: asyncio.Future[int]) -> None:
+        """Goes on when the caller, who is `told`, does not wait any more."""
+        with holding:
+            try:
+                removed = await self._deleted(selector, began, told)
+            except StoreUnavailableError as error:
+                self._log.error("cache_file_invalidation_incomplete", file=str(self._path), error=str(error))
+                if not told.done():
+                    told.set_exception(error)
+            else:
+                if not told.done():
+                    told.set_result(removed)
+
+    async def _deleted(self, selector: Selector, began: int, told: asyncio.Future[int]) -> int:
+        found = dict.fromkeys(await self._memory.taken(selector))
+        found.update(dict.fromkeys(self._writer.taken(selector)))  # stored before, and not yet in memory
+        removed = 0
+        for some in _parts(found):
+            written = self._writer.write(Deletion(self._memory.older(some, began)), is_urgent=True)
+            await asyncio.wait({written}, timeout=WRITE_S_MAX)
+            if not written.done() and not told.done():
+                told.set_exception(StoreUnavailableError(TOO_SLOW))
+            removed += await written
+        return removed
 
     def served(self, key: str) -> None:
         self._memory.served(key)
@@ -152,11 +168,10 @@ class FileStore:
         return self._memory.changes(position)
 
     async def close(self) -> None:
-        """Writes what waits, and lets go of the file."""
-        self._closing = True
-        self._wake.set()
-        if self._writer is not None:
-            await self._writer
+        """Writes what waits, and lets go of the file. Invalidations end with the part that is being written."""
+        await self._writer.close()
+        if self._invalidations:
+            await asyncio.wait(self._invalidations)
         await self._release()
         await self._memory.close()
 
@@ -167,7 +182,7 @@ class FileStore:
         unreadable: list[str] = []
         filled = partial(self._memory.fill, self._readable(rows, unreadable))
         try:
-            self._gone.update(await loop.run_in_executor(None, filled))  # nobody else uses the memory yet
+            self._writer.gone.update(await loop.run_in_executor(None, filled))  # nobody else uses the memory yet
         finally:
             await checking
         clean = partial(self._file.clean, unreadable, is_sealed=self._cipher is not None)
@@ -195,64 +210,21 @@ class FileStore:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._file.close)
         self._thread.shutdown(wait=False)
 
-    async def _write(self, change: _Put | Deletion) -> int:
-        """Returns when the change is on the disk."""
-        if self._closing or len(self._pending) >= PENDING_MAX:
-            raise StoreUnavailableError("the file takes no changes, or too many wait for it")
-        pending = _Pending(change, asyncio.get_running_loop().create_future())
-        self._pending.append(pending)
-        self._wake.set()
-        try:
-            async with asyncio.timeout(WRITE_S_MAX):
-                return await pending.done
-        except TimeoutError as error:
-            raise StoreUnavailableError("the disk did not take the change in time") from error
-
-    async def _write_all(self) -> None:
-        """Until the store is closed and nothing waits any more."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._pending or self._gone:
-                if not await self._write_batch() and not self._pending:
-                    break
-            if self._closing:
-                return
-
-    async def _write_batch(self) -> bool:
-        """Takes what waits, in its order, to the disk and then into memory; whether that worked."""
-        batch, self._pending = self._pending[:BATCH_MAX], self._pending[BATCH_MAX:]
-        gone, self._gone = self._gone, set()
-        self._writing = batch
-        changes = [each.change.row if isinstance(each.change, _Put) else each.change for each in batch]
-        try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._file.commit, changes, gone)
-        except sqlite3.Error as error:
-            self._log.error("cache_file_not_written", file=str(self._path), error=type(error).__name__)
-            self._gone |= gone
-            self._writing = []
-            for pending in batch:
-                _fail(pending, "the file cannot be written")
-            return False
-        for pending in batch:
-            result = await self._take_in(pending.change)
-            if not pending.done.done():
-                pending.done.set_result(result)
-        self._writing = []
-        return True
-
-    async def _take_in(self, change: _Put | Deletion) -> int:
-        if isinstance(change, Deletion):
-            return await self._memory.delete(change.keys)
-        self._gone.discard(change.entry.key)
-        self._gone.update(self._memory.take_in(change.entry, change.packed, moment=change.moment))
-        return 1
-
 
 def _place(key: str) -> str:
     return f"file/{SCHEMA_VERSION}/{key}"
 
 
-def _fail(pending: _Pending, why: str) -> None:
-    if not pending.done.done():
-        pending.done.set_exception(StoreUnavailableError(why))
+def _parts(keys: Iterable[str]) -> Iterator[tuple[str, ...]]:
+    """At least one: what left the memory for lack of room leaves the file with it."""
+    remaining = tuple(keys)
+    for start in range(0, max(1, len(remaining)), DELETED_PER_COMMIT_MAX):
+        yield remaining[start : start + DELETED_PER_COMMIT_MAX]
+
+
+async def _in_time(written: asyncio.Future[int]) -> int:
+    """What is written in the end, unless that takes too long. Raises StoreUnavailableError."""
+    await asyncio.wait({written}, timeout=WRITE_S_MAX)
+    if not written.done():
+        raise StoreUnavailableError(TOO_SLOW)
+    return written.result()

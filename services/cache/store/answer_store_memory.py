@@ -210,16 +210,25 @@ class MemoryStore:
             return await self.delete(await self.taken(selector))
 
     @contextmanager
-    def invalidating(self, selector: Selector) -> Iterator[None]:
-        """Inside the block nobody finds what the selector takes of what was stored before it."""
+    def invalidating(self, selector: Selector) -> Iterator[int]:
+        """Inside the block nobody finds what the selector takes of what was stored before it; which moment it began."""
         self._moment += 1
         moment = self._moment
         self._invalidated.append(selector)
         self._sweeping[moment] = selector
         try:
-            yield
+            yield moment
         finally:
             del self._sweeping[moment]
+
+    def older(self, keys: Iterable[str], moment: int) -> tuple[str, ...]:
+        """Those of the keys under which nothing lies that was put at this moment or after it."""
+        entries = self._entries
+        return tuple(key for key in keys if (kept := entries.get(key)) is None or kept.moment < moment)
+
+    def holds(self, key: str) -> bool:
+        """Whether there is an entry of that key that has not expired, be it found or not."""
+        return self._unexpired(key) is not None
 
     async def taken(self, selector: Selector) -> list[str]:
         """The keys of all entries that the selector takes, also of those that nobody finds any more."""

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from services.cache.entry import Entry, Scope, Selector
+from services.cache.store import answer_store_file
+from services.cache.store.answer_store import StoreUnavailableError
 from services.cache.store.answer_store_file import FileStore
 from services.cache.store.entry_file import FREE_PAGES_MAX, FileStoreError
 from services.runtime.clock import FakeClock
 from tests.support.cache_parts import entry
 
+PART = 10
 TENANT = Selector(tenant="many")
 
 
@@ -32,6 +36,11 @@ async def opened(path: Path, clock: FakeClock) -> AsyncIterator[FileStore]:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "cache.sqlite"
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answer_store_file, "DELETED_PER_COMMIT_MAX", PART)
 
 
 def of_tenant(clock: FakeClock, count: int, *, text: str = "yes") -> list[Entry]:
@@ -53,6 +62,23 @@ async def on_the_disk(store: FileStore, work: Callable[[sqlite3.Connection], Any
     connection = store._file.connection
     assert connection is not None
     return await asyncio.get_running_loop().run_in_executor(store._thread, work, connection)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30.0):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
+@contextmanager
+def held_up(store: FileStore) -> Any:
+    """A disk that takes its time, until the end of the block or until what is given is set."""
+    is_back = threading.Event()
+    store._thread.submit(is_back.wait)
+    try:
+        yield is_back
+    finally:
+        is_back.set()
 
 
 def deny(action: int, name: str | None = None) -> Callable[[sqlite3.Connection], None]:
@@ -100,3 +126,167 @@ async def test_no_flipped_bit_of_a_key_brings_an_invalidated_answer_back(path: P
         async with opened(path, clock) as store:
             assert await served(store, keys) == 0, f"bit at {place}"
     assert opens < len(places)
+
+
+def forget_in_the_index(key: str) -> Callable[[sqlite3.Connection], None]:
+    """Takes the key out of the index of keys, which is opened as if it were a table of its own."""
+
+    def forget(connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA writable_schema=ON")
+        connection.execute("CREATE TABLE imposter (key, number, PRIMARY KEY (key, number)) WITHOUT ROWID")
+        connection.execute(
+            "UPDATE sqlite_master SET rootpage = (SELECT rootpage FROM sqlite_master"
+            " WHERE name = 'sqlite_autoindex_entries_1') WHERE name = 'imposter'"
+        )
+        connection.execute("PRAGMA writable_schema=RESET")
+        assert connection.execute("DELETE FROM imposter WHERE key = ?", (key,)).rowcount == 1
+        connection.execute("PRAGMA writable_schema=ON")
+        connection.execute("DELETE FROM sqlite_master WHERE name = 'imposter'")
+        connection.execute("PRAGMA writable_schema=RESET")
+
+    return forget
+
+
+async def test_a_deletion_that_the_index_does_not_lead_to_is_no_success(path: Path) -> None:
+    clock = FakeClock()
+    async with opened(path, clock) as store:
+        keys = await put_all(store, of_tenant(clock, 3))
+        await on_the_disk(store, forget_in_the_index(keys[1]))
+        for delete in (store.delete(keys), store.invalidate(TENANT)):
+            with pytest.raises(StoreUnavailableError):
+                await delete
+        assert await served(store, keys) == 3
+        assert await store.delete([keys[0], keys[2]]) == 2
+
+
+async def test_what_the_file_let_go_of_before_the_clock_was_put_back_can_be_deleted(path: Path) -> None:
+    clock = FakeClock()
+    short = entry("short", now_unix_s=clock.unix(), ttl_s=5.0)
+    async with opened(path, clock) as store:
+        await store.put(short)
+        clock.advance(6.0)
+        await store.delete([])
+        clock._unix_offset -= 6.0
+        assert await on_the_disk(store, lambda file: file.execute("SELECT count(*) FROM entries").fetchone()) == (0,)
+        assert await store.get_many([short.key]) == [short]
+        assert await store.delete([short.key]) == 1
+        assert await store.get_many([short.key]) == [None]
+
+
+@pytest.mark.usefixtures("small_parts")
+async def test_a_large_invalidation_takes_everything(path: Path) -> None:
+    clock = FakeClock()
+    async with opened(path, clock) as store:
+        await put_all(store, of_tenant(clock, 3 * PART + 1))
+        other = entry("other", now_unix_s=clock.unix(), scope=Scope("other"))
+        await store.put(other)
+        assert await store.invalidate(TENANT) == 3 * PART + 1
+        assert len(store) == 1
+    async with opened(path, clock) as store:
+        assert len(store) == 1
+
+
+@pytest.mark.usefixtures("small_parts")
+async def test_an_invalidation_holds_until_the_disk_has_all_of_it_though_its_caller_left(path: Path) -> None:
+    clock = FakeClock()
+    async with opened(path, clock) as store:
+        keys = await put_all(store, of_tenant(clock, 5 * PART))
+        with held_up(store):
+            caller = asyncio.create_task(store.invalidate(TENANT))
+            await asyncio.sleep(0)
+            caller.cancel()
+            await asyncio.wait({caller})
+            assert caller.cancelled()
+            assert await served(store, keys) == 0
+        most = 0
+        while len(store):
+            most = max(most, await served(store, keys))
+            await asyncio.sleep(0)
+        assert most == 0
+    async with opened(path, clock) as store:
+        assert len(store) == 0
+
+
+@pytest.mark.usefixtures("small_parts")
+async def test_an_invalidation_that_takes_too_long_is_unavailable_and_holds(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = FakeClock()
+    async with opened(path, clock) as store:
+        keys = await put_all(store, of_tenant(clock, 2 * PART))
+        monkeypatch.setattr(answer_store_file, "WRITE_S_MAX", 0.001)
+        with held_up(store):
+            with pytest.raises(StoreUnavailableError):
+                await store.invalidate(TENANT)
+            assert await served(store, keys) == 0
+        await until(lambda: not len(store))
+        assert await served(store, keys) == 0
+
+
+@pytest.mark.usefixtures("small_parts")
+async def test_the_changes_of_others_go_between_the_parts_of_an_invalidation(path: Path) -> None:
+    clock = FakeClock()
+    async with opened(path, clock) as store:
+        keys = await put_all(store, of_tenant(clock, 5 * PART))
+        with held_up(store):
+            invalidating = await begun(store, store.invalidate(TENANT))
+            again = of_tenant(clock, 5 * PART, text="anew")[-1]
+            putting = asyncio.create_task(store.put(again))
+            await asyncio.sleep(0)
+        assert await putting
+        assert not invalidating.done()
+        assert await invalidating == 5 * PART - 1
+        assert await store.get_many(keys) == [*[None] * (5 * PART - 1), again]
+    async with opened(path, clock) as store:
+        assert await store.get_many(keys) == [*[None] * (5 * PART - 1), again]
+
+
+async def begun(store: FileStore, invalidating: Awaitable[int]) -> asyncio.Future[int]:
+    """The first part is on its way to the disk."""
+    task = asyncio.ensure_future(invalidating)
+    await until(lambda: bool(store._writer._writing))
+    return task
+
+
+@pytest.mark.usefixtures("small_parts")
+async def test_what_a_disk_refuses_to_delete_is_served_again_and_its_caller_knows(path: Path) -> None:
+    clock = FakeClock()
+    async with opened(path, clock) as store:
+        keys = await put_all(store, of_tenant(clock, 2 * PART))
+        await on_the_disk(store, deny(sqlite3.SQLITE_DELETE))
+        with pytest.raises(StoreUnavailableError):
+            await store.invalidate(TENANT)
+        assert await served(store, keys) == 2 * PART
+        await on_the_disk(store, lambda connection: connection.set_authorizer(None))
+        assert await store.invalidate(TENANT) == 2 * PART
+
+
+@pytest.mark.usefixtures("small_parts")
+async def test_the_end_of_the_store_waits_for_no_more_than_the_part_that_is_written(path: Path) -> None:
+    clock = FakeClock()
+    async with opened(path, clock) as store:
+        await put_all(store, of_tenant(clock, 5 * PART))
+        with held_up(store):
+            invalidating = await begun(store, store.invalidate(TENANT))
+            closing = asyncio.create_task(store._writer.close())
+            await asyncio.sleep(0)
+        await closing
+        with pytest.raises(StoreUnavailableError):
+            await invalidating
+    async with opened(path, clock) as store:
+        assert len(store) == 4 * PART
+
+
+async def test_too_many_invalidations_are_refused_at_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answer_store_file, "INVALIDATIONS_MAX", 2)
+    clock = FakeClock()
+    async with opened(path, clock) as store:
+        keys = await put_all(store, of_tenant(clock, 3))
+        with held_up(store):
+            both = [asyncio.create_task(store.invalidate(Selector(entry_key=key))) for key in keys[:2]]
+            await asyncio.sleep(0)
+            with pytest.raises(StoreUnavailableError):
+                await store.invalidate(Selector(entry_key=keys[2]))
+            assert await served(store, keys) == 1
+        assert await asyncio.gather(*both) == [1, 1]
+        assert await store.invalidate(Selector(entry_key=keys[2])) == 1

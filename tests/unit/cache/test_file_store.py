@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from services.cache.entry import Scope, Selector
-from services.cache.store import answer_store_file
+from services.cache.store import file_writer
 from services.cache.store.answer_store import StoreUnavailableError
 from services.cache.store.answer_store_file import FileStore
 from services.cache.store.entry_file import FREE_PAGES_MAX, FileStoreError
@@ -272,7 +272,7 @@ async def test_a_disk_that_refuses_is_unavailable_and_changes_nothing(path: Path
 
 
 async def test_too_many_waiting_changes_are_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answer_store_file, "PENDING_MAX", 100)  # so that a slow disk takes them in time
+    monkeypatch.setattr(file_writer, "PENDING_MAX", 100)  # so that a slow disk takes them in time
     clock = FakeClock()
     async with opened(path, clock) as store:
         put = entry("q", now_unix_s=clock.unix())

@@ -1,0 +1,155 @@
+"""Changes on their way to the disk and then into memory: in the order of the calls, those that wait together as one.
+
+Promises: a change is acknowledged, and seen in memory, when the file has it; one that the file refused changes neither.
+What left the memory for lack of room leaves the file with the next commit, and by itself.
+
+Belongs to one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from services.cache.entry import Entry, Selector
+from services.cache.store.answer_store import StoreUnavailableError
+from services.cache.store.answer_store_memory import MemoryStore
+from services.cache.store.entry_file import Deletion, EntryFile, Row
+from services.runtime.logs import get_logger
+
+__all__ = ["FileWriter", "Put"]
+
+PENDING_MAX = 10_000
+"""Changes that wait for the disk; further ones are refused at once."""
+
+BATCH_MAX = 512
+"""Changes in one commit, about a millisecond of work beside the sync."""
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """An entry that was packed, sealed for the file perhaps, and admitted at a moment."""
+
+    entry: Entry
+    packed: bytes
+    row: Row
+    moment: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """A change, and what its caller waits for."""
+
+    change: Put | Deletion
+    done: asyncio.Future[int]
+
+
+class FileWriter:
+    """Writes to `file` in `thread`, and to `memory` afterwards. `start` when both are filled, `close` at the end.
+
+    `gone`: keys that left the memory for lack of room, and not yet the file. `name` is the file's, for the log.
+    """
+
+    def __init__(self, file: EntryFile, memory: MemoryStore, thread: ThreadPoolExecutor, *, name: str) -> None:
+        self._file = file
+        self._memory = memory
+        self._thread = thread
+        self._name = name
+        self._log = get_logger(__name__)
+        self._pending: list[_Pending] = []
+        self._writing: list[_Pending] = []  # on their way to the disk, and not wholly in memory
+        self.gone: set[str] = set()
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+
+    def start(self) -> None:
+        """Once."""
+        self._task = asyncio.create_task(self._write_all(), name="cache-file-writer")
+
+    def write(self, change: Put | Deletion, *, is_urgent: bool = False) -> asyncio.Future[int]:
+        """Done when the change is on the disk and in memory, with how many entries it put there or took away, or with
+        StoreUnavailableError. Raises it when too many wait, unless it `is_urgent`, and after `close`."""
+        if self._closing or (len(self._pending) >= PENDING_MAX and not is_urgent):
+            raise StoreUnavailableError("the file takes no changes, or too many wait for it")
+        pending = _Pending(change, asyncio.get_running_loop().create_future())
+        self._pending.append(pending)
+        self._wake.set()
+        return pending.done
+
+    def taken(self, selector: Selector) -> list[str]:
+        """The keys of entries on their way that the selector takes."""
+        puts = (each.change for each in (*self._writing, *self._pending) if isinstance(each.change, Put))
+        return [put.entry.key for put in puts if selector.takes(put.entry.key, put.entry.scope, put.entry.tags)]
+
+    async def close(self) -> None:
+        """Writes what waits."""
+        self._closing = True
+        self._wake.set()
+        if self._task is not None:
+            await self._task
+
+    async def _write_all(self) -> None:
+        """Until the store is closed and nothing waits any more."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._pending or self.gone:
+                if not await self._write_batch() and not self._pending:
+                    break
+            if self._closing:
+                return
+
+    async def _write_batch(self) -> bool:
+        """Takes what waits, in its order, to the disk and then into memory; whether that worked."""
+        batch, self._pending = self._pending[:BATCH_MAX], self._pending[BATCH_MAX:]
+        gone, self.gone = self.gone, set()
+        self._writing = batch
+        changes = await self._for_the_file(batch)
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._file.commit, changes, gone)
+        except sqlite3.Error as error:
+            self._log.error("cache_file_not_written", file=self._name, error=type(error).__name__)
+            self.gone |= gone
+            self._writing = []
+            for pending in batch:
+                _fail(pending, "the file cannot be written")
+            return False
+        for pending in batch:
+            result = await self._take_in(pending.change)
+            if not pending.done.done():
+                pending.done.set_result(result)
+        self._writing = []
+        return True
+
+    async def _for_the_file(self, batch: Sequence[_Pending]) -> list[Row | Deletion]:
+        """With how many entries each deletion has to find there: those in memory, which changes with batches alone,
+        and those that the batch puts before it."""
+        changes: list[Row | Deletion] = []
+        is_there: dict[str, bool] = {}
+        for change in (pending.change for pending in batch):
+            if isinstance(change, Put):
+                is_there[change.entry.key] = True
+                changes.append(change.row)
+                continue
+            held = [key for key in change.keys if is_there.get(key, self._memory.holds(key))]
+            is_there.update(dict.fromkeys(held, False))
+            changes.append(replace(change, held=len(held)))
+            await asyncio.sleep(0)  # there may be many keys
+        return changes
+
+    async def _take_in(self, change: Put | Deletion) -> int:
+        if isinstance(change, Deletion):
+            return await self._memory.delete(change.keys)
+        self.gone.discard(change.entry.key)
+        self.gone.update(self._memory.take_in(change.entry, change.packed, moment=change.moment))
+        return 1
+
+
+def _fail(pending: _Pending, why: str) -> None:
+    if not pending.done.done():
+        pending.done.set_exception(StoreUnavailableError(why))
+        pending.done.exception()  # whoever waited may have left
