@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 
 from spillway.client import Client
 from tests.support.certificates import CertificateFolders
+from tests.support.loopback_http import LoopbackServer
 from tests.support.otlp import Receiver, Span
 from tests.support.suite import Suite
 
@@ -22,25 +21,11 @@ def is_whole(root: Span, parts: tuple[str, ...]) -> bool:
     return all(root.find(part) for part in parts) and all(len(call.children) == 1 for call in calls)
 
 
-class Hook:
+class Hook(LoopbackServer):
     """Takes webhooks; what is sent to /gone it does not want ever again."""
 
     def __init__(self) -> None:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Taker)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(_Taker)
 
 
 class _Taker(BaseHTTPRequestHandler):

@@ -8,7 +8,6 @@ import pty
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent import futures
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +15,17 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
-from spillway.chat import FinishReason, Message, Role, Usage
 from spillway.failure import DETAILS_KEY
-from spillway.routing import AnswerDelta, CacheKind, CacheOutcome, Completion, CostSummary, RoutingDecision
+from spillway.routing import AnswerDelta, CacheKind, CacheOutcome
 from spillway.v1 import orchestrator_pb2, orchestrator_pb2_grpc
 from spillway.wire import answer_delta_to_proto, completion_to_proto
+from tests.support.fake_orchestrators import orchestrator_at
+from tests.support.jobs_parts import completion
 
 # Clears the screen, renames the window, and the same begun with the eight-bit CSI; all of it must stay out.
 HOSTILE = "a\x1b[2Jb\x1b]0;owned\x07c\x9b2Jd\x7fe\tf\r\ng"
 SHOWN = "a[2Jb]0;ownedc2Jde"
-ANSWER = Completion(
-    request_id="r",
-    message=Message.of(Role.ASSISTANT, HOSTILE),
-    finish_reason=FinishReason.STOP,
-    accepted=True,
-    tier="simple",
-    target="small-1",
-    model="mo\x1b[31mdel",
-    usage=Usage(5, 2),
-    cost=CostSummary(10, 100, "large-1"),
-    cache=CacheOutcome(CacheKind.MISS, "not\x1b]0;owned\x07hing"),
-    routing=RoutingDecision("complexity", "easy"),
-)
+ANSWER = completion(HOSTILE, model="mo\x1b[31mdel", cache=CacheOutcome(CacheKind.MISS, "not\x1b]0;owned\x07hing"))
 
 
 class Orchestrator(orchestrator_pb2_grpc.OrchestratorServiceServicer):
@@ -77,12 +65,8 @@ def orchestrator() -> Orchestrator:
 
 @pytest.fixture
 def target(orchestrator: Orchestrator) -> Iterator[str]:
-    server = grpc.server(futures.ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
-    orchestrator_pb2_grpc.add_OrchestratorServiceServicer_to_server(orchestrator, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    yield f"127.0.0.1:{port}"
-    server.stop(0).wait()
+    with orchestrator_at(orchestrator) as address:
+        yield address
 
 
 def spillway(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 from redis.asyncio import Redis
@@ -27,8 +28,9 @@ __all__ = ["WELL_S", "completion", "eventually", "redis_client", "request", "sub
 WELL_S = 20.0
 
 
-def completion(text: str = "42", request_id: str = "r") -> Completion:
-    return Completion(
+def completion(text: str = "42", request_id: str = "r", **changed: Any) -> Completion:
+    """An answer of the first tier that nothing is special about, but for what is `changed`."""
+    made = Completion(
         request_id=request_id,
         message=Message.of(Role.ASSISTANT, text),
         finish_reason=FinishReason.STOP,
@@ -42,6 +44,7 @@ def completion(text: str = "42", request_id: str = "r") -> Completion:
         routing=RoutingDecision(policy_step="complexity"),
         completed_at_unix_s=1_700_000_000.0,
     )
+    return replace(made, **changed)
 
 
 def request(text: str = "what is 6 * 7?", *, request_id: str = "", tenant: str = "acme") -> CompletionRequest:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from services.ledger.report.figures import Report
 from services.ledger.report.names import visible
 from services.ledger.report.tallies import CONFIDENCE_BINS, Group
-from services.ledger.report.view import hit_share, span, state_of_escalation, tries
+from services.ledger.report.view import hit_share, quality_cells, span, state_of_escalation, tries
 from spillway.cli.terminal import ms, percent, usd
 
 __all__ = ["page"]
@@ -111,20 +111,7 @@ def _tier_table(report: Report) -> str:
 
 def _quality_table(report: Report) -> str:
     names = ("tier", "accepted", "grade", "grade − flagship's", "grades", "disliked", "regenerated", "complaints")
-    rows = [
-        [
-            tier.tier or "–",
-            span(tier.accepted),
-            span(tier.grade),
-            span(tier.grade_difference),
-            f"{tier.grades:,}",
-            span(tier.disliked),
-            span(tier.regenerated),
-            span(tier.complained),
-        ]
-        for tier in report.tiers
-    ]
-    return _table(names, rows)
+    return _table(names, [[tier.tier or "–", *quality_cells(tier)] for tier in report.tiers])
 
 
 def _group_table(kind: str, groups: Sequence[Group]) -> str:

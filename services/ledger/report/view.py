@@ -25,7 +25,7 @@ from services.ledger.report.tallies import CONFIDENCE_BINS, Group
 from spillway.cli.terminal import ms, percent, usd
 from spillway.intervals import Interval
 
-__all__ = ["hit_share", "report_view", "span", "state_of_escalation", "tries"]
+__all__ = ["hit_share", "quality_cells", "report_view", "span", "state_of_escalation", "tries"]
 
 SIMPLE: str = "simple"
 
@@ -44,6 +44,19 @@ def report_view(report: Report, title: str) -> RenderableType:
         parts += [_groups("day", report.days), ""]
     parts += [_hops(report), "", *_judgement(report)]
     return Stack(*parts)
+
+
+def quality_cells(tier: TierFigures) -> tuple[str, ...]:
+    """Accepted, grade, its difference from the flagship's, grades, disliked, regenerated, complaints."""
+    return (
+        span(tier.accepted),
+        span(tier.grade),
+        span(tier.grade_difference),
+        f"{tier.grades:,}",
+        span(tier.disliked),
+        span(tier.regenerated),
+        span(tier.complained),
+    )
 
 
 def span(value: Interval | None) -> str:
@@ -127,16 +140,7 @@ def _quality(tiers: Sequence[TierFigures]) -> Table:
     columns = ("accepted", "grade", "− flagship", "n", "disliked", "regenerated", "complaints")
     table = _table("quality, by the tier that answered; in %, with 95 % intervals", ("tier",), columns)
     for tier in tiers:
-        table.add_row(
-            Text(visible(tier.tier) or "–"),
-            span(tier.accepted),
-            span(tier.grade),
-            span(tier.grade_difference),
-            f"{tier.grades:,}",
-            span(tier.disliked),
-            span(tier.regenerated),
-            span(tier.complained),
-        )
+        table.add_row(Text(visible(tier.tier) or "–"), *quality_cells(tier))
     return table
 
 

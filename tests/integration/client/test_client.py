@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent import futures
 from typing import Any
 
 import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
-from spillway.chat import ChatRequest, FinishReason, GenerationParams, Message, Role, Usage
+from spillway.chat import ChatRequest, GenerationParams, Message, Role, Usage
 from spillway.client import DEFAULT_TARGET, TARGET_VARIABLE, AsyncClient, Client
 from spillway.errors import (
     DeadlineError,
@@ -43,23 +42,13 @@ from spillway.wire import (
     completion_to_proto,
     explanation_to_proto,
 )
+from tests.support.fake_orchestrators import orchestrator_at
+from tests.support.jobs_parts import completion
 
 Request = orchestrator_pb2.CompleteRequest
 Behaviour = Callable[[Request, grpc.ServicerContext], None]
 
-ANSWER = Completion(
-    request_id="r",
-    message=Message.of(Role.ASSISTANT, "Paris."),
-    finish_reason=FinishReason.STOP,
-    accepted=True,
-    tier="simple",
-    target="small-1",
-    model="small",
-    usage=Usage(5, 2),
-    cost=CostSummary(10, 100, "large-1"),
-    cache=CacheOutcome(CacheKind.MISS),
-    routing=RoutingDecision("complexity", "easy"),
-)
+ANSWER = completion("Paris.", usage=Usage(5, 2), cost=CostSummary(10, 100, "large-1"))
 EXPLANATION = Explanation(RoutingDecision("complexity", "easy"), CacheOutcome(CacheKind.MISS), (RuleTrial("r", False),))
 
 
@@ -140,12 +129,8 @@ def orchestrator() -> Orchestrator:
 
 @pytest.fixture
 def target(orchestrator: Orchestrator) -> Iterator[str]:
-    server = grpc.server(futures.ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
-    orchestrator_pb2_grpc.add_OrchestratorServiceServicer_to_server(orchestrator, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    yield f"127.0.0.1:{port}"
-    server.stop(0).wait()
+    with orchestrator_at(orchestrator) as address:
+        yield address
 
 
 class Sync:

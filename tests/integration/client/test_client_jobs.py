@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent import futures
 from typing import Any
 
 import grpc
@@ -16,6 +15,7 @@ from spillway.routing import CompletionRequest, FeedbackKind, Job, JobState, Web
 from spillway.v1 import orchestrator_pb2 as pb
 from spillway.v1 import orchestrator_pb2_grpc
 from spillway.wire import completion_to_proto, job_to_proto
+from tests.support.fake_orchestrators import orchestrator_at
 from tests.support.jobs_parts import completion, request
 
 QUEUED = Job("job_1", JobState.QUEUED, submitted_at_unix_s=1.5, changed_at_unix_s=1.5)
@@ -86,12 +86,8 @@ Caller = Callable[..., Any]
 @pytest.fixture
 def fake() -> Iterator[tuple[Orchestrator, str]]:
     servicer = Orchestrator()
-    server = grpc.server(futures.ThreadPoolExecutor(4))
-    orchestrator_pb2_grpc.add_OrchestratorServiceServicer_to_server(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    yield servicer, f"127.0.0.1:{port}"
-    server.stop(None).wait()
+    with orchestrator_at(servicer) as address:
+        yield servicer, address
 
 
 @pytest.fixture(params=["sync", "async"])

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from concurrent import futures
 from pathlib import Path
 
-import grpc
 import pytest
 from typer.testing import CliRunner
 
 from spillway.cli.app import app
 from spillway.routing import Job, JobState, WebhookDelivery
-from spillway.v1 import orchestrator_pb2_grpc
+from tests.support.fake_orchestrators import orchestrator_at
 from tests.support.jobs_parts import completion
 from tests.support.redis_server import RedisServer
 from tests.unit.cli.fake_jobs import FakeJobs
@@ -26,12 +24,8 @@ FAILED = Job("job_1", JobState.FAILED, error_reason="NO_MODEL_AVAILABLE", error_
 @pytest.fixture
 def fake() -> Iterator[FakeJobs]:
     servicer = FakeJobs()
-    server = grpc.server(futures.ThreadPoolExecutor(2))
-    orchestrator_pb2_grpc.add_OrchestratorServiceServicer_to_server(servicer, server)
-    servicer.target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
-    server.start()
-    yield servicer
-    server.stop(None).wait()
+    with orchestrator_at(servicer) as servicer.target:
+        yield servicer
 
 
 def run(fake: FakeJobs, *arguments: str) -> tuple[int, str]:

@@ -11,27 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spillway.chat import FinishReason, Message, Role, Usage
+from spillway.chat import Message, Role
 from spillway.cli.recording import RecordedAnswer, RecordedRow, RecordingError, read_rows, sample
 from spillway.cli.replay_figures import Result, figures, figures_by_task, judged
 from spillway.intervals import paired_difference, wilson
-from spillway.routing import CacheKind, CacheOutcome, Completion, CostSummary, RoutingDecision
+from spillway.routing import CacheKind, CacheOutcome, CostSummary
+from tests.support.jobs_parts import completion
 
 ROW = RecordedRow("r1", "gsm", "2+2?", {"cheap": RecordedAnswer(" 4 \n", True), "big": RecordedAnswer("5", False)})
-ANSWER = Completion(
-    request_id="r",
-    message=Message.of(Role.ASSISTANT, "4"),
-    finish_reason=FinishReason.STOP,
-    accepted=True,
-    tier="simple",
-    target="cheap-1",
-    model="cheap",
-    usage=Usage(5, 2),
-    cost=CostSummary(10, 100, "big-1"),
-    cache=CacheOutcome(CacheKind.MISS),
-    routing=RoutingDecision(),
-    escalations=1,
-)
+ANSWER = completion("4", target="cheap-1", model="cheap", cost=CostSummary(10, 100, "big-1"), escalations=1)
 
 
 def result(task: str, *, correct: bool, cost: int, latency_s: float, tier: str = "simple", **other: object) -> Result:

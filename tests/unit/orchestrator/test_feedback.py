@@ -15,21 +15,19 @@ from services.orchestrator.outcomes import OutcomeReporter
 from services.orchestrator.record import prompt_sha256
 from services.runtime.clock import FakeClock
 from services.runtime.errors import SpillwayError, Unavailable
-from spillway.chat import FinishReason, Message, Role, Usage
 from spillway.routing import (
     CacheKind,
     CacheMode,
-    CacheOutcome,
     Completion,
     CompletionRequest,
     CostSummary,
     Feedback,
     FeedbackKind,
     OutcomeSource,
-    RoutingDecision,
     RoutingOptions,
     TierOutcome,
 )
+from tests.support.jobs_parts import completion
 from tests.unit.orchestrator.fakes import EMBEDDING, FakeCache, FakeClassifier
 from tests.unit.orchestrator.ladder import judged, request_of
 
@@ -46,19 +44,7 @@ DOWN = Feedback("r1", "acme", FeedbackKind.THUMBS_DOWN)
 
 
 def completed(*, accepted: bool = True) -> Completion:
-    return Completion(
-        request_id="again",
-        message=Message.of(Role.ASSISTANT, "Because."),
-        finish_reason=FinishReason.STOP,
-        accepted=accepted,
-        tier="complex",
-        target="flagship",
-        model="m",
-        usage=Usage(1, 1),
-        cost=CostSummary(500),
-        cache=CacheOutcome(CacheKind.MISS),
-        routing=RoutingDecision(),
-    )
+    return completion("Because.", "again", accepted=accepted, tier="complex", target="flagship", cost=CostSummary(500))
 
 
 @dataclass
