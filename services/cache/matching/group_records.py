@@ -2,7 +2,7 @@
 
 Promises: pure and deterministic; bounded: GROUPS_MAX groups, those that an outcome was heard of last; finite numbers.
 What is near and how clearly says how a question lies; some answers are confused with others however it lies, which only
-their own past tells. Newer outcomes count for more: each makes those before it count for a fiftieth less, so nothing
+their own past tells. Newer outcomes count for more: each makes those before it count for a twentieth less, so nothing
 outweighs what comes after it for long. A group is kept by a digest of its key, never by the key.
 """
 
@@ -24,8 +24,8 @@ Counts = npt.NDArray[np.float64]
 GROUPS_MAX: Final = 2_048
 """About 0.4 MB. Where answers are more than these, few are proposed often enough to have a past that tells."""
 
-KEPT: Final = 0.98
-"""What an outcome's weight is multiplied by with each newer one of its group: never more than 50 count."""
+KEPT: Final = 0.95
+"""What an outcome's weight is multiplied by with each newer one of its group: never more than 20 count."""
 
 OUTCOMES_MAX: Final = 1.0 / (1.0 - KEPT) + 1e-6
 """What the right or the wrong ones of a group count for at most."""

@@ -35,8 +35,6 @@ AUDIT_BURST: Final = 5.0
 COUNTERS: Final = 9
 """Numbers of `counters`."""
 
-_CHANCE_MIN: Final = 1e-6
-
 
 class RiskAudits:
     """`rate`: of hits that are audited, 0 to 1. `audits` and `wrong`: those that were made, and the wrong ones among
@@ -74,8 +72,8 @@ class RiskAudits:
         self.drawn_wrong *= factor
         self.drawn_booked *= factor
 
-    def draw(self, wrong: float, *, mean: float, hits: float) -> tuple[bool, float]:
-        """Whether to audit a hit of that P(wrong), and the chance that it had: the likelier wrong, the more is learned.
+    def draw(self, wrong: float, *, mean: float, hits: float) -> bool:
+        """Whether to audit a hit of that P(wrong): the likelier wrong, the more is learned.
 
         `mean` is P(wrong) of hits so far, `hits` how many there were.
         """
@@ -87,12 +85,7 @@ class RiskAudits:
         audit = chance > 0.0 and self._random.random() < chance and self._credit > 1.0 - AUDIT_BURST
         if audit:
             self._credit -= 1.0
-        return audit, max(chance, _CHANCE_MIN)
-
-    @property
-    def chance_elsewhere(self) -> float:
-        """What another replica's audit is taken to have had."""
-        return max(self._rate, _CHANCE_MIN)
+        return audit
 
     def told(self, *, wrong: bool, booked: float, drawn: bool) -> None:
         """The outcome of an audit (`drawn`), or a complaint, of a hit that was booked at so much."""

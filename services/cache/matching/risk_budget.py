@@ -30,7 +30,7 @@ BAR_MAX: Final = 0.1
 """No answer that is likelier wrong than this, and than the limit, is served, however much of the budget is left: on an
 easy stream that would buy single bad answers."""
 
-BOOKED_DEVIATIONS: Final = 1.0
+BOOKED_DEVIATIONS: Final = 1.1
 """z of the formula above."""
 
 BOOKED_START: Final = 3.5

@@ -41,9 +41,6 @@ OBSERVATIONS_MAX: Final = 6_000
 SAME_WORDS_WRONG: Final = 1e-3
 """What an answer to the same words is booked at: it is served without evidence, the least that any answer counts."""
 
-MODEL_DEVIATIONS: Final = 0.1
-"""How far towards wrong the model's own uncertainty moves what is booked."""
-
 REFIT_SHARE: Final = 0.15
 REFIT_LEAST: Final = 50
 REFIT_MOST: Final = 250
@@ -57,7 +54,7 @@ class RiskController:
         what was observed of them."""
         self._model: RiskModel | None = None
         self._features = np.zeros((OBSERVATIONS_MAX, len(NAMES)))
-        self._outcomes = np.zeros((OBSERVATIONS_MAX, 3))  # same, weight, guard_code
+        self._outcomes = np.zeros((OBSERVATIONS_MAX, 2))  # same, guard_code
         self.guards = GuardEvidence(lifts=lifts)
         self._groups = GroupRecords()
         self._observed = 0
@@ -86,10 +83,10 @@ class RiskController:
             self._budget.seen(found.wrong if found.serve else min(1.0, self._charged(found.wrong, guard)))
         if not found.serve:
             return found
-        audit, chance = self._draw_audit(found.wrong)
+        audit = self._draw_audit(found.wrong)
         booked = self._booked(self._foretold(features), guard)
         self._book(booked)
-        judged = Judged(features, booked, chance, guard, self._foretold(features), audit, group)
+        judged = Judged(features, booked, guard, self._foretold(features), audit, group)
         return replace(found, audit=audit, judged=judged)
 
     def serve_same_words(self) -> tuple[bool, Judged]:
@@ -99,22 +96,22 @@ class RiskController:
         """
         self._count_lookup()
         self._budget.seen(SAME_WORDS_WRONG)
-        audit, chance = self._draw_audit(SAME_WORDS_WRONG)
+        audit = self._draw_audit(SAME_WORDS_WRONG)
         self._book(SAME_WORDS_WRONG)
-        return audit, Judged(None, SAME_WORDS_WRONG, chance, audit=audit)
+        return audit, Judged(None, SAME_WORDS_WRONG, audit=audit)
 
     def judge_elsewhere(self, features: Floats, guard: str, *, group: str = "", audit: bool) -> Judged:
         """A hit that another replica decided, as this one would have booked it. `audit`: as `Judged` has it."""
         if self._model is None:
-            return Judged(features, 0.0, 1.0, guard, group=group)
+            return Judged(features, 0.0, guard, group=group)
         wrong = self._foretold(features)
         booked = self._booked(wrong, guard)
-        return Judged(features, booked, self._audits.chance_elsewhere, guard, wrong, audit, group)
+        return Judged(features, booked, guard, wrong, audit, group)
 
     def consider(self, features: Floats, *, group: str = "", refusal: Callable[[], str] = str) -> Decision:
         """What `decide` would say of these now, but for an audit; nothing is counted."""
         refused = refusal()
-        judged = Judged(features, 0.0, 1.0, kind_of(refused), group=group)
+        judged = Judged(features, 0.0, kind_of(refused), group=group)
         if self._model is None:
             return Decision(False, False, 1.0, 0.0, "too little is known of such questions yet", judged)
         plain = self._wrong(features)
@@ -138,9 +135,8 @@ class RiskController:
         served = judged.booked > 0.0
         if judged.features is not None:
             at = self._observed % OBSERVATIONS_MAX
-            weight = 1.0 / judged.chance if source is Source.AUDIT else 1.0
             self._features[at] = judged.features
-            self._outcomes[at] = (float(same), weight, float(guard_code(judged.guard)))
+            self._outcomes[at] = (float(same), float(guard_code(judged.guard)))
             self._observed += 1
             if judged.guard and not praise and (served or self._model is not None):
                 foretold = judged.foretold if served else self._foretold(judged.features)
@@ -160,10 +156,10 @@ class RiskController:
         """A copy of what was observed, the oldest first, to fit a model to, here or in a thread."""
         kept = min(self._observed, OBSERVATIONS_MAX)
         order = (self._observed - kept + np.arange(kept)) % OBSERVATIONS_MAX
-        same, weight, guard = self._outcomes[order].T
+        same, guard = self._outcomes[order].T
         refused = self.guards.refuses()[guard.astype(np.int64)]
         self._next_fit = self._observed + int(min(REFIT_MOST, max(REFIT_LEAST, self._observed * REFIT_SHARE)))
-        return Observations(self._features[order], same, weight, refused)
+        return Observations(self._features[order], same, refused)
 
     def adopt(self, model: RiskModel | None) -> None:
         """Decides by this model from now on; by none, nothing is served."""
@@ -220,13 +216,13 @@ class RiskController:
         self._model = fit_risk_model(self.observations())
 
     def _foretold(self, features: Floats) -> float:
-        """The bound on P(wrong) before it is tightened; 1 without a model."""
+        """P(wrong) before it is tightened; 1 without a model."""
         if self._model is None:
             return 1.0
-        return min(1.0, self._model.wrong(self._model.log_odds(features), deviations=MODEL_DEVIATIONS))
+        return min(1.0, self._model.wrong(self._model.log_odds(features)))
 
     def _wrong(self, features: Floats) -> float:
-        """The bound on P(wrong) as it is booked now; 1 without a model."""
+        """P(wrong) as it counts now; 1 without a model."""
         return min(1.0, self._foretold(features) * self._audits.tightening)
 
     def _charged(self, wrong: float, guard: str) -> float:
@@ -255,6 +251,6 @@ class RiskController:
         self._audits.fade(FADE)
         self.guards.fade(FADE)
 
-    def _draw_audit(self, wrong: float) -> tuple[bool, float]:
+    def _draw_audit(self, wrong: float) -> bool:
         hits = self._budget.hits
         return self._audits.draw(wrong, mean=self._spent / hits if hits >= 1.0 else wrong, hits=hits)

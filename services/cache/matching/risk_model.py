@@ -1,7 +1,7 @@
 """P(the proposed answer is wrong) from evidence, learned while serving: a logistic regression and its recalibration.
 
-Promises: pure and deterministic; a fit reads a bounded number of observations; a wrong probability is finite, never
-below FLOOR, and grows with what the fit is unsure of. With too little evidence there is no model.
+Promises: pure and deterministic; a fit reads a bounded number of observations; a wrong probability is finite and above
+0. With too little evidence there is no model.
 
 The regression ranks, best among what is likely right. What its log odds are worth is read off predictions by fits that
 had not seen the outcome (cross-fitting): around each value, the wrong answers that were seen over those that were
@@ -9,6 +9,10 @@ foretold. A prior of PRIOR wrong answers, as many as foretold, keeps the ratio n
 stands for wrong answers that no evidence foretells. What guards refuse is ranked with the rest, but is not among what
 is counted. Newer observations count for more: while a cache fills, what a proposal of a given look is worth rises (at
 first the right answer is often not stored at all), and old evidence would book it too dear for ever.
+
+All outcomes are of one worth, an audited hit's as a miss's. Whether a proposal is served, and how likely it is audited,
+follows from its features, and P(wrong) is asked for given the features: so what was observed is no biased sample of it.
+An audited hit that stood for all that were not audited made three wrong ones by chance a wrong model.
 """
 
 from __future__ import annotations
@@ -44,14 +48,11 @@ REGRESSION_RECENCY: Final = 1.0
 RECALIBRATION_RECENCY: Final = 2.0
 """Powers of an observation's place among the kept ones, 0 the oldest to 1 the newest: its weight. No time scale."""
 
-RIDGE: Final = 10.0
+RIDGE: Final = 5.0
 OFFSET_RIDGE: Final = 0.01
 FOCUS: Final = 2.0
 FOCUS_LEAST: Final = 0.02
 """In the second of two fits an observation counts for P(right) by the first one to that power, P at least so much."""
-
-AUDIT_WEIGHT_MAX: Final = 3.0
-"""An audited hit stands for the hits that were not audited, but no more than so many: beyond, variance costs more."""
 
 _STEPS_MAX: Final = 25
 _STEP_MAX: Final = 2.0
@@ -61,33 +62,30 @@ _TINY: Final = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Observations:
-    """Evidence with its outcome, the oldest first: features [n, len(NAMES)], same [n] (0 or 1), weight [n] (inverse of
-    the chance to be observed), refused [n] (0 or 1: a guard would not have let it be served)."""
+    """Evidence with its outcome, the oldest first: features [n, len(NAMES)], same [n] (0 or 1), refused [n] (0 or 1: a
+    guard would not have let it be served)."""
 
     features: Floats
     same: Floats
-    weight: Floats
     refused: Floats
 
 
 @dataclass(frozen=True, slots=True)
 class RiskModel:
-    """A fitted model: the regression over standardised features; P(wrong) at LOG_ODDS and its relative deviation."""
+    """A fitted model: the regression over standardised features; P(wrong) at LOG_ODDS."""
 
     mean: Floats
     scale: Floats
     weights: Floats
     recalibrated: Floats
-    deviation: Floats
 
     def log_odds(self, features: Floats) -> float:
         """The regression's log odds that the proposed answer is right: ranks, and is recalibrated by `wrong`."""
         return float(self.weights[:-1] @ ((features - self.mean) / self.scale) + self.weights[-1])
 
-    def wrong(self, log_odds: float, *, deviations: float = 0.0) -> float:
-        """P(wrong), so many standard deviations of the recalibration towards wrong: 0 to 1, falling in log odds."""
-        bound = self.recalibrated * (1.0 + deviations * self.deviation)
-        falling = np.maximum.accumulate(bound[::-1])[::-1]
+    def wrong(self, log_odds: float) -> float:
+        """P(wrong): 0 to 1, falling in log odds."""
+        falling = np.maximum.accumulate(self.recalibrated[::-1])[::-1]
         return min(1.0, float(np.interp(log_odds, LOG_ODDS, falling)))
 
 
@@ -98,16 +96,15 @@ def fit_risk_model(found: Observations) -> RiskModel | None:
         return None
     mean, scale = found.features.mean(axis=0), found.features.std(axis=0) + 1e-6
     rows = np.concatenate([(found.features - mean) / scale, np.ones((count, 1))], axis=1)
-    chance = np.minimum(found.weight, AUDIT_WEIGHT_MAX)
-    weight = chance * _recency(count, REGRESSION_RECENCY)
+    weight = _recency(count, REGRESSION_RECENCY)
     weights = _regression(rows, found.same, weight)
     predicted = np.zeros(count)
     fold = np.arange(count) % FOLDS
     for index in range(FOLDS):
         held = fold == index
         predicted[held] = rows[held] @ _regression(rows[~held], found.same[~held], weight[~held])
-    weight = chance * _recency(count, RECALIBRATION_RECENCY) * (1.0 - found.refused)
-    return RiskModel(mean, scale, weights, *_recalibration(predicted, 1.0 - found.same, weight))
+    weight = _recency(count, RECALIBRATION_RECENCY) * (1.0 - found.refused)
+    return RiskModel(mean, scale, weights, _recalibration(predicted, 1.0 - found.same, weight))
 
 
 def _recency(count: int, power: float) -> Floats:
@@ -115,14 +112,11 @@ def _recency(count: int, power: float) -> Floats:
     return np.asarray((1.0 + power) * ((np.arange(count) + 1.0) / count) ** power)
 
 
-def _recalibration(predicted: Floats, wrong: Floats, weight: Floats) -> tuple[Floats, Floats]:
+def _recalibration(predicted: Floats, wrong: Floats, weight: Floats) -> Floats:
     at = np.clip(predicted, LOG_ODDS[0], LOG_ODDS[-1])
     near = np.exp(-0.5 * ((LOG_ODDS[:, None] - at[None, :]) / WIDTH) ** 2) * weight[None, :]
     seen, foretold = near @ wrong, near @ _foretold(at)
-    recalibrated = np.minimum(1.0, _foretold(LOG_ODDS) * (PRIOR + seen) / (PRIOR + foretold))
-    # Poisson noise of a weighted count, the prior's included; none is left where everything is wrong.
-    deviation = np.sqrt(PRIOR + near**2 @ wrong) / (PRIOR + seen) * (1.0 - recalibrated)
-    return recalibrated, np.asarray(deviation)
+    return np.asarray(np.minimum(1.0, _foretold(LOG_ODDS) * (PRIOR + seen) / (PRIOR + foretold)))
 
 
 def _foretold(log_odds: Floats) -> Floats:

@@ -30,7 +30,6 @@ UNPACKED_BYTES_MAX: Final = 8 * 1024 * 1024
 """Unpacked: 6,000 observations of 19 numbers are 0.9 MB."""
 
 FEATURE_MAX: Final = 1e6
-WEIGHT_MAX: Final = 1e6
 COUNT_MAX: Final = 1e9
 RECENT_MAX: Final = 100_000
 _MEMBERS: Final = (
@@ -53,7 +52,7 @@ class RiskStateError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class RiskState:
-    """`features` [n, len(NAMES)] and `outcomes` [n, 3] (same, weight, code of the guard), the newest of `observed`;
+    """`features` [n, len(NAMES)] and `outcomes` [n, 2] (same, code of the guard), the newest of `observed`;
     `counters` and `recent` are the controller's own; `recent_audits` are as `RiskAudits.recent`; `guards`
     [len(LIFTABLE), 3] as `GuardEvidence.counts`; `groups` and `group_counts` as `GroupRecords.kept`."""
 
@@ -135,7 +134,7 @@ def _has_shapes(read: dict[str, Floats], *, counters: int, observations_max: int
         0 <= observed <= COUNT_MAX
         and kept == min(int(observed), observations_max)
         and read["features"].shape == (kept, len(NAMES))
-        and read["outcomes"].shape == (kept, 3)
+        and read["outcomes"].shape == (kept, 2)
         and read["counters"].shape == (counters,)
         and read["recent"].ndim == 1
         and len(read["recent"]) <= RECENT_MAX
@@ -160,13 +159,12 @@ def _are_groups(digests: npt.NDArray[Any], counts: Floats) -> bool:
 def _has_ranges(read: dict[str, Floats]) -> bool:
     if not all(np.isfinite(part).all() for part in read.values()):
         return False
-    same, weight, code = read["outcomes"].T
+    same, code = read["outcomes"].T
     seen, wrong, foretold = read["guards"].T
     told, booked, before = read["recent_audits"].T
     return bool(
         (np.abs(read["features"]) <= FEATURE_MAX).all()
         and np.isin(same, (0.0, 1.0)).all()
-        and ((weight >= 1.0) & (weight <= WEIGHT_MAX)).all()
         and np.isin(code, np.arange(GUARD_CODES)).all()
         and (np.abs(read["counters"]) <= COUNT_MAX).all()
         and ((read["recent"] >= 0.0) & (read["recent"] <= 1.0)).all()

@@ -41,12 +41,11 @@ class Judged:
 
     `guard`: the kind of the guard that refuses the proposal, if one does. While it is not lifted, such an outcome says
     what looks wrong, but not how often what may be served is. `foretold`: of a hit that a guard spoke against, P(wrong)
-    without it. `audit`: whether it was drawn for an audit, with that `chance`; of others an answer is a verdict.
+    without it. `audit`: whether it was drawn for an audit; of others an answer is a verdict.
     """
 
     features: Floats | None
     booked: float
-    chance: float
     guard: str = ""
     foretold: float = 0.0
     audit: bool = False

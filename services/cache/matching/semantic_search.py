@@ -181,7 +181,7 @@ class SemanticSearch:
         if verdict is not Comparison.UNKNOWN:
             guard = kind_of(self._refusal(asked, nearby))
             features = self._features(deciding, meaning, asked, nearby)
-            judged = Judged(features, 0.0, 1.0, guard, group=nearby.proposal.group)
+            judged = Judged(features, 0.0, guard, group=nearby.proposal.group)
             self.classes.observe(deciding, judged, same=verdict is Comparison.SAME, source=Source.MISS)
         sizes = {near.group: near.aliases for near in nearby.near}
         for candidate in nearby.candidates:  # the nearest of those that say the same

@@ -64,7 +64,7 @@ def test_the_group_heard_of_longest_ago_makes_room() -> None:
 
 
 def judged(group: str, **fields: Any) -> Judged:
-    return Judged(FEATURES, fields.pop("booked", 0.0), 0.5, group=group, **fields)
+    return Judged(FEATURES, fields.pop("booked", 0.0), group=group, **fields)
 
 
 def test_misses_audits_and_complaints_are_heard_and_praise_is_not() -> None:
@@ -97,7 +97,7 @@ def world(controller: RiskController, seed: int, *, with_records: bool, count: i
         same = bool(rng.random() < (0.995 if group == "good" else 0.6))
         features = rng.normal(3.0, 1.0, len(NAMES))
         features[NAMES.index("record")] = controller.record(group) if with_records else 0.0
-        controller.observe(Judged(features, 0.0, 1.0, group=group), same=same, source=Source.MISS)
+        controller.observe(Judged(features, 0.0, group=group), same=same, source=Source.MISS)
         if controller.stale:
             controller.adopt(fit_risk_model(controller.observations()))
     for group in ("good", "bad"):

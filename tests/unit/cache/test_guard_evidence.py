@@ -73,8 +73,8 @@ def test_a_hit_under_a_lifted_guard_is_decided_by_the_bound_and_booked_by_the_me
     for _ in range(100):
         controller.decide(None)
         controller.decide(features)
-        controller.observe(Judged(features, 0.0, 1.0, "wording"), same=True, source=Source.MISS)
-    controller.observe(Judged(features, 0.0, 1.0, "wording"), same=False, source=Source.MISS)
+        controller.observe(Judged(features, 0.0, "wording"), same=True, source=Source.MISS)
+    controller.observe(Judged(features, 0.0, "wording"), same=False, source=Source.MISS)
     decision = controller.decide(features, refusal=lambda: "wording: they differ")
     assert decision.serve
     assert decision.judged is not None
@@ -131,13 +131,13 @@ def test_of_audited_hits_under_a_lifted_guard_the_guard_hears() -> None:
     learned(controller, guard="wording", right=1.0)
     clear = np.full(len(NAMES), 9.0)
     for _ in range(300):
-        controller.observe(Judged(clear, 0.0, 1.0, "wording"), same=True, source=Source.MISS)
+        controller.observe(Judged(clear, 0.0, "wording"), same=True, source=Source.MISS)
     decision = controller.decide(clear, refusal=lambda: "wording: they differ")
     assert decision.serve
     assert decision.judged is not None
     assert decision.judged.guard == "wording"
     for _ in range(300):
-        controller.observe(Judged(clear, 0.001, 1.0, "wording"), same=False, source=Source.MISS)
+        controller.observe(Judged(clear, 0.001, "wording"), same=False, source=Source.MISS)
     assert not controller.consider(clear, refusal=lambda: "wording: they differ").serve
 
 
@@ -148,10 +148,10 @@ def test_what_is_foretold_of_a_guard_is_not_raised_by_tightening() -> None:
         controller.adopt(Sure(0.004))  # type: ignore[arg-type]
         features = np.zeros(len(NAMES))
         for _ in range(wrong_audits):
-            controller.observe(Judged(features, 0.05, 1.0, audit=True), same=False, source=Source.AUDIT)
+            controller.observe(Judged(features, 0.05, audit=True), same=False, source=Source.AUDIT)
         assert (controller.report().tightening > 1.0) == bool(wrong_audits)
         for _ in range(100):
-            controller.observe(Judged(features, 0.0, 1.0, "wording"), same=True, source=Source.MISS)
+            controller.observe(Judged(features, 0.0, "wording"), same=True, source=Source.MISS)
         charges.append(controller.guards.surcharge("wording"))
     assert charges[0] == charges[1]
 
@@ -161,9 +161,9 @@ def test_a_wrong_hit_under_a_lifted_guard_counts_against_it_however_dear_it_look
     controller.adopt(Sure(0.004))  # type: ignore[arg-type]
     features = np.zeros(len(NAMES))
     for _ in range(400):
-        controller.observe(Judged(features, 0.0, 1.0, "wording"), same=True, source=Source.MISS)
+        controller.observe(Judged(features, 0.0, "wording"), same=True, source=Source.MISS)
     before = controller.guards.surcharge("wording")
-    served = Judged(features, 0.004, 0.05, "wording", 0.004, audit=True)
+    served = Judged(features, 0.004, "wording", 0.004, audit=True)
     controller.adopt(Sure(0.5))  # type: ignore[arg-type]
     for _ in range(5):
         controller.observe(served, same=False, source=Source.AUDIT)
@@ -174,7 +174,7 @@ def test_praise_of_a_hit_lifts_no_guard() -> None:
     controller = RiskController(RiskPolicy(0.02), Random(1))
     controller.adopt(Sure(0.01))  # type: ignore[arg-type]
     for _ in range(500):
-        controller.observe(Judged(np.zeros(len(NAMES)), 0.01, 0.05, "wording", 0.01), same=True, source=Source.FEEDBACK)
+        controller.observe(Judged(np.zeros(len(NAMES)), 0.01, "wording", 0.01), same=True, source=Source.FEEDBACK)
     assert controller.guards.surcharge("wording") == math.inf
 
 
@@ -200,7 +200,7 @@ class Sure:
     def log_odds(self, features: object) -> float:
         return 9.0
 
-    def wrong(self, log_odds: float, *, deviations: float = 0.0) -> float:
+    def wrong(self, log_odds: float) -> float:
         return self._p
 
 

@@ -23,7 +23,7 @@ def teach(classes: PartitionClasses, each: PartitionClass, count: int = EVIDENCE
     numbers = np.random.default_rng(1)
     for at in range(count):
         same = at % 3 > 0
-        judged = Judged(numbers.standard_normal(len(NAMES)) + 3.0 * same, 0.0, 1.0)
+        judged = Judged(numbers.standard_normal(len(NAMES)) + 3.0 * same, 0.0)
         classes.observe(each, judged, same=same, source=Source.MISS)
 
 
@@ -99,7 +99,6 @@ def test_a_hit_of_another_replica_is_booked_as_this_one_would_have() -> None:
     teach(classes, mine)
     likely, unlikely = mine.judged_elsewhere(features, ""), mine.judged_elsewhere(-features, "")
     assert 0.0 < likely.booked < unlikely.booked <= 1.0
-    assert likely.chance == 0.25
 
 
 def test_a_hit_of_another_replica_names_the_guard_that_spoke_against_it() -> None:
@@ -108,9 +107,9 @@ def test_a_hit_of_another_replica_names_the_guard_that_spoke_against_it() -> Non
     teach(classes, mine)
     features = np.full(len(NAMES), 3.0)
     for _ in range(400):
-        mine.controller.observe(Judged(features, 0.0, 1.0, "wording"), same=True, source=Source.MISS)
+        mine.controller.observe(Judged(features, 0.0, "wording"), same=True, source=Source.MISS)
     before = mine.controller.guards.surcharge("wording")
-    mine.drawn(Judged(features, 0.01, 0.25, audit=True))
+    mine.drawn(Judged(features, 0.01, audit=True))
     for _ in range(20):
         judged = mine.judged_elsewhere(features, "wording")
         assert judged.guard == "wording"
@@ -123,8 +122,8 @@ def test_no_more_hits_of_other_replicas_are_audits_than_were_drawn_here() -> Non
     mine = classes.of(QA, "acme")
     teach(classes, mine)
     features = np.full(len(NAMES), 3.0)
-    mine.drawn(Judged(features, 0.01, 0.25, audit=True))
-    mine.drawn(Judged(features, 0.01, 0.25))
+    mine.drawn(Judged(features, 0.01, audit=True))
+    mine.drawn(Judged(features, 0.01))
     taken = []
     for _ in range(3):
         judged = mine.judged_elsewhere(features, "")
@@ -142,7 +141,7 @@ def test_in_a_class_that_tenants_share_no_guard_is_lifted_by_what_one_of_them_as
         teach(classes, each)
         for _ in range(5_000):
             each.controller.observe(
-                Judged(np.full(len(NAMES), 3.0), 0.01, 1.0, "wording", 0.01, audit=True), same=True, source=Source.AUDIT
+                Judged(np.full(len(NAMES), 3.0), 0.01, "wording", 0.01, audit=True), same=True, source=Source.AUDIT
             )
         assert (each.controller.guards.surcharge("wording") < math.inf) is is_lifted
     assert classes.of(QA, "victim") is classes.of(QA, "attacker")

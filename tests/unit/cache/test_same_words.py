@@ -107,7 +107,7 @@ async def test_where_nothing_is_near_any_more_a_complaint_counts_all_the_same() 
         controller = RiskController(RiskPolicy(), Random(1))
         for _ in range(3):
             controller.serve_same_words()
-            controller.observe(Judged(features, 0.001, 0.05), same=False, source=Source.FEEDBACK)
+            controller.observe(Judged(features, 0.001), same=False, source=Source.FEEDBACK)
         return controller
 
     without, other = complained(None), complained(np.zeros(len(NAMES)))

@@ -33,7 +33,6 @@ CREDULOUS = RiskModel(
     scale=np.ones(len(NAMES)),
     weights=np.asarray([*(0.0 for _ in NAMES), 9.0]),
     recalibrated=1.0 / (1.0 + np.exp(LOG_ODDS)),
-    deviation=np.zeros(len(LOG_ODDS)),
 )
 """Takes everything for right."""
 
