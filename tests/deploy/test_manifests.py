@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from spillway.cli.suite import THREADS
 from tests.support.manifests import OVERLAYS, SERVICES, TOOLS, Rendered, render
 from tests.support.processes import REPOSITORY
 
@@ -130,6 +131,13 @@ def test_no_secret_is_in_a_manifest_or_an_environment(rendered: Rendered) -> Non
         for container in containers(pod):
             assert "envFrom" not in container, workload["metadata"]["name"]
             assert not any("valueFrom" in variable for variable in container.get("env", []))
+
+
+def test_no_pod_has_other_threads_than_its_image_says(rendered: Rendered) -> None:
+    for workload, pod in rendered.pods():
+        for container in containers(pod):
+            named = {variable["name"] for variable in container.get("env", ())}
+            assert named.isdisjoint(THREADS), workload["metadata"]["name"]
 
 
 def test_every_workload_is_probed_bounded_spread_and_budgeted(rendered: Rendered) -> None:
