@@ -16,7 +16,7 @@ from redis.exceptions import AskError, ReadOnlyError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from services.runtime.clock import Clock, SystemClock
-from services.runtime.redis_connections import connection_options, node_options
+from services.runtime.redis_connections import node_options, server_pool
 from services.runtime.redis_places import RedisPlaces
 from spillway.configuration.redis_url import RedisUrl, Topology, parse_redis_url
 
@@ -54,11 +54,13 @@ def open_redis(
     """
     places = places or find_places(url, setting=setting, password=password, clock=SystemClock())
     if places is None:
-        options = connection_options(password=password, timeout_s=timeout_s)
         try:
-            return Redis.from_url(url, max_connections=connections_max, **options)
-        except ValueError:  # which repeats the URL
-            raise ValueError(f"{setting} is no URL that can be used") from None
+            pool = server_pool(
+                ConnectionPool, url, password=password, timeout_s=timeout_s, max_connections=connections_max
+            )
+        except ValueError as error:
+            raise ValueError(f"{setting} {error}") from None
+        return Redis.from_pool(pool)
     options = node_options(places.url, password=password, timeout_s=timeout_s)
     options["connection_class"] = _FollowingTls if places.url.tls else _Following
     return Redis.from_pool(ConnectionPool(max_connections=connections_max, places=places, **options))

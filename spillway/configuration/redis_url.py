@@ -4,8 +4,9 @@
     redis[s]+sentinel://[USER@]HOST[:PORT],.../NAME[/DB]     redis[s]+cluster://[USER@]HOST[:PORT],...
 
 Promises: a URL is understood as a whole or refused, with a sentence that repeats nothing of it; what may hold a
-password is refused, not skipped: before the `@` no `:`, nowhere a `#`, behind the `?` certificates alone. The URL of a
-single server is afterwards left to redis-py, which has none for sentinels and clusters.
+password is refused, not skipped: before the `@` no `:`, nowhere a `#`, behind the `?` certificates alone. A host is one
+that can be looked up, be it found or not. The URL of a single server is afterwards left to redis-py, which has none for
+sentinels and clusters.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ipaddress import IPv6Address
 from typing import Final
 from urllib.parse import parse_qsl, unquote
 
-__all__ = ["NODES_MAX", "Address", "RedisUrl", "Topology", "parse_redis_url"]
+__all__ = ["NODES_MAX", "Address", "RedisUrl", "Topology", "is_address", "parse_redis_url"]
 
 NODES_MAX: Final = 64
 """Sentinels or nodes that are remembered."""
@@ -31,7 +32,8 @@ _TRUTHS: Final = {"true": True, "yes": True, "1": True, "false": False, "no": Fa
 _PORTS: Final = {"sentinel": 26_379}
 _PORT: Final = 6_379
 _USER: Final = re.compile(r"[^\s/:@?#\[\]]*")
-_HOST: Final = re.compile(r"[^\s/:@?#\[\]]+|\[[0-9A-Fa-f:.]+\]")
+_HOST: Final = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
+_HOST_CHARS_MAX: Final = 253
 _NUMBER: Final = re.compile(r"[0-9]{1,5}")
 
 Address = tuple[str, int]
@@ -65,7 +67,7 @@ def parse_redis_url(url: str) -> RedisUrl:
     scheme, _, rest = url.partition("://")
     if scheme not in SCHEMES:
         raise ValueError("must begin with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://")
-    if not url.isascii():  # some of the other letters stand for ":", "/" or "@" to who reads it next
+    if not url.isascii() or not url.isprintable():  # some others stand for ":", "/" or "@" to who reads it next
         raise ValueError("must be of ASCII letters, others as %XX")
     if "#" in rest:
         raise ValueError("must not contain a #")
@@ -78,7 +80,7 @@ def parse_redis_url(url: str) -> RedisUrl:
     user, _, places = rest.rpartition("@")
     username = _username(user)
     hosts, _, path = places.partition("/")
-    nodes = tuple(_address(host, _PORTS.get(kind, _PORT)) for host in hosts.split(",") if host)
+    nodes = tuple(_address(host, _PORTS.get(kind, _PORT)) for host in hosts.split(","))
     tls_options = _tls_options(query, begin="rediss+" if plus else "rediss://", is_tls=is_tls)
     if not plus:
         _check_server(nodes, path)
@@ -134,7 +136,7 @@ def _tls_options(query: str, *, begin: str, is_tls: bool) -> tuple[tuple[str, st
             raise ValueError(f"after ? only {', '.join(sorted(_TLS_FILES))} and {_TLS_NAME} are known")
         if not is_tls:
             raise ValueError(f"certificates need a URL that begins with {begin}")
-        if not value or name in options:
+        if not value or not value.isprintable() or name in options:
             raise ValueError(f"{name} must stand once, with a value")
         if name == _TLS_NAME and value.lower() not in _TRUTHS:
             raise ValueError(f"{name} must be true or false")
@@ -144,20 +146,29 @@ def _tls_options(query: str, *, begin: str, is_tls: bool) -> tuple[tuple[str, st
     return tuple(sorted(options.items()))
 
 
+def is_address(host: str, port: int) -> bool:
+    """Whether it can be asked for a connection: a name that can be looked up or an IP address, without brackets."""
+    is_name = len(host) <= _HOST_CHARS_MAX and _HOST.fullmatch(host) is not None
+    return (is_name or _is_ipv6(host)) and 0 < port < 65_536
+
+
 def _address(text: str, default_port: int) -> Address:
     host, colon, port = text.rpartition(":")
     if not colon or text.endswith("]"):
         host, port = text, str(default_port)
-    if not _HOST.fullmatch(host) or not _NUMBER.fullmatch(port) or not 0 < int(port) < 65_536:
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+        if not _is_ipv6(host):
+            raise ValueError("in [] must stand an IPv6 address")
+    elif ":" in host:
         raise ValueError("each host must be HOST or HOST:PORT")
-    if host.startswith("[") and not _is_ipv6(host[1:-1]):
-        raise ValueError("in [] must stand an IPv6 address")
-    return host.strip("[]"), int(port)
+    if not _NUMBER.fullmatch(port) or not is_address(host, int(port)):
+        raise ValueError("each host must be HOST or HOST:PORT")
+    return host, int(port)
 
 
 def _is_ipv6(text: str) -> bool:
     try:
-        IPv6Address(text)
+        return IPv6Address(text).scope_id is None
     except ValueError:
         return False
-    return True

@@ -19,7 +19,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import ReadOnlyError
 
 from services.runtime.clock import Clock
-from services.runtime.redis_connections import connect_to_primary, connection_options, node_options
+from services.runtime.redis_connections import connect_to_primary, node_options, server_pool
 from services.runtime.redis_places import RedisPlaces, disconnect
 from services.runtime.tasks import end_tasks
 from spillway.configuration.redis_url import Address, RedisUrl, Topology
@@ -44,7 +44,8 @@ def shard_tag(shard: int) -> str:
 
 
 class RedisServers:
-    """`client` gives the server of a shard; `close` at the end. Connects when first used."""
+    """`client` gives the server of a shard; `close` at the end. Connects when first used. Raises ValueError for a URL
+    that redis-py does not take."""
 
     def __init__(self, url: RedisUrl, *, password: str, clock: Clock) -> None:
         self._url = url
@@ -54,6 +55,8 @@ class RedisServers:
         self.shards = CLUSTER_SHARDS if url.topology is Topology.CLUSTER else 1
         tags = tuple(shard_tag(shard) for shard in range(self.shards))
         self._places = RedisPlaces(url, password=password, clock=clock, tags=tags, looked_up=self._drop_moved)
+        if url.topology is Topology.SERVER:
+            self._clients[_ANYWHERE] = self._client_of_url()
 
     async def client(self, shard: int) -> Redis:
         """A client of the server that holds the shard. Raises RedisConnectionError when none is known."""
@@ -91,13 +94,14 @@ class RedisServers:
                 await disconnect(client)
 
     def _client_of_url(self) -> Redis:
-        options = connection_options(password=self._password, timeout_s=SOCKET_TIMEOUT_S)
-        pool = BlockingConnectionPool.from_url(
+        pool = server_pool(
+            BlockingConnectionPool,
             self._url.url,
+            password=self._password,
+            timeout_s=SOCKET_TIMEOUT_S,
             redis_connect_func=connect_to_primary,
             max_connections=CONNECTIONS_MAX,
             timeout=SOCKET_TIMEOUT_S,
-            **options,
         )
         return Redis(connection_pool=pool)
 

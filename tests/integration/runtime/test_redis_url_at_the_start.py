@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from redis.asyncio import ConnectionPool
 
 from services.cache.__main__ import build as build_cache
 from services.executor.__main__ import build as build_executor
@@ -46,5 +47,19 @@ async def test_what_no_check_has_seen_is_refused_all_the_same(
 ) -> None:
     settings = Settings.model_validate({**SMALLEST, section: {**options, name: url}})
     with pytest.raises(ConfigError, match=f"{section}.{name}") as caught:
+        await build(Loaded(settings, "version", Path("spillway.yaml")))
+    assert "ter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("section", "options", "name", "build"), PLACES)
+async def test_what_redis_py_does_not_take_ends_the_start_and_not_the_first_request(
+    monkeypatch: pytest.MonkeyPatch, section: str, options: dict[str, Any], name: str, build: Build
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ValueError("hunter2 is nothing")
+
+    monkeypatch.setattr(ConnectionPool, "from_url", refuse)
+    settings = Settings.model_validate({**SMALLEST, section: {**options, name: "redis://127.0.0.1:1/0"}})
+    with pytest.raises(ConfigError, match=f"{section}.{name}.* is no URL that can be used") as caught:
         await build(Loaded(settings, "version", Path("spillway.yaml")))
     assert "ter2" not in str(caught.value)
