@@ -71,12 +71,13 @@ def _stands(word: str, a: Aligned, b: Aligned) -> bool:
     named = word in a[3]
     if not forms_of(word).isdisjoint(forms):
         return any(_alike(word, other, names=named or other in shouted) for other in matter)
-    start = word[:_STEM_CHARS_MIN]
-    return word[0] in initials and any(
-        _alike(word, other, names=named or other in shouted)
-        for other in matter
-        if other[0] == word[0] and (other.startswith(start) or may_be_mistyped(word, other))
-    )
+    initial, start = word[0], word[:_STEM_CHARS_MIN]
+    if initial not in initials:
+        return False
+    near = [
+        other for other in matter if other[0] == initial and (other.startswith(start) or may_be_mistyped(word, other))
+    ]
+    return bool(near) and any(_alike(word, other, names=named or other in shouted) for other in near)
 
 
 def _root(word: str) -> str:
