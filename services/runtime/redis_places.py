@@ -6,7 +6,8 @@ every `LOOKUP_PAUSE_S`; nobody's call is repeated because of it. The sentinels' 
 know it; and before it is used again after `LOOKUP_AGE_S_MAX` in which nobody asked. While it is watched no call waits
 for that, though no sentinel should answer any more. All sentinels are asked at once, and the one that heard of the
 latest promotion is believed, whoever it is: one that is cut off from the others goes on naming the old primary. Of a
-cluster one node after the other is asked, those that were heard of too when those of the URL are gone.
+cluster one node after the other is asked until all places are known, those that were heard of too when those of the URL
+are gone. A reply that is none, or names no address, hides no other, and no call fails in another way because of it.
 
 Belongs to one event loop.
 """
@@ -27,7 +28,7 @@ from redis.exceptions import RedisError
 from services.runtime.clock import Clock
 from services.runtime.redis_connections import node_options
 from services.runtime.tasks import end_tasks
-from spillway.configuration.redis_url import NODES_MAX, Address, RedisUrl, Topology
+from spillway.configuration.redis_url import NODES_MAX, Address, RedisUrl, Topology, is_address
 
 __all__ = ["LOOKUP_EVERY_S", "RedisPlaces", "disconnect"]
 
@@ -45,6 +46,8 @@ STRAGGLER_S: Final = 0.05
 
 _UNWELL: Final = frozenset({"s_down", "o_down", "disconnected"})
 _GONE: Final = (RedisError, TimeoutError, OSError)
+_GARBLED: Final = (ValueError, TypeError, AttributeError, LookupError)
+"""What reading a reply of another shape raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,18 +160,22 @@ class RedisPlaces:
             self._places[0] = latest.place
 
     async def _look_up_slots(self) -> None:
-        """Asks one node after the other until one knows."""
+        """Asks one node after the other until all places are known. What an earlier one says is what counts."""
+        found: dict[int, Address] = {}
+        known: dict[Address, None] = {}
         for node in self._nodes:
             try:
                 async with asyncio.timeout(LOOKUP_TIMEOUT_S):
                     places, nodes = await self._ask_node(node)
-            except _GONE:
+            except (*_GONE, *_GARBLED):
                 continue
             if places:
-                known = dict.fromkeys((node, *nodes, *self._nodes))
-                self._nodes = tuple(known)[:NODES_MAX]
-                self._places.update(places)
+                known |= dict.fromkeys((node, *nodes))
+                found = places | found
+            if len(found) == len(self._slots):
                 break
+        self._nodes = tuple(known | dict.fromkeys(self._nodes))[:NODES_MAX]
+        self._places.update(found)
 
     async def _ask_sentinel(self, node: Address) -> _Named | None:
         """None of one that does not answer, or does not know the name."""
@@ -183,18 +190,19 @@ class RedisPlaces:
                 host, port = found
                 place = (host.decode(), int(port))
                 is_well = _UNWELL.isdisjoint(about.get("flags", "").split(","))
-                return _Named(place, int(about.get("config-epoch", "0")), is_well) if 0 < place[1] < 65_536 else None
-        except (*_GONE, ValueError, TypeError, AttributeError):  # the latter of a reply of another shape
+                return _Named(place, int(about.get("config-epoch", "0")), is_well) if is_address(*place) else None
+        except (*_GONE, *_GARBLED):
             return None
 
     async def _ask_node(self, node: Address) -> tuple[dict[int, Address], tuple[Address, ...]]:
-        """Where the places are, and who else may be asked."""
+        """Where the places are, as far as it says, and who else may be asked."""
         async with self._asked(node) as client:
             ranges = await _answer(client, "CLUSTER", "SLOTS")
         primaries = [
             (int(first), int(last), ((primary[0] or b"").decode() or node[0], int(primary[1])))
             for first, last, primary, *_ in ranges
         ]
+        primaries = [each for each in primaries if is_address(*each[2])]  # a node that nobody can name is "?"
         places = {
             number: place
             for number, slot in enumerate(self._slots)

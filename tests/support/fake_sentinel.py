@@ -1,4 +1,4 @@
-"""A sentinel that says what a test wants it to say, over a real socket."""
+"""A sentinel, or a node of a cluster, that says what a test wants it to say, over a real socket."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["FakeSentinel", "fake_sentinels"]
 
 class FakeSentinel:
     """Names `place` as the primary since promotion `epoch`; `while_promoting` is what it still has beside the new epoch
-    then. With `silent` it says nothing at all, with `garbled` just that, whatever is asked.
+    then. With `silent` it says nothing at all, with `garbled` just that, whatever sentinels or nodes are asked.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class FakeSentinel:
 
     def _reply(self, words: list[bytes]) -> bytes:
         match words[:2]:
-            case [b"SENTINEL", _] if self.garbled:
+            case [b"SENTINEL" | b"CLUSTER", _] if self.garbled:
                 return self.garbled
             case [b"SENTINEL", b"MASTER"]:
                 host, port = self.while_promoting if self.while_promoting[0] else self.place

@@ -140,6 +140,15 @@ async def test_a_reply_that_is_none_hides_no_other(
         assert await places.place() == NEW
 
 
+@pytest.mark.parametrize("place", [("a..b", 1), ("?", 1), ("", 1), ("127.0.0.1", 0), ("127.0.0.1", 65_536)])
+async def test_a_sentinel_that_names_no_address_hides_no_other(
+    sentinels: list[FakeSentinel], clock: FakeClock, place: tuple[str, int]
+) -> None:
+    sentinels[0].place, sentinels[0].epoch = place, 9
+    async with places_of(sentinels, clock) as places:
+        assert await places.place() == OLD
+
+
 async def test_one_sentinel_that_answers_is_enough(sentinels: list[FakeSentinel], clock: FakeClock) -> None:
     for sentinel in sentinels[:2]:
         sentinel.silent = True
