@@ -23,7 +23,7 @@ from services.cache.invalidation import NO_HISTORY, History, history_of_fields
 from services.cache.partition import BUCKET_DIGITS, tenant_bucket
 from services.cache.store import redis_layout as layout
 from services.cache.store.answer_store import StoreUnavailableError
-from services.cache.store.moment import Moment
+from services.cache.store.moment import Moment, parse_moment
 from services.cache.store.redis_servers import RedisServers
 from services.runtime.redis_connections import is_replica
 
@@ -55,7 +55,8 @@ class JudgedEntry:
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What was read of some entries: the values of their fields and their stamps, and of each of their buckets what is
-    invalid by then, and which moment it was, to the minute; no moment where nothing was ever stored."""
+    invalid by then, and which moment it was, to the minute; no moment, and nothing living, where nothing was ever
+    stored, or what stands there is no history."""
 
     rows: Sequence[Sequence[bytes | None]]
     histories: Mapping[str, History]
@@ -86,11 +87,12 @@ class RedisListing:
         if is_replica(role):  # one that was demoted keeps its connections
             raise ReadOnlyError("the server is not a primary any more")
         heads = dict(zip(buckets, reply[len(keys) :], strict=True))
-        return Reading(
-            reply[: len(keys)],
-            {bucket: await self._history(redis, bucket, head) for bucket, head in heads.items()},
-            {bucket: moment_of_head(head, minute) for bucket, head in heads.items()},
-        )
+        moments = {bucket: moment_of_head(head, minute) for bucket, head in heads.items()}
+        histories = {
+            bucket: NO_HISTORY if moments[bucket] is None else await self._history(redis, bucket, head)
+            for bucket, head in heads.items()
+        }
+        return Reading(reply[: len(keys)], histories, moments)
 
     async def entries(self, selector: Selector) -> AsyncGenerator[tuple[int, list[JudgedEntry]], None]:
         """Of every entry that the selector takes, shard by shard and some at a time, whether it may be served.
@@ -143,8 +145,6 @@ class RedisListing:
     async def _history(self, redis: Redis, bucket: str, head: Sequence[bytes | None]) -> History:
         """The history with this head: the one in memory, unless there was an invalidation since it was read."""
         era, token = ((value or b"").decode("ascii", "replace") for value in head[:2])
-        if not era:
-            return NO_HISTORY
         known = self._histories.get(bucket)
         if known is None or (known.era, known.token) != (era, token):
             reading: Any = redis.hgetall(self._names.history(bucket))
@@ -156,12 +156,9 @@ class RedisListing:
 
 
 def moment_of_head(head: Sequence[bytes | None], minute: int) -> Moment | None:
-    """The moment at which a bucket's history had this head; None when it had no history."""
-    era, _, number, deletions, last = head
-    if not era:
-        return None
-    names = [(name or b"").decode("ascii", "replace") for name in (era, last)]
-    return Moment(names[0], int(number or 0), int(deletions or 0), minute, names[1])
+    """The moment at which a bucket's history had this head; None when it had no history, or what cannot be read."""
+    era, _, number, deletions, last = ((value or b"").decode("ascii", "replace") for value in head)
+    return parse_moment(f"{era} {number or 0} {deletions or 0} {minute} {last}".rstrip()) if era else None
 
 
 def bucket_of(key: str) -> str:

@@ -66,16 +66,19 @@ class RedisPuts:
         return await self.first_moment(redis, key) if found is None else found.text
 
     async def first_moment(self, redis: Redis, key: str) -> str:
-        """The present one of a bucket that had no history, which begins with it. Raises RedisError."""
+        """The present one of a bucket that had no history, which begins with it; what stands there and is none is
+        forgotten, and all of the bucket's answers with it. Raises RedisError."""
         history = self._names.history(bucket_of(key))
-        async with redis.pipeline(transaction=True) as pipe:
-            pipe.hsetnx(history, "era", new_token())
-            pipe.hmget(history, layout.HISTORY_HEAD)
-            _, head = await pipe.execute()
-        found = moment_of_head(head, self.minute())
-        if found is None:
-            raise ResponseError("a history without a beginning")
-        return found.text
+        for is_none in (False, True):
+            async with redis.pipeline(transaction=True) as pipe:
+                if is_none:
+                    pipe.delete(history)
+                pipe.hsetnx(history, "era", new_token())
+                pipe.hmget(history, layout.HISTORY_HEAD)
+                *_, head = await pipe.execute()
+            if (found := moment_of_head(head, self.minute())) is not None:
+                return found.text
+        raise ResponseError("a history without a beginning")
 
     def lost_moment(self) -> str:
         """One of no history, for when the present one cannot be kept: no put of it is, however soon there is room."""
@@ -97,7 +100,9 @@ class RedisPuts:
             if not history_of_fields(news).is_living(began.stamp.encode(), entry.key, entry.scope, entry.tags):
                 return False
             head = moment_of_head([news.get(name.encode()) for name in layout.HISTORY_HEAD], 0)
-            stamp = "" if head is None else head.stamp
+            if head is None:
+                return False
+            stamp = head.stamp
         return False
 
     async def _put(self, redis: Redis, entry: Entry, fields: Fields, *, began: Moment | None, stamp: str) -> bytes:

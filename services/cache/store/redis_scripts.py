@@ -46,17 +46,29 @@ none; the fields. 'late': there were other invalidations since the moment; 'gone
 been, or what came last is no part of this history's past. Then nothing is written. Of the expired ones on the list 64
 leave with each put: more at once would hold up all others."""
 
-DELETE_MARK = """
+_NO_NUMBERS = """
+for _, count in ipairs(redis.call('HMGET', KEYS[1], 'number', 'deletions')) do
+  if count and (#count > 15 or not string.match(count, '^%d+$')) then redis.call('DEL', KEYS[1]) end
+end
+"""
+"""A history whose counts are no numbers is forgotten, and all of the bucket's answers with it, before it goes on."""
+
+DELETE_MARK = (
+    _NO_NUMBERS
+    + """
 local past = (redis.call('HGET', KEYS[1], 'past') or '') .. ' ' .. ARGV[3]
 redis.call('HSET', KEYS[1], 'past', string.sub(past, -ARGV[4] * (#ARGV[3] + 1)), 'last', ARGV[3])
 redis.call('HSETNX', KEYS[1], 'era', ARGV[1])
 local deletion = redis.call('HINCRBY', KEYS[1], 'deletions', 1)
 redis.call('SET', KEYS[2], redis.call('HGET', KEYS[1], 'era') .. ' ' .. deletion, 'PX', ARGV[2])
 """
+)
 """Turns away puts of an entry that began before. KEYS: history, mark. ARGV: an era, should this be the first; after how
 many milliseconds no such put is under way any more, a new name, and how many names of the past to keep."""
 
-INVALIDATE = """
+INVALIDATE = (
+    _NO_NUMBERS
+    + """
 redis.call('HSETNX', KEYS[1], 'era', ARGV[1])
 local number = redis.call('HINCRBY', KEYS[1], 'number', 1)
 local time = redis.call('TIME')
@@ -79,6 +91,7 @@ redis.call('HSET', KEYS[1], 'past', string.sub(past, -ARGV[7] * (#ARGV[2] + 1)),
 redis.call('HSET', KEYS[1], 'token', ARGV[2], ARGV[3],
   number .. ' ' .. string.format('%.0f', now_ms) .. ' ' .. ARGV[4])
 """
+)
 """KEYS: history. ARGV: a new era, a new token, the rule's name, its text, how many rules at most, after how many
 milliseconds a rule has nothing left to forget, and how many names of the past to keep. The clock is Redis's own."""
 

@@ -1,0 +1,79 @@
+"""What stands where a history of invalidations should, and is none: it makes misses, and no call fails otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from services.cache.entry import Entry, Selector
+from services.cache.partition import tenant_bucket
+from services.cache.store.answer_store_redis import RedisStore
+from services.cache.store.redis_layout import Names
+from services.runtime.clock import SystemClock
+from tests.support.cache_parts import entry
+from tests.support.redis_server import RedisServer
+
+HISTORY = Names(1).history(tenant_bucket("acme"))
+DAMAGE = [
+    ("number", b"abc"),
+    ("number", b"1.5"),
+    ("number", b"-1"),
+    ("number", b"99999999999999999999"),
+    ("number", b"\xff"),
+    ("deletions", b"x"),
+    ("last", b"\xff a"),
+    ("era", b"x y"),
+    ("era", b"e" * 40),
+]
+
+
+@pytest.fixture
+async def store(redis_server: RedisServer) -> AsyncIterator[RedisStore]:
+    made = RedisStore(redis_server.url, timeout_s=10.0, clock=SystemClock())
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def put() -> Entry:
+    return entry("q", tags=("red",), now_unix_s=SystemClock().unix())
+
+
+def damage(server: RedisServer, field: str, value: bytes) -> None:
+    with server.client() as client:
+        client.hset(HISTORY, field, value)
+
+
+@pytest.mark.parametrize(("field", "value"), DAMAGE)
+async def test_of_a_history_that_cannot_be_read_nothing_is_served_and_it_begins_anew(
+    redis_server: RedisServer, store: RedisStore, put: Entry, field: str, value: bytes
+) -> None:
+    assert await store.put(put)
+    since = await store.moment(put.key)
+    damage(redis_server, field, value)
+    assert await store.get_many([put.key]) == [None]
+    assert await store.get_questions([put.key]) == [None]
+    found, moment = await store.read(put.key)
+    assert found is None
+    assert not await store.put(put, since=since)  # which may have been invalidated since
+    assert await store.put(put, since=moment)
+    assert await store.get_many([put.key]) == [put]
+    assert await store.invalidate(Selector(tenant="acme")) == 1
+    assert await store.get_many([put.key]) == [None]
+
+
+@pytest.mark.parametrize("selector", [Selector(tenant="acme"), Selector(tenant="acme", tag="red"), None])
+@pytest.mark.parametrize(("field", "value"), DAMAGE)
+async def test_what_is_invalidated_without_a_history_is_served_to_nobody(
+    redis_server: RedisServer, store: RedisStore, put: Entry, field: str, value: bytes, selector: Selector | None
+) -> None:
+    assert await store.put(put)
+    since = await store.moment(put.key)
+    damage(redis_server, field, value)
+    assert await store.find(Selector(tenant="acme")) == []
+    await store.invalidate(selector or Selector(entry_key=put.key))
+    await store.put(put, since=since)
+    assert await store.get_many([put.key]) == [None]
+    assert (await store.read(put.key))[0] is None
+    assert await store.get_many([put.key]) == [None]
