@@ -2,7 +2,8 @@
 
 Promises: lookups wait for nothing, and the event loop for a millisecond at most; what changed while lists were made is
 in them before they are used, a bounded number of rows at a time; one partition at a time; lists that cannot be made are
-logged, and the codes are then looked through whole, as before.
+logged, and the codes are then looked through whole, as before. So they are when the executor takes no work any more, as
+at the end of the process.
 
 Belongs to one event loop.
 """
@@ -10,6 +11,7 @@ Belongs to one event loop.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import partial
 
@@ -36,9 +38,15 @@ class CodeLister:
         """Begins lists of the partition's codes, if it should have others than it has."""
         if not self._is_busy and partition.wants_lists(self._rows_min):
             self._is_busy = True
-            loop = asyncio.get_running_loop()
-            making = loop.run_in_executor(self._executor, CodeLists.built, partition.begin_lists())
-            making.add_done_callback(partial(self._made, partition))
+            self._begin(partition, CodeLists.built, partition.begin_lists())
+
+    def _begin(self, partition: PartitionRows, work: Callable[..., CodeLists], *given: object) -> None:
+        try:
+            making = asyncio.get_running_loop().run_in_executor(self._executor, work, *given)
+        except RuntimeError:  # it was shut down
+            partition.keep_lists()
+            return
+        making.add_done_callback(partial(self._made, partition))
 
     def _made(self, partition: PartitionRows, making: asyncio.Future[CodeLists]) -> None:
         if making.cancelled():
@@ -49,8 +57,7 @@ class CodeLister:
             return  # and busy for ever: what fails once would fail, and cost, with every lookup
         lists, changes = making.result(), partition.changes()
         if changes is not None and len(changes.changed) > CHANGES_INLINE_MAX:
-            again = asyncio.get_running_loop().run_in_executor(self._executor, _updated, lists, changes)
-            again.add_done_callback(partial(self._made, partition))
+            self._begin(partition, _updated, lists, changes)
             return
         self._is_busy = False
         if changes is not None:

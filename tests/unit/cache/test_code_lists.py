@@ -322,6 +322,40 @@ async def test_while_much_is_entered_into_new_lists_a_turn_is_bounded_and_every_
         assert (await nearest(index, rows[number]) == key) is (key in index)
 
 
+class ClosingExecutor(HeldExecutor):
+    """Takes no work any more once it `is_shut_down`."""
+
+    is_shut_down = False
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        if self.is_shut_down:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        return super().submit(fn, *args, **kwargs)
+
+
+@pytest.mark.parametrize("begun", [True, False])
+async def test_an_executor_that_takes_no_work_any_more_fails_nothing(
+    monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    monkeypatch.setattr(code_lister, "CHANGES_INLINE_MAX", 20)
+    monkeypatch.setattr(vector_index, "LISTED_ROWS_MIN", ROWS)
+    unhandled: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
+    rows, executor = unit_rows(ROWS + 100), ClosingExecutor()
+    index = VectorIndex(entries_max=100_000, executor=executor)
+    add(index, rows, 0, ROWS)
+    executor.held.clear()  # what has to be known of that dimension
+    executor.is_shut_down = not begun
+    index.make_lists()
+    add_at_once(index, rows, ROWS, ROWS + 100)  # more than is caught up with at once
+    executor.is_shut_down = True
+    if begun:
+        await executor.run()
+    assert not unhandled
+    assert lists_of(index) is None
+    assert await nearest(index, rows[ROWS]) == f"k{ROWS}"
+
+
 async def test_lists_that_cannot_be_made_cost_no_lookup_anything(
     threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
