@@ -5,7 +5,8 @@ a third of the memory. Unpacking one costs some 25 microseconds, its outline 2: 
 tags, partition, model) stands first, and is read once.
 
 Promises: `unpack_entry(key, pack_entry(entry)) == entry`; bytes that are no entry of this version and this key, or that
-have changed, read as None and raise nothing; never a pickle.
+have changed, read as None and raise nothing; never a pickle. Version 2 had no key in its checksum: `renewed` takes a
+row of it for whatever key it lies under, so two such rows that were exchanged with each other go unnoticed.
 """
 
 from __future__ import annotations
