@@ -88,6 +88,8 @@ def test_certificates_stand_behind_the_hosts() -> None:
         "redis+sentinel://a%00/main",
         "redis+cluster://a\x00",
         "redis://a\x7f/0",
+        "unix:///a\x00.sock",
+        "redis+sentinel://a/ma\x01in",
         "redis://[fe80::1%25eth0]/0",
         "redis://[::1/0",
         "redis://::1/0",
