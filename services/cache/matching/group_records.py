@@ -22,7 +22,7 @@ Digests = npt.NDArray[np.uint64]
 Counts = npt.NDArray[np.float64]
 
 GROUPS_MAX: Final = 2_048
-"""About 0.4 MB. Where answers are more than these, few are proposed often enough to have a past that tells."""
+"""About 0.5 MB. Where answers are more than these, few are proposed often enough to have a past that tells."""
 
 KEPT: Final = 0.95
 """What an outcome's weight is multiplied by with each newer one of its group: never more than 20 count."""

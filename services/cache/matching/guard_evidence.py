@@ -2,8 +2,9 @@
 
 Promises: pure; bounded (two numbers a kind). A refused proposal is a miss, so a model answers, and its answer tells
 whether the refusal was needed: a guard is judged by full evidence, at no risk. Only kinds of LIFTABLE are ever lifted;
-with no evidence none is, and with little P(wrong) is
-raised by what may still come. Once lifted, it is judged by its audited hits, and comes back when they speak for it.
+with no evidence none is, and with little, what decides is raised by what may still come. What was served all the same
+is booked at what is to be expected (docs/adr/0025). Once lifted, it is judged by its audited hits, and comes back when
+they speak for it.
 """
 
 from __future__ import annotations
@@ -85,7 +86,6 @@ class GuardEvidence:
         `surcharge` decides what is served, and is a bound: a guard is right until it was shown to be wrong. What is
         booked is a mean, as it is of all else that is served, since the budget adds room for chance to the sum: the
         mean of the very distribution (Gamma, of the wrong ones seen and one more) whose 95 % bound the surcharge is.
-        Booked at the bound, a quarter of the budget went to what was wrong less than half as often.
         """
         if guard not in LIFTABLE:
             return 1.0

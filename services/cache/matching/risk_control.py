@@ -36,7 +36,7 @@ __all__ = ["Decision", "Judged", "RiskController", "RiskPolicy", "RiskReport", "
 Floats = npt.NDArray[np.float64]
 
 OBSERVATIONS_MAX: Final = 6_000
-"""Evidence that is kept, the newest: 0.7 MB, and a fit of about 10 ms."""
+"""Evidence that is kept, the newest: 1 MB, and a fit of about 10 ms."""
 
 SAME_WORDS_WRONG: Final = 1e-3
 """What an answer to the same words is booked at: it is served without evidence, the least that any answer counts."""
@@ -186,7 +186,7 @@ class RiskController:
         )
 
     def state(self) -> bytes:
-        """All of it but the model, which the next fit brings back: .npz without pickles, about 0.7 MB at most."""
+        """All of it but the model, which the next fit brings back: .npz without pickles, about 1 MB at most."""
         kept = min(self._observed, OBSERVATIONS_MAX)
         groups, group_counts = self._groups.kept()
         return pack_state(

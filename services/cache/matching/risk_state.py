@@ -68,7 +68,7 @@ class RiskState:
 
 
 def pack_state(state: RiskState) -> bytes:
-    """About 0.7 MB at most."""
+    """About 1 MB at most."""
     stream = io.BytesIO()
     audits = np.asarray([(float(wrong), *rest) for wrong, *rest in state.recent_audits]).reshape(-1, 3)
     np.savez_compressed(
