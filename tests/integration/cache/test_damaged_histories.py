@@ -77,3 +77,13 @@ async def test_what_is_invalidated_without_a_history_is_served_to_nobody(
     assert await store.get_many([put.key]) == [None]
     assert (await store.read(put.key))[0] is None
     assert await store.get_many([put.key]) == [None]
+
+
+@pytest.mark.parametrize("field", ["deletions", "last"])
+async def test_what_cannot_be_held_against_the_invalidations_since_is_not_kept(
+    redis_server: RedisServer, store: RedisStore, put: Entry, field: str
+) -> None:
+    since = await store.moment(put.key)
+    await store.invalidate(Selector(tenant="acme", tag="blue"))
+    damage(redis_server, field, b"\xff")
+    assert not await store.put(put, since=since)
