@@ -13,11 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.cache.entry import Scope
 from services.cache.matching.group_records import GROUPS_MAX, KEPT, OUTCOMES_MAX, GroupRecords
 from services.cache.matching.neighbourhood import NAMES
 from services.cache.matching.risk_control import Judged, RiskController, RiskPolicy, Source
 from services.cache.matching.risk_model import fit_risk_model
 from services.cache.matching.risk_state import RiskStateError
+from services.cache.store.answer_store_memory import MemoryStore
+from services.runtime.clock import FakeClock
+from spillway.chat import Embedding
+from spillway.routing import TaskType
+from tests.support.cache_parts import MODEL, answer, cache_over, chat, vector
 
 FEATURES = np.zeros(len(NAMES))
 
@@ -167,3 +173,26 @@ def test_records_out_of_range_are_refused_and_change_nothing(
     with pytest.raises(RiskStateError):
         controller.restore(stream.getvalue())
     assert controller.record("a") > 0.0
+
+
+async def test_a_fresh_answer_tells_the_record_of_the_group_that_would_have_been_served() -> None:
+    clock = FakeClock()
+    cache = cache_over(MemoryStore(entries_max=100, clock=clock), clock)
+    keys = []
+    for number, (text, said) in enumerate(
+        (
+            ("How do I reset my router?", "hold_the_button"),
+            ("how can the router be reset", "hold_the_button"),  # of the first one's group
+            ("resetting a router", "see_the_shop"),
+        )
+    ):
+        values = vector("r", 64) + (0.1 + 0.05 * number) * vector(f"r{number}", 64)
+        at = Embedding(values.astype("<f4").tobytes(), MODEL)
+        stored = await cache.store(Scope("acme"), chat(text), answer(said), embedding=at, task_type=TaskType.OTHER)
+        keys.append(stored.entry_key)
+    (learned,) = cache._search.classes.all()
+    assert learned.controller.record(keys[0]) == pytest.approx(math.log((KEPT + 1.0) / (1.0 + 1.0)))
+    observed = learned.controller.observations()
+    assert observed.same.tolist() == [1.0, 0.0]
+    assert observed.features[:, NAMES.index("record")].tolist() == [0.0, pytest.approx(math.log(2.0))]
+    assert learned.controller.record(keys[1]) == learned.controller.record(keys[2]) == 0.0
