@@ -6,9 +6,10 @@ version, or used by another process is a FileStoreError that names it; only its 
 and their space is given back, with the commits of others.
 
 Rows are deleted by key, through an index: one that is damaged would leave a row there that is served again after the
-next start, though its deletion was acknowledged. So the check at the start holds every index against the rows (0.25 s
-of CPU more for 200,000 entries than one that does not, beside the loading), and a deletion that finds less than it
-should looks through the rows themselves: what it then finds without the index fails it.
+next start, though its deletion was acknowledged. So the check at the start holds every index against the rows, and a
+deletion that finds less than it should looks through the rows themselves: what it then finds without the index fails
+it. The check takes 0.5 s of CPU for 200,000 entries instead of 0.23, and 3.5 s for a million instead of 1.25, on a core
+of its own while the entries are loaded, which takes longer.
 
 Synchronous; belongs to one thread.
 """
