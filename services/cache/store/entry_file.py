@@ -105,7 +105,7 @@ class EntryFile:
     def _named(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeError) as error:  # the last of a message that quotes what is damaged
             raise FileStoreError(
                 f"{self._path} cannot be used ({error}): it may be damaged, no cache, or used by another"
                 " process. Move it away to begin anew."

@@ -161,11 +161,19 @@ def scribble_on_an_index(path: Path) -> None:
     path.write_bytes(bytes(data))
 
 
+def scribble_on_the_schema(path: Path) -> None:
+    """SQLite then quotes a name that is no text."""
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"indexentries_expiry", b"indexentries\x87expiry"))
+
+
 def noise(path: Path) -> None:
     path.write_bytes(b"\x00\x01noise" * 1_000)
 
 
-@pytest.mark.parametrize("damage", [other_database, later_version, cut, scribble, scribble_on_an_index, noise])
+@pytest.mark.parametrize(
+    "damage", [other_database, later_version, cut, scribble, scribble_on_an_index, scribble_on_the_schema, noise]
+)
 async def test_a_file_that_cannot_be_used_is_named_and_left_alone(path: Path, damage: object) -> None:
     clock = FakeClock()
     if damage is not other_database:
