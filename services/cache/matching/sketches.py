@@ -14,7 +14,7 @@ from services.cache.matching.pair_features import Idf, Sketch, sketch
 __all__ = ["SKETCHES_BYTES_MAX", "Sketches"]
 
 SKETCHES_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Of questions kept as they were read, some 5 KB each; reading one again costs about 0.07 ms, and a lookup holds up to
+"""Of questions kept as they were read, some 5 KB each; reading one again costs about 0.05 ms, and a lookup holds up to
 16 of them against its question."""
 
 SKETCH_BYTES: Final = 3_200
