@@ -44,7 +44,7 @@ def server_pool(kind: type[_Pool], url: str, *, password: str, timeout_s: float,
         pool = kind.from_url(url, **options)
         if not issubclass(pool.connection_class, UnixDomainSocketConnection):
             pool.connection_kwargs["socket_keepalive"] = True
-        pool.make_connection()
+        pool.make_connection()  # type: ignore[no-untyped-call]
     except (ValueError, RedisError):
         raise ValueError("is no URL that can be used") from None
     return pool
