@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from services.cache.matching.alignment import has_words, unmatched
+from services.cache.matching.asking import ask_how_long, other_answer
 from services.cache.matching.contraries import GENERIC_WORDS
 from services.cache.matching.grammar import asks_else, form_added, keeps_form, question_kind
 from services.cache.matching.inflection import same_word
@@ -31,6 +32,9 @@ _PRICES: Final = word_set(
 )
 _WHETHER: Final = frozenset({"yes or no"})
 _GENERAL: Final = frozenset({"what", "which"})
+_ARTICLES: Final = word_set("the a an")
+_NARROWING: Final = word_set("in on at for with without during under as")
+_PHRASE_WORDS_MIN: Final = 2
 _MORE_FREELY: Final = 2
 """With so many words of matter more, one word of form may be another one."""
 
@@ -68,7 +72,7 @@ def contrasts(asked: Reading, rows: Sequence[Reading]) -> Iterator[str]:
                     yield _WIDER
             continue
         yield from _of_same_matter(asked, row, rows)
-        exchanged = not more - _FORMAL and asks_else(asked, row)
+        exchanged = not more - _FORMAL and asks_else(asked, row) and not ask_how_long(asked.asking, row.asking)
         if (exchanged or question_kind(asked, row)) and not _ask_alike(asked, rows):
             yield _ELSE
         measured.append(_asks_measure(row))
@@ -130,16 +134,33 @@ def adds_matter(asked: Reading, rows: Sequence[Reading]) -> bool:
     """Whether it says more than all of the rows, and all that one of them says, in its form: matter ("a fried egg"), or
     a word that limits ("more than one egg")."""
     limiting = not _LIMITING.isdisjoint(asked.words)
+    phrase = _narrowing(asked)
+    narrows = bool(phrase) and not any(has_words((word,), asked, row) for row in rows for word in phrase)
     for row in rows:
         more, less = unmatched(asked, row)
         if less - _FORMAL:
             continue
         if more := more - _FORMAL - _COURTESIES:
+            if narrows:
+                return True
             if _same_form(asked, row, more):
                 return any(not any(has_words((word,), asked, other) for other in rows) for word in more)
         elif limiting and not form_added(asked, row).isdisjoint(_LIMITING) and keeps_form(asked, row):
             return all(not form_added(asked, other).isdisjoint(_LIMITING) for other in rows)
     return False
+
+
+def _narrowing(asked: Reading) -> tuple[str, ...]:
+    """The words of matter at its end behind a preposition, of two and more: "in heavy wet clay"."""
+    words = asked.core.words
+    end = len(words) - int(words[-1:] == ("please",))
+    at = end
+    while at and words[at - 1] in asked.traits.matter:
+        at -= 1
+    phrase = words[at:end]
+    while at and words[at - 1] in _ARTICLES:
+        at -= 1
+    return phrase if len(phrase) >= _PHRASE_WORDS_MIN and at and words[at - 1] in _NARROWING else ()
 
 
 def _same_form(asked: Reading, row: Reading, more: frozenset[str]) -> bool:
@@ -167,6 +188,8 @@ def _added(asked: Reading, stored: Reading) -> Iterator[str]:
         yield _ACTOR
     if _asks_otherwise(asked, stored) or _asks_otherwise(stored, asked):
         yield _ASKING
+    if other := other_answer(asked.asking, stored.asking):
+        yield other
     if mine.light and theirs.light and mine.light.isdisjoint(theirs.light):
         yield _ACTING
     if orders_more(asked, stored):

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
-from services.cache.matching.inflection import LOOKALIKES, forms_of, may_be_mistyped, same_word
+from services.cache.matching.inflection import LOOKALIKES, kin_of, may_be_mistyped, same_word
 from services.cache.matching.reading import Aligned, Reading
 
 __all__ = ["WORDS_MAX", "alike", "has_words", "shared_matter", "unmatched"]
@@ -67,9 +67,9 @@ def _alike(word: str, other: str, *, names: bool) -> bool:
 
 
 def _stands(word: str, a: Aligned, b: Aligned) -> bool:
-    matter, forms, initials, shouted = b
+    matter, kin, initials, shouted = b
     named = word in a[3]
-    if not forms_of(word).isdisjoint(forms):
+    if not kin_of(word).isdisjoint(kin):
         return any(_alike(word, other, names=named or other in shouted) for other in matter)
     initial, start = word[0], word[:_STEM_CHARS_MIN]
     if initial not in initials:

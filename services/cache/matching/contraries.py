@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from services.cache.matching.alignment import alike, has_words, shared_matter, unmatched
+from services.cache.matching.asking import SPANS
 from services.cache.matching.inflection import OPPOSITES
 from services.cache.matching.lexicon import LIGHT_WORDS, NEGATIONS, UNITS, word_set
 from services.cache.matching.reading import Reading
@@ -26,17 +27,17 @@ GENERIC_WORDS: Final = word_set("""
     things person people somebody someone meaning mean means definition define describe explanation explain happen
     happens need needs want make makes making take takes taking use using used do go get find count calculate compute
     work works time number possible allowed permitted say called name list overview summary summarize
-    summarise recipe code write currently current good advisable required require requires know look
+    summarise recipe code write currently current good advisable required require requires know look per via considered
 """)
 """Content words that carry the form of a question more than its matter: they may stand against any other word."""
-
-SPANS: Final = frozenset(UNITS[word] for word in ("second", "minute", "hour", "day", "week", "month", "year"))
-"""Units of time: "how many days" and "how long", or "for a week now" more, ask the same where nothing else differs. A
-number with one counts by itself; a unit in another's place too, and in a word's place it is an exchanged word."""
 
 LACKING_ONE_OF: Final = 4
 """Of so many shared words a question that clears may lack one: of fewer none."""
 
+_TURNING: Final = word_set("turn turned turning turns switch switched switching switches")
+_ENABLING: Final = word_set("enable enabled enabling enables activate activated activating activates")
+_DISABLING: Final = word_set("disable disabled disabling disables deactivate deactivated deactivating deactivates")
+_SWITCHING: Final = _TURNING | _ENABLING | _DISABLING
 _SOURCE: Final = "from"
 _TARGETS: Final = frozenset({"to", "into", "onto"})
 _PREFIX: Final = "negation: a word stands against the same word with a negating prefix"
@@ -53,7 +54,7 @@ def opposes(a: Reading, b: Reading) -> bool:
     negating prefix, a direction turned round; a negation more, another number and so on where all else is the same."""
     if a.exact == b.exact:
         return False
-    if _opposed(a, b)[0] - PERSONAL or _prefixed(a, b)[0] or _turned(a, b):
+    if _opposed(a, b)[0] - PERSONAL or _prefixed(a, b)[0] or _turned(a, b) or _targets_exchanged(a, b):
         return True
     if not hard_differences(a, b):
         return False
@@ -70,7 +71,7 @@ def reverses(a: Reading, b: Reading) -> bool:
     exchanged = _opposed(a, b)[0] | _opposed(b, a)[0] | {word for pair in _prefixed(a, b)[0] for word in pair}
     exchanged |= {word for pair in _prefixed(b, a)[0] for word in pair}
     left = [only - LIGHT_WORDS - GENERIC_WORDS - NEGATIONS - exchanged for only in (only_a, only_b)]
-    allowed = int(bool(exchanged or _turned(a, b)))
+    allowed = int(bool(exchanged or _turned(a, b) or _targets_exchanged(a, b)))
     return max(map(len, left)) <= allowed
 
 
@@ -91,6 +92,8 @@ def clears(asked: Reading, against: Reading, by: Reading) -> bool:
     lacking = {word for word in shared if not has_words((word,), asked, by)}
     if len(lacking) > len(shared) // LACKING_ONE_OF or any(_denies(each, lacking, asked) for each in (asked, against)):
         return False
+    if _targets_exchanged(asked, against) and _targets(asked).isdisjoint(_targets(by)):
+        return False
     mine, same = asked.traits.directions, by.traits.directions
     return all(mine[word] & same.get(word, frozenset()) for word in _turned(asked, against))
 
@@ -110,9 +113,9 @@ def _hard_differences(a: Reading, b: Reading) -> Iterator[str]:
         yield "negation: one negates, the other does not"
     if prefixed:
         yield _PREFIX
-    if opposed:
+    if opposed or _switched_otherwise(a, b):
         yield _OPPOSITE
-    if _turned(a, b):
+    if _turned(a, b) or _targets_exchanged(a, b):
         yield "direction: it is turned round"
 
 
@@ -206,6 +209,47 @@ def _turned(a: Reading, b: Reading) -> list[str]:
         for word in there.keys() & back.keys()
         if there[word].isdisjoint(back[word]) and _are_opposed(there[word], back[word])
     ]
+
+
+def _switched_otherwise(a: Reading, b: Reading) -> bool:
+    """Whether something is turned on in the one and off in the other, in whatever words."""
+    x, y = a.traits.vocabulary, b.traits.vocabulary
+    if _SWITCHING.isdisjoint(x) or _SWITCHING.isdisjoint(y):
+        return False
+    return _switched(x) * _switched(y) < 0
+
+
+def _switched(words: frozenset[str]) -> int:
+    """1 where something is turned on, -1 where it is turned off, 0 where neither or both are said."""
+    turned = not _TURNING.isdisjoint(words)
+    on = not _ENABLING.isdisjoint(words) or (turned and "on" in words)
+    off = not _DISABLING.isdisjoint(words) or (turned and "off" in words)
+    return int(on) - int(off)
+
+
+def _targets_exchanged(a: Reading, b: Reading) -> bool:
+    """Whether what stands behind "to" in the one stands elsewhere in the other, and the other way round: "from 11 to
+    12", "we run 12 and go back to 11"."""
+    if _TARGETS.isdisjoint(a.traits.vocabulary) or _TARGETS.isdisjoint(b.traits.vocabulary):
+        return False
+    if not (a.numbers or a.units or a.names) or not (b.numbers or b.units or b.names):
+        return False
+    mine, theirs = _targets(a), _targets(b)
+    if not mine or not theirs or mine & theirs:
+        return False
+    return mine.issubset(b.sequence) and theirs.issubset(a.sequence)
+
+
+def _targets(reading: Reading) -> set[str]:
+    """The number, unit or name right behind "to", or the number one word on: other words there may be verbs."""
+    found = set()
+    for before, word, behind in zip(reading.sequence, reading.sequence[1:], (*reading.sequence[2:], ""), strict=False):
+        if before in _TARGETS:
+            if word in UNITS or word in reading.names or not word.isalpha():
+                found.add(word)
+            elif any(map(str.isdigit, behind)):
+                found.add(behind)
+    return found
 
 
 def _are_opposed(a: frozenset[str], b: frozenset[str]) -> bool:

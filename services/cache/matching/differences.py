@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 
 from services.cache.matching.alignment import WORDS_MAX, has_words, unmatched
+from services.cache.matching.asking import SPANS, ask_how_long
 from services.cache.matching.contraries import GENERIC_WORDS, hard_differences
 from services.cache.matching.grammar import grammar_differences, order_or_roles, question_kind, turns
-from services.cache.matching.inflection import same_word
+from services.cache.matching.inflection import forms_of, same_word
 from services.cache.matching.lexicon import LIGHT_WORDS
 from services.cache.matching.reading import Reading
 
@@ -21,6 +22,7 @@ __all__ = [
     "content_differences",
     "exchanged_content",
     "hardly_differs",
+    "otherwise_worded",
     "reordered",
     "same_wording",
 ]
@@ -64,6 +66,16 @@ def exchanged_content(a: Reading, b: Reading, proven: Sequence[Reading] = ()) ->
     return next(iter(content_differences(a, b, proven)), "")
 
 
+def otherwise_worded(a: Reading, b: Reading) -> bool:
+    """Whether each has a word of matter of which the other has no form and no close synonym."""
+    return _has_own(a, b) and _has_own(b, a)
+
+
+def _has_own(a: Reading, b: Reading) -> bool:
+    forms = b.traits.forms
+    return any(forms_of(word).isdisjoint(forms) for word in a.traits.matter - GENERIC_WORDS)
+
+
 def content_differences(a: Reading, b: Reading, proven: Sequence[Reading] = ()) -> tuple[str, ...]:
     """Whether each question has a word of matter that the other does not have; empty when at most one has.
 
@@ -80,6 +92,12 @@ def content_differences(a: Reading, b: Reading, proven: Sequence[Reading] = ()) 
         matter_a |= a.units
     elif b.units and not a.units:
         matter_b |= b.units
+    if matter_a and matter_b:
+        if ask_how_long(a.asking, b.asking):
+            matter_a, matter_b = (matter - {"long"} - SPANS for matter in (matter_a, matter_b))
+        for x, y in ((a, b), (b, a)):
+            agents = _agents(x, y)
+            matter_a, matter_b = matter_a - agents, matter_b - agents
     if matter_a and matter_b and proven:
         matter_a = frozenset(word for word in matter_a if not _is_proven(word, matter_b, a, proven))
     found = []
@@ -90,6 +108,16 @@ def content_differences(a: Reading, b: Reading, proven: Sequence[Reading] = ()) 
     if matter_a and matter_b:
         found.append("words: some stand in each other's place")
     return tuple(found)
+
+
+def _agents(a: Reading, b: Reading) -> frozenset[str]:
+    """The noun and the verb of "who is the inventor of it" and "who invented it"."""
+    if "who" not in a.questions or not b.frame.bare_question or b.words[:1] != ("who",) or "of" not in a.words:
+        return frozenset()
+    noun = a.words[a.words.index("of") - 1]
+    verb = b.words[1] if len(b.words) > 1 else ""
+    stems = {noun.removesuffix(ending) for ending in ("r", "er", "or") if noun.endswith(("er", "or"))}
+    return frozenset({noun, verb}) if not stems.isdisjoint(forms_of(verb)) else frozenset()
 
 
 def _is_proven(word: str, instead_of: Set[str], a: Reading, proven: Sequence[Reading]) -> bool:

@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Final
 
 from services.cache.matching.alignment import unmatched
+from services.cache.matching.asking import ask_how_long
 from services.cache.matching.frame import WHO_ACTS, frame_difference
 from services.cache.matching.inflection import same_word
 from services.cache.matching.lexicon import (
@@ -27,7 +28,7 @@ from services.cache.matching.lexicon import (
 )
 from services.cache.matching.reading import Reading
 from services.cache.matching.reorderings import asks_last, is_passive, is_passive_of, only_moved
-from services.cache.matching.voices import asks_as_much
+from services.cache.matching.voices import asks_as_much, opens_alike
 
 __all__ = [
     "asks_else",
@@ -97,7 +98,7 @@ def order_or_roles(a: Reading, b: Reading) -> str:
     difference = frame_difference(a.frame, b.frame)
     if is_passive(a) != is_passive(b):
         return _VOICE
-    if not difference or asks_as_much(a, b) or asks_as_much(b, a):
+    if not difference or asks_as_much(a, b) or asks_as_much(b, a) or opens_alike(a, b):
         return ""
     if difference == WHO_ACTS and stand_otherwise and asks_last(a) != asks_last(b):
         return ""  # "Mars has how many moons"
@@ -143,6 +144,8 @@ def _is_careless(careless: Reading, careful: Reading, words: Collection[str]) ->
 
 
 def question_kind(a: Reading, b: Reading) -> str:
+    if ask_how_long(a.asking, b.asking):
+        return ""
     kinds_a, kinds_b = _kinds(a), _kinds(b)
     if kinds_a and kinds_b and not kinds_a & kinds_b and "how" not in kinds_a ^ kinds_b - {"why"}:
         return "question: they do not ask for the same kind of thing"

@@ -75,7 +75,8 @@ ANTONYMS = _pairs("""
     pack/unpack zip/unzip ascending/descending horizontal/vertical row/column rows/columns input/output read/write
     reading/writing public/private internal/external static/dynamic local/remote local/global client/server
     sync/async synchronous/asynchronous abstract/concrete singular/plural active/passive active/inactive odd/even
-    always/never all/none everything/nothing everyone/nobody any/none many/few with/without full/empty fill/empty
+    always/never all/none everything/nothing everyone/nobody any/none always/sometimes every/least all/least less/least
+    fewer/least under/least below/least over/most above/most many/few with/without full/empty fill/empty
     advantage/disadvantage advantages/disadvantages pros/cons benefit/risk benefits/risks strength/weakness
     strengths/weaknesses cause/effect causes/effects cause/prevent causes/symptoms cause/cure symptom/treatment
     symptoms/treatment symptoms/treatments cause/treatment question/answer problem/solution supply/demand profit/loss
@@ -158,7 +159,10 @@ IRREGULAR = _groups("""
     draw/drew/drawn withdraw/withdrew/withdrawn build/built lose/lost win/won teach/taught bring/brought catch/caught
     keep/kept sleep/slept spend/spent lend/lent hold/held begin/began/begun swim/swam/swum sing/sang/sung
     ride/rode/ridden hide/hid/hidden forget/forgot/forgotten understand/understood become/became wear/wore/worn
-    go/went/gone come/came meet/met sit/sat hear/heard
+    go/went/gone come/came meet/met sit/sat hear/heard feel/felt fight/fought feed/fed bite/bitten blow/blew/blown
+    fall/fell/fallen shake/shook/shaken think/thought tell/told wake/woke/woken rise/rose/risen tear/tore/torn
+    stick/stuck strike/struck dig/dug hang/hung deal/dealt burn/burnt learn/learnt spell/spelt prove/proven
+    shrink/shrank/shrunk run/ran see/seen lead/led seek/sought
 """)
 """Forms of verbs that no rule gives, each with its verb. Those that are other words as well ("left") are left out."""
 

@@ -20,6 +20,7 @@ from services.cache.matching.differences import (
     content_differences,
     exchanged_content,
     hardly_differs,
+    otherwise_worded,
     reordered,
     same_wording,
 )
@@ -27,6 +28,7 @@ from services.cache.matching.grammar import grammar_differences
 from services.cache.matching.inflection import forms_of
 from services.cache.matching.lexicon import ACTIONS, word_set
 from services.cache.matching.reading import Reading
+from services.cache.matching.unheard import asks_unheard, has_unheard_matter, wordings
 
 __all__ = ["ALIASES_PROVEN", "BROAD_MIN", "LIFTABLE", "ROWS_READ", "kind_of", "proposal_refusal"]
 
@@ -42,6 +44,11 @@ ALIASES_PROVEN: Final = 3
 BROAD_MIN: Final = 4
 """So many of an answer's near questions have other words in the place of the nearest one's: then it is
 broader than a wording, and one more may be tried."""
+
+WORDINGS_TELLING: Final = 4
+ALIASES_KNOWN: Final = 13
+"""With fewer stored questions an answer is served for nothing that none of its near questions speaks of, if these have
+so many different words of matter that they show what it is about. From so many on it is for the evidence."""
 
 LIFTABLE: Final = ("case", "wording", "misjudged")
 """Kinds of refusals that a class may learn to overrule (`risk_control`); all others are for ever."""
@@ -84,6 +91,8 @@ def proposal_refusal(asked: Reading, stored: Sequence[Reading], *, aliases: int)
     as the asked one of owners, times and the like (`additions.added`); if what is to be done is named by one of them;
     and if none asks for something else, or for less, in nearly the same words, unless the answer is broad.
 
+    Of an answer of few stored questions (ALIASES_KNOWN) nothing is served that these do not speak of (`unheard`).
+
     Of a broad answer of whose own questions the same guards would refuse half, each asked of the others, they say
     little: then it is for the class to learn what such refusals are worth (OVERRULED). But for those of what is said
     more or is to be done, of a question turned round, and of numbers, quotations or code that none of them has just so.
@@ -92,10 +101,15 @@ def proposal_refusal(asked: Reading, stored: Sequence[Reading], *, aliases: int)
     if not rows:
         return "nothing comparable is stored"
     found = _refusal(asked, rows, aliases)
-    if kind_of(found) not in OVERRULED:
+    kind = kind_of(found)
+    if kind and kind not in OVERRULED and kind not in LIFTABLE:
         return found
     telling, others = _telling(asked, rows, aliases)
-    if not _is_broad(telling) or _names_what_is_not_stored(asked, telling):
+    if aliases < ALIASES_KNOWN and wordings(telling) >= WORDINGS_TELLING:
+        unheard = _MATTER if has_unheard_matter(asked, telling) else asks_unheard(asked, telling)
+        if unheard:
+            return found if kind in OVERRULED else unheard
+    if kind not in OVERRULED or not _is_broad(telling) or _names_what_is_not_stored(asked, telling):
         return found
     if any(reverses(asked, row) or hardly_differs(asked, row, others) for row in rows):
         return found
@@ -207,5 +221,5 @@ def _names_new_action(asked: Reading, rows: Sequence[Reading]) -> bool:
 
 def _is_broad(rows: Sequence[Reading]) -> bool:
     """Whether the answer's own questions differ among each other by exchanged words."""
-    exchanged = (other for other in rows[1:] if exchanged_content(rows[0], other))
+    exchanged = (other for other in rows[1:] if otherwise_worded(rows[0], other) or exchanged_content(rows[0], other))
     return sum(1 for _ in islice(exchanged, BROAD_MIN)) >= BROAD_MIN

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from services.cache.matching.asking import Asking, read_asking
 from services.cache.matching.capitals import (
     Spellings,
     capital_words,
@@ -46,7 +47,7 @@ from services.cache.matching.traits import Traits
 __all__ = ["Aligned", "Reading", "read"]
 
 Aligned = tuple[frozenset[str], frozenset[str], frozenset[str], frozenset[str]]
-"""What words are aligned by: the matter, the forms and the initials of that, and what is shouted. All are hashed
+"""What words are aligned by: the matter, the kin and the initials of that, and what is shouted. All are hashed
 once."""
 
 _POLITE = word_set("the a an please kindly hi hello hey thanks thank")
@@ -202,7 +203,7 @@ class Reading:
     @kept
     def aligned(self) -> Aligned:
         traits = self.traits
-        return (traits.matter, traits.forms, traits.initials, self.shouted)
+        return (traits.matter, traits.kin, traits.initials, self.shouted)
 
     @kept
     def wording(self) -> tuple[str, ...]:
@@ -212,6 +213,10 @@ class Reading:
     @kept
     def wording_sorted(self) -> tuple[str, ...]:
         return tuple(sorted(self.wording))
+
+    @kept
+    def asking(self) -> Asking:
+        return read_asking(self.words, self.questions, self.units, self.frame.opening)
 
     @kept
     def particulars(self) -> Particulars:

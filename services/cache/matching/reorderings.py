@@ -15,6 +15,7 @@ from typing import Final
 
 from services.cache.matching.alignment import alike
 from services.cache.matching.courtesies import without_courtesies
+from services.cache.matching.inflection import same_word
 from services.cache.matching.lexicon import AUXILIARIES, FUNCTION_WORDS, IRREGULAR, PERSONS, word_set
 from services.cache.matching.reading import Reading
 
@@ -35,8 +36,12 @@ _JOINING: Final = word_set("and or vs versus")
 _BE: Final = word_set("is are was were be been being am")
 _ARTICLES: Final = word_set("a an the my your our their this that")
 _CONTRACTED: Final = {"what's": "what", "who's": "who", "where's": "where", "how's": "how", "whats": "what"}
+_BY: Final = "by"
+_ANYBODY: Final = word_set("you they we i one people")
+_ACTING_BEHIND: Final = (_BY, "in", "at", "on", "with")
 _JOINED_MAX: Final = 3
 _ADVERB_CHARS_MIN: Final = 6
+_PLURAL_CHARS_MIN: Final = 4
 
 
 def only_moved(a: Reading, b: Reading) -> bool:
@@ -52,6 +57,8 @@ def only_moved(a: Reading, b: Reading) -> bool:
         return (first_x == x) != (first_y == y) and _placed(first_x) == _placed(first_y)
     if len(mine) != len(theirs):
         return False
+    if _is_named_behind(mine, theirs):
+        return True
     one, other = set(_orders(x)), set(_orders(y))
     if not one.isdisjoint(other):
         return True
@@ -70,21 +77,46 @@ def is_passive(reading: Reading) -> bool:
     """Whether something is done by somebody: "was it bitten by him"."""
     if "by" not in reading.frame.prepositions or _BE.isdisjoint(reading.words):
         return False
-    return any(
-        word == "by" and (before.endswith("ed") or before in IRREGULAR) for before, word in pairwise(reading.words)
-    )
+    return any(word == _BY and _is_participle(before) for before, word in pairwise(reading.words))
 
 
 def is_passive_of(a: Reading, b: Reading) -> bool:
-    """Whether `a` says in the passive voice what `b` says in the active one: "is B bitten by A", "does A bite B"."""
-    if "by" not in a.frame.prepositions or "by" in b.frame.prepositions or _is_long(a) or _is_long(b):
+    """Whether `a` says in the passive voice what `b` says in the active one: "is B bitten by A", "does A bite B"; also
+    where something is done in or at what `b` says does it: "is B served at A", "does A serve B"."""
+    if _BE.isdisjoint(a.words) or _is_long(a) or _is_long(b):
         return False
+    if any(_is_passive_of(a, b, word) for word in _ACTING_BEHIND if word in a.words and word not in b.words):
+        return True
+    if _BY in a.words or not _BE.isdisjoint(b.words) or a.questions != b.questions:
+        return False
+    return _is_agentless(_tokens(a.plain), b)
+
+
+def _is_agentless(words: tuple[str, ...], b: Reading) -> bool:
+    """ "when water is poured in", "when you pour water in": whoever it is that acts."""
+    if _ANYBODY.isdisjoint(b.words):
+        return False
+    theirs = _matter(_tokens(b.plain))
+    mine = _matter(words)
+    places = [place for place, word in enumerate(mine) if _is_participle(word)]
+    for place in places if len(mine) == len(theirs) else ():
+        rest = (*mine[:place], *mine[place + 1 :])
+        for at in range(place):
+            moved = (*rest[:at], mine[place], *rest[at:])
+            if all(p == q or same_word(p, q) for p, q in zip(moved, theirs, strict=True)):
+                return True
+    return False
+
+
+def _is_passive_of(a: Reading, b: Reading, preposition: str) -> bool:
     words = _tokens(a.plain)
-    if words.count("by") != 1 or _BE.isdisjoint(words):
+    if words.count(preposition) != 1 or _BE.isdisjoint(words):
         return False
-    at = words.index("by")
+    at = words.index(preposition)
     behind, before = _phrase(words, at + 1), _matter(words[:at])
     asked = words[at + 1 : at + 2] in (("who",), ("whom",))
+    if preposition != _BY and not (before and _is_participle(before[-1])):
+        return False
     if asked and not before:  # "by whom was it made"
         before = _matter(words[at + 2 :])
         rest: tuple[str, ...] = ()
@@ -97,6 +129,10 @@ def is_passive_of(a: Reading, b: Reading) -> bool:
     return len(active) == len(theirs) and all(alike(p, q, a, b) for p, q in zip(active, theirs, strict=True))
 
 
+def _is_participle(word: str) -> bool:
+    return word.endswith("ed") or word in IRREGULAR
+
+
 def _is_long(reading: Reading) -> bool:
     return len(reading.normal) > CHARS_MAX
 
@@ -105,7 +141,14 @@ def _is_long(reading: Reading) -> bool:
 def _tokens(plain: str) -> tuple[str, ...]:
     """Words and numbers in lower case, without courtesies; a possessor ends in "'s"."""
     words = (word.strip('.,;:!?"()') for word in plain.split())
-    return without_courtesies(tuple(_CONTRACTED.get(word, word) for word in words if word))
+    return without_courtesies(tuple(_singular(_CONTRACTED.get(word, word)) for word in words if word))
+
+
+def _singular(word: str) -> str:
+    """Where another form is no other word: "Sundays", "Sunday"."""
+    if len(word) < _PLURAL_CHARS_MIN or not word.endswith("s") or word.endswith(("ss", "us", "is", "'s")):
+        return word
+    return word if word in FUNCTION_WORDS or word in AUXILIARIES else word[:-1]
 
 
 def _is_matter(word: str) -> bool:
@@ -114,6 +157,14 @@ def _is_matter(word: str) -> bool:
 
 def _matter(words: Sequence[str]) -> tuple[str, ...]:
     return tuple(word.removesuffix("'s") for word in words if _is_matter(word))
+
+
+def _is_named_behind(x: Sequence[str], y: Sequence[str]) -> bool:
+    """Whether they differ in where a name with digits stands, before its noun or behind: "form W-9", "W-9 form"."""
+    at = [place for place, (p, q) in enumerate(zip(x, y, strict=True)) if p != q]
+    if len(at) != 2 or at[1] != at[0] + 1 or (x[at[0]], x[at[1]]) != (y[at[1]], y[at[0]]):
+        return False
+    return any(map(str.isdigit, x[at[0]])) != any(map(str.isdigit, x[at[1]]))
 
 
 def _placed(words: Sequence[str]) -> tuple[str, ...]:
@@ -128,8 +179,9 @@ def _orders(words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         yield _matter(first)
     for each in {words, first}:
         yield from map(_matter, _joined(each))
-        if moved := _predicate_first(each):
-            yield _matter(moved)
+        for moved in (_predicate_first(each), _object_first(each)):
+            if moved:
+                yield _matter(moved)
     if first == words:
         yield _matter(words)
 
@@ -162,6 +214,17 @@ def _predicate_first(words: tuple[str, ...]) -> tuple[str, ...]:
     if at < 2 or not places or (behind[0] not in ("the", "best") and places[0] != at + 1):
         return ()
     return (words[places[0]], *words[1:at], *words[places[0] + 1 :])
+
+
+def _object_first(words: tuple[str, ...]) -> tuple[str, ...]:
+    """ "is it safe to eat rice" as "is rice safe to eat"."""
+    for at, pair in enumerate(pairwise(words)):
+        if pair[0] in _BE and pair[1] == "it" and "to" in words[at:]:
+            to = words.index("to", at)
+            if thing := _phrase(words, to + 2):
+                start = words.index(thing[0], to + 2)
+                return (*words[: at + 1], *thing, *words[at + 2 : start], *words[start + len(thing) :])
+    return ()
 
 
 def _moves(x: tuple[str, ...], y: tuple[str, ...]) -> bool:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 
-from services.cache.matching.inflection import OPPOSITES, forms_of
+from services.cache.matching.inflection import OPPOSITES, forms_of, kin_of
 from services.cache.matching.kept import NOTHING, kept, shared
 from services.cache.matching.lexicon import (
     DIRECTIONAL_WORDS,
@@ -52,6 +52,7 @@ class Traits:
     """Of the words of a text, and of the content words among them; read when asked for, and kept.
 
     `vocabulary` are the words, `matter` the content words, `forms` all that these may be inflections or synonyms of,
+    `kin` these and all that they may be close to,
     `initials` their first letters. `negations` is how many words negate, "or not" apart; `negated` are words with one
     right before them; `denied` are the content words that each negation speaks of, None when one speaks of none.
     `opposed` maps what would be an opposite of a word to the words; `prefixed` what is left of a word without a
@@ -71,6 +72,10 @@ class Traits:
     @kept
     def forms(self) -> frozenset[str]:
         return NOTHING.union(*map(forms_of, self.matter))
+
+    @kept
+    def kin(self) -> frozenset[str]:
+        return NOTHING.union(*map(kin_of, self.matter))
 
     @kept
     def initials(self) -> frozenset[str]:

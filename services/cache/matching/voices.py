@@ -6,20 +6,25 @@ below. English.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Final
 
 from services.cache.matching.inflection import same_word
-from services.cache.matching.lexicon import AUXILIARIES, LIGHT_WORDS, PERSONS, word_set
+from services.cache.matching.lexicon import AUXILIARIES, IRREGULAR, LIGHT_WORDS, PERSONS, word_set
 from services.cache.matching.reading import Reading
 
-__all__ = ["asks_as_much"]
+__all__ = ["asks_as_much", "opens_alike"]
 
 _HAVING: Final = word_set("have has having contain contains")
 _HELD: Final = word_set("of in with there at on")
 _MEANING: Final = word_set("mean means meaning")
 _ABLE: Final = word_set("possible able allowed permitted")
 _DOES: Final = word_set("do does")
-_ANYBODY: Final = frozenset({"1", "2"})
+_ANYBODY: Final = frozenset({"1", "2", "3p"})
+_ASKED: Final = word_set("who what which")
+_NOW_OR_THEN: Final = frozenset({"do", "will"})
+_OBLIGED: Final = frozenset({"do", "should"})
+_OBLIGING: Final = (("have", "to"), ("need", "to"))
 _BEEN: Final = "been"
 
 
@@ -31,6 +36,8 @@ def asks_as_much(being: Reading, doing: Reading) -> bool:
     if ("be" in doing.frame.operators and _BEEN not in y) or _kinds(being) != _kinds(doing):
         return False
     mine, theirs = _persons(x), _persons(y)
+    if _is_noun_of(being, doing):
+        return mine == theirs
     if not _MEANING.isdisjoint(x) and not _MEANING.isdisjoint(y):
         return mine == theirs
     if not _ABLE.isdisjoint(x):
@@ -38,6 +45,24 @@ def asks_as_much(being: Reading, doing: Reading) -> bool:
     if not doing.frame.bare_question and not _HAVING.isdisjoint(y) and _BEEN not in y:
         return _HAVING.isdisjoint(x) and not _HELD.isdisjoint(x) and not mine and not theirs
     return _in_one_order(being, doing) and _is_inflected(being, doing, mine, theirs)
+
+
+def opens_alike(a: Reading, b: Reading) -> bool:
+    """Whether two that open with different auxiliaries ask the same by them: "does it cover", "will it cover"; "should
+    I", "do I have to"."""
+    kinds = {a.frame.opening, b.frame.opening}
+    if kinds == _OBLIGED:
+        return any(pair in _OBLIGING for each in (a, b) if each.frame.opening == "do" for pair in pairwise(each.words))
+    return kinds == _NOW_OR_THEN and "did" not in a.words and "did" not in b.words
+
+
+def _is_noun_of(being: Reading, doing: Reading) -> bool:
+    """ "what are the causes of it" and "what causes it", "who is the author of it" and "who wrote it"."""
+    if not doing.frame.bare_question:
+        return False
+    nouns = [word for word, behind in pairwise(being.words) if behind == "of"]
+    verbs = [behind for word, behind in pairwise(doing.words) if word in _ASKED]
+    return len(nouns) == len(verbs) == 1 and same_word(nouns[0], verbs[0]) and not _ASKED.isdisjoint(being.words)
 
 
 def _is_inflected(being: Reading, doing: Reading, mine: set[str], theirs: set[str]) -> bool:
@@ -51,7 +76,7 @@ def _is_inflected(being: Reading, doing: Reading, mine: set[str], theirs: set[st
     for word in being.traits.matter - doing.traits.matter:
         if word.endswith("ing"):
             return mine == theirs
-        if word.endswith("ed"):
+        if word.endswith("ed") or word in IRREGULAR:
             return not mine and bool(theirs) and theirs <= _ANYBODY
     return False
 
@@ -67,4 +92,4 @@ def _persons(words: frozenset[str]) -> set[str]:
 def _in_one_order(a: Reading, b: Reading) -> bool:
     """Whether the words of matter that stand for each other stand in the same order."""
     x, y = ([word for word in each.content if word not in LIGHT_WORDS] for each in (a, b))
-    return len(x) == len(y) and all(map(same_word, x, y))
+    return len(x) == len(y) and (all(map(same_word, x, y)) or all(map(same_word, (*x[-1:], *x[:-1]), y)))

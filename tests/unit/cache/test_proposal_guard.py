@@ -6,12 +6,12 @@ import pytest
 
 from services.cache.matching.contraries import clears, hard_differences, reverses
 from services.cache.matching.differences import certain_difference, exchanged_content
-from services.cache.matching.proposal_guard import LIFTABLE, kind_of, proposal_refusal
+from services.cache.matching.proposal_guard import ALIASES_KNOWN, LIFTABLE, kind_of, proposal_refusal
 from services.cache.matching.reading import read
 
 
-def refused_by(asked: str, *stored: str) -> str:
-    return kind_of(proposal_refusal(read(asked), [read(each) for each in stored], aliases=9))
+def refused_by(asked: str, *stored: str, aliases: int = ALIASES_KNOWN) -> str:
+    return kind_of(proposal_refusal(read(asked), [read(each) for each in stored], aliases=aliases))
 
 
 @pytest.mark.parametrize(
@@ -137,6 +137,50 @@ def test_of_a_broad_answer_whose_own_questions_guards_would_refuse_they_may_be_l
 )
 def test_what_a_question_names_exactly_or_says_more_is_refused_whatever_guards_are_worth(asked: str) -> None:
     assert refused_by(asked, *MIXED) not in ("", *LIFTABLE)
+
+
+POSTED = (
+    "when will my parcel arrive",
+    "the package has not come yet",
+    "how long does delivery take",
+    "when does the courier bring my order",
+    "is the shipment still on its way",
+    "days until a parcel gets here",
+)
+"""Questions of one answer in different words."""
+
+
+@pytest.mark.parametrize(
+    ("asked", "kind"),
+    [
+        ("when will my parcel arrive in Norway", "matter"),
+        ("when will the wooden parcel arrive", "matter"),
+        ("how much does delivery take", "asking"),
+        ("what happens when the parcel arrives", "asking"),
+        ("my parcel will not arrive", "denial"),
+        ("the package has come", "denial"),
+    ],
+)
+def test_of_an_answer_of_few_questions_nothing_is_served_that_none_of_them_speaks_of(asked: str, kind: str) -> None:
+    found = proposal_refusal(read(asked), [read(row) for row in POSTED], aliases=ALIASES_KNOWN - 1)
+    assert found
+    assert kind_of(found) not in LIFTABLE
+    assert kind == kind_of(found) or kind_of(found) in {"words", "negation"}
+    again = [*POSTED, asked]
+    assert refused_by(asked, asked, *POSTED, aliases=len(again)) == ""
+
+
+def test_what_many_questions_share_may_be_asked_for_in_a_new_word() -> None:
+    asked = "when can the postman be expected"
+    assert refused_by(asked, *BROAD, aliases=ALIASES_KNOWN) in LIFTABLE
+    assert refused_by(asked, *BROAD, aliases=ALIASES_KNOWN - 1) not in ("", *LIFTABLE)
+    assert refused_by("why did the postman not come twice", *MIXED, aliases=ALIASES_KNOWN - 1) not in ("", *LIFTABLE)
+
+
+def test_questions_of_the_same_words_show_nothing_of_what_an_answer_is_about() -> None:
+    asked = "please tell me when my parcel will arrive in the end"
+    forms = ("when will my parcel arrive", "when does my parcel arrive", "when is my parcel arriving")
+    assert refused_by(asked, *forms, aliases=3) == refused_by(asked, *forms, *forms, aliases=6)
 
 
 INVOICES = (

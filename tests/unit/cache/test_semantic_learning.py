@@ -14,7 +14,7 @@ from services.cache.entry import Scope
 from services.cache.index.vector_index import Vector
 from services.cache.matching.answer_comparison import Comparison
 from services.cache.matching.neighbourhood import NAMES
-from services.cache.matching.proposal_guard import LIFTABLE
+from services.cache.matching.proposal_guard import ALIASES_KNOWN, LIFTABLE
 from services.cache.matching.risk_control import RiskPolicy
 from services.cache.matching.risk_model import LOG_ODDS, RiskModel
 from services.cache.semantic_cache import SemanticCache
@@ -367,6 +367,7 @@ async def test_an_audit_that_reaches_another_replica_is_judged_with_its_guard() 
             ("how does a reimbursement work", 0.12),
             ("how do I obtain a rebate", 0.13),
             ("how are payments reversed", 0.14),
+            *((f"how do I get a refund{' now' * more}", 0.2 + 0.01 * more) for more in range(1, ALIASES_KNOWN)),
         )
     ]
     before = learned.controller.guards.counts.copy()

@@ -1,0 +1,155 @@
+"""What kind of answer a question asks for, where its question word alone does not say: a cost or a time, whether
+something must be or may be, is or was. English.
+
+Promises: pure, total, linear; closed lists of words. A difference is told only where both say what they ask for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+from services.cache.matching.kept import NOTHING, shared
+from services.cache.matching.lexicon import UNITS, word_set
+
+__all__ = ["SPANS", "Asking", "ask_how_long", "other_answer", "read_asking"]
+
+SPANS: Final = frozenset(UNITS[word] for word in ("second", "minute", "hour", "day", "week", "month", "year"))
+"""Units of time: "how many days" and "how long", or "for a week now" more, ask the same where nothing else differs. A
+number with one counts by itself; a unit in another's place too, and in a word's place it is an exchanged word."""
+
+_WHETHER: Final = frozenset({"yes or no"})
+_GENERAL: Final = frozenset({"what", "which"})
+_LONG: Final = "how long"
+_MANY: Final = "how many"
+_TIME: Final = frozenset({"time"})
+_QUANTITY: Final = frozenset({"count", "amount"})
+
+_BY_QUESTION: Final[Mapping[str, frozenset[str]]] = {
+    **dict.fromkeys(("when", "how soon", "how late", "how early"), _TIME),
+    _LONG: frozenset({"time", "size"}),
+    "how fast": frozenset({"speed", "time"}),
+    "how much": frozenset({"cost", "amount"}),
+    _MANY: _QUANTITY,
+    "how often": frozenset({"frequency"}),
+    "how old": frozenset({"age"}),
+    "how far": frozenset({"distance"}),
+    **dict.fromkeys(("how big", "how large", "how high", "how tall", "how wide", "how deep"), frozenset({"size"})),
+    "how heavy": frozenset({"weight"}),
+    **dict.fromkeys(("how hot", "how cold"), frozenset({"temperature"})),
+}
+
+_BY_WORD: Final[Mapping[str, frozenset[str]]] = {
+    word: frozenset(classes.split("+"))
+    for classes, words in {
+        "cost": "cost costs price prices fee fees fare expensive",
+        "time": "time duration deadline date hour hours day days minutes weeks months year",
+        "count+amount": "number",
+        "amount+count": "amount quantity total",
+        "size": "size height length width depth",
+        "weight": "weight",
+        "age": "age",
+        "distance": "distance",
+        "speed+time": "speed",
+        "frequency": "frequency",
+        "temperature": "temperature",
+    }.items()
+    for word in words.split()
+}
+
+_MUST: Final = word_set("must mandatory obligatory obliged compulsory required necessary")
+_MAY: Final = word_set("can may could allowed permitted possible able")
+_HAVING_TO: Final = frozenset({("have", "to"), ("has", "to"), ("need", "to"), ("needs", "to")})
+_FACT_OPENINGS: Final = frozenset({"be", "do", "have", "will"})
+_WAYS: Final = word_set("there way possible allowed permitted able know have need")
+_ALL: Final = word_set("all every each both")
+_ANY: Final = word_set("any some either")
+_NOW: Final = word_set("is are am")
+_THEN: Final = word_set("was were")
+
+_MEASURE: Final = "asking: one asks for another measure than the other"
+_OF_WHICH: Final = "asking: one asks of all of them, the other of any"
+_MODALITY: Final = "asking: one asks whether it must be, the other whether it may"
+_WHETHER_HOW: Final = "asking: one asks whether it is so, the other how it is done"
+_TENSE: Final = "tense: one asks what was, the other what is"
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """`measures`: what it asks to be told in numbers, a cost, a time and so on; `named`: the measures that its words
+    are of. `long` and `days`: "how long" and "how many days". `whether`: if something is so, and not for a way to do
+    it; `how`: how it is done. Of a question that asks whether, `must` is "must" or "may", `which` "all" or "any", right
+    behind the auxiliary, and `tense` "now" or "then". All empty where it does not say."""
+
+    measures: frozenset[str]
+    named: frozenset[str]
+    long: bool
+    days: bool
+    whether: bool
+    how: bool
+    must: str
+    which: str
+    tense: str
+
+
+def read_asking(words: Sequence[str], questions: frozenset[str], units: frozenset[str], opening: str) -> Asking:
+    """Of words in lower case, the kinds of question in them, their units, and the kind of auxiliary they open with."""
+    named = [_BY_WORD[word] for word in words if word in _BY_WORD]
+    decides = questions == _WHETHER
+    return Asking(
+        measures=_measures(words, questions, units, named[0] if named else NOTHING),
+        named=shared(NOTHING.union(*named)),
+        long=_LONG in questions,
+        days=_MANY in questions and bool(units) and units <= SPANS,
+        whether=decides and opening in _FACT_OPENINGS and _WAYS.isdisjoint(words),
+        how="how" in questions,
+        must=_modality(words) if decides else "",
+        which=_of_which(words) if decides else "",
+        tense=("now" if words[0] in _NOW else "then" if words[0] in _THEN else "") if decides else "",
+    )
+
+
+def other_answer(a: Asking, b: Asking) -> str:
+    """Why the one asks for another kind of answer than the other; empty where both may ask for the same."""
+    if a.measures and b.measures and a.measures.isdisjoint(b.measures):
+        return _MEASURE
+    if (a.whether and b.how) or (b.whether and a.how):
+        return _WHETHER_HOW
+    if a.must and b.must and a.must != b.must:
+        return _MODALITY
+    if a.which and b.which and a.which != b.which:
+        return _OF_WHICH
+    return _TENSE if a.tense and b.tense and a.tense != b.tense else ""
+
+
+def ask_how_long(a: Asking, b: Asking) -> bool:
+    """Whether the one asks "how long" and the other "how many days"."""
+    return (a.long and b.days) or (b.long and a.days)
+
+
+def _measures(
+    words: Sequence[str], questions: frozenset[str], units: frozenset[str], named: frozenset[str]
+) -> frozenset[str]:
+    for kind in questions:
+        if found := _BY_QUESTION.get(kind):
+            if kind in (_MANY, "how much") and (units & SPANS or "time" in words):
+                return found | _TIME
+            return found
+    return named if questions <= _GENERAL else NOTHING
+
+
+def _modality(words: Sequence[str]) -> str:
+    for pair in pairwise((*words, "")):
+        if pair[0] in _MUST or pair in _HAVING_TO:
+            return "must"
+        if pair[0] in _MAY:
+            return "may"
+    return ""
+
+
+def _of_which(words: Sequence[str]) -> str:
+    """What is right behind the auxiliary: "do all birds fly", "do any birds fly"."""
+    word = "".join(words[1:2])
+    return "all" if word in _ALL else "any" if word in _ANY else ""

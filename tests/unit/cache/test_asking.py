@@ -1,0 +1,84 @@
+"""What kind of answer is asked for, and words that may stand in each other's place."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.cache.matching.contraries import hard_differences
+from services.cache.matching.inflection import same_word
+from services.cache.matching.near_synonyms import NEAR_SYNONYMS
+from services.cache.matching.proposal_guard import LIFTABLE, kind_of, proposal_refusal
+from services.cache.matching.reading import read
+
+
+def refusal(asked: str, stored: str) -> str:
+    return kind_of(proposal_refusal(read(asked), [read(stored)], aliases=1))
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("What does it cost to paint a fence?", "What time does it take to paint a fence?"),
+        ("How often is the boiler serviced?", "How long is the boiler serviced?"),
+        ("Do I have to stamp the form?", "Am I allowed to stamp the form?"),
+        ("Must visitors wear a badge?", "May visitors wear a badge?"),
+        ("Are sit-ups bad for you?", "How are sit-ups done?"),
+        ("Is Ceres a star?", "Was Ceres a star?"),
+        ("Do all owls hunt?", "Do any owls hunt?"),
+        ("Which crates hold less than a ton?", "Which crates hold at least a ton?"),
+        ("How do I turn on night vision?", "How do I disable night vision?"),
+        ("How do I switch the siren off?", "How do I enable the siren?"),
+        ("Convert miles to yards", "yards into miles conversion"),
+        ("go from release 3 to release 4", "we run release 4 and go back to release 3"),
+        ("Raising hens on a windy city balcony", "How do I raise hens?"),
+        ("Why was my gate locked?", "How do I lock my gate?"),
+    ],
+)
+def test_another_kind_of_answer_is_refused_both_ways_and_never_lifted(a: str, b: str) -> None:
+    assert refusal(a, b) not in ("", *LIFTABLE)
+    if "Raising" not in a:  # what is asked more widely than it is stored is for other guards
+        assert refusal(b, a) not in ("", *LIFTABLE)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("How do I turn on night vision?", "How can I enable night vision?"),
+        ("How do I cancel the booking?", "What are the steps for cancellation of the booking?"),
+        ("How long is the tunnel?", "What is the length of the tunnel?"),
+        ("How long do I bake the pie?", "How many minutes do I bake the pie?"),
+        ("Who invented the zipper?", "Who was the inventor of the zipper?"),
+        ("What are the causes of rust?", "What causes rust?"),
+        ("Does the club serve lunch?", "Will the club serve lunch?"),
+        ("Should I wax the floor?", "Do I have to wax the floor?"),
+        ("Is lunch served at the club?", "Does the club serve lunch?"),
+        ("Why was the dam built?", "Why did they build the dam?"),
+        ("What happens if you pour oil into a fire?", "What happens if oil is poured into a fire?"),
+        ("Is it safe to eat raw dough on a trip?", "Is raw dough safe to eat on a trip?"),
+        ("What is form K-7 used for?", "What is the K-7 form used for?"),
+        ("How can I purchase a used bicycle?", "How can I buy a used bike?"),
+    ],
+)
+def test_the_same_question_by_another_construction_or_a_close_word_is_served_both_ways(a: str, b: str) -> None:
+    assert refusal(a, b) == ""
+    assert refusal(b, a) == ""
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [("enable", "disable"), ("refund", "charge"), ("pause", "cancel"), ("rent", "buy"), ("station", "state")],
+)
+def test_words_that_do_something_else_are_not_close(a: str, b: str) -> None:
+    assert not same_word(a, b)
+    assert not same_word(b, a)
+
+
+def test_a_close_word_is_close_both_ways_and_no_further() -> None:
+    assert same_word("turn", "enable")
+    assert same_word("disable", "turn")
+    assert not same_word("enable", "disable")
+    assert all(len(groups) >= 1 for groups in NEAR_SYNONYMS.values())
+
+
+def test_what_stands_behind_to_may_be_a_verb() -> None:
+    assert not hard_differences(read("how to pay my rent"), read("I want my rent to be paid, how to do it"))
