@@ -65,6 +65,17 @@ def test_names_are_the_same_with_and_without_the_list_of_capital_words(text: str
         assert names_in(text, spelled, capital_words(spelled)) == names_in(text, spelled, (*spelled, "Else", "Other"))
 
 
+def test_a_first_word_that_may_be_a_name_is_cased_and_one_that_may_not_is_not() -> None:
+    assert read("Turkey has how many cities").cased
+    assert not read("How many cities are there").cased
+    assert read("how many cities has Turkey").cased
+
+
+def test_a_capital_behind_what_begins_no_sentence_is_a_name() -> None:
+    assert read("5 Bobs cook").names == {"bobs"}
+    assert read("Bobs cook").names == frozenset()
+
+
 def test_every_abbreviation_is_written_out_in_either_case() -> None:
     for abbreviation, full in ABBREVIATIONS.items():
         for spelled in (abbreviation, abbreviation.upper()):
