@@ -46,7 +46,7 @@ BROAD_MIN: Final = 4
 broader than a wording, and one more may be tried."""
 
 WORDINGS_TELLING: Final = 4
-ALIASES_KNOWN: Final = 13
+ALIASES_KNOWN: Final = 16
 """With fewer stored questions an answer is served for nothing that none of its near questions speaks of, if these have
 so many different words of matter that they show what it is about. From so many on it is for the evidence."""
 
