@@ -159,6 +159,7 @@ POSTED = (
         ("what happens when the parcel arrives", "asking"),
         ("my parcel will not arrive", "denial"),
         ("the package has come", "denial"),
+        ("when do I bring my order", "actor"),
     ],
 )
 def test_of_an_answer_of_few_questions_nothing_is_served_that_none_of_them_speaks_of(asked: str, kind: str) -> None:
