@@ -46,11 +46,11 @@ BROAD_MIN: Final = 4
 broader than a wording, and one more may be tried."""
 
 WORDINGS_TELLING: Final = 4
-ALIASES_KNOWN: Final = 16
-"""With fewer stored questions an answer is served for nothing that none of its near questions speaks of, if these have
-so many different words of matter that they show what it is about. From so many on it is for the evidence."""
+ALIASES_KNOWN: Final = ROWS_READ
+"""Of an answer of fewer stored questions all that are near are read: what none of them speaks of is unheard, if these
+have so many different words of matter that they show what it is about. From so many on it is for the evidence."""
 
-LIFTABLE: Final = ("case", "wording", "misjudged")
+LIFTABLE: Final = ("case", "wording", "misjudged", "unheard")
 """Kinds of refusals that a class may learn to overrule (`risk_control`); all others are for ever."""
 
 OVERRULED: Final = word_set("""
@@ -72,6 +72,7 @@ _EXACT: Final[tuple[Callable[[Reading], Iterable[str]], ...]] = (
 _WORDS: Final = "words"
 _WORDING: Final = "wording: words stand in each other's place, as among this answer's own questions"
 _CONTRARY: Final = "contrary: one of the answer's own questions asks for something else in so many words"
+_UNHEARD: Final = "unheard: it speaks of what none of the few questions of this answer does"
 _ACTION: Final = "action: it asks for something that none of the answer's own questions names"
 _MATTER: Final = "matter: it asks for something narrower than all of the answer's own questions"
 _MISJUDGED: Final = "misjudged: the guards would refuse the answer's own questions as well"
@@ -91,7 +92,8 @@ def proposal_refusal(asked: Reading, stored: Sequence[Reading], *, aliases: int)
     as the asked one of owners, times and the like (`additions.added`); if what is to be done is named by one of them;
     and if none asks for something else, or for less, in nearly the same words, unless the answer is broad.
 
-    Of an answer of few stored questions (ALIASES_KNOWN) nothing is served that these do not speak of (`unheard`).
+    Of an answer of few stored questions (ALIASES_KNOWN) nothing is served that these do not speak of (`unheard`): a new
+    word of matter is for the class to learn of, what is denied, measured, done by others or comes of it is not.
 
     Of a broad answer of whose own questions the same guards would refuse half, each asked of the others, they say
     little: then it is for the class to learn what such refusals are worth (OVERRULED). But for those of what is said
@@ -106,7 +108,7 @@ def proposal_refusal(asked: Reading, stored: Sequence[Reading], *, aliases: int)
         return found
     telling, others = _telling(asked, rows, aliases)
     if aliases < ALIASES_KNOWN and wordings(telling) >= WORDINGS_TELLING:
-        unheard = _MATTER if has_unheard_matter(asked, telling) else asks_unheard(asked, telling)
+        unheard = asks_unheard(asked, telling) or (_UNHEARD if has_unheard_matter(asked, telling) else "")
         if unheard:
             return found if kind in OVERRULED else unheard
     if kind not in OVERRULED or not _is_broad(telling) or _names_what_is_not_stored(asked, telling):
