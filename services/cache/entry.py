@@ -49,8 +49,9 @@ class Entry:
     `partition`, `vector` (unit length, little-endian float32) and `embedding_model` are empty for an entry that is only
     found exactly. `question` is the last user turn, which the verifier compares.
 
-    `group` is the key of an entry whose answer was found to be the same, directly or through others; empty when none
-    was. `aliases` is how many entries the group had when this one came, with it.
+    `group` is the name of the answer that it was found to have in common with others, directly or through others, or
+    that it is the first to have; empty where that is the key (`entry_group`). `aliases` is how many entries the group
+    had when this one came, with it.
     """
 
     key: str

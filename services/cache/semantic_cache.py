@@ -13,6 +13,7 @@ Belongs to one event loop. `start` before use, `close` after it.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
@@ -20,6 +21,7 @@ from dataclasses import replace
 from services.cache.admission import lifetime_s, refusal_reason
 from services.cache.cache_policy import CachePolicy
 from services.cache.entry import Answer, Entry, Scope, Selector
+from services.cache.entry_group import SECRET_BYTES, founded_group, group_of
 from services.cache.entry_verdicts import EntryVerdicts
 from services.cache.index.follower import Follower, Snapshots
 from services.cache.index.vector_index import DimensionMismatchError, VectorIndex, unit_vector
@@ -58,6 +60,7 @@ class SemanticCache:
         self._search = search
         self._policy = policy
         self._verdicts = EntryVerdicts()
+        self._group_secret = secrets.token_bytes(SECRET_BYTES)
         self._clock = clock
         self._stats = Stats()
         self._follower = Follower(store, index, clock=clock, snapshots=snapshots)
@@ -196,7 +199,7 @@ class SemanticCache:
             return Comparison.UNKNOWN
         if isinstance(evidence, Answer) and not refusal_reason(evidence, size_bytes_max=self._policy.entry_bytes_max):
             same = verdict is Comparison.SAME
-            link = Link(entry.group or entry.key, entry.aliases + 1) if same else Link()
+            link = Link(group_of(entry), entry.aliases + 1) if same else Link()
             if same:
                 ttl_s = min(lifetime_s(ttl_s, tags, self._policy.ttl), entry.expires_at_unix_s - entry.stored_at_unix_s)
             await self._keep(scope, chat, evidence, meaning, link, ttl_s=ttl_s, tags=tags, since=since)
@@ -245,6 +248,8 @@ class SemanticCache:
             aliases=link.aliases,
             now_unix_s=self._clock.unix(),
         )
+        if isinstance(meaning, Meaning) and not entry.group:
+            entry = replace(entry, group=founded_group(entry.key, answer, secret=self._group_secret))
         try:
             if not await self._store.put(entry, since=since):
                 self._stats.not_admitted += 1

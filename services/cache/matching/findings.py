@@ -36,7 +36,7 @@ class SemanticFinding:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Whose answer a fresh one was found to be, as Entry has it."""
+    """Whose answer a fresh one was found to be, as Entry has it; empty where it is nobody's."""
 
     group: str = ""
     aliases: int = 1

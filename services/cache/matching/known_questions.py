@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from services.cache.entry import Entry, Question
+from services.cache.entry_group import group_of
 from services.cache.matching.kept import kept
 from services.cache.matching.lexicon import AUXILIARIES, CASED_WORDS, FUNCTION_WORDS, word_set
 from services.cache.matching.pair_features import Idf, Sketch
@@ -50,7 +51,7 @@ _LONE_LETTERS: Final = 1
 
 @dataclass(frozen=True)
 class KnownQuestion:
-    """`group` and `aliases` as in Entry; an entry that shares nobody's answer is a group of its own."""
+    """`group` as `group_of`, `aliases` as in Entry."""
 
     text: str
     group: str
@@ -85,7 +86,7 @@ class KnownQuestions:
 
     def learn(self, entry: Entry | Question) -> None:
         """Keeps what the entry says."""
-        known = KnownQuestion(entry.question, entry.group or entry.key, entry.aliases)
+        known = KnownQuestion(entry.question, group_of(entry), entry.aliases)
         if self._known.get(entry.key) == known:
             self._known.move_to_end(entry.key)
             return

@@ -142,7 +142,10 @@ class NearbyReader:
             if key not in fresh:
                 left = await self._without_gone(scope, meaning, candidates, [key], fresh)
             if key in fresh:
-                return Nearby(candidates, near, proposal, fresh[key])
+                learned = self.known.get(key)
+                if learned is None or learned.group == proposal.group:
+                    return Nearby(candidates, near, proposal, fresh[key])
+                del fresh[key]  # it has another answer than was known, which changes the vote
             candidates = left
         return None
 

@@ -66,7 +66,7 @@ NAMES: Final = (
 class Near(NamedTuple):
     """A stored question near the asked one.
 
-    `group` is the key of the entry whose answer it has: the same for all its aliases. `similarity` is the cosine, -1 to
+    `group` is the name of the answer it has: the same for all its aliases. `similarity` is the cosine, -1 to
     1. `aliases` is how many stored questions the group has in all, at least 1.
     """
 

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.cache.entry import Answer, Entry, Scope
+from services.cache.entry_group import group_of
 from services.cache.index.vector_index import Candidate, VectorIndex
 from services.cache.matching.answer_comparison import Comparison, is_common_word
 from services.cache.matching.answer_judge import AnswerJudge
@@ -188,7 +189,7 @@ class SemanticSearch:
             for entry in stored:
                 alike = entry.key == candidate.key and found[entry.key] is Comparison.SAME
                 if alike and self._may_link(asked, entry, answer):
-                    group = entry.group or entry.key
+                    group = group_of(entry)
                     return Link(group, 1 + max(sizes.get(group, 1), entry.aliases))
         return Link()
 
@@ -215,7 +216,7 @@ class SemanticSearch:
             if not self._may_be_elsewhere(deciding, request_key, entry.key):
                 return False
             nearby = await self._nearby(scope, meaning, own_key=request_key)
-            if nearby is None or nearby.proposal.group != (entry.group or entry.key):
+            if nearby is None or nearby.proposal.group != group_of(entry):
                 return False
             deciding.told_elsewhere += 1
             asked = self._known.read(meaning.question)

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.cache.entry import Scope
+from services.cache.entry_group import group_of
 from services.cache.matching.group_records import GROUPS_MAX, KEPT, OUTCOMES_MAX, GroupRecords
 from services.cache.matching.neighbourhood import NAMES
 from services.cache.matching.risk_control import Judged, RiskController, RiskPolicy, Source
@@ -177,7 +178,8 @@ def test_records_out_of_range_are_refused_and_change_nothing(
 
 async def test_a_fresh_answer_tells_the_record_of_the_group_that_would_have_been_served() -> None:
     clock = FakeClock()
-    cache = cache_over(MemoryStore(entries_max=100, clock=clock), clock)
+    store = MemoryStore(entries_max=100, clock=clock)
+    cache = cache_over(store, clock)
     keys = []
     for number, (text, said) in enumerate(
         (
@@ -191,8 +193,10 @@ async def test_a_fresh_answer_tells_the_record_of_the_group_that_would_have_been
         stored = await cache.store(Scope("acme"), chat(text), answer(said), embedding=at, task_type=TaskType.OTHER)
         keys.append(stored.entry_key)
     (learned,) = cache._search.classes.all()
-    assert learned.controller.record(keys[0]) == pytest.approx(math.log((KEPT + 1.0) / (1.0 + 1.0)))
+    groups = [group_of(entry) for entry in await store.get_many(keys) if entry is not None]
+    assert groups[0] == groups[1] != groups[2]
+    assert learned.controller.record(groups[0]) == pytest.approx(math.log((KEPT + 1.0) / (1.0 + 1.0)))
     observed = learned.controller.observations()
     assert observed.same.tolist() == [1.0, 0.0]
     assert observed.features[:, NAMES.index("record")].tolist() == [0.0, pytest.approx(math.log(2.0))]
-    assert learned.controller.record(keys[1]) == learned.controller.record(keys[2]) == 0.0
+    assert learned.controller.record(groups[2]) == 0.0
