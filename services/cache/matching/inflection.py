@@ -7,10 +7,10 @@ errors, so FTP and FTPS are two.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 
 from services.cache.matching.lexicon import ANTONYMS, CONFUSABLES, IRREGULAR, SYNONYMS
 from services.cache.matching.near_synonyms import NEAR_SYNONYMS
+from services.cache.matching.remembered import remembered
 
 __all__ = ["LOOKALIKES", "OPPOSITES", "forms_of", "kin_of", "may_be_mistyped", "same_word", "stems_of"]
 
@@ -19,23 +19,6 @@ TYPO_CHARS_MIN = 6
 
 FORMS_MAX = 16_384
 """Words whose forms are remembered: they are asked for at every comparison."""
-
-_NOUN_ENDINGS = (
-    ("ication", 3, ("y",)),
-    ("ation", 4, ("", "e")),
-    ("ition", 4, ("", "e")),
-    ("ssion", 4, ("t",)),
-    ("sion", 4, ("d", "de", "t")),
-    ("ion", 5, ("", "e")),
-    ("ment", 3, ("",)),
-    ("al", 5, ("", "e")),
-    ("ance", 4, ("", "e")),
-    ("ence", 4, ("", "e")),
-    ("ery", 5, ("er",)),
-    ("ure", 4, ("", "e")),
-    ("ability", 3, ("able",)),
-)
-"""Of nouns of verbs, how long what stands before must be, and how the verb ends."""
 
 _VOWELS = frozenset("aeiouyàáâäãåæèéêëìíîïòóôöõøœùúûü")
 
@@ -86,7 +69,7 @@ def _guesses(word: str) -> Iterator[str]:
                 yield stem[:-1]
 
 
-@lru_cache(maxsize=FORMS_MAX)
+@remembered(FORMS_MAX)
 def forms_of(word: str) -> frozenset[str]:
     """The word, what it may be an inflection of, and the groups of synonyms these belong to."""
     found = {word, *stems_of(word)}
@@ -95,23 +78,11 @@ def forms_of(word: str) -> frozenset[str]:
     return frozenset(found | {f"={SYNONYMS[form]}" for form in found if form in SYNONYMS})
 
 
-@lru_cache(maxsize=FORMS_MAX)
+@remembered(FORMS_MAX)
 def kin_of(word: str) -> frozenset[str]:
-    """Its forms, the verbs it may be the noun of, and the groups of NEAR_SYNONYMS of these: words that share one of
-    them may ask the same."""
-    found = forms_of(word).union(_verbs_of(word))
+    """Its forms, and the groups of NEAR_SYNONYMS that it is in: words that share one of them may ask the same."""
+    found = forms_of(word)
     return found.union(*(NEAR_SYNONYMS[form] for form in found if form in NEAR_SYNONYMS))
-
-
-def _verbs_of(noun: str) -> Iterator[str]:
-    """What it may be the noun of: "cancellation", "approval", "delivery"."""
-    singular = noun.removesuffix("s")
-    for ending, chars_min, instead in _NOUN_ENDINGS:
-        stem = singular.removesuffix(ending)
-        if stem != singular and len(stem) >= chars_min:
-            yield from (stem + each for each in instead)
-            if stem[-1] == stem[-2]:
-                yield stem[:-1]
 
 
 def _voices_differ(a: str, b: str) -> bool:

@@ -6,7 +6,6 @@ import pytest
 
 from services.cache.matching.contraries import hard_differences
 from services.cache.matching.inflection import same_word
-from services.cache.matching.near_synonyms import NEAR_SYNONYMS
 from services.cache.matching.proposal_guard import LIFTABLE, kind_of, proposal_refusal
 from services.cache.matching.reading import read
 
@@ -77,8 +76,45 @@ def test_a_close_word_is_close_both_ways_and_no_further() -> None:
     assert same_word("turn", "enable")
     assert same_word("disable", "turn")
     assert not same_word("enable", "disable")
-    assert all(len(groups) >= 1 for groups in NEAR_SYNONYMS.values())
 
 
 def test_what_stands_behind_to_may_be_a_verb() -> None:
     assert not hard_differences(read("how to pay my rent"), read("I want my rent to be paid, how to do it"))
+
+
+@pytest.mark.parametrize(
+    ("noun", "verb"),
+    [
+        ("cancellation", "cancel"),
+        ("approvals", "approve"),
+        ("delivery", "deliver"),
+        ("flight", "flew"),
+        ("loss", "lost"),
+    ],
+)
+def test_a_noun_of_a_verb_is_close_to_it(noun: str, verb: str) -> None:
+    assert same_word(noun, verb)
+    assert same_word(verb, noun)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("importance", "import"),
+        ("abortion", "cancel"),
+        ("contractions", "contract"),
+        ("shipment", "ship"),
+        ("posture", "post"),
+        ("statement", "state"),
+        ("department", "departure"),
+        ("culture", "cult"),
+        ("denture", "dent"),
+        ("pigment", "pig"),
+        ("recession", "recess"),
+        ("severance", "sever"),
+        ("portal", "port"),
+    ],
+)
+def test_a_word_that_another_begins_is_not_its_verb(a: str, b: str) -> None:
+    assert not same_word(a, b)
+    assert not same_word(b, a)
