@@ -17,9 +17,13 @@ __all__ = ["LOOKALIKES", "OPPOSITES", "forms_of", "kin_of", "may_be_mistyped", "
 TYPO_CHARS_MIN = 6
 """Shorter words one letter apart are different words too often."""
 
+STEM_CHARS_SURE = 5
+"""What is left of so many letters without "-ing" and "-ed" is hardly ever another word."""
+
 FORMS_MAX = 16_384
 """Words whose forms are remembered: they are asked for at every comparison."""
 
+_SIBILANT_PLURALS = ("sses", "shes", "ches", "xes")
 _VOWELS = frozenset("aeiouyàáâäãåæèéêëìíîïòóôöõøœùúûü")
 
 
@@ -81,8 +85,23 @@ def forms_of(word: str) -> frozenset[str]:
 @remembered(FORMS_MAX)
 def kin_of(word: str) -> frozenset[str]:
     """Its forms, and the groups of NEAR_SYNONYMS that it is in: words that share one of them may ask the same."""
-    found = forms_of(word)
-    return found.union(*(NEAR_SYNONYMS[form] for form in found if form in NEAR_SYNONYMS))
+    return forms_of(word).union(*(NEAR_SYNONYMS[form] for form in _surely(word) if form in NEAR_SYNONYMS))
+
+
+def _surely(word: str) -> Iterator[str]:
+    """What it is an inflection of, but for guesses: a stem is often another word ("planes", "caring", "rating"), and a
+    word in its place would be a third one."""
+    yield word
+    if word in IRREGULAR:
+        yield IRREGULAR[word]
+    if word.endswith("s") and len(word) > 3 and not word.endswith(("ss", "us", "is")):
+        yield word[:-1]
+    if word.endswith("ies"):
+        yield f"{word[:-3]}y"
+    elif word.endswith(_SIBILANT_PLURALS):
+        yield word[:-2]
+    if word.endswith(("ing", "ed")) and len(word.removesuffix("ing").removesuffix("ed")) >= STEM_CHARS_SURE:
+        yield from stems_of(word)
 
 
 def _voices_differ(a: str, b: str) -> bool:

@@ -6,6 +6,8 @@ import pytest
 
 from services.cache.matching.contraries import hard_differences
 from services.cache.matching.inflection import same_word
+from services.cache.matching.lexicon import SYNONYMS
+from services.cache.matching.near_synonyms import NEAR_SYNONYMS
 from services.cache.matching.proposal_guard import LIFTABLE, kind_of, proposal_refusal
 from services.cache.matching.reading import read
 
@@ -118,3 +120,64 @@ def test_a_noun_of_a_verb_is_close_to_it(noun: str, verb: str) -> None:
 def test_a_word_that_another_begins_is_not_its_verb(a: str, b: str) -> None:
     assert not same_word(a, b)
     assert not same_word(b, a)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("How do I change my mailing address?", "How do I change my email address?"),
+        ("How do I become a surgeon?", "How do I become a physician?"),
+        ("How do I apply for a building grant?", "How do I apply for a building permit?"),
+        ("How much is a parking ticket?", "How much is a parking pass?"),
+        ("How do I extract text from a PDF?", "How do I remove text from a PDF?"),
+        ("How do I wipe my phone?", "How do I clean my phone?"),
+        ("How do I disable my SIM?", "How do I switch my SIM?"),
+        ("How do I forward an email?", "How do I send an email?"),
+        ("How many novels did Tolkien write?", "How many books did Tolkien write?"),
+        ("Is my flight delayed?", "Is my flight rescheduled?"),
+        ("How do I complete an order?", "How do I end an order?"),
+        ("How do I track planes?", "How do I track packages?"),
+        ("How do I bake a biscuit?", "How do I bake a cookie?"),
+        ("How do I lodge a file?", "How do I lodge a submission?"),
+        ("How do I clear the cache?", "How do I remove the cache?"),
+        ("How do I cut my hair?", "How do I reduce my hair?"),
+        ("Who is the chief cook?", "Who is the main cook?"),
+        ("How do I end a meeting?", "How do I complete a meeting?"),
+        ("How do I fix a flat?", "How do I fix an apartment?"),
+        ("Which mines are rated?", "Which mines are fast?"),
+    ],
+)
+def test_a_word_that_does_or_names_something_else_is_not_close(a: str, b: str) -> None:
+    assert refusal(a, b) != ""
+    assert refusal(b, a) != ""
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("parcels", "package"),
+        ("exams", "examinations"),
+        ("cultivating", "grow"),
+        ("acquired", "bought"),
+        ("inquiries", "enquiry"),
+    ],
+)
+def test_plurals_irregular_verbs_and_long_stems_are_close_to_what_their_word_is_close_to(a: str, b: str) -> None:
+    assert same_word(a, b)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [("tapes", "faucet"), ("offed", "defer"), ("useless", "usage"), ("endings", "expire")]
+)
+def test_a_guessed_stem_is_close_to_nothing(a: str, b: str) -> None:
+    assert not same_word(a, b)
+
+
+def test_no_group_of_close_words_is_part_of_another_nor_of_one_of_synonyms() -> None:
+    groups: dict[str, set[str]] = {}
+    for word, names in NEAR_SYNONYMS.items():
+        for name in names:
+            groups.setdefault(name, set()).add(word)
+    for word, first in SYNONYMS.items():
+        groups.setdefault(f"={first}", {first}).add(word)
+    assert [one for name, one in groups.items() for other in groups if name != other and one <= groups[other]] == []
