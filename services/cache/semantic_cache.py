@@ -182,7 +182,7 @@ class SemanticCache:
             return Comparison.UNKNOWN
         request_key = entry_key(scope, chat)
         try:
-            async with asyncio.timeout(self._policy.lookup_s + EMBED_S_MAX):
+            async with asyncio.timeout(self._policy.lookup_s + EMBED_S_MAX) as limit:
                 since = token or await self._store.moment(request_key)
                 entry = await self._search.check(scope, meaning, key)
                 if entry is None:
@@ -192,7 +192,13 @@ class SemanticCache:
                     source = Source.FEEDBACK if isinstance(evidence, bool) else Source.AUDIT
                     same = verdict is Comparison.SAME
                     if await self._search.learn_from_hit(
-                        scope, meaning, entry, request_key=request_key, same=same, source=source
+                        scope,
+                        meaning,
+                        entry,
+                        request_key=request_key,
+                        same=same,
+                        source=source,
+                        look_s=_half_left_s(limit),
                     ):
                         await self._count_verdict(entry, same=same)
         except (StoreUnavailableError, TimeoutError, DimensionMismatchError):
@@ -331,6 +337,11 @@ class SemanticCache:
         self._stats.exact_hits += kind is CacheKind.EXACT_HIT
         self._stats.semantic_hits += kind is CacheKind.SEMANTIC_HIT
         self._stats.unavailable += kind is CacheKind.UNAVAILABLE
+
+
+def _half_left_s(limit: asyncio.Timeout) -> float:
+    until = limit.when()
+    return 0.0 if until is None else 0.5 * (until - asyncio.get_running_loop().time())
 
 
 def _miss(reason: str, similarity: float | None = None, compared: int = 0) -> Found:

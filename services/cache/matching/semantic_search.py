@@ -9,8 +9,8 @@ Belongs to one event loop.
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
 from typing import Final
@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from services.cache.entry import Answer, Entry, Scope
 from services.cache.entry_group import group_of
-from services.cache.index.vector_index import Candidate, VectorIndex
+from services.cache.index.vector_index import Candidate, DimensionMismatchError, VectorIndex
 from services.cache.matching.answer_comparison import Comparison, is_common_word
 from services.cache.matching.answer_judge import AnswerJudge
 from services.cache.matching.differences import certain_difference, exchanged_content
@@ -94,13 +94,13 @@ class SemanticSearch:
         deciding.count(lookups=1)
         candidates = await self._near.candidates(meaning)
         if twin := await self._near.twin(scope, meaning, candidates, similarity_min=self._similarity_min):
-            return await self._serve_same_words(deciding, scope, meaning, twin, candidates, request_key)
+            return self._serve_same_words(deciding, twin, candidates[0], request_key)
         nearby = await self._near.find(scope, meaning, candidates, similarity_min=self._similarity_min)
         if nearby is None:
             deciding.controller.decide(None)
             return SemanticFinding(NOTHING_NEAR)
         if (twin := await self._near.same_words(scope, meaning, nearby)) is not None:
-            return await self._serve_same_words(deciding, scope, meaning, twin, nearby.candidates, request_key)
+            return self._serve_same_words(deciding, twin, nearby.candidates[0], request_key)
         asked = self._known.read(meaning.question)
         features = self._features(deciding, meaning, asked, nearby)
         decision = deciding.controller.decide(
@@ -114,33 +114,25 @@ class SemanticSearch:
         self._remember(request_key, nearby.entry.key, decision.judged)
         return SemanticFinding(decision.reason, nearby.entry, nearby.similarity, decision.audit, explanation)
 
-    async def _serve_same_words(
-        self,
-        deciding: PartitionClass,
-        scope: Scope,
-        meaning: Meaning,
-        twin: Entry,
-        candidates: Sequence[Candidate],
-        request_key: str,
+    def _serve_same_words(
+        self, deciding: PartitionClass, twin: Entry, nearest: Candidate, request_key: str
     ) -> SemanticFinding:
-        """What else is near, and how it looks, is evidence only where the hit is told of: where it is to be audited it
-        is looked at now, for the few others then."""
+        """What else is near, and how it looks, is evidence only where the hit is told of; it is looked at then."""
         audit, judged = deciding.controller.serve_same_words()
-        if audit:
-            judged = replace(judged, features=await self._look(deciding, scope, meaning, candidates))
         deciding.count(hits=1)
         deciding.drawn(judged)
         self._remember(request_key, twin.key, judged)
-        return SemanticFinding(SAME_WORDS, twin, candidates[0].similarity, audit)
+        return SemanticFinding(SAME_WORDS, twin, nearest.similarity, audit)
 
     async def _look(
-        self, deciding: PartitionClass, scope: Scope, meaning: Meaning, candidates: Sequence[Candidate]
+        self, deciding: PartitionClass, scope: Scope, meaning: Meaning, *, own_key: str, within_s: float
     ) -> Floats | None:
-        """The evidence of these near questions; None when they propose nothing, or the store does not say what they
-        are: what is served without evidence needs none."""
+        """The evidence of what is near; None when that proposes nothing, or the store does not say what it is in time:
+        what was served without evidence needs none."""
         try:
-            nearby = await self._near.find(scope, meaning, candidates, similarity_min=self._similarity_min)
-        except StoreUnavailableError:
+            async with asyncio.timeout(within_s):
+                nearby = await self._nearby(scope, meaning, own_key=own_key)
+        except (StoreUnavailableError, DimensionMismatchError, TimeoutError):
             return None
         if nearby is None:
             return None
@@ -204,32 +196,47 @@ class SemanticSearch:
         return verdict
 
     async def learn_from_hit(
-        self, scope: Scope, meaning: Meaning, entry: Entry, *, request_key: str, same: bool, source: Source
+        self,
+        scope: Scope,
+        meaning: Meaning,
+        entry: Entry,
+        *,
+        request_key: str,
+        same: bool,
+        source: Source,
+        look_s: float,
     ) -> bool:
         """Tells whether a hit was right. False: it counts as nothing, as none was served, or it was told before.
 
-        `source`: FEEDBACK, or AUDIT for another answer, which is an audit only where one was drawn.
+        `source`: FEEDBACK, or AUDIT for another answer, which is an audit only where one was drawn. `look_s`: how long
+        may be looked for what is near where that decided nothing. Who is interrupted has told nothing yet.
         """
         deciding = self.classes.of(meaning.task_type, scope.tenant)
-        judged = self._judged.pop((request_key, entry.key), None)
-        if judged is None:  # served by another replica, long ago, or never
-            if not self._may_be_elsewhere(deciding, request_key, entry.key):
+        hit = request_key, entry.key
+        held = self._judged.get(hit)
+        if held is None:  # served by another replica, long ago, or never
+            if not self._may_be_elsewhere(deciding, hit):
                 return False
             nearby = await self._nearby(scope, meaning, own_key=request_key)
-            if nearby is None or nearby.proposal.group != group_of(entry):
+            if nearby is None or nearby.proposal.group != group_of(entry) or not self._may_be_elsewhere(deciding, hit):
                 return False
             deciding.told_elsewhere += 1
             asked = self._known.read(meaning.question)
             guard = kind_of(self._refusal(asked, nearby))
             features = self._features(deciding, meaning, asked, nearby)
             judged = deciding.judged_elsewhere(features, guard, nearby.proposal.group)
-        elif judged.features is None:
-            candidates = await self._near.candidates(meaning, own_key=request_key)
-            judged = replace(judged, features=await self._look(deciding, scope, meaning, candidates))
+        else:
+            looked = held.features
+            if looked is None:
+                looked = await self._look(deciding, scope, meaning, own_key=request_key, within_s=look_s)
+            last = self._judged.pop(hit, None)
+            if last is None:  # told meanwhile
+                return False
+            judged = last if last.features is not None else replace(last, features=looked)
         if source is Source.AUDIT and not judged.audit:  # an answer to what was not drawn is a verdict like others
             source = Source.FEEDBACK
         deciding.told(judged)
-        self._told[request_key, entry.key] = None
+        self._told[hit] = None
         while len(self._told) > JUDGED_MAX:
             self._told.popitem(last=False)
         deciding.count(audited=1, wrong=int(not same))
@@ -242,9 +249,9 @@ class SemanticSearch:
         while len(self._judged) > JUDGED_MAX:
             self._judged.popitem(last=False)
 
-    def _may_be_elsewhere(self, deciding: PartitionClass, request_key: str, entry_key: str) -> bool:
+    def _may_be_elsewhere(self, deciding: PartitionClass, hit: tuple[str, str]) -> bool:
         """Once of each, and of no more than were served here: each replica gets as many of others as others of its."""
-        return (request_key, entry_key) not in self._told and deciding.told_elsewhere < deciding.hits
+        return hit not in self._told and deciding.told_elsewhere < deciding.hits
 
     def stored(self, entry: Entry) -> None:
         """What this process has just stored, it need not read."""

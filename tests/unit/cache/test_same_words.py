@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from random import Random
 
 import numpy as np
+import pytest
 
 from services.cache.entry import Entry, Scope
 from services.cache.matching.answer_comparison import Comparison
 from services.cache.matching.neighbourhood import NAMES
+from services.cache.matching.partition_classes import PartitionClass
 from services.cache.matching.risk_control import Judged, RiskController, RiskPolicy, Source
 from services.cache.partition import entry_key
 from services.cache.semantic_cache import SemanticCache
@@ -17,7 +20,7 @@ from services.cache.store.answer_store import StoreUnavailableError
 from services.cache.store.answer_store_memory import MemoryStore
 from services.runtime.clock import FakeClock
 from spillway.routing import CacheKind, TaskType
-from tests.support.cache_parts import answer, cache_over, chat, embedding
+from tests.support.cache_parts import answer, cache_over, chat, embedding, policy
 
 ACME = Scope("acme")
 STORED = "How do I reset my router?"
@@ -51,55 +54,115 @@ async def tell(cache: SemanticCache, key: str, what: bool) -> Comparison:
     )
 
 
-async def test_of_a_hit_that_is_to_be_audited_the_neighbours_are_looked_at_and_of_others_not() -> None:
-    cache, _ = await a_cache(audit_rate=1.0)
-    while not await ask(cache):
-        assert judged(cache).features is None
-    features = judged(cache).features
-    assert features is not None
-    assert features.shape == (len(NAMES),)
-    cache, _ = await a_cache(audit_rate=0.0)
-    await ask(cache)
-    assert judged(cache).features is None
+class Slow(MemoryStore):
+    """Reads nothing that is `held` before it is `free`, or fails where it is `away`."""
 
+    held: frozenset[str] = frozenset()
+    away = False
 
-class Unread(MemoryStore):
-    """Fails where one of these is to be read."""
-
-    failing: frozenset[str] = frozenset()
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(entries_max=100, clock=clock)
+        self.asked, self.free = asyncio.Event(), asyncio.Event()
 
     async def get_many(self, keys: Sequence[str]) -> list[Entry | None]:
-        if not self.failing.isdisjoint(keys):
-            raise StoreUnavailableError("away")
+        if not self.held.isdisjoint(keys):
+            self.asked.set()
+            if self.away:
+                raise StoreUnavailableError("away")
+            await self.free.wait()
         return await super().get_many(keys)
 
 
-async def test_the_same_words_are_served_and_audited_where_the_store_does_not_say_what_else_is_near() -> None:
+async def beside_what_is_read_slowly(*, audit_rate: float) -> tuple[Slow, SemanticCache, str]:
+    """The question, and near it another, which has to be read and is held back."""
     clock = FakeClock()
-    store = Unread(entries_max=100, clock=clock)
-    cache = cache_over(store, clock, risk=RiskPolicy(audit_rate=1.0))
+    store = Slow(clock)
+    cache = cache_over(store, clock, risk=RiskPolicy(audit_rate=audit_rate))
     stored = await cache.store(
         ACME, chat(STORED), answer("hold_the_button"), embedding=embedding("r"), task_type=TaskType.OTHER
     )
     other = chat("How do I open the window?")
     await cache.store(ACME, other, answer("pull"), embedding=embedding("w"), task_type=TaskType.OTHER)
     cache._search._known.forget(entry_key(ACME, other))
-    store.failing = frozenset({entry_key(ACME, other)})
+    store.held = frozenset({entry_key(ACME, other)})
+    return store, cache, stored.entry_key
+
+
+def deciding(cache: SemanticCache) -> PartitionClass:
+    (only,) = cache._search.classes.all()
+    return only
+
+
+async def test_a_hit_waits_for_nothing_but_its_own_answer_audited_or_not() -> None:
+    store, cache, key = await beside_what_is_read_slowly(audit_rate=1.0)
     while not await ask(cache):
-        pass
+        assert judged(cache).features is None
     assert judged(cache).features is None
     assert judged(cache).audit
-    assert await tell(cache, stored.entry_key, True) is Comparison.SAME
+    assert deciding(cache).audits_open == 1
+    assert not store.asked.is_set()
+    store.free.set()
+    assert await tell(cache, key, True) is Comparison.SAME
+    assert store.asked.is_set()
+    assert deciding(cache).controller.observations().features.shape == (1, len(NAMES))
+
+
+@pytest.mark.parametrize("is_away", [True, False])
+async def test_an_audit_counts_where_the_store_does_not_say_in_time_what_else_is_near(is_away: bool) -> None:
+    store, cache, key = await beside_what_is_read_slowly(audit_rate=1.0)
+    store.away = is_away
+    while not await ask(cache):
+        pass
+    in_time = cache.ruled_by(policy(lookup_s=0.4), similarity_min=0.5)
+    said = await in_time.record_evidence(
+        ACME,
+        chat(ASKED),
+        answer("hold_the_button"),
+        key=key,
+        embedding=embedding("r"),
+        task_type=TaskType.OTHER,
+    )
+    assert said is Comparison.SAME
+    assert store.asked.is_set()
+    report = deciding(cache).report()
+    assert (report.audited, report.risk.observations, deciding(cache).audits_open) == (1, 0, 0)
+    assert report.risk.audits > 0.0
+
+
+async def test_who_is_interrupted_has_told_nothing_and_may_tell_it_again() -> None:
+    store, cache, key = await beside_what_is_read_slowly(audit_rate=0.0)
+    await ask(cache)
+    telling = asyncio.create_task(tell(cache, key, False))
+    await store.asked.wait()
+    telling.cancel()
+    await asyncio.wait({telling})
+    assert deciding(cache).report().audited == 0
+    store.free.set()
+    assert await tell(cache, key, False) is Comparison.DIFFERENT
+    assert (deciding(cache).report().audited, deciding(cache).report().wrong) == (1, 1)
+
+
+@pytest.mark.parametrize("is_elsewhere", [False, True])
+async def test_what_is_told_twice_at_the_same_time_counts_once(is_elsewhere: bool) -> None:
+    store, cache, key = await beside_what_is_read_slowly(audit_rate=0.0)
+    for _ in range(3):
+        await ask(cache)
+    if is_elsewhere:  # of its hits no more are told than this one had
+        cache._search._judged.clear()
+    telling = [asyncio.create_task(tell(cache, key, True)) for _ in range(2)]
+    await store.asked.wait()
+    store.free.set()
+    await asyncio.gather(*telling)
+    assert deciding(cache).report().audited == 1
 
 
 async def test_a_complaint_about_the_same_words_is_evidence_of_how_its_neighbours_look() -> None:
     cache, key = await a_cache(audit_rate=0.0)
     await ask(cache)
     assert await tell(cache, key, False) is Comparison.DIFFERENT
-    (deciding,) = cache._search.classes.all()
-    (features,) = deciding.controller.observations().features
+    (features,) = deciding(cache).controller.observations().features
     assert features[NAMES.index("similarity")] == np.float32(1.0)
-    assert deciding.controller.observations().same.tolist() == [0.0]
+    assert deciding(cache).controller.observations().same.tolist() == [0.0]
 
 
 async def test_where_nothing_is_near_any_more_a_complaint_counts_all_the_same() -> None:
