@@ -3,7 +3,7 @@
 Promises: pure and deterministic; bounded: GROUPS_MAX groups, those that an outcome was heard of last; finite numbers.
 What is near and how clearly says how a question lies; some answers are confused with others however it lies, which only
 their own past tells. Newer outcomes count for more: each makes those before it count for a twentieth less, so nothing
-outweighs what comes after it for long. A group is kept by a digest of its key, never by the key.
+outweighs what comes after it for long. A group is kept by a digest of its name, never by the name.
 """
 
 from __future__ import annotations
