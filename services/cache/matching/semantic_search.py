@@ -125,16 +125,16 @@ class SemanticSearch:
         return SemanticFinding(SAME_WORDS, twin, nearest.similarity, audit)
 
     async def _look(
-        self, deciding: PartitionClass, scope: Scope, meaning: Meaning, *, own_key: str, within_s: float
+        self, deciding: PartitionClass, scope: Scope, meaning: Meaning, twin: Entry, *, own_key: str, within_s: float
     ) -> Floats | None:
-        """The evidence of what is near; None when that proposes nothing, or the store does not say what it is in time:
-        what was served without evidence needs none."""
+        """The evidence of what is near, where that proposes the answer that the same words were served; None when it
+        does not, or the store does not say so in time: what was served without evidence needs none."""
         try:
             async with asyncio.timeout(within_s):
                 nearby = await self._nearby(scope, meaning, own_key=own_key)
         except (StoreUnavailableError, DimensionMismatchError, TimeoutError):
             return None
-        if nearby is None:
+        if nearby is None or nearby.proposal.group != group_of(twin):
             return None
         return self._features(deciding, meaning, self._known.read(meaning.question), nearby)
 
@@ -228,7 +228,7 @@ class SemanticSearch:
         else:
             looked = held.features
             if looked is None:
-                looked = await self._look(deciding, scope, meaning, own_key=request_key, within_s=look_s)
+                looked = await self._look(deciding, scope, meaning, entry, own_key=request_key, within_s=look_s)
             last = self._judged.pop(hit, None)
             if last is None:  # told meanwhile
                 return False

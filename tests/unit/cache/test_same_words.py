@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,8 +20,9 @@ from services.cache.semantic_cache import SemanticCache
 from services.cache.store.answer_store import StoreUnavailableError
 from services.cache.store.answer_store_memory import MemoryStore
 from services.runtime.clock import FakeClock
+from spillway.chat import Embedding
 from spillway.routing import CacheKind, TaskType
-from tests.support.cache_parts import answer, cache_over, chat, embedding, policy
+from tests.support.cache_parts import MODEL, answer, cache_over, chat, embedding, policy, vector
 
 ACME = Scope("acme")
 STORED = "How do I reset my router?"
@@ -154,6 +156,32 @@ async def test_what_is_told_twice_at_the_same_time_counts_once(is_elsewhere: boo
     store.free.set()
     await asyncio.gather(*telling)
     assert deciding(cache).report().audited == 1
+
+
+async def test_what_the_same_words_were_told_is_not_learned_under_another_answer() -> None:
+    clock = FakeClock()
+    cache = cache_over(MemoryStore(entries_max=100, clock=clock), clock, risk=RiskPolicy(audit_rate=0.0))
+
+    async def put(text: str, said: str, name: str, distance: float) -> str:
+        stored = await cache.store(
+            ACME, chat(text), answer(said), embedding=beside(name, distance), task_type=TaskType.OTHER
+        )
+        return stored.entry_key
+
+    def beside(name: str, distance: float) -> Embedding:
+        values = vector("r", 64) + distance * vector(name, 64)
+        return Embedding(values.astype("<f4").tobytes(), MODEL)
+
+    key = await put(STORED, "hold_the_button", "r", 0.0)
+    for number, text in enumerate(("router reboot steps", "reboot the router", "please reboot router now")):
+        await put(text, "pull_the_plug", f"z{number}", 0.15)
+    before = deciding(cache).report()
+    asked: dict[str, Any] = {"embedding": beside("r9", 0.02), "task_type": TaskType.OTHER}
+    found = await cache.lookup(ACME, chat(ASKED), **asked)
+    assert found.answer == answer("hold_the_button")
+    assert await cache.record_evidence(ACME, chat(ASKED), False, key=key, **asked) is Comparison.DIFFERENT
+    after = deciding(cache).report()
+    assert (after.audited, after.risk.observations) == (before.audited + 1, before.risk.observations)
 
 
 async def test_a_complaint_about_the_same_words_is_evidence_of_how_its_neighbours_look() -> None:
