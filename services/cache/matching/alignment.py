@@ -20,13 +20,18 @@ WORDS_MAX: Final = 16
 PAIRS_MAX: Final = 256
 """Pairs of questions whose unmatched words are remembered: several guards ask for them in one lookup."""
 
+PAIR_WORDS_MAX: Final = 128
+"""Content words of both; of pairs with more it is not remembered."""
+
 _ENDINGS: Final = ("ally", "ly")
 _STEM_CHARS_MIN: Final = 4
 
 
 def unmatched(a: Reading, b: Reading) -> tuple[frozenset[str], frozenset[str]]:
     """Content words of each that no content word of the other stands for."""
-    return _unmatched(a.aligned, b.aligned)
+    mine, theirs = a.aligned, b.aligned
+    is_long = len(mine[0]) + len(theirs[0]) > PAIR_WORDS_MAX
+    return _unmatched.__wrapped__(mine, theirs) if is_long else _unmatched(mine, theirs)
 
 
 @lru_cache(maxsize=PAIRS_MAX)

@@ -44,6 +44,7 @@ FORMS_MAX: Final = 4_096
 """Questions whose form is remembered: a stored one is compared often."""
 
 FORM_WORDS_MAX: Final = 64
+FORM_CHARS_MAX: Final = 400
 """The form of longer questions is not remembered."""
 
 MEANING_WORDS: Final = word_set("mean means meaning define definition")
@@ -201,7 +202,8 @@ def _asks_how_much(reading: Reading) -> bool:
 
 def _form(reading: Reading) -> frozenset[str]:
     words = reading.core.words
-    return _form_of(words) if len(words) <= FORM_WORDS_MAX else _form_of.__wrapped__(words)
+    is_long = len(words) > FORM_WORDS_MAX or len(reading.normal) > FORM_CHARS_MAX
+    return _form_of.__wrapped__(words) if is_long else _form_of(words)
 
 
 @lru_cache(maxsize=FORMS_MAX)

@@ -15,7 +15,9 @@ __all__ = ["NOTHING", "kept", "shared"]
 
 SHARED_WORDS_MAX = 2
 SHARED_SETS_MAX = 16_384
-"""Sets of so few words, and so many of them, are kept once: one of its own takes 216 bytes, and most are empty."""
+SHARED_CHARS_MAX = 48
+"""Sets of so few words, and so many of them, are kept once: one of its own takes 216 bytes, and most are empty. Of
+longer words there are too many to keep any."""
 
 NOTHING: frozenset[str] = frozenset()
 """The set without words."""
@@ -52,7 +54,9 @@ def shared(words: Iterable[str]) -> frozenset[str]:
     found = frozenset(words)
     if not found:
         return NOTHING
-    return _same(found) if len(found) <= SHARED_WORDS_MAX else found
+    if len(found) > SHARED_WORDS_MAX or sum(map(len, found)) > SHARED_CHARS_MAX:
+        return found
+    return _same(found)
 
 
 @lru_cache(maxsize=SHARED_SETS_MAX)

@@ -12,7 +12,6 @@ import zlib
 from bisect import bisect, insort
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 from sys import intern
 from typing import Any, Final
@@ -24,6 +23,7 @@ from services.cache.matching.inflection import stems_of
 from services.cache.matching.kept import NOTHING, kept, shared
 from services.cache.matching.lexicon import AUXILIARIES, FUNCTION_WORDS, NEGATIONS, SYNONYMS, word_set
 from services.cache.matching.reading import Reading, read
+from services.cache.matching.remembered import remembered
 
 __all__ = ["IDF_BUCKETS", "NAMES", "WORDS_MAX", "Idf", "Sketch", "bucket_of", "pair_features", "sketch", "tokens_of"]
 
@@ -157,13 +157,13 @@ def tokens_of(reading: Reading) -> tuple[str, ...]:
     return (*words, *reading.numbers[:WORDS_MAX])
 
 
-@lru_cache(maxsize=REMEMBERED_WORDS_MAX)
+@remembered(REMEMBERED_WORDS_MAX)
 def _stem(word: str) -> str:
     stem = min((form for form in stems_of(word) if len(form) >= 3), key=len, default=word)
     return SYNONYMS.get(stem, SYNONYMS.get(word, stem))
 
 
-@lru_cache(maxsize=REMEMBERED_WORDS_MAX)
+@remembered(REMEMBERED_WORDS_MAX)
 def _bucket(word: str) -> int:
     return bucket_of(word)
 
@@ -177,7 +177,7 @@ def _letters(tokens: Iterable[str]) -> frozenset[str]:
     return NOTHING.union(*map(_letters_of, tokens))
 
 
-@lru_cache(maxsize=REMEMBERED_WORDS_MAX)
+@remembered(REMEMBERED_WORDS_MAX)
 def _letters_of(token: str) -> tuple[str, ...]:
     padded = f"^{token}$"
     return tuple(intern(padded[at : at + 3]) for at in range(max(1, len(padded) - 2)))

@@ -23,10 +23,13 @@ __all__ = ["asks_last", "is_passive", "is_passive_of", "only_moved"]
 
 TOKENS_MAX: Final = 40
 CHARS_MAX: Final = 400
-"""Longer questions are compared as they stand, and their tokens are not remembered."""
+"""Longer questions are compared as they stand."""
 
 REMEMBERED_MAX: Final = 4_096
-"""Questions whose tokens are remembered: a stored one is compared often."""
+"""Questions whose tokens are remembered: a stored one is compared often. 9 KB each at most."""
+
+REMEMBERED_CHARS_MAX: Final = 200
+"""The tokens of longer questions are not remembered."""
 
 _ASKING: Final = word_set("what which who whom whose when where why how")
 _SIDE_BY_SIDE: Final = word_set("between or vs versus")
@@ -137,9 +140,13 @@ def _is_long(reading: Reading) -> bool:
     return len(reading.normal) > CHARS_MAX
 
 
-@lru_cache(maxsize=REMEMBERED_MAX)
 def _tokens(plain: str) -> tuple[str, ...]:
     """Words and numbers in lower case, without courtesies; a possessor ends in "'s"."""
+    return _tokens_of(plain) if len(plain) <= REMEMBERED_CHARS_MAX else _tokens_of.__wrapped__(plain)
+
+
+@lru_cache(maxsize=REMEMBERED_MAX)
+def _tokens_of(plain: str) -> tuple[str, ...]:
     words = (word.strip('.,;:!?"()') for word in plain.split())
     return without_courtesies(tuple(_singular(_CONTRACTED.get(word, word)) for word in words if word))
 

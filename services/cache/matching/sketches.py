@@ -13,14 +13,15 @@ from services.cache.matching.pair_features import Idf, Sketch, sketch
 
 __all__ = ["SKETCHES_BYTES_MAX", "Sketches"]
 
-SKETCHES_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Of questions kept as they were read, some 5 KB each; reading one again costs about 0.05 ms, and a lookup holds up to
+SKETCHES_BYTES_MAX: Final = 128 * 1024 * 1024
+"""Of questions kept as they were read, some 11 KB each; reading one again costs about 0.05 ms, and a lookup holds up to
 16 of them against its question."""
 
-SKETCH_BYTES: Final = 3_200
-SKETCH_CHAR_BYTES: Final = 32
-"""What a sketch takes by what is mostly asked of it, and more for each character (measured: 4 to 6 KB of 57, 21 of
-2,000; 4 KB more where all is asked)."""
+SKETCH_BYTES: Final = 5_000
+SKETCH_TEXT_BYTES: Final = 110
+"""What a sketch takes once it was compared and held against the guards, and more for each byte of its text in UTF-8
+(measured: 8 to 12 KB of usual questions, 18 of 110 letters; of 2,000 other letters, whose words nobody shares, 100 to
+300 KB, and 160 to 520 where they are Chinese: mostly their trigrams)."""
 
 Key = tuple[bool, str]
 
@@ -42,7 +43,7 @@ class Sketches:
         if found is not None:
             return found
         made = sketch(text, self._idf)
-        size = SKETCH_BYTES + SKETCH_CHAR_BYTES * len(text)
+        size = SKETCH_BYTES + SKETCH_TEXT_BYTES * len(text.encode("utf-8", "surrogatepass"))
         self._bytes += size
         while self._sizes and self._bytes > self._bytes_max:
             self._evict()

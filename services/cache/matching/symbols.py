@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Final
+
+from services.cache.matching.remembered import remembered
 
 __all__ = ["code_in", "literals_in"]
 
@@ -50,7 +51,7 @@ def code_in(text: str, tokens: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-@lru_cache(maxsize=REMEMBERED_MAX)
+@remembered(REMEMBERED_MAX)
 def _may_be_code(token: str) -> bool:
     if token.isalpha() and (token.islower() or token[1:].islower() or len(token) == 1):
         return False

@@ -6,11 +6,11 @@ Promises: pure, total, linear; of words and tokens that come again the result is
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from sys import intern
 from typing import Final
 
 from services.cache.matching.lexicon import SHOUTED_WORDS
+from services.cache.matching.remembered import remembered
 
 __all__ = ["bare_word", "bare_words", "is_shouted", "tokens_in", "word_spans", "words_in"]
 
@@ -46,7 +46,7 @@ def tokens_in(text: str) -> tuple[str, ...]:
     return tuple(map(_stripped, text.split()))
 
 
-@lru_cache(maxsize=REMEMBERED_MAX)
+@remembered(REMEMBERED_MAX)
 def _stripped(raw: str) -> str:
     """A token without the punctuation around it, but with what makes another thing of it: ".NET", "5!", "f'"."""
     return intern(_without_marks(raw))
@@ -78,7 +78,7 @@ def bare_word(word: str, *, titled: bool) -> str:
     return intern(_plainly(word)) if titled else _bare(word)
 
 
-@lru_cache(maxsize=REMEMBERED_MAX)
+@remembered(REMEMBERED_MAX)
 def _bare(word: str) -> str:
     bare = _plainly(word)
     return intern(bare.upper() if bare in SHOUTED_WORDS and is_shouted(word) else bare)

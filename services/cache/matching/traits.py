@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 
@@ -22,6 +21,7 @@ from services.cache.matching.lexicon import (
     UNITS,
     word_set,
 )
+from services.cache.matching.remembered import remembered
 
 __all__ = ["PERSONAL", "Traits"]
 
@@ -162,7 +162,7 @@ def _prefixed(vocabulary: frozenset[str]) -> Mapping[str, str]:
     return {bare: word for word in sorted(words) for bare in _unprefixed(word)} if words else _NONE_PREFIXED
 
 
-@lru_cache(maxsize=REMEMBERED_MAX)
+@remembered(REMEMBERED_MAX)
 def _unprefixed(word: str) -> tuple[str, ...]:
     """What is left of it without each of the prefixes that it may have."""
     return tuple(

@@ -8,7 +8,7 @@ import pytest
 from services.cache.entry import Entry, Scope
 from services.cache.matching.known_questions import KNOWN_BYTES_EACH, KnownQuestions, same_words
 from services.cache.matching.pair_features import IDF_BUCKETS
-from services.cache.matching.sketches import SKETCH_BYTES, SKETCH_CHAR_BYTES, Sketches
+from services.cache.matching.sketches import SKETCH_BYTES, SKETCH_TEXT_BYTES, Sketches
 from tests.support.cache_parts import answer
 
 IDF = np.full(IDF_BUCKETS, 3.0, np.float32)
@@ -88,19 +88,19 @@ def test_questions_are_bounded_in_bytes_and_the_oldest_leave() -> None:
 
 
 def test_sketches_are_bounded_in_bytes_and_the_newest_is_among_them() -> None:
-    kept = Sketches(IDF, bytes_max=20 * (SKETCH_BYTES + 7 * SKETCH_CHAR_BYTES))
+    kept = Sketches(IDF, bytes_max=20 * (SKETCH_BYTES + 7 * SKETCH_TEXT_BYTES))
     for number in range(200):
         text = f"say {number:03}"
         made = kept.of((False, text), text)
         assert kept.of((False, text), text) is made
         assert len(kept._kept) == len(kept._sizes) == min(number + 1, 20)
-    long = "word " * 400
+    long = "word " * 200
     assert kept.of((True, "key"), long) is kept.of((True, "key"), long)
     assert kept._bytes == sum(size for _, size in kept._sizes) <= kept._bytes_max
 
 
 def test_of_questions_in_turns_a_part_is_still_kept() -> None:
-    kept = Sketches(IDF, bytes_max=50 * (SKETCH_BYTES + 7 * SKETCH_CHAR_BYTES))
+    kept = Sketches(IDF, bytes_max=50 * (SKETCH_BYTES + 7 * SKETCH_TEXT_BYTES))
     texts = [f"say {number:03}" for number in range(100)]
     made = {text: kept.of((False, text), text) for _ in range(5) for text in texts}
     assert sum(kept.of((False, text), text) is made[text] for text in texts[-80:]) > 8
