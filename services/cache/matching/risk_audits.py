@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Final
 
-__all__ = ["COUNTERS", "RiskAudits"]
+__all__ = ["COUNTERS_LEAST", "RiskAudits"]
 
 RECENT_AUDITS_MAX: Final = 50
 """Audits that tell of a change that has just happened; all of them together tell of slow ones."""
@@ -32,8 +32,8 @@ times so many on: the evidence of misses says least of what is served. About 35 
 AUDIT_BURST: Final = 5.0
 """Audits that may run ahead of the rate."""
 
-COUNTERS: Final = 9
-"""Numbers of `counters`."""
+COUNTERS_LEAST: Final = (-AUDIT_BURST, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+"""The least that each of `counters` may be: audits run ahead of the rate by so many."""
 
 
 class RiskAudits:

@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-__all__ = ["BAR_MAX", "COUNTERS", "FADE", "HORIZON_LOOKUPS", "RiskBudget"]
+__all__ = ["BAR_MAX", "COUNTERS_LEAST", "FADE", "HORIZON_LOOKUPS", "RiskBudget"]
 
 HORIZON_LOOKUPS: Final = 1_000
 """Over so many lookups to come the budget that is left is spread."""
@@ -38,8 +38,8 @@ BOOKED_START: Final = 3.5
 
 FADE: Final = 0.5 ** (1.0 / HALF_LIFE_LOOKUPS)
 
-COUNTERS: Final = 3
-"""Numbers of `counters`."""
+COUNTERS_LEAST: Final = (0.0, 0.0, 0.0)
+"""The least that each of `counters` may be."""
 
 
 class RiskBudget:

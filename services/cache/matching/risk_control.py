@@ -23,9 +23,9 @@ from services.cache.matching.guard_evidence import GUARDED_WRONG_MAX, GuardEvide
 from services.cache.matching.measured_wrong import measured_wrong
 from services.cache.matching.neighbourhood import NAMES
 from services.cache.matching.proposal_guard import kind_of
-from services.cache.matching.risk_audits import COUNTERS as AUDIT_COUNTERS
+from services.cache.matching.risk_audits import COUNTERS_LEAST as AUDIT_COUNTERS_LEAST
 from services.cache.matching.risk_audits import RiskAudits
-from services.cache.matching.risk_budget import COUNTERS as BUDGET_COUNTERS
+from services.cache.matching.risk_budget import COUNTERS_LEAST as BUDGET_COUNTERS_LEAST
 from services.cache.matching.risk_budget import FADE, RiskBudget
 from services.cache.matching.risk_model import EVIDENCE_MIN, Observations, RiskModel, fit_risk_model
 from services.cache.matching.risk_state import RiskState, pack_state, parse_state
@@ -205,14 +205,16 @@ class RiskController:
 
     def restore(self, data: bytes) -> None:
         """Goes on from a `state`, fitted anew. Raises RiskStateError, and stays as it was, on anything else."""
-        found = parse_state(data, counters=BUDGET_COUNTERS + AUDIT_COUNTERS, observations_max=OBSERVATIONS_MAX)
+        least = (*BUDGET_COUNTERS_LEAST, *AUDIT_COUNTERS_LEAST)
+        found = parse_state(data, least=least, observations_max=OBSERVATIONS_MAX)
         kept = len(found.features)
         self._features[:kept], self._outcomes[:kept] = found.features, found.outcomes
         self._observed = self._next_fit = found.observed
         self.guards.counts = found.guards
         self._groups.restore(found.groups, found.group_counts)
-        self._budget.restore(found.counters[:BUDGET_COUNTERS], found.recent)
-        self._audits.restore(found.counters[BUDGET_COUNTERS:], found.recent_audits)
+        budgets = len(BUDGET_COUNTERS_LEAST)
+        self._budget.restore(found.counters[:budgets], found.recent)
+        self._audits.restore(found.counters[budgets:], found.recent_audits)
         self._model = fit_risk_model(self.observations())
 
     def _foretold(self, features: Floats) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -87,8 +88,8 @@ def pack_state(state: RiskState) -> bytes:
     return stream.getvalue()
 
 
-def parse_state(data: bytes, *, counters: int, observations_max: int) -> RiskState:
-    """The state of `pack_state`. Raises RiskStateError."""
+def parse_state(data: bytes, *, least: Sequence[float], observations_max: int) -> RiskState:
+    """The state of `pack_state`, of as many counters as `least` has, none less than there. Raises RiskStateError."""
     if len(data) > STATE_BYTES_MAX:
         raise RiskStateError("the state is too large")
     try:
@@ -104,8 +105,8 @@ def parse_state(data: bytes, *, counters: int, observations_max: int) -> RiskSta
         raise RiskStateError(f"the state is unreadable ({type(error).__name__})") from error
     if kinds != LIFTABLE:
         raise RiskStateError("the state is of other guards")
-    shaped = _has_shapes(numbers, counters=counters, observations_max=observations_max)
-    if not shaped or not _has_ranges(numbers) or not _are_groups(groups, numbers["group_counts"]):
+    shaped = _has_shapes(numbers, counters=len(least), observations_max=observations_max)
+    if not shaped or not _has_ranges(numbers, np.asarray(least)) or not _are_groups(groups, numbers["group_counts"]):
         raise RiskStateError("the state has wrong shapes or values")
     return RiskState(
         features=numbers["features"],
@@ -132,6 +133,7 @@ def _has_shapes(read: dict[str, Floats], *, counters: int, observations_max: int
     kept, observed = len(read["features"]) if read["features"].ndim else -1, float(read["observed"])
     return (
         0 <= observed <= COUNT_MAX
+        and observed.is_integer()
         and kept == min(int(observed), observations_max)
         and read["features"].shape == (kept, len(NAMES))
         and read["outcomes"].shape == (kept, 2)
@@ -156,7 +158,7 @@ def _are_groups(digests: npt.NDArray[Any], counts: Floats) -> bool:
     )
 
 
-def _has_ranges(read: dict[str, Floats]) -> bool:
+def _has_ranges(read: dict[str, Floats], least: Floats) -> bool:
     if not all(np.isfinite(part).all() for part in read.values()):
         return False
     same, code = read["outcomes"].T
@@ -166,7 +168,7 @@ def _has_ranges(read: dict[str, Floats]) -> bool:
         (np.abs(read["features"]) <= FEATURE_MAX).all()
         and np.isin(same, (0.0, 1.0)).all()
         and np.isin(code, np.arange(GUARD_CODES)).all()
-        and (np.abs(read["counters"]) <= COUNT_MAX).all()
+        and ((read["counters"] >= least) & (read["counters"] <= COUNT_MAX)).all()
         and ((read["recent"] >= 0.0) & (read["recent"] <= 1.0)).all()
         and np.isin(told, (0.0, 1.0)).all()
         and ((booked >= 0.0) & (booked <= 1.0)).all()

@@ -233,7 +233,7 @@ def test_what_is_no_state_is_refused_and_changes_nothing(data: bytes) -> None:
     assert world.controller.report() == before
 
 
-def changed(name: str, change: Callable[[np.ndarray], None]) -> bytes:
+def changed(name: str, change: Callable[[np.ndarray], None], **others: Any) -> bytes:
     """A controller's state with something changed in one of its parts."""
     controller = RiskController(RiskPolicy(), Random(1))
     rng = np.random.default_rng(1)
@@ -244,7 +244,7 @@ def changed(name: str, change: Callable[[np.ndarray], None]) -> bytes:
         parts = {each: archive[each] for each in archive.files}
     change(parts[name])
     stream = io.BytesIO()
-    np.savez_compressed(stream, **parts)
+    np.savez_compressed(stream, **{**parts, **others})
     return stream.getvalue()
 
 
@@ -270,6 +270,10 @@ def put(at: Any, value: Any) -> Callable[[np.ndarray], None]:
         ("recent_audits", (0, 1), 2.0),
         ("recent_audits", (0, 2), -1.0),
         ("counters", 0, np.inf),
+        *[("counters", place, -1e-3) for place in (0, 1, 2, *range(4, 12))],
+        ("counters", 3, -6.0),
+        ("counters", 11, 1e10),
+        ("observed", (), 299),
         ("kinds", 0, "words"),
     ],
 )
@@ -281,6 +285,17 @@ def test_a_state_with_a_value_out_of_range_is_refused_and_changes_nothing(name: 
     assert controller.report() == before
     controller.restore(changed(name, lambda part: None))
     assert controller.report() != before
+
+
+def test_a_state_of_a_part_of_an_observation_is_refused() -> None:
+    with pytest.raises(RiskStateError):
+        RiskController(RiskPolicy(), Random(1)).restore(changed("observed", lambda part: None, observed=300.5))
+
+
+def test_a_state_in_which_audits_ran_ahead_is_gone_on_from() -> None:
+    controller = RiskController(RiskPolicy(), Random(1))
+    controller.restore(changed("counters", put(3, -4.9)))
+    assert controller.report().audits > 0.0
 
 
 def test_a_state_that_unpacks_to_too_much_is_refused_before_it_is_unpacked() -> None:
