@@ -1,7 +1,8 @@
-"""Fixtures for every kind of test, and how tests are shared out among workers."""
+"""Fixtures for every kind of test, how tests are shared out among workers, and how many threads compute in each."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,11 @@ from tests.support.postgres import postgres_server, postgres_url
 from tests.support.redis_server import redis_server
 
 __all__ = ["postgres_server", "postgres_url", "redis_server"]
+
+# As in every process of the suite: small matrices on several threads of several workers wait for each other for minutes.
+# Said before numpy is imported, and inherited by the processes that tests start.
+for _threads in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+    os.environ.setdefault(_threads, "1")
 
 # What takes long comes first, so that nobody waits for it at the end.
 FIRST = ("fault", "e2e", "security", "observability", "packaging", "deploy", "integration")
