@@ -160,9 +160,9 @@ IRREGULAR = _groups("""
     keep/kept sleep/slept spend/spent lend/lent hold/held begin/began/begun swim/swam/swum sing/sang/sung
     ride/rode/ridden hide/hid/hidden forget/forgot/forgotten understand/understood become/became wear/wore/worn
     go/went/gone come/came meet/met sit/sat hear/heard feel/felt fight/fought feed/fed bite/bitten blow/blew/blown
-    fall/fell/fallen shake/shook/shaken think/thought tell/told wake/woke/woken rise/rose/risen tear/tore/torn
+    fall/fell/fallen shake/shook/shaken think/thought tell/told wake/woke/woken rise/risen tear/tore/torn
     stick/stuck strike/struck dig/dug hang/hung deal/dealt burn/burnt learn/learnt spell/spelt prove/proven
-    shrink/shrank/shrunk run/ran see/seen lead/led seek/sought
+    shrink/shrank/shrunk run/ran see/seen seek/sought
 """)
 """Forms of verbs that no rule gives, each with its verb. Those that are other words as well ("left") are left out."""
 
