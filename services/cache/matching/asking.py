@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Final
 
 from services.cache.matching.kept import NOTHING, shared
-from services.cache.matching.lexicon import UNITS, word_set
+from services.cache.matching.lexicon import FUNCTION_WORDS, UNITS, word_set
 
 __all__ = ["SPANS", "Asking", "ask_how_long", "other_answer", "read_asking"]
 
@@ -59,6 +59,29 @@ _BY_WORD: Final[Mapping[str, frozenset[str]]] = {
     for word in words.split()
 }
 
+_SIZED: Final = frozenset({"how big", "how large", "how high"})
+_SUMS: Final = word_set("""
+    fee fees rent deposit deposits discount discounts refund refunds salary salaries pension bill bills tax taxes fine
+    fines penalty penalties loan loans price prices cost costs rate
+""")
+"""How big these are is how much they are."""
+
+_SUM: Final = frozenset({"cost", "amount", "size"})
+_WEIGHING: Final = word_set("weigh weighs")
+_OF_LENGTH: Final = frozenset(UNITS[word] for word in ("foot", "yard", "mile", "meter", "km", "cm", "inch"))
+_LENGTH: Final = frozenset({"size", "distance"})
+_TOTAL: Final = "total"
+_TIMES: Final = ("many", "times")
+_YEARS_OLD: Final = ("years", "old")
+_WHAT_AGE: Final = ("what", "age")
+_PAST: Final = word_set("was were did")
+_DONE: Final = word_set("""
+    accepted approved cancelled canceled confirmed delivered dispatched received refunded registered rejected sent
+    shipped
+""")
+"""What was once is so from then on."""
+
+_WONDERING: Final = frozenset({("may", "i", "ask"), ("can", "i", "ask"), ("could", "i", "ask")})
 _MUST: Final = word_set("must mandatory obligatory obliged compulsory required necessary")
 _MAY: Final = word_set("can may could allowed permitted possible able")
 _HAVING_TO: Final = frozenset({("have", "to"), ("has", "to"), ("need", "to"), ("needs", "to")})
@@ -96,18 +119,19 @@ class Asking:
 
 def read_asking(words: Sequence[str], questions: frozenset[str], units: frozenset[str], opening: str) -> Asking:
     """Of words in lower case, the kinds of question in them, their units, and the kind of auxiliary they open with."""
-    named = [_BY_WORD[word] for word in words if word in _BY_WORD]
+    measuring = [word for word in words if word in _BY_WORD]
+    named = [_BY_WORD[word] for word in sorted(measuring, key=_TOTAL.__eq__)]  # "the total price" is a price
     decides = questions == _WHETHER
     return Asking(
         measures=_measures(words, questions, units, named[0] if named else NOTHING),
         named=shared(NOTHING.union(*named)),
         long=_LONG in questions,
-        days=_MANY in questions and bool(units) and units <= SPANS,
+        days=_MANY in questions and len(units) == 1 and units <= SPANS,
         whether=decides and opening in _FACT_OPENINGS and _WAYS.isdisjoint(words),
         how="how" in questions,
         must=_modality(words) if decides else "",
         which=_of_which(words) if decides else "",
-        tense=("now" if words[0] in _NOW else "then" if words[0] in _THEN else "") if decides else "",
+        tense=_tense(words) if decides else "",
     )
 
 
@@ -132,15 +156,41 @@ def ask_how_long(a: Asking, b: Asking) -> bool:
 def _measures(
     words: Sequence[str], questions: frozenset[str], units: frozenset[str], named: frozenset[str]
 ) -> frozenset[str]:
+    pairs = frozenset(pairwise((*words, "")))
+    is_sum = any(word in _SUMS and (not behind or behind in FUNCTION_WORDS) for word, behind in pairs)
+    sum_of = _SUM if is_sum else NOTHING
+    if named and _WHAT_AGE in pairs and _PAST.isdisjoint(words):
+        return named | _TIME  # "at what age do they walk"
     for kind in questions:
+        if kind == "how much" and not _WEIGHING.isdisjoint(words):
+            return _BY_WORD["weight"]
+        if kind == _MANY and _YEARS_OLD in pairs:
+            return _BY_WORD["age"]
         if found := _BY_QUESTION.get(kind):
+            if kind in _SIZED:
+                found |= sum_of
             if kind in (_MANY, "how much") and (units & SPANS or "time" in words):
-                return found | _TIME
+                found |= _TIME
+            if kind == _MANY and units & _OF_LENGTH:
+                found |= _LENGTH
+            if kind == _MANY and _TIMES in pairs:
+                found |= _BY_QUESTION["how often"]
             return found
-    return named if questions <= _GENERAL else NOTHING
+    if not questions <= _GENERAL:
+        return NOTHING
+    return named | sum_of if "size" in named else named
+
+
+def _tense(words: Sequence[str]) -> str:
+    """Of what was done once and is done now, none: "was my order shipped", "is my order shipped"."""
+    if words[-1] in _DONE:
+        return ""
+    return "now" if words[0] in _NOW else "then" if words[0] in _THEN else ""
 
 
 def _modality(words: Sequence[str]) -> str:
+    if tuple(words[:3]) in _WONDERING:
+        words = words[3:]
     for pair in pairwise((*words, "")):
         if pair[0] in _MUST or pair in _HAVING_TO:
             return "must"
