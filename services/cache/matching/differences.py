@@ -8,14 +8,16 @@ that stored questions of one answer exchange the very same words counts for more
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
+from typing import Final
 
 from services.cache.matching.alignment import WORDS_MAX, has_words, unmatched
 from services.cache.matching.asking import SPANS, ask_how_long
 from services.cache.matching.contraries import GENERIC_WORDS, hard_differences
 from services.cache.matching.grammar import grammar_differences, order_or_roles, question_kind, turns
 from services.cache.matching.inflection import forms_of, same_word
-from services.cache.matching.lexicon import LIGHT_WORDS
+from services.cache.matching.lexicon import IRREGULAR, LIGHT_WORDS, word_set
 from services.cache.matching.reading import Reading
+from services.cache.matching.voices import MAKERS
 
 __all__ = [
     "certain_difference",
@@ -26,6 +28,8 @@ __all__ = [
     "reordered",
     "same_wording",
 ]
+
+_THEN: Final = word_set("was were")
 
 
 def certain_difference(a: Reading, b: Reading) -> str:
@@ -111,11 +115,14 @@ def content_differences(a: Reading, b: Reading, proven: Sequence[Reading] = ()) 
 
 
 def _agents(a: Reading, b: Reading) -> frozenset[str]:
-    """The noun and the verb of "who is the inventor of it" and "who invented it"."""
+    """The noun and the verb of "who is the inventor of it" and "who invented it", "who was the ruler" and "who ruled":
+    who ruled is no ruler now."""
     if "who" not in a.questions or not b.frame.bare_question or b.words[:1] != ("who",) or "of" not in a.words:
         return frozenset()
     noun = a.words[a.words.index("of") - 1]
     verb = b.words[1] if len(b.words) > 1 else ""
+    if not (verb.endswith("ed") or verb in IRREGULAR) or (noun not in MAKERS and _THEN.isdisjoint(a.words)):
+        return frozenset()
     stems = {noun.removesuffix(ending) for ending in ("r", "er", "or") if noun.endswith(("er", "or"))}
     return frozenset({noun, verb}) if not stems.isdisjoint(forms_of(verb)) else frozenset()
 

@@ -17,9 +17,9 @@ from typing import Final
 __all__ = ["NEAR_SYNONYMS"]
 
 _DOING: Final = """
-    acquire/buy acquire/purchase add/put author/write begin/commence start/commence close/shut cover/include terminate/end
-    expire/end expire/lapse examine/inspect forbid/prohibit prohibited/banned grant/give cultivate/grow hire/recruit
-    inform/notify manufacture/produce manufacture/make devise/invent defeat/beat die/perish divide/split
+    acquire/buy acquire/purchase add/put author/write begin/commence start/commence close/shut cover/include
+    terminate/end expire/end expire/lapse examine/inspect forbid/prohibit prohibited/banned grant/give cultivate/grow
+    hire/recruit inform/notify manufacture/produce manufacture/make devise/invent defeat/beat die/perish divide/split
     discard/dispose enable/turn disable/turn enhance/improve lessen/reduce diminish/reduce mute/silence
     occur/happen arrive/come postpone/defer provide/offer supply/provide quit/exit recommend/suggest/advise
     register/enrol/enroll require/need necessary/required/needed reserve/book reside/live dwell/live run/execute

@@ -41,7 +41,14 @@ _ARTICLES: Final = word_set("a an the my your our their this that")
 _CONTRACTED: Final = {"what's": "what", "who's": "who", "where's": "where", "how's": "how", "whats": "what"}
 _BY: Final = "by"
 _ANYBODY: Final = word_set("you they we i one people")
-_ACTING_BEHIND: Final = (_BY, "in", "at", "on", "with")
+_THEN: Final = word_set("was were been")
+_COUNT_DIGITS_MAX: Final = 3
+"""A number of more is rather a name: "the 1040 form"."""
+
+_ACTING_BEHIND: Final = (_BY, "at", "in")
+_HOLDING: Final = word_set("included contained supported")
+"""What is so in something is so by it; what else is done in it, it does not do: "served in bottles"."""
+
 _JOINED_MAX: Final = 3
 _ADVERB_CHARS_MIN: Final = 6
 _PLURAL_CHARS_MIN: Final = 4
@@ -60,8 +67,8 @@ def only_moved(a: Reading, b: Reading) -> bool:
         return (first_x == x) != (first_y == y) and _placed(first_x) == _placed(first_y)
     if len(mine) != len(theirs):
         return False
-    if _is_named_behind(mine, theirs):
-        return True
+    if named := _named_behind(mine, theirs):
+        return (named in a.words) == (named in b.words)  # one page or pages
     one, other = set(_orders(x)), set(_orders(y))
     if not one.isdisjoint(other):
         return True
@@ -85,7 +92,7 @@ def is_passive(reading: Reading) -> bool:
 
 def is_passive_of(a: Reading, b: Reading) -> bool:
     """Whether `a` says in the passive voice what `b` says in the active one: "is B bitten by A", "does A bite B"; also
-    where something is done in or at what `b` says does it: "is B served at A", "does A serve B"."""
+    where something is done at what `b` says does it: "is B served at A", "does A serve B"."""
     if _BE.isdisjoint(a.words) or _is_long(a) or _is_long(b):
         return False
     if any(_is_passive_of(a, b, word) for word in _ACTING_BEHIND if word in a.words and word not in b.words):
@@ -96,8 +103,11 @@ def is_passive_of(a: Reading, b: Reading) -> bool:
 
 
 def _is_agentless(words: tuple[str, ...], b: Reading) -> bool:
-    """ "when water is poured in", "when you pour water in": whoever it is that acts."""
-    if _ANYBODY.isdisjoint(b.words):
+    """ "when water is poured in", "when you pour water in": whoever it is that acts, but the asker only in what can be
+    done, not in what is ("why is it blocked", "why do I block it"). What was done they did."""
+    if _ANYBODY.isdisjoint(b.words) or ("i" in b.words and ("be" not in words or "i" in words)):
+        return False
+    if _THEN.isdisjoint(words) == ("did" in b.words):
         return False
     theirs = _matter(_tokens(b.plain))
     mine = _matter(words)
@@ -118,6 +128,8 @@ def _is_passive_of(a: Reading, b: Reading, preposition: str) -> bool:
     at = words.index(preposition)
     behind, before = _phrase(words, at + 1), _matter(words[:at])
     asked = words[at + 1 : at + 2] in (("who",), ("whom",))
+    if preposition == "in" and not (before and before[-1] in _HOLDING):
+        return False
     if preposition != _BY and not (before and _is_participle(before[-1])):
         return False
     if asked and not before:  # "by whom was it made"
@@ -166,12 +178,15 @@ def _matter(words: Sequence[str]) -> tuple[str, ...]:
     return tuple(word.removesuffix("'s") for word in words if _is_matter(word))
 
 
-def _is_named_behind(x: Sequence[str], y: Sequence[str]) -> bool:
-    """Whether they differ in where a name with digits stands, before its noun or behind: "form W-9", "W-9 form"."""
+def _named_behind(x: Sequence[str], y: Sequence[str]) -> str:
+    """The noun, if they differ in where a name with digits stands, before it or behind: "form W-9", "W-9 form". A
+    number before its noun is a count: "3 day trip", "day 3 trip"."""
     at = [place for place, (p, q) in enumerate(zip(x, y, strict=True)) if p != q]
     if len(at) != 2 or at[1] != at[0] + 1 or (x[at[0]], x[at[1]]) != (y[at[1]], y[at[0]]):
-        return False
-    return any(map(str.isdigit, x[at[0]])) != any(map(str.isdigit, x[at[1]]))
+        return ""
+    name, noun = sorted((x[at[0]], x[at[1]]), key=lambda word: not any(map(str.isdigit, word)))
+    is_name = any(map(str.isdigit, name)) and not (name.isdigit() and len(name) <= _COUNT_DIGITS_MAX)
+    return noun if is_name and not any(map(str.isdigit, noun)) else ""
 
 
 def _placed(words: Sequence[str]) -> tuple[str, ...]:

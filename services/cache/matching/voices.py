@@ -13,18 +13,27 @@ from services.cache.matching.inflection import same_word
 from services.cache.matching.lexicon import AUXILIARIES, IRREGULAR, LIGHT_WORDS, PERSONS, word_set
 from services.cache.matching.reading import Reading
 
-__all__ = ["asks_as_much", "opens_alike"]
+__all__ = ["MAKERS", "asks_as_much", "opens_alike"]
+
+MAKERS: Final = word_set("author builder composer creator designer director discoverer founder inventor painter writer")
+"""Who was one is one for ever: "who is the inventor of it" and "who invented it"."""
 
 _HAVING: Final = word_set("have has having contain contains")
 _HELD: Final = word_set("of in with there at on")
 _MEANING: Final = word_set("mean means meaning")
 _ABLE: Final = word_set("possible able allowed permitted")
 _DOES: Final = word_set("do does")
-_ANYBODY: Final = frozenset({"1", "2", "3p"})
+_OTHERS: Final = frozenset({"2", "3p"})
+_ANYBODY: Final = _OTHERS | {"1"}
 _ASKED: Final = word_set("who what which")
 _NOW_OR_THEN: Final = frozenset({"do", "will"})
 _OBLIGED: Final = frozenset({"do", "should"})
-_OBLIGING: Final = (("have", "to"), ("need", "to"))
+_OBLIGING: Final = ("have", "to")
+_STANDING: Final = word_set("cover covers include includes serve serves")
+_THEN: Final = word_set("was were did")
+_NOW: Final = word_set("is are")
+_CAUSES: Final = word_set("cause causes")
+_NEEDED: Final = word_set("needed required")
 _BEEN: Final = "been"
 
 
@@ -48,36 +57,45 @@ def asks_as_much(being: Reading, doing: Reading) -> bool:
 
 
 def opens_alike(a: Reading, b: Reading) -> bool:
-    """Whether two that open with different auxiliaries ask the same by them: "does it cover", "will it cover"; "should
-    I", "do I have to"."""
+    """Whether two that open with different auxiliaries ask the same by them: "must I", "do I have to"; "does it cover",
+    "will it cover". What else it does is not what it will do, nor what I should do what I have to."""
     kinds = {a.frame.opening, b.frame.opening}
     if kinds == _OBLIGED:
-        return any(pair in _OBLIGING for each in (a, b) if each.frame.opening == "do" for pair in pairwise(each.words))
-    return kinds == _NOW_OR_THEN and "did" not in a.words and "did" not in b.words
+        must, have = (a, b) if b.frame.opening == "do" else (b, a)
+        return must.words[0] == "must" and have.words[0] in _DOES and _OBLIGING in pairwise(have.words)
+    if kinds != _NOW_OR_THEN or "did" in a.words or "did" in b.words:
+        return False
+    return not _STANDING.isdisjoint(a.words) and not _STANDING.isdisjoint(b.words)
 
 
 def _is_noun_of(being: Reading, doing: Reading) -> bool:
-    """ "what are the causes of it" and "what causes it", "who is the author of it" and "who wrote it"."""
+    """ "what are the causes of it" and "what causes it", "who is the author of it" and "who wrote it". Other nouns are
+    what is done to it as well: "what are the needs of plants"."""
     if not doing.frame.bare_question:
         return False
     nouns = [word for word, behind in pairwise(being.words) if behind == "of"]
     verbs = [behind for word, behind in pairwise(doing.words) if word in _ASKED]
-    return len(nouns) == len(verbs) == 1 and same_word(nouns[0], verbs[0]) and not _ASKED.isdisjoint(being.words)
+    if len(nouns) != 1 or len(verbs) != 1 or not same_word(nouns[0], verbs[0]):
+        return False
+    return nouns[0] in _CAUSES or ("who" in being.words and nouns[0] in MAKERS)
 
 
 def _is_inflected(being: Reading, doing: Reading, mine: set[str], theirs: set[str]) -> bool:
     """ "is it paid" and "has it been paid", "is it draining" and "does it drain", "are they needed" and "do I need
-    them"."""
+    them", "is it made" and "do they make it". What was done is not what is done; and what I do, others do as well: of
+    me only what is needed."""
     x, y = being.traits.vocabulary, doing.traits.vocabulary
     if _BEEN in y:
-        return _BEEN not in x and not _HAVING.isdisjoint(y) and mine == theirs
+        return not x.isdisjoint(_THEN | _NOW) and _BEEN not in x and not _HAVING.isdisjoint(y) and mine == theirs
+    if not _THEN.isdisjoint(x):
+        return False
     if doing.frame.bare_question or being.frame.bare_question or _DOES.isdisjoint(y):
         return False
     for word in being.traits.matter - doing.traits.matter:
         if word.endswith("ing"):
             return mine == theirs
         if word.endswith("ed") or word in IRREGULAR:
-            return not mine and bool(theirs) and theirs <= _ANYBODY
+            return not mine and bool(theirs) and theirs <= (_ANYBODY if word in _NEEDED else _OTHERS)
     return False
 
 

@@ -35,6 +35,7 @@ def differs(a: str, b: str) -> bool:
         ("Does my plan cover dental care?", "Is dental care covered by my plan?"),
         ("Who invented the zipper?", "By whom was the zipper invented?"),
         ("Who was hired by Tim?", "Who did Tim hire?"),
+        ("Is the 1040 form due?", "Is form 1040 due?"),
         # other auxiliaries
         ("How many legs does a crab have?", "How many legs are on a crab?"),
         ("What does the code 17 mean?", "What is the meaning of the code 17?"),
@@ -73,6 +74,13 @@ def test_another_way_to_say_the_same_is_no_difference(a: str, b: str) -> None:
         ("In 1984, was Spain beaten by France?", "In 1984, has Spain beaten France?"),
         ("How do I use Excel in Python in batch mode?", "How do I use Python in Excel in batch mode?"),
         ("What are cats like?", "What do cats like?"),
+        ("Did the plan cover teeth?", "Will the plan cover teeth?"),
+        ("How do I delete row 5 in Excel?", "How do I delete 5 rows in Excel?"),
+        ("How do I print page 2?", "How do I print 2 pages?"),
+        ("Summarize chapter 4 of Dune", "Summarize 4 chapters of Dune"),
+        ("Read me 10 verses of the psalm", "Read me verse 10 of the psalm"),
+        ("Show line 1000 of the log", "Show 1000 lines of the log"),
+        ("Plan the day 3 trip", "Plan the 3 day trip"),
     ],
 )
 def test_another_part_to_play_is_a_difference(a: str, b: str) -> None:
