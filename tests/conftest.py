@@ -14,7 +14,7 @@ from tests.support.redis_server import redis_server
 
 __all__ = ["postgres_server", "postgres_url", "redis_server"]
 
-# As in every process of the suite: small matrices on several threads of several workers wait for each other for minutes.
+# As in every process of the suite: on several threads in several workers, small matrices take minutes.
 # Said before numpy is imported, and inherited by the processes that tests start.
 for _threads in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ.setdefault(_threads, "1")
