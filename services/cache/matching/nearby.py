@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from services.cache.entry import Entry, Question, Scope
+from services.cache.entry_group import group_of
 from services.cache.index.vector_index import Candidate, Vector, VectorIndex
 from services.cache.matching.known_questions import KnownQuestion, KnownQuestions, same_words
 from services.cache.matching.neighbourhood import NEAR_MAX, TEMPERATURES, Near, Proposal, propose
@@ -142,10 +143,9 @@ class NearbyReader:
             if key not in fresh:
                 left = await self._without_gone(scope, meaning, candidates, [key], fresh)
             if key in fresh:
-                learned = self.known.get(key)
-                if learned is None or learned.group == proposal.group:
+                if group_of(fresh[key]) == proposal.group or self.known.get(key) is None:
                     return Nearby(candidates, near, proposal, fresh[key])
-                del fresh[key]  # it has another answer than was known, which changes the vote
+                del fresh[key]  # what was known or read of it is of another answer, and that changes the vote
             candidates = left
         return None
 

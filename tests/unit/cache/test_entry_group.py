@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 
 from services.cache.entry import Entry, Scope, Selector
 from services.cache.entry_group import SECRET_BYTES, founded_group, group_of
+from services.cache.matching.answer_comparison import Comparison
 from services.cache.matching.nearby import Meaning, Nearby
 from services.cache.matching.neighbourhood import NAMES
 from services.cache.matching.risk_control import Judged, Source
@@ -128,6 +129,69 @@ async def test_an_answer_that_another_replica_replaced_no_longer_votes_with_its_
     assert found.group == nearby.proposal.group
 
 
+class Told(MemoryStore):
+    """Calls back before the entry with that key is read alone."""
+
+    on_read: tuple[str, Callable[[], Awaitable[None]]] | None = None
+
+    async def get_many(self, keys: Sequence[str]) -> list[Entry | None]:
+        if self.on_read is not None and list(keys) == [self.on_read[0]]:
+            (_, call), self.on_read = self.on_read, None
+            await call()
+        return await super().get_many(keys)
+
+
+async def test_an_answer_that_is_replaced_while_others_are_read_is_read_again() -> None:
+    bench = Bench()
+    bench.store = store = Told(entries_max=100, clock=bench.clock)
+    bench.cache = cache_over(store, bench.clock)
+    for number, said in enumerate(("hold_the_button", "unplug_it", "unplug_it")):
+        await put(bench.cache, number, said)
+    known = bench.cache._search._known
+
+    async def replaced() -> None:
+        (each,) = await MemoryStore.get_many(store, KEYS[:1])
+        assert each is not None
+        name = founded_group(each.key, answer("use_the_app"), secret=SECRET)
+        await bench.replace(each, answer=answer("use_the_app"), group=name)
+        (each,) = await MemoryStore.get_many(store, KEYS[:1])
+        assert each is not None
+        known.learn(each)
+        await store.delete(KEYS[1:])
+
+    proposed = (await near(bench.cache)).entry.key
+    assert proposed in KEYS[1:]
+    known.forget(KEYS[0])  # so it is read first, with what else is not known
+    store.on_read = (proposed, replaced)
+    nearby = await near(bench.cache)
+    assert nearby.entry.answer == answer("use_the_app")
+    assert nearby.proposal.group == group_of(nearby.entry)
+
+
+async def test_what_is_forgotten_as_soon_as_it_is_read_is_proposed_all_the_same() -> None:
+    bench = await Bench.with_three()
+    bench.cache._search._known._entries_max = 0
+    for key in KEYS:
+        bench.cache._search._known.forget(key)
+    assert (await near(bench.cache)).entry.answer == answer("hold_the_button")
+
+
+async def test_the_fresh_answer_of_an_audit_joins_the_group_of_the_one_that_was_served() -> None:
+    bench = await Bench.with_three()
+    told = await bench.cache.record_evidence(
+        ACME,
+        chat("resetting a router"),
+        answer("hold_the_button"),
+        key=KEYS[1],
+        embedding=at(9),
+        task_type=TaskType.OTHER,
+    )
+    assert told is Comparison.SAME
+    (kept,) = await bench.store.get_many([entry_key(ACME, chat("resetting a router"))])
+    assert kept is not None
+    assert {group_of(kept)} == set(await bench.groups())
+
+
 async def test_what_was_stored_without_a_name_is_its_keys_group_and_others_join_that() -> None:
     bench = await Bench.with_three()
     (first, *others) = await bench.entries()
@@ -162,6 +226,8 @@ def test_a_name_stands_for_one_answer_under_one_key_and_is_no_key() -> None:
     assert len(names) == len(KEYS) * len(answers)
     assert names.isdisjoint(KEYS)
     assert founded_group(KEYS[0], said, secret=SECRET) != founded_group(KEYS[0], said, secret=b"another")
+    called = replace(said, message=replace(said.message, tool_calls=(ToolCall("2", "reset", "{}"),)))
+    assert founded_group(KEYS[0], called, secret=SECRET) in names
     again = replace(said, cost_nanousd=1, model="another", message=Message.of(Role.ASSISTANT, "a"))
     assert founded_group(KEYS[0], again, secret=SECRET) in names
 
