@@ -170,6 +170,16 @@ def test_a_wrong_hit_under_a_lifted_guard_counts_against_it_however_dear_it_look
     assert controller.guards.surcharge("wording") > 2.0 * before
 
 
+def test_a_guard_hears_of_a_served_hit_what_was_foretold_and_not_what_it_was_booked_at() -> None:
+    controller = RiskController(RiskPolicy(0.02), Random(1))
+    controller.adopt(Sure(0.004))  # type: ignore[arg-type]
+    for _ in range(100):
+        served = Judged(np.zeros(len(NAMES)), 0.03, "wording", 0.004, audit=True)
+        controller.observe(served, same=True, source=Source.AUDIT)
+    seen, wrong, foretold = controller.guards.counts[LIFTABLE.index("wording")].tolist()
+    assert (seen, wrong, foretold) == (100.0, 0.0, pytest.approx(0.4))
+
+
 def test_praise_of_a_hit_lifts_no_guard() -> None:
     controller = RiskController(RiskPolicy(0.02), Random(1))
     controller.adopt(Sure(0.01))  # type: ignore[arg-type]

@@ -20,6 +20,10 @@ STORED = (
     "Is there a way to turn on the heating?",
     "turn on my heating",
     "How do I bleed the heating?",
+    "Can I turn off the heating?",
+    "turn off the heating for 4 hours",
+    "I can't turn on my heating",
+    "cancel my heating",
 )
 ASKED = (*STORED, "how can I turn the heating on", "How do I turn on the heating for 3 hours?", "turn down the heating")
 
@@ -35,7 +39,7 @@ def test_a_remembered_refusal_is_the_one_that_the_guards_give() -> None:
     rng, remembered = Random(5), Refusals(known_questions())
     for _ in range(300):
         asked = read(rng.choice(ASKED))
-        rows = rng.sample(range(len(STORED)), rng.randint(0, 3))
+        rows = rng.sample(range(len(STORED)), rng.choice((0, 1, 2, 3, 6, 7)))
         aliases = rng.randint(1, 4)
         guards_say = proposal_refusal(asked, [read(STORED[row]) for row in rows], aliases=aliases)
         assert remembered.of(asked, [str(row) for row in rows], aliases=aliases) == guards_say
@@ -60,3 +64,28 @@ def test_the_guards_are_asked_once_of_a_proposal(monkeypatch: pytest.MonkeyPatch
     remembered.of(read("a"), ["0"], aliases=3)
     assert len(asked_of) == 3
     assert len(remembered) == 2
+
+
+def test_it_is_remembered_in_which_order_stored_questions_are_near() -> None:
+    rng, remembered = Random(1), Refusals(known_questions())
+    said_otherwise = 0
+    for _ in range(300):
+        asked = read(rng.choice(ASKED))
+        rows = rng.sample(range(len(STORED)), 6)
+        said = []
+        for order in (rows, rows[::-1]):
+            guards_say = proposal_refusal(asked, [read(STORED[row]) for row in order], aliases=6)
+            assert remembered.of(asked, list(map(str, order)), aliases=6) == guards_say
+            said.append(guards_say)
+        said_otherwise += said[0] != said[1]
+    assert said_otherwise
+
+
+def test_it_is_remembered_how_a_question_was_written() -> None:
+    known = known_questions()
+    known.learn(Question("lines", Scope("acme"), "p", "list these: nyc\n  paris", 1e12))
+    remembered = Refusals(known)
+    short, long = read("list these: nyc\n    paris"), read("list these: New York City\n    paris")
+    assert short.normal == long.normal
+    assert remembered.of(short, ["lines"], aliases=1).startswith("code")
+    assert remembered.of(long, ["lines"], aliases=1) == ""
