@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
 
-from services.cache.__main__ import build
+from services.cache.__main__ import GARBAGE_THRESHOLDS, _build_process, build
 from services.cache.index.index_snapshot import FILE_NAME
 from services.runtime.channel import open_channel
 from services.runtime.config import ConfigError, load
@@ -50,6 +51,25 @@ async def test_the_process_serves_and_ends_cleanly(tmp_path: Path) -> None:
         assert "heater" not in process.log()
     finally:
         process.stop()
+
+
+async def test_what_was_loaded_is_not_looked_through_for_garbage_and_what_lives_long_seldom(tmp_path: Path) -> None:
+    before, frozen = gc.get_threshold(), gc.get_freeze_count()
+    try:
+        service = await _build_process(load(config_file(tmp_path, {})))
+        assert not gc.isenabled()
+        assert service.warm is not None
+        await service.warm()
+        assert gc.isenabled()
+        assert gc.get_threshold() == GARBAGE_THRESHOLDS
+        assert GARBAGE_THRESHOLDS[2] > before[2]
+        assert gc.get_freeze_count() > frozen
+        assert service.close is not None
+        await service.close()
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)
+        gc.enable()
 
 
 async def test_with_a_key_an_older_snapshot_in_the_clear_does_not_stay(tmp_path: Path) -> None:
