@@ -110,4 +110,4 @@ def _persons(words: frozenset[str]) -> set[str]:
 def _in_one_order(a: Reading, b: Reading) -> bool:
     """Whether the words of matter that stand for each other stand in the same order."""
     x, y = ([word for word in each.content if word not in LIGHT_WORDS] for each in (a, b))
-    return len(x) == len(y) and (all(map(same_word, x, y)) or all(map(same_word, (*x[-1:], *x[:-1]), y)))
+    return len(x) == len(y) and all(map(same_word, x, y))

@@ -68,6 +68,8 @@ def refusal(asked: str, stored: str) -> str:
         ("Who owned Twitter?", "Who is the owner of Twitter?"),
         ("Who led Iraq?", "Who is the leader of Iraq?"),
         ("Who teaches Plato?", "Who was the teacher of Plato?"),
+        ("Who designs the park?", "Who was the designer of the park?"),
+        ("Who directs the choir?", "Who is the director of the choir?"),
         # how many of them there are in each
         ("How many days a week should I run?", "How long should I run?"),
         ("How many months a year do bears sleep?", "How long do bears sleep?"),
@@ -96,6 +98,8 @@ def test_another_kind_of_answer_is_refused_both_ways_and_never_lifted(a: str, b:
         ("Does the plan include lunch?", "Is lunch included in the plan?"),
         ("Can the floor be waxed?", "Can I wax the floor?"),
         ("Are gloves needed?", "Do I need gloves?"),
+        ("Which papers are kept in a safe?", "Which papers do they keep in a safe?"),
+        ("Can the guide be trusted?", "Should I trust the guide?"),
         ("Is beef eaten in India?", "Do they eat beef in India?"),
         ("Who ruled Rome?", "Who was the ruler of Rome?"),
         ("Who wrote the play?", "Who is the author of the play?"),
@@ -214,7 +218,8 @@ def test_plurals_irregular_verbs_and_long_stems_are_close_to_what_their_word_is_
 
 
 @pytest.mark.parametrize(
-    ("a", "b"), [("tapes", "faucet"), ("offed", "defer"), ("useless", "usage"), ("endings", "expire")]
+    ("a", "b"),
+    [("tapes", "faucet"), ("taping", "faucet"), ("offed", "defer"), ("useless", "usage"), ("endings", "expire")],
 )
 def test_a_guessed_stem_is_close_to_nothing(a: str, b: str) -> None:
     assert not same_word(a, b)

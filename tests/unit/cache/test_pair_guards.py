@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from services.cache.matching.contraries import clears
 from services.cache.matching.differences import certain_difference, exchanged_content
 from services.cache.matching.neighbourhood import NAMES as EVIDENCE_NAMES
 from services.cache.matching.neighbourhood import NEAR_MAX, Near, evidence, propose
@@ -238,3 +239,9 @@ def test_near_misses_of_the_first_half_meet_a_guard() -> None:
     ]
     assert passed.count(0) <= 2
     assert passed.count(1) >= 43
+
+
+def test_where_it_goes_to_is_cleared_by_a_question_that_goes_there_alone() -> None:
+    asked, against = read("go from release 3 to release 4"), read("we run release 4 and go back to release 3")
+    assert not clears(asked, against, read("go release 3 release 4"))
+    assert clears(asked, against, read("now go from release 3 to release 4"))
