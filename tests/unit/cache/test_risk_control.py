@@ -179,6 +179,24 @@ def test_wrong_answers_that_nothing_foretells_are_booked_all_the_same() -> None:
     assert model.wrong(model.log_odds(np.full(len(NAMES), 12.0))) > 1e-4
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_likely_right_is_ranked_by_what_tells_there_though_elsewhere_it_tells_the_contrary(seed: int) -> None:
+    rng, count = np.random.default_rng(seed), 3_000
+    near = rng.random(count) < 0.4
+    sign = rng.normal(0.0, 1.0, count)
+    odds = np.where(near, 2.0 + 2.0 * sign, -2.5 - 2.0 * sign)
+    same = (rng.random(count) < 1 / (1 + np.exp(-odds))).astype(float)
+    rows = np.zeros((count, len(NAMES)))
+    rows[:, 0], rows[:, 1] = np.where(near, 3.0, -3.0) + rng.normal(0.0, 0.5, count), sign
+    model = fit_risk_model(Observations(rows, same, np.zeros(count)))
+    assert model is not None
+
+    def odds_at(sign: float) -> float:
+        return model.log_odds(np.asarray([3.0, sign, *np.zeros(len(NAMES) - 2)]))
+
+    assert odds_at(1.0) > odds_at(-1.0) + 2.0  # the truth is 4; counted all alike it is below 0
+
+
 def test_evidence_is_given_oldest_first_when_the_oldest_is_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(risk_control, "OBSERVATIONS_MAX", 10)
     controller = RiskController(RiskPolicy(), Random(1))
