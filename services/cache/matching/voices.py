@@ -15,7 +15,7 @@ from services.cache.matching.reading import Reading
 
 __all__ = ["MAKERS", "asks_as_much", "opens_alike"]
 
-MAKERS: Final = word_set("author builder composer creator designer director discoverer founder inventor painter writer")
+MAKERS: Final = word_set("author builder composer creator discoverer founder inventor painter writer")
 """Who was one is one for ever: "who is the inventor of it" and "who invented it"."""
 
 _HAVING: Final = word_set("have has having contain contains")

@@ -66,6 +66,7 @@ def refusal(asked: str, stored: str) -> str:
         # who was, and who is
         ("Who ruled Egypt?", "Who is the ruler of Egypt?"),
         ("Who owned Twitter?", "Who is the owner of Twitter?"),
+        ("Who directed the bank?", "Who is the director of the bank?"),
         ("Who led Iraq?", "Who is the leader of Iraq?"),
         ("Who teaches Plato?", "Who was the teacher of Plato?"),
         ("Who designs the park?", "Who was the designer of the park?"),
