@@ -30,11 +30,12 @@ BAR_MAX: Final = 0.1
 """No answer that is likelier wrong than this, and than the limit, is served, however much of the budget is left: on an
 easy stream that would buy single bad answers."""
 
-BOOKED_DEVIATIONS: Final = 1.1
+BOOKED_DEVIATIONS: Final = 0.8
 """z of the formula above."""
 
-BOOKED_START: Final = 3.5
-"""START of the formula above: while few wrong answers are allowed, one or two by chance must not break the limit."""
+BOOKED_START: Final = 4.5
+"""START of the formula above: while few wrong answers are allowed, some more by chance must not break the limit. It is
+high and z low: limits are broken early, and later there is time to make good."""
 
 FADE: Final = 0.5 ** (1.0 / HALF_LIFE_LOOKUPS)
 
