@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -20,11 +21,14 @@ from services.cache.matching import pair_model as pair_model_module
 from services.cache.matching.answer_judge import AnswerJudge, TextEmbedder
 from services.cache.matching.pair_model import PairModel, parse_pair_model
 from services.cache.matching.partition_classes import PartitionClasses
+from services.cache.matching.proposal_guard import ALIASES_KNOWN, kind_of, proposal_refusal
+from services.cache.matching.reading import read
 from services.cache.matching.risk_control import RiskPolicy
 from services.cache.matching.semantic_search import SemanticSearch
 from services.cache.partition import entry_key
 from services.cache.semantic_cache import SemanticCache
 from services.cache.store.answer_store import AnswerStore, Change, Indexed, IndexedMany
+from services.cache.store.answer_store_file import FileStore
 from services.runtime.clock import Clock
 from spillway.chat import ChatRequest, Embedding, FinishReason, Message, Role, Usage
 from spillway.routing import TaskType
@@ -159,3 +163,19 @@ async def eventually(condition: Callable[[], Awaitable[bool]], *, what: str, wit
     while not await condition():
         assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
         await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def file_store(
+    path: Path, clock: Clock, *, entries_max: int = 1_000, bytes_max: int = 100_000_000
+) -> AsyncIterator[FileStore]:
+    store = await FileStore.open(path, entries_max=entries_max, bytes_max=bytes_max, clock=clock)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def refused_by(asked: str, *stored: str, aliases: int = ALIASES_KNOWN) -> str:
+    """The kind of guard that speaks against the answer to those questions, the nearest first."""
+    return kind_of(proposal_refusal(read(asked), [read(each) for each in stored], aliases=aliases))

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from services.cache.store.answer_store_redis import RedisStore
+from services.runtime.clock import SystemClock
 from tests.integration.cache.served import served
 from tests.support.redis_server import RedisServer, redis_server
 
 if TYPE_CHECKING:  # exists in the type stubs alone
     from spillway.v1.cache_pb2_grpc import CacheServiceAsyncStub
 
-__all__ = ["redis_server", "stub"]
+__all__ = ["redis_server", "store", "stub"]
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -24,3 +26,10 @@ async def stub(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
         cache["redis_url"] = cast("RedisServer", request.getfixturevalue("redis_server")).url
     async with served(tmp_path, cache) as made:
         yield made
+
+
+@pytest.fixture
+async def store(redis_server: RedisServer) -> AsyncIterator[RedisStore]:
+    made = RedisStore(redis_server.url, timeout_s=10.0, clock=SystemClock())
+    yield made
+    await made.close()

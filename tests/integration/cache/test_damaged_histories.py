@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from services.cache.entry import Entry, Selector
@@ -26,13 +24,6 @@ DAMAGE = [
     ("era", b"x y"),
     ("era", b"e" * 40),
 ]
-
-
-@pytest.fixture
-async def store(redis_server: RedisServer) -> AsyncIterator[RedisStore]:
-    made = RedisStore(redis_server.url, timeout_s=10.0, clock=SystemClock())
-    yield made
-    await made.close()
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@ kept on the strength of a number that now means another one."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from services.cache.entry import Entry, Selector
@@ -18,13 +16,6 @@ from tests.support.redis_server import RedisServer
 
 HISTORY = Names(1).history(tenant_bucket("acme"))
 RED, OTHER, OTHER_STILL, LOST = (Selector(tenant="acme", tag=tag) for tag in ("red", "blue", "green", "grey"))
-
-
-@pytest.fixture
-async def store(redis_server: RedisServer) -> AsyncIterator[RedisStore]:
-    made = RedisStore(redis_server.url, timeout_s=10.0, clock=SystemClock())
-    yield made
-    await made.close()
 
 
 @pytest.fixture

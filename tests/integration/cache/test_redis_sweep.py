@@ -43,13 +43,6 @@ async def servers(redis_server: RedisServer) -> AsyncIterator[RedisServers]:
     await made.close()
 
 
-@pytest.fixture
-async def store(redis_server: RedisServer) -> AsyncIterator[RedisStore]:
-    made = RedisStore(redis_server.url, timeout_s=10.0, clock=SystemClock())
-    yield made
-    await made.close()
-
-
 async def test_what_is_put_anew_between_look_and_deletion_stays(
     redis_server: RedisServer, servers: RedisServers, store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,10 @@ from services.cache.store.answer_store import StoreUnavailableError
 from services.cache.store.answer_store_file import FileStore
 from services.cache.store.entry_file import FREE_PAGES_MAX, FileStoreError
 from services.runtime.clock import FakeClock
-from tests.support.cache_parts import entry
+from tests.support.cache_parts import entry, file_store
 
 PART = 10
 TENANT = Selector(tenant="many")
-
-
-@asynccontextmanager
-async def opened(path: Path, clock: FakeClock) -> AsyncIterator[FileStore]:
-    store = await FileStore.open(path, entries_max=1_000, bytes_max=100_000_000, clock=clock)
-    try:
-        yield store
-    finally:
-        await store.close()
 
 
 @pytest.fixture
@@ -90,7 +81,7 @@ def deny(action: int, name: str | None = None) -> Callable[[sqlite3.Connection],
 
 async def test_a_change_that_was_committed_counts_though_no_space_can_be_given_back(path: Path) -> None:
     clock = FakeClock()
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         keys = await put_all(store, of_tenant(clock, 80, text="x" * 100_000))
         await on_the_disk(store, deny(sqlite3.SQLITE_PRAGMA, "incremental_vacuum"))
         assert await store.delete(keys[1:]) == 79
@@ -101,13 +92,13 @@ async def test_a_change_that_was_committed_counts_though_no_space_can_be_given_b
         assert await store.put(late)
         assert len(store) == 2
         assert await store.invalidate(TENANT) == 2
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         assert len(store) == 0
 
 
 async def test_no_flipped_bit_of_a_key_brings_an_invalidated_answer_back(path: Path) -> None:
     clock = FakeClock()
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         keys = await put_all(store, of_tenant(clock, 16))
     whole = path.read_bytes()  # noqa: ASYNC240
     places = [at for key in keys for at in range(len(whole)) if whole.startswith(key.encode(), at)]
@@ -118,12 +109,12 @@ async def test_no_flipped_bit_of_a_key_brings_an_invalidated_answer_back(path: P
         damaged[place + 63] ^= 1
         path.write_bytes(damaged)  # noqa: ASYNC240
         try:
-            async with opened(path, clock) as store:
+            async with file_store(path, clock) as store:
                 opens += 1
                 await store.invalidate(TENANT)
         except FileStoreError:
             continue
-        async with opened(path, clock) as store:
+        async with file_store(path, clock) as store:
             assert await served(store, keys) == 0, f"bit at {place}"
     assert opens < len(places)
 
@@ -149,7 +140,7 @@ def forget_in_the_index(key: str) -> Callable[[sqlite3.Connection], None]:
 
 async def test_a_deletion_that_the_index_does_not_lead_to_is_no_success(path: Path) -> None:
     clock = FakeClock()
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         keys = await put_all(store, of_tenant(clock, 3))
         await on_the_disk(store, forget_in_the_index(keys[1]))
         for delete in (store.delete(keys), store.invalidate(TENANT)):
@@ -162,7 +153,7 @@ async def test_a_deletion_that_the_index_does_not_lead_to_is_no_success(path: Pa
 async def test_what_the_file_let_go_of_before_the_clock_was_put_back_can_be_deleted(path: Path) -> None:
     clock = FakeClock()
     short = entry("short", now_unix_s=clock.unix(), ttl_s=5.0)
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         await store.put(short)
         clock.advance(6.0)
         await store.delete([])
@@ -176,20 +167,20 @@ async def test_what_the_file_let_go_of_before_the_clock_was_put_back_can_be_dele
 @pytest.mark.usefixtures("small_parts")
 async def test_a_large_invalidation_takes_everything(path: Path) -> None:
     clock = FakeClock()
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         await put_all(store, of_tenant(clock, 3 * PART + 1))
         other = entry("other", now_unix_s=clock.unix(), scope=Scope("other"))
         await store.put(other)
         assert await store.invalidate(TENANT) == 3 * PART + 1
         assert len(store) == 1
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         assert len(store) == 1
 
 
 @pytest.mark.usefixtures("small_parts")
 async def test_an_invalidation_holds_until_the_disk_has_all_of_it_though_its_caller_left(path: Path) -> None:
     clock = FakeClock()
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         keys = await put_all(store, of_tenant(clock, 5 * PART))
         with held_up(store):
             caller = asyncio.create_task(store.invalidate(TENANT))
@@ -203,7 +194,7 @@ async def test_an_invalidation_holds_until_the_disk_has_all_of_it_though_its_cal
             most = max(most, await served(store, keys))
             await asyncio.sleep(0)
         assert most == 0
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         assert len(store) == 0
 
 
@@ -212,7 +203,7 @@ async def test_an_invalidation_that_takes_too_long_is_unavailable_and_holds(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = FakeClock()
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         keys = await put_all(store, of_tenant(clock, 2 * PART))
         monkeypatch.setattr(answer_store_file, "WRITE_S_MAX", 0.001)
         with held_up(store):
@@ -226,7 +217,7 @@ async def test_an_invalidation_that_takes_too_long_is_unavailable_and_holds(
 @pytest.mark.usefixtures("small_parts")
 async def test_the_changes_of_others_go_between_the_parts_of_an_invalidation(path: Path) -> None:
     clock = FakeClock()
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         keys = await put_all(store, of_tenant(clock, 5 * PART))
         with held_up(store):
             invalidating = await begun(store, store.invalidate(TENANT))
@@ -237,7 +228,7 @@ async def test_the_changes_of_others_go_between_the_parts_of_an_invalidation(pat
         assert not invalidating.done()
         assert await invalidating == 5 * PART - 1
         assert await store.get_many(keys) == [*[None] * (5 * PART - 1), again]
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         assert await store.get_many(keys) == [*[None] * (5 * PART - 1), again]
 
 
@@ -251,7 +242,7 @@ async def begun(store: FileStore, invalidating: Awaitable[int]) -> asyncio.Futur
 @pytest.mark.usefixtures("small_parts")
 async def test_what_a_disk_refuses_to_delete_is_served_again_and_its_caller_knows(path: Path) -> None:
     clock = FakeClock()
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         keys = await put_all(store, of_tenant(clock, 2 * PART))
         await on_the_disk(store, deny(sqlite3.SQLITE_DELETE))
         with pytest.raises(StoreUnavailableError):
@@ -264,7 +255,7 @@ async def test_what_a_disk_refuses_to_delete_is_served_again_and_its_caller_know
 @pytest.mark.usefixtures("small_parts")
 async def test_the_end_of_the_store_waits_for_no_more_than_the_part_that_is_written(path: Path) -> None:
     clock = FakeClock()
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         await put_all(store, of_tenant(clock, 5 * PART))
         with held_up(store):
             invalidating = await begun(store, store.invalidate(TENANT))
@@ -273,14 +264,14 @@ async def test_the_end_of_the_store_waits_for_no_more_than_the_part_that_is_writ
         await closing
         with pytest.raises(StoreUnavailableError):
             await invalidating
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         assert len(store) == 4 * PART
 
 
 async def test_too_many_invalidations_are_refused_at_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answer_store_file, "INVALIDATIONS_MAX", 2)
     clock = FakeClock()
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         keys = await put_all(store, of_tenant(clock, 3))
         with held_up(store):
             both = [asyncio.create_task(store.invalidate(Selector(entry_key=key))) for key in keys[:2]]

@@ -7,8 +7,6 @@ import sqlite3
 import stat
 import threading
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -20,21 +18,10 @@ from services.cache.store.answer_store_file import FileStore
 from services.cache.store.entry_file import FREE_PAGES_MAX, FileStoreError
 from services.cache.store.prompt_cipher import PromptCipher
 from services.runtime.clock import FakeClock
-from tests.support.cache_parts import entry
+from tests.support.cache_parts import entry, file_store
 from tests.support.packed_entries import packed_by_version_2
 
 KEY, OTHER_KEY = bytes(range(32)), bytes(range(32, 64))
-
-
-@asynccontextmanager
-async def opened(
-    path: Path, clock: FakeClock, *, entries_max: int = 100, bytes_max: int = 10_000_000
-) -> AsyncIterator[FileStore]:
-    store = await FileStore.open(path, entries_max=entries_max, bytes_max=bytes_max, clock=clock)
-    try:
-        yield store
-    finally:
-        await store.close()
 
 
 @pytest.fixture
@@ -46,12 +33,12 @@ async def test_a_restart_finds_what_was_put_and_not_what_was_deleted_or_has_expi
     clock = FakeClock()
     kept, deleted = entry("kept", now_unix_s=clock.unix(), tags=("x",)), entry("deleted", now_unix_s=clock.unix())
     short = entry("short", now_unix_s=clock.unix(), ttl_s=5.0)
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         for each in (kept, deleted, short, entry("kept", now_unix_s=clock.unix(), text="older"), kept):
             await store.put(each)
         assert await store.delete([deleted.key]) == 1
     clock.advance(5.0)
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         assert await store.get_many([kept.key, deleted.key, short.key]) == [kept, None, None]
         assert len(store) == 1
 
@@ -59,10 +46,10 @@ async def test_a_restart_finds_what_was_put_and_not_what_was_deleted_or_has_expi
 async def test_a_moment_of_an_earlier_process_is_not_known_any_more(path: Path) -> None:
     clock = FakeClock()
     put = entry("q", now_unix_s=clock.unix())
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         since = await store.moment(put.key)
         await store.invalidate(Selector(tenant="acme"))
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         assert not await store.put(put, since=since)
         assert await store.put(put, since=await store.moment(put.key))
 
@@ -70,44 +57,44 @@ async def test_a_moment_of_an_earlier_process_is_not_known_any_more(path: Path) 
 async def test_changes_that_arrive_together_happen_in_their_order(path: Path) -> None:
     clock = FakeClock()
     entries = [entry(f"q{number % 7}", now_unix_s=clock.unix(), text=f"v{number}") for number in range(700)]
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         await asyncio.gather(*(store.put(each) for each in entries), store.delete([entries[0].key]))
         held = await store.get_many([each.key for each in entries[-7:]])
         assert [None if each is None else each.answer.message.text for each in held] == [
             None if number % 7 == 0 else f"v{number}" for number in range(693, 700)
         ]
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         assert await store.get_many([each.key for each in entries[-7:]]) == held
 
 
 async def test_what_was_evicted_does_not_come_back_unless_it_was_put_again(path: Path) -> None:
     clock = FakeClock()
     entries = [entry(f"q{number}", now_unix_s=clock.unix()) for number in range(12)]
-    async with opened(path, clock, entries_max=4) as store:
+    async with file_store(path, clock, entries_max=4) as store:
         await asyncio.gather(*(store.put(each) for each in entries))
         await asyncio.gather(*(store.put(each) for each in entries[:3]))
         held = [each is not None for each in await store.get_many([each.key for each in entries])]
         assert sum(held) == len(store) == 4
         assert store.evicted == 11
-    async with opened(path, clock, entries_max=100) as store:
+    async with file_store(path, clock, entries_max=100) as store:
         again = [each is not None for each in await store.get_many([each.key for each in entries])]
     assert again == held
 
 
 async def test_a_smaller_limit_at_the_next_start_is_kept(path: Path) -> None:
     clock = FakeClock()
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         for number in range(10):
             await store.put(entry(f"q{number}", now_unix_s=clock.unix(), scope=Scope("t")))
-    async with opened(path, clock, entries_max=3) as store:
+    async with file_store(path, clock, entries_max=3) as store:
         assert len(store) == 3
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         assert len(store) == 3
 
 
 async def test_an_entry_that_was_served_touches_no_file(path: Path) -> None:
     clock = FakeClock()
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         put = entry("q", now_unix_s=clock.unix())
         await store.put(put)
         before = [(each.name, each.stat().st_size) for each in sorted(path.parent.iterdir())]
@@ -119,7 +106,7 @@ async def test_an_entry_that_was_served_touches_no_file(path: Path) -> None:
 
 async def test_a_file_is_for_its_owner_and_for_one_process(path: Path) -> None:
     clock = FakeClock()
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         await store.put(entry("q", now_unix_s=clock.unix()))
         for each in path.parent.iterdir():
             assert stat.S_IMODE(each.stat().st_mode) == 0o600
@@ -177,7 +164,7 @@ def noise(path: Path) -> None:
 async def test_a_file_that_cannot_be_used_is_named_and_left_alone(path: Path, damage: object) -> None:
     clock = FakeClock()
     if damage is not other_database:
-        async with opened(path, clock) as store:
+        async with file_store(path, clock) as store:
             for number in range(60):
                 await store.put(entry(f"q{number}", now_unix_s=clock.unix(), text="x" * 500))
     assert callable(damage)
@@ -196,25 +183,25 @@ async def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
 async def test_a_row_that_cannot_be_read_is_left_out(path: Path) -> None:
     clock = FakeClock()
     good, bad = entry("good", now_unix_s=clock.unix()), entry("bad", now_unix_s=clock.unix())
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         await store.put(good)
         await store.put(bad)
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE entries SET packed = zeroblob(200) WHERE key = ?", (bad.key,))
     connection.close()
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         assert await store.get_many([good.key, bad.key]) == [good, None]
 
 
 async def test_an_entry_whose_key_was_damaged_is_none_under_another(path: Path) -> None:
     clock = FakeClock()
     stored = entry("stored", now_unix_s=clock.unix())
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         await store.put(stored)
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE entries SET key = 'another'")
     connection.close()
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         assert await store.get_many([stored.key, "another"]) == [None, None]
         assert len(store) == 0
 
@@ -222,32 +209,32 @@ async def test_an_entry_whose_key_was_damaged_is_none_under_another(path: Path) 
 @pytest.mark.parametrize("damage", ["packed = 7", "packed = 'text'", "key = x'00ff'"])
 async def test_a_row_of_other_kinds_ends_the_start_and_names_the_file(path: Path, damage: str) -> None:
     clock = FakeClock()
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         await store.put(entry("stored", now_unix_s=clock.unix()))
     with sqlite3.connect(path) as connection:
         connection.execute(f"UPDATE entries SET {damage}")
     connection.close()
     with pytest.raises(FileStoreError, match=path.name):
-        async with opened(path, clock):
+        async with file_store(path, clock):
             pass
 
 
 async def test_entries_that_an_earlier_version_packed_are_there(path: Path) -> None:
     clock = FakeClock()
     put = entry("q", now_unix_s=clock.unix())
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         await store.put(put)
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE entries SET packed = ? WHERE key = ?", (packed_by_version_2(put), put.key))
     connection.close()
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         assert await store.get_many([put.key]) == [put]
 
 
 async def test_no_change_is_acknowledged_or_seen_before_it_is_on_the_disk(path: Path) -> None:
     clock = FakeClock()
     first, second = entry("first", now_unix_s=clock.unix()), entry("second", now_unix_s=clock.unix())
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         await store.put(first)
         await asyncio.get_running_loop().run_in_executor(store._thread, time.monotonic)  # until the writer is idle
         disk_is_back = threading.Event()
@@ -265,7 +252,7 @@ async def test_no_change_is_acknowledged_or_seen_before_it_is_on_the_disk(path: 
 async def test_a_disk_that_refuses_is_unavailable_and_changes_nothing(path: Path) -> None:
     clock = FakeClock()
     first, second = entry("first", now_unix_s=clock.unix()), entry("second", now_unix_s=clock.unix(), text="x" * 99_999)
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         await store.put(first)
         connection = store._file.connection
         assert connection is not None
@@ -282,7 +269,7 @@ async def test_a_disk_that_refuses_is_unavailable_and_changes_nothing(path: Path
 async def test_too_many_waiting_changes_are_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file_writer, "PENDING_MAX", 100)  # so that a slow disk takes them in time
     clock = FakeClock()
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         put = entry("q", now_unix_s=clock.unix())
         results = await asyncio.gather(*(store.put(put) for _ in range(105)), return_exceptions=True)
         assert sum(isinstance(result, StoreUnavailableError) for result in results) == 5
@@ -292,7 +279,7 @@ async def test_too_many_waiting_changes_are_refused(path: Path, monkeypatch: pyt
 
 async def test_deleted_entries_give_their_space_back(path: Path) -> None:
     clock = FakeClock()
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         entries = [entry(f"q{number}", now_unix_s=clock.unix(), text="x" * 100_000) for number in range(80)]
         await asyncio.gather(*(store.put(each) for each in entries))
         await store.delete([each.key for each in entries[1:]])
@@ -352,20 +339,20 @@ async def test_with_a_key_nothing_written_in_the_clear_stays_in_the_file(path: P
 async def test_an_invalidation_takes_what_is_still_on_its_way_to_the_disk(path: Path) -> None:
     clock = FakeClock()
     put = entry("q", now_unix_s=clock.unix())
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         storing = asyncio.create_task(store.put(put))
         await asyncio.sleep(0)
         await store.invalidate(Selector(tenant=put.scope.tenant))
         await storing
         assert await store.get_many([put.key]) == [None]
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         assert await store.get_many([put.key]) == [None]
 
 
 async def test_an_invalidation_holds_while_the_disk_has_not_taken_it(path: Path) -> None:
     clock = FakeClock()
     put = entry("q", now_unix_s=clock.unix())
-    async with opened(path, clock) as store:
+    async with file_store(path, clock) as store:
         await store.put(put)
         invalidating = asyncio.create_task(store.invalidate(Selector(tenant=put.scope.tenant)))
         await asyncio.sleep(0)
