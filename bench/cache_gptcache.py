@@ -6,12 +6,16 @@ It gets the same vectors and questions as Spillway's cache; the embedding functi
 neither pays for embedding. Needs nothing of this repository.
 """
 
+from __future__ import annotations
+
 import json
 import resource
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -22,7 +26,7 @@ from gptcache.processor.pre import get_prompt
 from gptcache.similarity_evaluation.distance import SearchDistanceEvaluation
 
 
-def main():
+def main() -> None:
     work = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     vectors = np.load(work["vectors"])
     queries = np.load(work["queries"])
@@ -31,7 +35,7 @@ def main():
         print(json.dumps(measure(work, vectors, by_text, folder)))
 
 
-def measure(work, vectors, by_text, folder):
+def measure(work: dict[str, Any], vectors: Any, by_text: dict[str, Any], folder: str) -> dict[str, Any]:
     faiss.omp_set_num_threads(1)
     count, width = vectors.shape
     manager = get_data_manager(
@@ -55,7 +59,7 @@ def measure(work, vectors, by_text, folder):
         similarity_evaluation=SearchDistanceEvaluation(),
         config=Config(similarity_threshold=0.8),
     )
-    figures = {"fill_s": fill_s, "rss_bytes_per_entry": rss / count}
+    figures: dict[str, Any] = {"fill_s": fill_s, "rss_bytes_per_entry": rss / count}
     for kind in ("hit", "miss"):
         texts = work[kind]
         found, timing = timed(lambda text: get(text, cache_obj=cache), texts)
@@ -64,19 +68,20 @@ def measure(work, vectors, by_text, folder):
     return figures
 
 
-def timed(call, texts):
-    found, took = [], []
+def timed(call: Callable[[str], Any], texts: list[str]) -> tuple[list[Any], dict[str, float]]:
+    found: list[Any] = []
+    took: list[float] = []
     cpu = time.process_time()
     for text in texts:
         began = time.perf_counter()
         found.append(call(text))
         took.append(time.perf_counter() - began)
     cpu = time.process_time() - cpu
-    p50, p99 = np.percentile(took, [50, 99]) * 1e3
+    p50, p99 = (np.percentile(took, [50, 99]) * 1e3).tolist()
     return found, {"p50_ms": p50, "p99_ms": p99, "cpu_ms": cpu / len(texts) * 1e3, "n": len(texts)}
 
 
-def rss_bytes():
+def rss_bytes() -> int:
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
 
 

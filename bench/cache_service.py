@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 import numpy as np
@@ -24,6 +24,9 @@ from bench.cache_stores import FileSite, RedisSite
 from bench.cache_workload import Vectors, Warming, Workload, lookup_request, store_request
 from spillway.v1 import cache_pb2
 from spillway.v1.cache_pb2_grpc import CacheServiceStub
+
+if TYPE_CHECKING:
+    from spillway.v1.cache_pb2_grpc import CacheServiceAsyncStub
 
 __all__ = ["over_grpc", "rss_bytes", "timed"]
 
@@ -106,7 +109,7 @@ async def timed(
     }
 
 
-async def warm(stub: CacheServiceStub, questions: Sequence[Warming]) -> dict[str, Any]:
+async def warm(stub: CacheServiceAsyncStub, questions: Sequence[Warming]) -> dict[str, Any]:
     """Asks as the orchestrator does: a miss is answered and stored, an audited hit is answered as well. Counts."""
     counts = {"asked": len(questions), "hits": 0, "audits": 0}
     for each in questions:
