@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Callable
-from concurrent.futures import Executor, Future
 from typing import Any
 
 import numpy as np
@@ -21,6 +19,7 @@ from services.cache.index.vector_index import (
     unit_vector,
 )
 from tests.support.cache_parts import MODEL, vector
+from tests.support.indexed_rows import HeldExecutor, unit_rows
 
 
 def packed(*values: float) -> bytes:
@@ -95,26 +94,6 @@ def test_replacing_one_entry_for_ever_takes_no_memory() -> None:
     assert len(index._expiries) < 100
 
 
-class HeldExecutor(Executor):
-    """Runs what it is given when told to."""
-
-    def __init__(self) -> None:
-        self.held: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        self.held.put_nowait(lambda: future.set_result(fn(*args, **kwargs)))
-        return future
-
-
-def unit_rows(count: int, dimensions: int, seed: int = 7) -> Any:
-    """Clusters of unit vectors: embeddings crowd together."""
-    rng = np.random.default_rng(seed)
-    centres = rng.standard_normal((max(1, count // 8), dimensions))
-    rows = centres[rng.integers(len(centres), size=count)] + 0.4 * rng.standard_normal((count, dimensions))
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-
-
 def filled(rows: Any, **options: Any) -> VectorIndex:
     index = VectorIndex(entries_max=100_000, **options)
     for number, row in enumerate(rows):
@@ -126,11 +105,12 @@ async def test_a_large_search_runs_in_the_executor_and_survives_changes_meanwhil
     executor = HeldExecutor()
     rows = unit_rows(EXACT_ROWS_MAX + 2, 16)
     index = filled(rows, executor=executor, inline_rows_max=EXACT_ROWS_MAX)
-    executor.held.get_nowait()()  # what has to be known of that dimension
+    executor.run_next()  # what has to be known of that dimension
     query = rows[0]
     search = asyncio.create_task(index.search("p", query, count=3, now_unix_s=0.0))
-    await executor.held.get()  # lists of the codes are to be made, and are not
-    (await executor.held.get())()  # the rows are found, and change before anyone looks
+    await asyncio.sleep(0)
+    executor.held.pop(0)  # lists of the codes are to be made, and are not
+    executor.run_next()  # the rows are found, and change before anyone looks
     index.remove("k0")
     found = await search
     assert "k0" not in {candidate.key for candidate in found}
@@ -140,9 +120,9 @@ async def test_a_large_search_runs_in_the_executor_and_survives_changes_meanwhil
 
     index.add("k0", partition="p", model=MODEL, vector=query, expires_at_unix_s=9.0)
     search = asyncio.create_task(index.search("p", query, count=3, now_unix_s=0.0))
-    run = await executor.held.get()
+    await asyncio.sleep(0)
     index.clear()
-    run()
+    executor.run_next()
     assert list(await search) == []
 
 
