@@ -19,8 +19,8 @@ from services.runtime.config import parse
 from spillway.cli.health import ServiceHealth, service_health
 from spillway.client import AsyncClient
 from spillway.routing import CacheMode, RoutingOptions
-from tests.support.executor_bench import until
 from tests.support.suite import Suite
+from tests.support.waiting import until
 
 SWAPS = int(os.environ.get("SPILLWAY_CONFIG_SWAPS", "10"))
 CALLERS = 20

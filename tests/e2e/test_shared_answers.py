@@ -17,8 +17,8 @@ from spillway.routing import CacheKind, Completion, CompletionRequest
 from spillway.v1 import cache_pb2
 from spillway.v1.cache_pb2_grpc import CacheServiceStub
 from spillway.v1.orchestrator_pb2_grpc import OrchestratorServiceStub
-from tests.support.cache_parts import eventually
 from tests.support.suite import Suite
+from tests.support.waiting import until
 
 CALLERS = 100
 
@@ -105,16 +105,16 @@ async def test_an_answer_that_was_invalidated_while_its_model_was_at_it_is_given
         provider.signal(signal.SIGSTOP)
         try:
             asking = asyncio.create_task(completed())
-            await eventually(has_looked, what="the cache is asked")
+            await until(has_looked, what="the cache is asked")
             await cache.Invalidate(cache_pb2.InvalidateRequest(tenant="shop", namespace="prices"))
         finally:
             provider.signal(signal.SIGCONT)
         assert (await asking).text == "The old price."
-        await eventually(is_overtaken, what="the answer is turned away")
+        await until(is_overtaken, what="the answer is turned away")
         assert (await counts()).stored == before.stored
         again = await completed()
         assert again.cache.kind is CacheKind.MISS
-        await eventually(is_stored, what="the fresh answer is stored")
+        await until(is_stored, what="the fresh answer is stored")
         assert (await counts()).overtaken == before.overtaken + 1
         assert (await completed()).cache.kind is CacheKind.EXACT_HIT
     assert len(suite.calls()) == 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,7 @@ from spillway.v1 import executor_pb2 as pb
 from spillway.v1 import executor_pb2_grpc
 from tests.support.served_tls import Served, served
 from tests.support.toy import NAME, Toy, command, settings
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - the condition is not ours to signal
-            await asyncio.sleep(0.001)
+from tests.support.waiting import until
 
 
 @asynccontextmanager

@@ -27,6 +27,7 @@ from spillway.v1 import cache_pb2, cache_pb2_grpc, executor_pb2, executor_pb2_gr
 from tests.support.certificates import CertificateFolders, credentials_of
 from tests.support.processes import wait_until
 from tests.support.suite import Suite
+from tests.support.waiting import until
 
 SERVICES = ("orchestrator", "classifier", "cache", "executor")
 CALLERS = {
@@ -231,12 +232,6 @@ class Load:
     async def end(self) -> None:
         self._ended.set()
         await asyncio.gather(*self._tasks)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110 - the condition is not ours to signal
-            await asyncio.sleep(0.02)
 
 
 @asynccontextmanager

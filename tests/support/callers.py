@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -13,6 +13,7 @@ from typing import Final
 from spillway.client import AsyncClient
 from spillway.errors import RequestError
 from spillway.routing import Completion
+from tests.support.waiting import until
 
 __all__ = ["Answered", "Callers", "calling", "recovery_s", "until"]
 
@@ -60,7 +61,7 @@ class Callers:
     async def more(self, count: int) -> None:
         """Returns after `count` more requests have ended."""
         goal = self.done + count
-        await until(lambda: self.done >= goal, what=f"{count} more requests")
+        await until(lambda: self.done >= goal, what=f"{count} more requests", within_s=WAIT_S)
 
     async def end(self) -> None:
         self._ended.set()
@@ -101,16 +102,6 @@ async def calling(
             yield callers
         finally:
             await callers.end()
-
-
-async def until(condition: Callable[[], bool], *, what: str, within_s: float = WAIT_S) -> None:
-    """Returns when `condition` holds; AssertionError when it does not in time."""
-    try:
-        async with asyncio.timeout(within_s):
-            while not condition():  # noqa: ASYNC110 - the condition is not ours to signal
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        raise AssertionError(f"not within {within_s:g} s: {what}") from None
 
 
 def recovery_s(

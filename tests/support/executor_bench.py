@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from spillway.routing import Execution, Plan
 from spillway.v1 import executor_pb2, executor_pb2_grpc
 from spillway.wire import chat_request_to_proto, execution_from_proto, plan_to_proto
 from tests.support.processes import Process
+from tests.support.waiting import until
 
 __all__ = ["OPEN_S", "PRICES", "PROMPT", "Bench", "config", "executor_over", "outcomes", "sandbox", "say", "until"]
 
@@ -39,13 +39,6 @@ def say(text: str, **fields: Any) -> dict[str, Any]:
 def outcomes(execution: Execution) -> list[tuple[str, str]]:
     """Target and outcome of every attempt."""
     return [(attempt.target, attempt.outcome.value) for attempt in execution.attempts]
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Waits for what happens in another process."""
-    async with asyncio.timeout(20):
-        while not await condition():  # noqa: ASYNC110 - the other side is a process
-            await asyncio.sleep(0.01)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ import numpy as np
 from services.cache.index.code_lists import CodeLists
 from services.cache.index.partition_rows import EXACT_ROWS_MAX, NewRows
 from services.cache.index.vector_index import VectorIndex
-from tests.support.cache_parts import MODEL, eventually
+from tests.support.cache_parts import MODEL
+from tests.support.waiting import until
 
 __all__ = ["ROWS", "WIDTH", "HeldExecutor", "add", "add_at_once", "listed", "lists_of", "nearest", "unit_rows"]
 
@@ -54,7 +55,7 @@ async def listed(index: VectorIndex, row: Any) -> None:
         await nearest(index, row)
         return lists_of(index) is not None and not index._lister._is_busy  # type: ignore[union-attr]
 
-    await eventually(is_listed, what="the lists are made")
+    await until(is_listed, what="the lists are made")
 
 
 class HeldExecutor(Executor):

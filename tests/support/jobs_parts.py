@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +20,7 @@ from spillway.routing import (
     RoutingDecision,
 )
 
-__all__ = ["WELL_S", "completion", "eventually", "redis_client", "request", "submission"]
+__all__ = ["WELL_S", "completion", "redis_client", "request", "submission"]
 
 WELL_S = 20.0
 
@@ -65,12 +62,3 @@ def redis_client(url: str) -> Any:
         decode_responses=False,
         protocol=2,
     )
-
-
-async def eventually(condition: Callable[[], Awaitable[Any]], *, what: str, within_s: float = WELL_S) -> Any:
-    """The first truthy value; AssertionError when there is none in time."""
-    deadline = time.monotonic() + within_s
-    while not (value := await condition()):
-        assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
-        await asyncio.sleep(0.01)
-    return value

@@ -25,8 +25,9 @@ from services.orchestrator.jobs.redis_scripts import PREFIX
 from services.orchestrator.jobs.redis_store import RedisJobStore
 from services.runtime.clock import SystemClock
 from spillway.routing import Job, JobState, WebhookDelivery
-from tests.support.jobs_parts import WELL_S, completion, eventually, redis_client, submission
+from tests.support.jobs_parts import WELL_S, completion, redis_client, submission
 from tests.support.redis_server import RedisServer
+from tests.support.waiting import until
 
 LONG_S = 600.0
 SHORT_S = 0.05
@@ -158,7 +159,7 @@ async def test_a_worker_that_is_silent_for_its_lease_loses_the_job(store: JobSto
     async def taken() -> list[TakenJob]:
         return await take(store, "w2", lease_s=SHORT_S)
 
-    (job,) = await eventually(taken, what="the lease lapses")
+    (job,) = await until(taken, what="the lease lapses")
     assert job.tries == 2
     assert not await store.end("j1", "w1", DONE)
     assert await store.renew({"j1": "w1"}) == set()
@@ -174,7 +175,7 @@ async def test_a_worker_that_renews_keeps_the_job(store: JobStore) -> None:
         assert await take(store, "w2", lease_s=1.0) == []
         return time.monotonic() > first_lease_ends_s
 
-    await eventually(outlived, what="the first lease would be over")
+    await until(outlived, what="the first lease would be over")
 
 
 async def test_a_lost_job_is_found_among_many_that_are_well(store: JobStore) -> None:
@@ -188,20 +189,20 @@ async def test_a_lost_job_is_found_among_many_that_are_well(store: JobStore) -> 
         assert await store.renew(well) == set(well)
         return await store.take("w2", 1, lease_s=1.0, tries_max=5)
 
-    (job,) = await eventually(taken, what="the last one's lease lapses")
+    (job,) = await until(taken, what="the last one's lease lapses")
     assert job.job_id == names[-1]
 
 
 async def test_a_job_whose_workers_were_lost_too_often_has_failed_and_is_a_dead_letter(store: JobStore) -> None:
     await submit(store)
     for _ in range(2):
-        await eventually(lambda: take(store, lease_s=SHORT_S, tries_max=2), what="it is taken")
+        await until(lambda: take(store, lease_s=SHORT_S, tries_max=2), what="it is taken")
 
     async def ended() -> bool:
         await take(store, lease_s=SHORT_S, tries_max=2)
         return (await found(store)).state.has_ended
 
-    await eventually(ended, what="the last lease lapses")
+    await until(ended, what="the last lease lapses")
     job = await found(store)
     assert (job.state, job.error_reason, job.tries) == (JobState.FAILED, LOST.reason, 2)
     assert [dead.job_id for dead in await store.dead_letters(10)] == ["j1"]
@@ -218,7 +219,7 @@ async def test_a_retry_is_taken_only_when_it_is_due(store: JobStore) -> None:
     await submit(store, new("j2"))
     await take(store)
     await store.retry_later("j2", "w1", SHORT_S)
-    (taken,) = await eventually(lambda: take(store), what="it is due")
+    (taken,) = await until(lambda: take(store), what="it is due")
     assert (taken.job_id, taken.tries) == ("j2", 2)
 
 
@@ -250,7 +251,7 @@ async def test_cancelling_takes_a_running_and_a_waiting_job_from_their_workers(s
     assert await store.renew({"j1": "w1"}) == set()
     assert not await store.end("j1", "w1", DONE)
     await submit(store, new("j3"))
-    (taken,) = await eventually(lambda: take(store, "w2"), what="the next one")
+    (taken,) = await until(lambda: take(store, "w2"), what="the next one")
     assert taken.job_id == "j3"
     assert (await found(store)).state is JobState.CANCELLED
     assert await store.dead_letters(10) == []
@@ -273,7 +274,7 @@ async def test_past_its_deadline_a_job_fails_waiting_or_running(store: JobStore)
         await store.take("w2", 0, lease_s=LONG_S, tries_max=5)
         return all([(await found(store, name)).state.has_ended for name in ("j1", "j2")])
 
-    await eventually(ended, what="the deadline")
+    await until(ended, what="the deadline")
     assert {(await found(store, name)).error_reason for name in ("j1", "j2")} == {LATE.reason}
     assert not await store.end("j1", "w1", DONE)
 
@@ -286,7 +287,7 @@ async def test_a_job_is_forgotten_when_its_time_to_live_is_over(store: JobStore)
     async def gone() -> bool:
         return await store.get("j1", "acme") is None
 
-    await eventually(gone, what="the time to live")
+    await until(gone, what="the time to live")
     assert await store.dead_letters(10) == []
     assert await store.due_notices(10, lease_s=LONG_S) == []
     assert (await submit(store, new("j2", request_id="r", digest=b"other"))).job_id == "j2"
@@ -316,7 +317,7 @@ async def test_a_notice_whose_deliverer_died_is_due_again(store: JobStore) -> No
     await submit(store, new("j1", webhook_url="https://x.example/hook"))
     await store.cancel("j1", "acme")
     assert await store.due_notices(10, lease_s=SHORT_S)
-    await eventually(lambda: store.due_notices(10, lease_s=LONG_S), what="the deliverer's lease lapses")
+    await until(lambda: store.due_notices(10, lease_s=LONG_S), what="the deliverer's lease lapses")
 
 
 async def test_deliveries_are_noted_and_repeated_until_there_is_no_next(store: JobStore) -> None:
@@ -325,7 +326,7 @@ async def test_deliveries_are_noted_and_repeated_until_there_is_no_next(store: J
     await store.due_notices(10, lease_s=LONG_S)
     refused = WebhookDelivery(1_700_000_000.25, 500, "STATUS")
     await store.delivered("j1", refused, again_in_s=SHORT_S)
-    (notice,) = await eventually(lambda: store.due_notices(10, lease_s=LONG_S), what="the next try")
+    (notice,) = await until(lambda: store.due_notices(10, lease_s=LONG_S), what="the next try")
     assert notice.job.deliveries == (refused,)
     arrived = WebhookDelivery(1_700_000_001.5, 200)
     await store.delivered("j1", arrived, again_in_s=None)
@@ -359,7 +360,7 @@ async def test_a_notice_names_its_tenant_and_may_be_put_off_without_a_try(store:
     async def is_due() -> list[Notice]:
         return await store.due_notices(10, lease_s=LONG_S)
 
-    ((again,)) = await eventually(is_due, what="it is due again")
+    ((again,)) = await until(is_due, what="it is due again")
     assert again.job.deliveries == ()
 
 

@@ -10,8 +10,9 @@ from services.orchestrator.replays.presence import Presence
 from services.orchestrator.replays.replay_store import Answered, Busy, Conflict, MemoryReplayStore, Owned, ReplayStore
 from services.orchestrator.replays.replay_store_redis import RedisReplayStore
 from services.runtime.clock import SystemClock
-from tests.support.jobs_parts import WELL_S, eventually, redis_client
+from tests.support.jobs_parts import WELL_S, redis_client
 from tests.support.redis_server import RedisServer
+from tests.support.waiting import until
 
 LONG_S = 600.0
 KEY = "a" * 40 + ":" + "b" * 40
@@ -75,7 +76,7 @@ async def test_a_silent_owner_loses_it_when_its_lease_ends(store: ReplayStore) -
     async def taken() -> bool:
         return await claim(store, owner="two") == Owned(taken_over=True)
 
-    await eventually(taken, what="the lease ends")
+    await until(taken, what="the lease ends")
     assert not await store.renew(KEY, "one", lease_s=LONG_S)
 
 
@@ -94,7 +95,7 @@ async def test_nothing_is_left_after_the_window(store: ReplayStore) -> None:
     async def forgotten() -> bool:
         return await claim(store, b"other", "two") == Owned()
 
-    await eventually(forgotten, what="the window ends")
+    await until(forgotten, what="the window ends")
 
 
 async def test_who_waits_for_a_process_that_is_gone_does_not_wait_for_the_end_of_its_lease(
@@ -111,13 +112,13 @@ async def test_who_waits_for_a_process_that_is_gone_does_not_wait_for_the_end_of
             return int(count) == 1
 
     presence.begin()
-    await eventually(is_there, what="it is there")
+    await until(is_there, what="it is there")
     assert await claim(mine) == Owned()
     for _ in range(3):  # whoever asks, and however often
         assert isinstance(await claim(other, owner="two"), Busy)
     with redis_server.client() as breaking:
         breaking.client_kill_filter(_type="pubsub")
-    await eventually(is_there, what="a broken connection is made anew")
+    await until(is_there, what="a broken connection is made anew")
     assert isinstance(await claim(other, owner="two"), Busy)
     await presence.close()
     assert isinstance(await claim(other, owner="two"), Busy), "it may be back at once"
@@ -125,7 +126,7 @@ async def test_who_waits_for_a_process_that_is_gone_does_not_wait_for_the_end_of
     async def taken() -> bool:
         return await claim(other, owner="two") == Owned(taken_over=True)
 
-    await eventually(taken, what="the next one takes over")
+    await until(taken, what="the next one takes over")
     assert not await mine.renew(KEY, "one", lease_s=LONG_S)
     for client in (first, second):
         await client.aclose()

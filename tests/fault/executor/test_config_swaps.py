@@ -24,8 +24,9 @@ from spillway.cli.health import ServiceHealth, service_health
 from spillway.routing import Plan, PlannedTier
 from spillway.v1 import executor_pb2, executor_pb2_grpc
 from spillway.wire import chat_request_to_proto, execution_from_proto, plan_to_proto
-from tests.support.executor_bench import config, sandbox, say, until
+from tests.support.executor_bench import config, sandbox, say
 from tests.support.processes import Process
+from tests.support.waiting import until
 
 SWAPS = int(os.environ.get("SPILLWAY_CONFIG_SWAPS", "30"))
 CALLERS = 24

@@ -29,6 +29,7 @@ from tests.support.ledger_process import LedgerProcess
 from tests.support.ledger_records import NOW, record, record_pb
 from tests.support.postgres import PostgresServer
 from tests.support.processes import wait_until
+from tests.support.waiting import until
 
 ROUNDS = int(os.environ.get("SPILLWAY_KILL_ROUNDS", "2"))
 WRITERS = 3
@@ -171,12 +172,6 @@ def test_a_postgresql_that_crashes_is_unavailable_and_used_again_once_it_is_back
         assert stub.GetDecision(request, timeout=20).decision.request_id == "before"
 
 
-async def until(condition: object) -> None:
-    async with asyncio.timeout(60):
-        while not condition():  # type: ignore[operator]  # noqa: ASYNC110 - the other side is a process
-            await asyncio.sleep(0.01)
-
-
 def count(path: Path) -> int:
     with sqlite3.connect(path) as session:
         return int(session.execute("SELECT count(*) FROM decisions").fetchone()[0])
@@ -192,7 +187,7 @@ async def test_a_ledger_that_is_gone_holds_nobody_up_and_what_is_dropped_is_coun
         hop = GrpcLedger(channel)
         reporter = LedgerReporter(hop, SystemClock(), queued_max=room, on_drop=lambda kind, number: lost.append(number))
         assert all(reporter.offer(record(f"before{number}")) for number in range(10))
-        await until(lambda: reporter.records.acknowledged == 10)
+        await until(lambda: reporter.records.acknowledged == 10, within_s=60.0)
         ledger.kill() if fault == "killed" else ledger.freeze()
         # No turn of the loop between them: whoever answers requests does not notice.
         taken = [reporter.offer(record(f"during{number}")) for number in range(80)]
@@ -204,7 +199,7 @@ async def test_a_ledger_that_is_gone_holds_nobody_up_and_what_is_dropped_is_coun
             )
         assert await hop.measure_quality(QualityQuestion(60.0), timeout_s=0.2) is None
         ledger.start() if fault == "killed" else ledger.thaw()
-        await until(lambda: reporter.records.acknowledged == 10 + room)
+        await until(lambda: reporter.records.acknowledged == 10 + room, within_s=60.0)
         assert reporter.offer(record("after"))
         await reporter.close(30.0)
         assert sum(lost) == 80 - room

@@ -31,9 +31,10 @@ from services.orchestrator.replays.replay_store import MemoryReplayStore
 from services.runtime.clock import SystemClock
 from spillway.routing import Completion, CompletionRequest, Job, JobState
 from spillway.settings import Jobs as JobsSettings
-from tests.support.jobs_parts import WELL_S, eventually, redis_client, submission
+from tests.support.jobs_parts import WELL_S, redis_client, submission
 from tests.support.processes import Process
 from tests.support.redis_server import RedisServer
+from tests.support.waiting import until
 from tests.support.webhook_receiver import receiver
 
 KILLS = int(os.environ.get("SPILLWAY_JOB_KILLS", "3"))
@@ -132,14 +133,14 @@ async def test_every_job_ends_exactly_once_and_every_webhook_is_told(redis_serve
             async def all_told() -> bool:
                 return {got.headers["webhook-id"] for got in hook.received} == {f"msg_{name}" for name in submitted}
 
-            await eventually(all_told, what="every webhook is told", within_s=120)
+            await until(all_told, what="every webhook is told", within_s=120)
             ended = {job_id: await jobs.get(job_id, "acme") for job_id in submitted}
 
             async def all_noted() -> bool:
                 with redis_server.client() as client:
                     return not client.exists(f"{PREFIX}notices")
 
-            await eventually(all_noted, what="every delivery is noted", within_s=60)
+            await until(all_noted, what="every delivery is noted", within_s=60)
         finally:
             codes = await fleet.stop()
     assert codes == [0] * PROCESSES, "a process that is asked to end ends well"

@@ -21,8 +21,9 @@ from services.runtime.clock import SystemClock
 from services.runtime.errors import NotFound, Unavailable
 from spillway.routing import Completion, CompletionRequest, Job, JobState
 from spillway.settings import Jobs as JobsSettings
-from tests.support.jobs_parts import WELL_S, completion, eventually, redis_client, submission
+from tests.support.jobs_parts import WELL_S, completion, redis_client, submission
 from tests.support.redis_server import RedisServer
+from tests.support.waiting import until
 
 PATIENCE_S = 0.5
 """Of a call to Redis: short beside the tests' patience, long beside a busy machine's hiccups."""
@@ -72,7 +73,7 @@ async def ended(jobs: Jobs, job: Job) -> Job:
             return None
         return now if now.state.has_ended else None
 
-    found: Job = await eventually(look, what="the job ends")
+    found: Job = await until(look, what="the job ends")
     return found
 
 
@@ -85,7 +86,7 @@ async def submitted(jobs: Jobs, request_id: str = "") -> Job:
         except Unavailable:
             return None
 
-    job: Job = await eventually(submit, what="the job is taken")
+    job: Job = await until(submit, what="the job is taken")
     return job
 
 

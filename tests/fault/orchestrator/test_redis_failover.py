@@ -20,11 +20,12 @@ from services.orchestrator.shared_state import SharedState, open_shared_state
 from services.runtime.clock import SystemClock
 from spillway.routing import JobState
 from spillway.settings import Settings
-from tests.support.jobs_parts import WELL_S, completion, eventually, submission
+from tests.support.jobs_parts import WELL_S, completion, submission
 from tests.support.processes import wait_until
 from tests.support.redis_server import RedisServer
 from tests.support.redis_sites import SentinelSite, sentinel_site
 from tests.support.smallest import SMALLEST
+from tests.support.waiting import until
 
 PATIENCE_S = 4.0
 """Of a call to Redis: long even on a busy machine."""
@@ -149,7 +150,7 @@ async def test_what_was_acknowledged_outlives_the_primary_and_no_budget_is_excee
         async def all_have(count: int) -> bool:
             return all(load.least() >= count for load in loads)
 
-        await eventually(lambda: all_have(BEFORE), what="everything is under way")
+        await until(lambda: all_have(BEFORE), what="everything is under way")
         assert not any(task.done() for task in spending)
         site.lose_primary()
         reached = max(len(load.submitted) + len(load.answers) for load in loads)
@@ -158,14 +159,14 @@ async def test_what_was_acknowledged_outlives_the_primary_and_no_budget_is_excee
         async def goes_on() -> bool:
             return all(len(load.submitted) + len(load.answers) >= reached + BEFORE for load in loads)
 
-        await eventually(goes_on, what="the promoted replica takes over")
+        await until(goes_on, what="the promoted replica takes over")
         jobs = [job for load in loads for job in load.submitted]
 
         async def all_ended() -> bool:
             states = [await until_told(lambda job=job: first.jobs.get(job, "acme")) for job in jobs]  # type: ignore[misc]
             return all(state.state is JobState.SUCCEEDED for state in states)
 
-        await eventually(all_ended, what="every job that was submitted ends")
+        await until(all_ended, what="every job that was submitted ends")
         for load in loads:
             load.stop.set()
         await asyncio.gather(*going)
@@ -191,7 +192,7 @@ async def test_who_works_on_a_request_keeps_it_though_the_new_primary_knows_of_n
             with server.client() as client:
                 return bool(dict(client.pubsub_numsub(channel))[channel.encode()])
 
-        await eventually(lambda: listens_at(site.primary), what="the owner's process is there")
+        await until(lambda: listens_at(site.primary), what="the owner's process is there")
         assert await owner.replays.claim("t:1", b"d", "owner", lease_s=LEASE_S, window_s=LEASE_S) == Owned()
         site.lose_primary()
 
@@ -201,7 +202,7 @@ async def test_who_works_on_a_request_keeps_it_though_the_new_primary_knows_of_n
                 assert isinstance(claim, Busy)
             return await listens_at(site.replica)
 
-        await eventually(is_known_to_the_successor, what="the owner's process finds the successor")
+        await until(is_known_to_the_successor, what="the owner's process finds the successor")
         claim = await until_told(lambda: other.replays.claim("t:1", b"d", "other", lease_s=LEASE_S, window_s=LEASE_S))
         assert isinstance(claim, Busy)
 
@@ -217,4 +218,4 @@ async def test_a_demoted_primary_is_left_for_its_successor(site: SentinelSite) -
             with site.replica.client() as successor:
                 return "cmdstat_evalsha" in successor.info("commandstats")  # replicated are a script's effects alone
 
-        await eventually(counted_by_the_successor, what="the successor is asked")
+        await until(counted_by_the_successor, what="the successor is asked")

@@ -22,8 +22,9 @@ from spillway.chat import FormatKind, ResponseFormat, ToolDefinition
 from spillway.failure import read_detail
 from spillway.routing import AgreementSpec, AttemptOutcome, Execution, GateSpec, Plan, PlannedTier, SelfConfidenceSpec
 from spillway.v1 import executor_pb2, executor_pb2_grpc
-from tests.support.executor_bench import OPEN_S, PROMPT, Bench, config, outcomes, say, until
+from tests.support.executor_bench import OPEN_S, PROMPT, Bench, config, outcomes, say
 from tests.support.processes import Process
+from tests.support.waiting import until
 
 
 def plan(*gates: GateSpec, timeout_s: float = 20.0, **fields: Any) -> Plan:

@@ -29,6 +29,7 @@ from spillway.v1 import executor_pb2, executor_pb2_grpc
 from spillway.wire import chat_request_to_proto, plan_to_proto
 from tests.support.redis_server import RedisServer
 from tests.support.redis_sites import Cluster, SentinelSite, cluster, sentinel_site
+from tests.support.waiting import until
 from tests.unit.executor.builders import target
 
 OPEN_S = 40.0
@@ -77,12 +78,6 @@ async def replica(
         yield Replica(pool, sharing, clock)
     finally:
         await sharing.close()
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - the other side is a process
-            await asyncio.sleep(0.01)
 
 
 async def test_an_opening_is_known_to_the_others_with_the_time_that_remains(redis_server: RedisServer) -> None:

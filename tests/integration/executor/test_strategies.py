@@ -23,7 +23,8 @@ from spillway.routing import (
     Strategy,
     StreamPrefix,
 )
-from tests.support.executor_bench import Bench, executor_over, outcomes, say, until
+from tests.support.executor_bench import Bench, executor_over, outcomes, say
+from tests.support.waiting import until
 
 PREFIX = StreamPrefix(tokens=4, wait_s=5.0)
 TEXT = "one two three four five six seven eight"

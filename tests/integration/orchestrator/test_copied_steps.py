@@ -21,9 +21,10 @@ from services.runtime.clock import Clock, FakeClock, SystemClock
 from services.runtime.redis_client import find_places
 from services.runtime.redis_places import LOOKUP_PAUSE_S, RedisPlaces
 from tests.support.fake_sentinel import FakeSentinel, fake_sentinels
-from tests.support.jobs_parts import WELL_S, eventually
+from tests.support.jobs_parts import WELL_S
 from tests.support.processes import wait_until
 from tests.support.redis_server import RedisServer
+from tests.support.waiting import until
 
 WRITE = "return redis.call('INCR', KEYS[1])"
 TRIES_MAX = 20
@@ -128,7 +129,7 @@ async def test_while_the_replica_is_silent_the_reply_is_held_back(
     async def has_it() -> bool:
         return value(replica) == str(1 + tries).encode()
 
-    await eventually(has_it, what="the replica has it once it goes on")
+    await until(has_it, what="the replica has it once it goes on")
 
 
 async def test_when_no_replica_has_it_the_primary_is_looked_up_though_no_call_failed(
@@ -144,7 +145,7 @@ async def test_when_no_replica_has_it_the_primary_is_looked_up_though_no_call_fa
     async def has_moved() -> bool:
         return places.known() == {sentinel.place}
 
-    await eventually(has_moved, what="the successor is known")
+    await until(has_moved, what="the successor is known")
 
 
 async def test_without_a_replica_it_is_replied_all_the_same_and_none_is_waited_for_until_a_pause_is_over(

@@ -17,7 +17,7 @@ from spillway.cli.app import app
 from spillway.routing import CacheMode, RoutingOptions
 from spillway.v1 import orchestrator_pb2 as api
 from tests.integration.orchestrator.neighbours import Neighbourhood, asking
-from tests.support.jobs_parts import eventually
+from tests.support.waiting import until
 from tests.unit.orchestrator.ladder import request_of
 
 TIMEOUT_S = 30.0
@@ -140,9 +140,9 @@ async def test_a_revoked_key_has_no_queued_job_begun(tmp_path: Path) -> None:
         async def have_ended() -> bool:
             return all([(await job(each.job_id)).HasField("expires_at") for each in (first, second)])
 
-        await eventually(is_revoked, what="the change is taken over")
+        await until(is_revoked, what="the change is taken over")
         go_on.set()
-        await eventually(have_ended, what="both have ended")
+        await until(have_ended, what="both have ended")
         assert (await job(first.job_id)).state == api.JOB_STATE_SUCCEEDED, "what was under way goes on"
         assert (await job(second.job_id)).state == api.JOB_STATE_FAILED
         assert len(town.executor.asked) == 1

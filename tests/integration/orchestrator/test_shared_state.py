@@ -14,9 +14,10 @@ from services.runtime.clock import SystemClock
 from spillway.settings import Settings
 from tests.integration.orchestrator.neighbours import Neighbourhood
 from tests.support.fake_sentinel import fake_sentinels
-from tests.support.jobs_parts import eventually, submission
+from tests.support.jobs_parts import submission
 from tests.support.redis_server import RedisServer
 from tests.support.smallest import SMALLEST
+from tests.support.waiting import until
 
 PATIENCE_S = 2.0
 LEASE_S = 600.0
@@ -80,4 +81,4 @@ async def test_an_orchestrator_knows_the_primary_and_is_seen_there_before_its_fi
                 with redis_server.client() as client:
                     return bool(client.pubsub_channels("spillway:alive:*"))
 
-            await eventually(is_seen, what="it has subscribed to its channel")
+            await until(is_seen, what="it has subscribed to its channel")

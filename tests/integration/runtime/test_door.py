@@ -20,6 +20,7 @@ from services.runtime.server import ListenError, RunningServer, start
 from spillway.v1 import executor_pb2 as pb
 from spillway.v1 import executor_pb2_grpc
 from tests.support.toy import NAME, SECRET_TEXT, Toy, command, settings, toy_service
+from tests.support.waiting import until
 
 FAST_STOP = "limits: {drain_s: 0, grace_s: 0.2, message_bytes_max: 100000, metadata_bytes_max: 2048"
 TRACEPARENT = ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
@@ -55,12 +56,6 @@ async def served(folder: Path, limits: str = "", more: str = "") -> AsyncIterato
             yield Served(toy, server, channel)
     finally:
         await server.stop()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - the condition is not ours to signal
-            await asyncio.sleep(0.001)
 
 
 async def _drained(call: Any) -> None:

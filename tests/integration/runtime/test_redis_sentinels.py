@@ -14,7 +14,7 @@ from services.runtime.clock import FakeClock
 from services.runtime.redis_client import find_places
 from services.runtime.redis_places import LOOKUP_AGE_S_MAX, LOOKUP_EVERY_S, LOOKUP_TIMEOUT_S, RedisPlaces
 from tests.support.fake_sentinel import FakeSentinel, fake_sentinels
-from tests.support.jobs_parts import eventually
+from tests.support.waiting import until
 
 OLD, NEW = ("127.0.0.1", 1), ("127.0.0.1", 2)
 THREE = 3
@@ -168,7 +168,7 @@ async def test_while_it_is_used_the_primary_is_looked_up_again_beside_the_calls(
         async def is_known() -> bool:
             return places.known() == {NEW}
 
-        await eventually(is_known, what="the successor is found though no call failed")
+        await until(is_known, what="the successor is found though no call failed")
 
 
 async def test_who_was_idle_asks_before_the_first_call(sentinels: list[FakeSentinel], clock: FakeClock) -> None:
@@ -199,7 +199,7 @@ async def test_of_a_primary_that_is_watched_no_call_waits_for_sentinels_that_fel
         async def has_looked() -> bool:
             return clock.sleepers == 1
 
-        await eventually(has_looked, what="it is looked up though nobody calls")
+        await until(has_looked, what="it is looked up though nobody calls")
         for sentinel in sentinels:
             sentinel.silent = True
         monkeypatch.setattr(redis_places, "LOOKUP_TIMEOUT_S", 0.05)
@@ -207,7 +207,7 @@ async def test_of_a_primary_that_is_watched_no_call_waits_for_sentinels_that_fel
             asked = sentinels[0].asked
             clock.advance(LOOKUP_EVERY_S)
             await asyncio.sleep(0)
-            await eventually(has_looked, what="they were asked in vain")
+            await until(has_looked, what="they were asked in vain")
             assert sentinels[0].asked > asked
             calling = places.place()
             with pytest.raises(StopIteration) as ended:

@@ -19,15 +19,10 @@ from services.runtime.server import start
 from spillway.v1 import executor_pb2_grpc
 from tests.support.processes import Process
 from tests.support.toy import NAME, Toy, command, settings, toy_service
+from tests.support.waiting import until
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - the condition is not ours to signal
-            await asyncio.sleep(0.002)
 
 
 class Watch:

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests.support.fault_proxy import GARBAGE, Ending, Fault, FaultProxy, Way, fault_proxy
+from tests.support.waiting import until
 
 WAIT_S = 10.0
 LONG_S = 3_600.0
@@ -70,12 +71,6 @@ async def connect(proxy: FaultProxy) -> AsyncIterator[Connect]:
     yield connect
     for writer in writers:
         writer.close()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while not condition():  # noqa: ASYNC110 - the other side has no event to wait for
-            await asyncio.sleep(0.005)
 
 
 async def say(streams: Streams, data: bytes) -> bytes:

@@ -2,22 +2,16 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.integration.sandbox.conftest import Sandbox
+from tests.support.waiting import until
 
 WAIT_S = 10.0
 """How long a condition may take before a test fails."""
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while not await condition():  # noqa: ASYNC110 - the condition is a server's, asked over HTTP
-            await asyncio.sleep(0.01)
 
 
 def content(response: httpx.Response) -> Any:

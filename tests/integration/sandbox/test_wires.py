@@ -3,7 +3,6 @@
 import asyncio
 import json
 import socket
-from collections.abc import Awaitable, Callable
 from contextlib import closing
 from typing import Any
 
@@ -11,6 +10,7 @@ import httpx
 import pytest
 
 from tests.integration.sandbox.conftest import ANTHROPIC_HEADERS, Sandbox
+from tests.support.waiting import until
 
 WAIT_S = 10.0
 PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages"}
@@ -61,12 +61,6 @@ async def read_broken(sandbox: Sandbox, wire: str, **fields: Any) -> bytes:
     with pytest.raises(httpx.RemoteProtocolError):
         await read()
     return b"".join(pieces)
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while not await condition():  # noqa: ASYNC110 - the condition is a server's, asked over HTTP
-            await asyncio.sleep(0.01)
 
 
 async def test_the_wires_share_recording_script_and_journal(sandbox: Sandbox) -> None:

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from services.cache.index import code_lists, vector_index
 from services.cache.index.partition_rows import EXACT_ROWS_MAX, STALE_ROWS_MAX
 from services.cache.index.vector_index import VectorIndex
-from tests.support.cache_parts import MODEL, eventually
+from tests.support.cache_parts import MODEL
 from tests.support.indexed_rows import ROWS, add, add_at_once, listed, lists_of, nearest, unit_rows
+from tests.support.waiting import until
 
 
 async def test_a_large_partition_gets_lists_that_follow_additions_replacements_and_removals(
@@ -51,7 +52,7 @@ async def test_what_was_made_ready_at_the_start_needs_no_search_first(threads: T
     async def is_listed() -> bool:
         return lists_of(index) is not None
 
-    await eventually(is_listed, what="the lists are made")
+    await until(is_listed, what="the lists are made")
 
 
 async def test_what_changed_between_two_lookups_is_entered_into_the_lists_together_and_is_seen_by_the_second(

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,14 +15,9 @@ from services.classifier.memory import ClusterMemory
 from services.classifier.memory_keeper import SAVE_INTERVAL_S, MemoryKeeper
 from services.runtime.clock import FakeClock
 from spillway.routing import OutcomeSource, TierOutcome
+from tests.support.waiting import until
 
 WAIT_S = 10.0
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while not condition():  # noqa: ASYNC110 - a file has no event
-            await asyncio.sleep(0.001)
 
 
 def memory() -> ClusterMemory:

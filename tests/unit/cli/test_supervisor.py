@@ -7,8 +7,6 @@ import contextlib
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import pytest
 from spillway.cli.log_file import LogFile
 from spillway.cli.probes import answers_http
 from spillway.cli.supervisor import Liveness, ProcessSpec, ProcessState, StartError, Supervisor
+from tests.support.waiting import until
 
 SERVER = """
 import json, signal, sys, time
@@ -63,13 +62,6 @@ asyncio.run(main())
 
 def toy(name: str, ends: Path, rank: int = 0) -> ProcessSpec:
     return ProcessSpec(name, (sys.executable, "-c", SERVER, str(ends), name), {}, stop_rank=rank)
-
-
-async def until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        await asyncio.sleep(0.01)
 
 
 def lives(pid: int) -> bool:

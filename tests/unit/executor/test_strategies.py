@@ -30,6 +30,7 @@ from spillway.routing import (
     Strategy,
     StreamPrefix,
 )
+from tests.support.waiting import until
 from tests.unit.executor.builders import DOWN, REFUSED, Bench, answer, chat
 
 HANG = FakeStep(DOWN, hang=True)
@@ -80,18 +81,6 @@ async def stream(bench: Bench, given: Plan) -> tuple[list[str], Execution]:
 
 def outcomes(execution: Execution) -> list[tuple[str, str]]:
     return [(attempt.target, attempt.outcome.value) for attempt in execution.attempts]
-
-
-async def until_hanging(bench: Bench, calls: int) -> None:
-    async with asyncio.timeout(10):
-        while bench.provider.in_flight < calls:  # noqa: ASYNC110 - the fake has no event to wait for
-            await asyncio.sleep(0)
-
-
-async def until_asleep(bench: Bench) -> None:
-    async with asyncio.timeout(10):
-        while not bench.clock.sleepers:  # noqa: ASYNC110 - the clock has no event to wait for
-            await asyncio.sleep(0)
 
 
 def assert_nothing_is_left(bench: Bench) -> None:
@@ -146,7 +135,7 @@ async def test_a_racer_with_a_second_opinion_waits_for_it() -> None:
 async def test_a_caller_who_leaves_a_race_ends_every_call() -> None:
     bench = Bench({"a1": [HANG], "b1": [HANG], "c1": [HANG]})
     task = asyncio.create_task(run(bench, race()))
-    await until_hanging(bench, 3)
+    await until(lambda: bench.provider.in_flight >= 3)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -166,8 +155,8 @@ HEDGING = {"delay_s_default": 3.0, "share_max": 1.0}
 async def test_a_slow_call_is_hedged_after_its_delay() -> None:
     bench = Bench({"a1": [HANG], "a2": ["42"]}, hedging=HEDGING)
     task = asyncio.create_task(run(bench, plan(strategy=Strategy.HEDGED)))
-    await until_hanging(bench, 1)
-    await until_asleep(bench)
+    await until(lambda: bench.provider.in_flight >= 1)
+    await until(lambda: bench.clock.sleepers)
     bench.clock.advance(2.9)
     await asyncio.sleep(0)
     assert bench.asked == ["a1"]
@@ -184,7 +173,7 @@ async def test_the_delay_is_learned() -> None:
     for _ in range(CALLS_MIN):
         bench.pool.latencies["a1"].record(0.5)
     task = asyncio.create_task(run(bench, plan(strategy=Strategy.HEDGED)))
-    await until_asleep(bench)
+    await until(lambda: bench.clock.sleepers)
     bench.clock.advance(0.6)
     assert (await task).target == "a2"
 
@@ -192,7 +181,7 @@ async def test_the_delay_is_learned() -> None:
 async def test_hedges_are_a_bounded_share_of_the_requests() -> None:
     bench = Bench({"a1": [HANG], "a2": ["42"]}, hedging={**HEDGING, "share_max": 0.1})
     task = asyncio.create_task(run(bench, plan(strategy=Strategy.HEDGED)))
-    await until_asleep(bench)
+    await until(lambda: bench.clock.sleepers)
     bench.clock.advance(5.0)
     for _ in range(20):
         await asyncio.sleep(0)
@@ -278,8 +267,8 @@ async def test_a_stream_that_does_not_come_far_enough_in_its_time_is_given_up() 
     bench = Bench({"a1": [HANG], "a2": [SURE]})
     events = begin(bench, plan(SelfConfidenceSpec(), stream_prefix=PREFIX))
     task = asyncio.create_task(anext(events))
-    await until_hanging(bench, 1)
-    await until_asleep(bench)
+    await until(lambda: bench.provider.in_flight >= 1)
+    await until(lambda: bench.clock.sleepers)
     bench.clock.advance(11.0)  # the rung's third of a minute, halved for the other target
     first = await task
     assert isinstance(first, AnswerDelta)

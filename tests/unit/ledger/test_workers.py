@@ -10,6 +10,7 @@ import pytest
 
 from services.ledger.workers import Workers
 from services.runtime.errors import Overloaded
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -20,22 +21,16 @@ def hold() -> Iterator[threading.Event]:
     event.set()
 
 
-async def until(workers: Workers, waiting: int) -> None:
-    async with asyncio.timeout(20):
-        while workers.waiting != waiting:  # noqa: ASYNC110 - the other side is a thread
-            await asyncio.sleep(0.001)
-
-
 async def test_what_is_more_than_may_wait_is_refused_at_once(hold: threading.Event) -> None:
     workers = Workers("test", threads=1, waiting_max=2)
     held = [asyncio.create_task(workers.run(hold.wait)) for _ in range(2)]
-    await until(workers, 2)
+    await until(lambda: workers.waiting == 2)
     with pytest.raises(Overloaded):
         await workers.run(lambda: None)
     assert workers.refused == 1
     hold.set()
     assert await asyncio.gather(*held) == [True, True]
-    await until(workers, 0)
+    await until(lambda: workers.waiting == 0)
     assert await workers.run(lambda: "free again") == "free again"
     workers.close()
 
@@ -51,14 +46,14 @@ async def test_a_caller_who_leaves_takes_back_only_what_has_not_begun(hold: thre
 
     running = asyncio.create_task(workers.run(first))
     queued = asyncio.create_task(workers.run(lambda: done.append("queued")))
-    await until(workers, 2)
+    await until(lambda: workers.waiting == 2)
     await asyncio.to_thread(begun.wait)
     running.cancel()
     queued.cancel()
     await asyncio.gather(running, queued, return_exceptions=True)
-    await until(workers, 1)  # the thread is not free because nobody waits for it
+    await until(lambda: workers.waiting == 1)  # the thread is not free because nobody waits for it
     hold.set()
-    await until(workers, 0)
+    await until(lambda: workers.waiting == 0)
     assert done == ["first"]
     workers.close()
 
@@ -67,5 +62,5 @@ async def test_what_the_work_raises_reaches_who_waits_for_it() -> None:
     workers = Workers("test", threads=1, waiting_max=1)
     with pytest.raises(ZeroDivisionError):
         await workers.run(lambda: 1 // 0)
-    await until(workers, 0)
+    await until(lambda: workers.waiting == 0)
     workers.close()

@@ -16,7 +16,7 @@ from services.runtime.errors import Unavailable
 from spillway.chat import FinishReason
 from spillway.routing import CacheKind, CacheMode, Completion, CompletionRequest, FailedExecution, GradeSource, TaskType
 from spillway.validation import check_grades
-from tests.unit.orchestrator.canary.parts import turns_until
+from tests.support.waiting import until
 from tests.unit.orchestrator.fakes import EMBEDDING, Bench, cached, executed
 from tests.unit.orchestrator.ladder import judged, request_of, settings_of
 
@@ -96,7 +96,7 @@ async def test_what_an_audit_has_cost_is_kept_with_what_it_came_to_and_is_no_gra
         _, run = await ask(bench, request_of(tenant="t", request_id=f"r-{verdict.value}"))
         bench.executor.plans.clear()
         bench.pipeline.finish(run)
-        await turns_until(lambda: not bench.background.under_way)
+        await until(lambda: not bench.background.under_way)
         bench.executor.plans.clear()
     bench.executor.gives = Unavailable()  # before any model was called
     _, run = await ask(bench)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 from services.orchestrator.ledger_hop import QualityQuestion
 from services.orchestrator.policy.quality import QualityTable
 from services.orchestrator.quality_feed import POLL_S, RETRY_S, QualityFeed
 from services.runtime.clock import FakeClock
 from spillway.routing import MeasuredQuality, TaskType
+from tests.support.waiting import until
 
 GOOD = MeasuredQuality("simple-1", TaskType.MATH, 80, 0.9, 0.95, 0.92)
 ASKED = QualityQuestion(30 * 86_400.0, "large-1", "judge-1")
@@ -28,12 +28,6 @@ class Ledger:
         if self.gate is not None:
             await self.gate.wait()
         return self.found
-
-
-async def until(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not holds():  # noqa: ASYNC110 - until the feed has done it
-            await asyncio.sleep(0)
 
 
 def known(feed: QualityFeed) -> int | None:

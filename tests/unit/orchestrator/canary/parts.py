@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,9 +18,10 @@ from services.runtime.errors import SpillwayError
 from spillway.chat import ChatRequest, FinishReason, Message, Role, Usage
 from spillway.routing import AnswerDelta, Execution, Grade, Plan, TaskType, TierOutcome
 from spillway.settings import Settings
+from tests.support.waiting import until
 from tests.unit.orchestrator.ladder import settings_of
 
-__all__ = ["Models", "Nest", "canary_settings", "sample", "turns_until"]
+__all__ = ["Models", "Nest", "canary_settings", "sample"]
 
 CALL_NANOUSD = 1_000
 THEIRS = "Lyon, says the flagship."
@@ -142,11 +143,4 @@ class Nest:
 
     async def settled(self) -> None:
         """Until nothing is under way and nothing waits."""
-        await turns_until(lambda: not (self.canary.under_way or self.canary.waiting))
-
-
-async def turns_until(holds: Callable[[], bool]) -> None:
-    """Lets others have their turns until it holds."""
-    async with asyncio.timeout(10):
-        while not holds():  # noqa: ASYNC110 - many things may make it so
-            await asyncio.sleep(0)
+        await until(lambda: not (self.canary.under_way or self.canary.waiting))

@@ -17,7 +17,7 @@ from services.orchestrator.canary.monitor import READ_S, Alarm, DriftMonitor
 from services.runtime.clock import FakeClock
 from spillway.routing import TaskType
 from spillway.settings import Settings
-from tests.unit.orchestrator.canary.parts import turns_until
+from tests.support.waiting import until
 from tests.unit.orchestrator.ladder import settings_of, target, tier
 
 DEFAULT = 0.6
@@ -190,10 +190,10 @@ async def test_a_replica_hears_of_the_others_alarms_from_time_to_time() -> None:
     await other.monitor.start()
     await one.until_alarm(TaskType.CODE, UNITS)
     assert other.monitor.levels() == {}
-    await turns_until(lambda: other.clock.sleepers > 0)
+    await until(lambda: other.clock.sleepers > 0)
     other.clock.advance(READ_S)
     with structlog.testing.capture_logs() as logs:
-        await turns_until(lambda: bool(other.monitor.levels()))
+        await until(lambda: bool(other.monitor.levels()))
     assert [each["event"] for each in logs] == ["canary_confidence"]
     await other.monitor.close()
 
