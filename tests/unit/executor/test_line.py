@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import suppress
-from typing import Any
 
 import grpc
 import pytest
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -25,6 +22,7 @@ from services.executor.targets import TargetPool
 from services.runtime.clock import FakeClock
 from spillway.routing import AttemptOutcome, Execution, Plan, PlannedTier, RulesSpec
 from spillway.settings import Settings
+from tests.support.metric_points import Meters
 from tests.unit.executor.builders import answer, chat, target
 
 DEADLINE_S = 60.0
@@ -74,8 +72,7 @@ class Crowd:
             }
         )
         self.provider = Held()
-        self._reader = InMemoryMetricReader()
-        meters = MeterProvider([self._reader], shutdown_on_exit=False)
+        self.meters = Meters()
         self.clock = FakeClock()
         self.pool = TargetPool(settings, random=lambda: 0.5)
         self.executor = Executor(
@@ -85,21 +82,11 @@ class Crowd:
             confidence_min=0.8,
             calibration=BASELINE,
             hedging=settings.executor.hedging,
-            metrics=ExecutorMetrics(meters.get_meter("test"), self.pool, self.clock),
+            metrics=ExecutorMetrics(self.meters.meter, self.pool, self.clock),
         )
 
-    def points(self, name: str) -> list[tuple[dict[str, Any], Any]]:
-        data = self._reader.get_metrics_data()
-        assert data is not None
-        metrics = [m for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics if m.name == name]
-        return [
-            (dict(point.attributes or {}), getattr(point, "value", None))
-            for metric in metrics
-            for point in metric.data.data_points
-        ]
-
     def timed(self) -> set[tuple[str, str]]:
-        return {(labels["target"], labels["outcome"]) for labels, _ in self.points("spillway.attempt.duration")}
+        return {(labels["target"], labels["outcome"]) for labels, _ in self.meters.points("spillway.attempt.duration")}
 
     def ask(self, text: str, plan: Plan = PLAN) -> asyncio.Task[Execution]:
         return asyncio.create_task(self.executor.execute(chat(text), plan, None, DEADLINE_S))
@@ -196,7 +183,7 @@ async def test_a_target_is_counted_as_skipped_once_however_often_it_was_looked_a
         await crowd.settle()
     await crowd.serve()
     await asyncio.gather(*asked, return_exceptions=True)
-    counted = {(p["target"], p["outcome"]): value for p, value in crowd.points("spillway.attempts")}
+    counted = {(p["target"], p["outcome"]): value for p, value in crowd.meters.points("spillway.attempts")}
     assert counted == {("a1", "accepted"): 1, ("a1", "skipped"): 3, ("c1", "skipped"): 3}
     assert {outcome for _, outcome in crowd.timed()} == {"accepted"}
 
@@ -206,20 +193,20 @@ async def test_who_got_a_place_after_all_was_not_skipped() -> None:
     asked = [crowd.ask(str(number)) for number in range(4)]
     await crowd.serve()
     await asyncio.gather(*asked)
-    assert [(p["outcome"], value) for p, value in crowd.points("spillway.attempts")] == [("accepted", 4)]
+    assert [(p["outcome"], value) for p, value in crowd.meters.points("spillway.attempts")] == [("accepted", 4)]
 
 
 async def test_the_length_of_the_line_is_shown() -> None:
     crowd = Crowd(connections_max=1)
     asked = [crowd.ask(str(number)) for number in range(4)]
     await crowd.settle()
-    assert crowd.points("spillway.line.waiting") == [({}, 3)]
+    assert crowd.meters.points("spillway.line.waiting") == [({}, 3)]
     crowd.provider.let_go()
     await crowd.settle()
-    assert crowd.points("spillway.line.waiting") == [({}, 2)]
+    assert crowd.meters.points("spillway.line.waiting") == [({}, 2)]
     await crowd.serve()
     await asyncio.gather(*asked)
-    assert crowd.points("spillway.line.waiting") == [({}, 0)]
+    assert crowd.meters.points("spillway.line.waiting") == [({}, 0)]
 
 
 async def test_the_callers_span_says_how_long_it_waited_in_line() -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from services.executor.breaker import CallResult
 from services.executor.lease import Lease
@@ -15,25 +13,17 @@ from services.executor.targets import TargetPool
 from services.runtime.clock import FakeClock
 from spillway.chat import Usage
 from spillway.routing import GateVerdict, Plan, PlannedTier, SelfConfidenceSpec, Verdict
+from tests.support.metric_points import Meters, Points
 from tests.unit.executor.builders import DOWN, Bench, chat, settings
 
-Points = list[tuple[dict[str, Any], Any]]
 
-
-class Counted:
+class Counted(Meters):
     """The metrics of a pool, and what they have come to."""
 
     def __init__(self, pool: TargetPool) -> None:
-        self._reader = InMemoryMetricReader()
-        self._provider = MeterProvider([self._reader], shutdown_on_exit=False)
+        super().__init__()
         self.clock = FakeClock()
-        self.metrics = ExecutorMetrics(self._provider.get_meter("test"), pool, self.clock)
-
-    def points(self, name: str) -> Points:
-        data = self._reader.get_metrics_data()
-        assert data is not None
-        metrics = [m for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics if m.name == name]
-        return [(dict(point.attributes or {}), getattr(point, "value", None)) for point in metrics[0].data.data_points]
+        self.metrics = ExecutorMetrics(self.meter, pool, self.clock)
 
 
 def of(points: Points, target: str) -> Any:
@@ -132,5 +122,7 @@ def test_a_call_of_a_model_counts_with_its_tokens_its_time_and_what_the_gates_sa
         ({"tier": "simple", "gate": "self_confidence", "verdict": "fail"}, 1),
         ({"tier": "simple", "gate": "hard_failure", "verdict": "pass"}, 1),
     ]
-    assert counted.points("spillway.attempt.duration") == [({"target": "a1", "outcome": "rejected"}, None)]
-    assert counted.points("spillway.attempt.time_to_first_token") == [({"target": "a1"}, None)]
+    ((labels, _),) = counted.points("spillway.attempt.duration")
+    assert labels == {"target": "a1", "outcome": "rejected"}
+    ((labels, _),) = counted.points("spillway.attempt.time_to_first_token")
+    assert labels == {"target": "a1"}

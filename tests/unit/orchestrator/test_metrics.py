@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from itertools import product
-from typing import Any
 
 import pytest
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from services.orchestrator.audits import AuditOutcome
 from services.orchestrator.hops import ExecutionError, Unanswered
@@ -16,17 +13,17 @@ from services.orchestrator.metrics import DROPPED, RequestMetrics
 from services.orchestrator.run import Run
 from services.runtime.errors import SpillwayError, Unavailable
 from spillway.routing import CacheKind, FailedExecution
+from tests.support.metric_points import Meters
 from tests.unit.orchestrator.fakes import Bench, cached, executed
 from tests.unit.orchestrator.ladder import request_of
 
 
-class Counted:
+class Counted(Meters):
     """The metrics of one bench, and what they have come to."""
 
     def __init__(self) -> None:
-        self._reader = InMemoryMetricReader()
-        self._provider = MeterProvider([self._reader], shutdown_on_exit=False)
-        self.metrics = RequestMetrics(self._provider.get_meter("test"), ["simple", "medium", "complex"])
+        super().__init__()
+        self.metrics = RequestMetrics(self.meter, ["simple", "medium", "complex"])
 
     async def end(self, bench: Bench) -> None:
         run = bench.pipeline.begin(request_of(), remaining_s=30)
@@ -35,16 +32,6 @@ class Counted:
         except SpillwayError:
             assert run.status_code != 0
         self.metrics.ended(run)
-
-    def points(self, name: str) -> list[tuple[dict[str, Any], Any]]:
-        data = self._reader.get_metrics_data()
-        assert data is not None
-        metrics = [m for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics if m.name == name]
-        return [(dict(point.attributes or {}), getattr(point, "value", None)) for point in metrics[0].data.data_points]
-
-    def counted(self, name: str) -> list[tuple[dict[str, Any], Any]]:
-        """Those that are not zero."""
-        return [(labels, value) for labels, value in self.points(name) if value]
 
 
 async def test_an_answer_counts_with_its_cost_its_tier_and_its_escalations() -> None:

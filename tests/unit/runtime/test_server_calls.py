@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import grpc
 import pytest
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from services.orchestrator.quotas.errors import BudgetExhausted, RateLimited
 from services.runtime.errors import Overloaded, SpillwayError
 from services.runtime.tracing import ServerCalls
+from tests.support.metric_points import Meters, Points
 
 COMPLETE = {"rpc.system": "grpc", "rpc.service": "spillway.v1.OrchestratorService", "rpc.method": "Complete"}
 
 
 class Served:
     def __init__(self) -> None:
-        self._reader = InMemoryMetricReader()
-        self._calls = ServerCalls(MeterProvider([self._reader], shutdown_on_exit=False).get_meter("test"))
+        self._meters = Meters()
+        self._calls = ServerCalls(self._meters.meter)
 
     def call(self, error: SpillwayError | None = None) -> None:
         with self._calls.observe("/spillway.v1.OrchestratorService/Complete", ()) as outcome:
             if error is not None:
                 outcome.code, outcome.reason = error.code, error.reason
 
-    def shed(self) -> list[tuple[dict[str, Any], Any]]:
-        data = self._reader.get_metrics_data()
-        assert data is not None
-        metrics = [m for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics]
-        (shed,) = (metric for metric in metrics if metric.name == "spillway.shed")
-        return [(dict(point.attributes or {}), getattr(point, "value", None)) for point in shed.data.data_points]
+    def shed(self) -> Points:
+        return self._meters.points("spillway.shed")
 
 
 def test_a_call_that_is_shed_is_counted_from_zero() -> None:

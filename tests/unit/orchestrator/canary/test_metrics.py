@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from services.orchestrator.canary.canary import CanaryOutcome
 from services.orchestrator.canary.drift import OVERALL, UNITS
@@ -27,26 +24,9 @@ from spillway.routing import (
     RoutingDecision,
     TaskType,
 )
+from tests.support.metric_points import Meters
 from tests.unit.orchestrator.fakes import executed
 from tests.unit.orchestrator.ladder import judged, settings_of
-
-Point = tuple[dict[str, Any], Any]
-
-
-class Meters:
-    def __init__(self) -> None:
-        self._reader = InMemoryMetricReader()
-        self.meter = MeterProvider([self._reader], shutdown_on_exit=False).get_meter("test")
-
-    def points(self, name: str) -> list[Point]:
-        data = self._reader.get_metrics_data()
-        found = [m for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics] if data else []
-        points = [point for metric in found if metric.name == name for point in metric.data.data_points]
-        return [(dict(point.attributes or {}), getattr(point, "value", None)) for point in points]
-
-    def counted(self, name: str) -> list[Point]:
-        """Those that are not zero."""
-        return [(labels, value) for labels, value in self.points(name) if value]
 
 
 def completion(*, escalated: bool) -> Completion:

@@ -7,8 +7,6 @@ from typing import Any
 
 import grpc
 import pytest
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from services.orchestrator.quotas.books import BooksUnavailableError, Granted, Order, Refused, Spent
 from services.orchestrator.quotas.bound import Bound
@@ -19,6 +17,7 @@ from services.orchestrator.quotas.quotas import Holder, Quotas
 from services.runtime.clock import FakeClock
 from services.runtime.errors import SpillwayError
 from spillway.settings import Quotas as QuotaSettings
+from tests.support.metric_points import Meters
 
 CENT = 10_000_000
 BOUND = Bound(cost_nanousd=2 * CENT, tokens=100, least_cost_nanousd=CENT, rate_tokens=50)
@@ -56,19 +55,10 @@ class World:
     def __init__(self, **settings: Any) -> None:
         self.clock = FakeClock()
         self.books = Books(self.clock)
-        self.reader = InMemoryMetricReader()
-        provider = MeterProvider([self.reader], shutdown_on_exit=False)
-        metrics = QuotaMetrics(provider.get_meter("test"))
+        self.meters = Meters()
+        metrics = QuotaMetrics(self.meters.meter)
         config = QuotaSettings.model_validate(settings)
         self.quotas = Quotas(config, self.books, self.clock, run_s_max=60, metrics=metrics)
-
-    def counted(self, name: str) -> list[tuple[dict[str, Any], Any]]:
-        """What was counted: labels, and the value or the sum."""
-        data = self.reader.get_metrics_data()
-        assert data is not None
-        metrics = [m for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics]
-        points = [point for metric in metrics if metric.name == name for point in metric.data.data_points]
-        return [(dict(p.attributes or {}), getattr(p, "value", getattr(p, "sum", None))) for p in points]
 
     async def standing(self, budget: str, holder: Holder = ACME) -> tuple[int, int]:
         seen, _ = (await self.quotas.look(holder))[budget]
@@ -249,7 +239,7 @@ async def test_what_is_under_way_is_settled_by_what_it_was_granted_under() -> No
 
 async def test_what_happens_is_counted_by_names_of_the_configuration() -> None:
     world = World(budgets=[budget(cents=4)], rates=[{"name": "r", "requests_per_minute": 1}])
-    assert {count for _, count in world.counted("spillway.quotas.refused")} == {0}  # the first one is seen as one
+    assert {count for _, count in world.meters.points("spillway.quotas.refused")} == {0}  # the first one is seen as one
     await world.quotas.enter(ACME)
     with pytest.raises(RateLimited):
         await world.quotas.enter(ACME)
@@ -259,13 +249,13 @@ async def test_what_happens_is_counted_by_names_of_the_configuration() -> None:
         await world.quotas.admit(ACME, "2", BOUND)
     world.books.is_away = True
     await world.quotas.admit(ACME, "3", BOUND)
-    assert world.counted("spillway.quotas.refused") == [
+    assert world.meters.points("spillway.quotas.refused") == [
         ({"kind": "budget", "quota": "b"}, 1),
         ({"kind": "rate", "quota": "r"}, 1),
     ]
-    assert world.counted("spillway.quotas.used_ratio") == [({"budget": "b"}, 0.5)]
-    assert world.counted("spillway.quotas.overspent") == [({}, 3 * CENT)]
-    assert ({"outcome": "passed"}, 1) in world.counted("spillway.quotas.without")
+    assert world.meters.points("spillway.quotas.used_ratio") == [({"budget": "b"}, 0.5)]
+    assert world.meters.points("spillway.quotas.overspent") == [({}, 3 * CENT)]
+    assert ({"outcome": "passed"}, 1) in world.meters.points("spillway.quotas.without")
 
 
 def test_two_quotas_of_one_name_are_refused() -> None:
