@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lab.cache_data import Pairs
+from lab.joined import Joined
 from services.cache.matching.pair_features import (
     IDF_BUCKETS,
     NAMES,
@@ -96,19 +97,11 @@ def pair_rows(pairs: Pairs, idf: Idf, a: Floats, b: Floats, sketches: dict[str, 
 
 def pair_groups(pairs: Pairs) -> npt.NDArray[np.int64]:
     """A number for each pair, the same for pairs that share a question, or are linked by others that do."""
-    parent: dict[str, str] = {}
-
-    def root(text: str) -> str:
-        parent.setdefault(text, text)
-        while parent[text] != text:
-            parent[text] = parent[parent[text]]
-            text = parent[text]
-        return text
-
+    linked: Joined[str] = Joined()
     for x, y in zip(pairs.a, pairs.b, strict=True):
-        parent[root(x)] = root(y)
+        linked.join(x, y)
     numbers: dict[str, int] = {}
-    return np.asarray([numbers.setdefault(root(x), len(numbers)) for x in pairs.a], dtype=np.int64)
+    return np.asarray([numbers.setdefault(linked.root(x), len(numbers)) for x in pairs.a], dtype=np.int64)
 
 
 def recall_at(scores: npt.NDArray[np.float64], same: Bools, false_rate: float) -> float:

@@ -25,6 +25,7 @@ from random import Random
 from typing import Final
 
 from lab.cache_data import CacheDataError, Pairs, read_cache_file, read_rows
+from lab.joined import Joined
 
 __all__ = ["clusters", "main", "noisy", "shop"]
 
@@ -115,22 +116,13 @@ def shop(random: Random) -> Rows:
 
 def clusters(pairs: Pairs) -> list[list[str]]:
     """Questions that are linked by pairs called the same, each cluster and all of them in a fixed order."""
-    parent: dict[str, str] = {}
-
-    def root(text: str) -> str:
-        parent.setdefault(text, text)
-        while parent[text] != text:
-            parent[text] = parent[parent[text]]
-            text = parent[text]
-        return text
-
+    linked = Joined(text for pair in zip(pairs.a, pairs.b, strict=True) for text in pair)
     for a, b, same in zip(pairs.a, pairs.b, pairs.same, strict=True):
-        first, second = root(a), root(b)
         if same:
-            parent[first] = second
+            linked.join(a, b)
     found: dict[str, list[str]] = defaultdict(list)
-    for text in list(parent):
-        found[root(text)].append(text)
+    for text in linked.items():
+        found[linked.root(text)].append(text)
     return sorted(found.values())
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from lab.joined import Joined
 from lab.recorded import folds, groups
 
 __all__ = ["COSINE_MIN", "group_near_duplicates", "grouped_folds", "grouped_split"]
@@ -24,22 +25,17 @@ Labels = npt.NDArray[np.int64]
 
 def group_near_duplicates(texts: Sequence[str], vectors: npt.NDArray[np.float32]) -> Labels:
     """A number for each text, the same for near duplicates. `vectors`: unit length, [n, d]."""
-    parent = groups(texts).tolist() if len(texts) else []
-
-    def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = parent[index]
-        return index
-
+    near = Joined(range(len(texts)))
+    for index, number in enumerate(groups(texts).tolist() if len(texts) else []):
+        near.join(index, number)
     for start in range(0, len(texts), BLOCK_ROWS):
         block = vectors[start : start + BLOCK_ROWS]
         # The upper triangle is enough.
         rows, columns = np.nonzero(block @ vectors[start:].T >= COSINE_MIN)
         for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
             if column > row:
-                parent[root(start + row)] = root(start + column)
-    return np.asarray([root(index) for index in range(len(texts))], dtype=np.int64)
+                near.join(start + row, start + column)
+    return np.asarray([near.root(index) for index in range(len(texts))], dtype=np.int64)
 
 
 def grouped_folds(group: Labels, count: int, *, seed: int, strata: Sequence[str] | None = None) -> Labels:

@@ -21,6 +21,7 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
+from lab.joined import Joined
 from spillway.routing import TaskType
 
 __all__ = [
@@ -137,18 +138,11 @@ def groups(prompts: Sequence[str]) -> npt.NDArray[np.int64]:
             for position, one in enumerate(where):
                 for other in where[position + 1 :]:
                     shared[one, other] += 1
-    parent = list(range(len(prompts)))
-
-    def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = parent[index]
-        return index
-
+    near = Joined(range(len(prompts)))
     for (one, other), count in shared.items():
         if count >= OVERLAP_MIN * min(rare[one], rare[other]):
-            parent[root(one)] = root(other)
-    return np.asarray([root(index) for index in range(len(prompts))], dtype=np.int64)
+            near.join(one, other)
+    return np.asarray([near.root(index) for index in range(len(prompts))], dtype=np.int64)
 
 
 def folds(group: npt.NDArray[np.int64], strata: Sequence[str], count: int, *, seed: int) -> npt.NDArray[np.int64]:
