@@ -5,7 +5,7 @@ Promises: pure; each way stores what missed, with its right answer; only the tru
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Final, Protocol
 
@@ -48,25 +48,22 @@ def exact_run(texts: Sequence[str], answers: Answers, order: Sequence[int]) -> R
 
 def threshold_run(similarities: Vectors, answers: Answers, order: Sequence[int], threshold: float) -> Run:
     """The nearest stored question's answer, from a similarity on."""
-    tally = Tally()
-    stored = np.zeros(len(order), dtype=np.int64)
-    count = 0
-    for row in order:
-        hit = wrong = False
-        if count:
-            found = similarities[row, stored[:count]]
-            best = int(found.argmax())
-            hit = bool(found[best] >= threshold)
-            wrong = hit and bool(answers[stored[best]] != answers[row])
-        tally.add(hit=hit, wrong=wrong)
-        if not hit:
-            stored[count] = row
-            count += 1
-    return tally.run()
+    return _nearest_run(similarities, answers, order, lambda row, best, similarity: bool(similarity >= threshold))
 
 
 def verifier_run(similarities: Vectors, answers: Answers, order: Sequence[int], bar: float, judge: Judge) -> Run:
     """The nearest stored question's answer, when no guard speaks and the pair model's log odds reach a fixed bar."""
+
+    def serves(row: int, best: int, similarity: np.float32) -> bool:
+        return judge.logit(row, best, float(similarity)) >= bar and not judge.refusal(row, [best], 1)
+
+    return _nearest_run(similarities, answers, order, serves)
+
+
+def _nearest_run(
+    similarities: Vectors, answers: Answers, order: Sequence[int], serves: Callable[[int, int, np.float32], bool]
+) -> Run:
+    """The nearest stored question's answer, where `serves` (rows of the two questions, their similarity) says so."""
     tally = Tally()
     stored = np.zeros(len(order), dtype=np.int64)
     count = 0
@@ -74,8 +71,9 @@ def verifier_run(similarities: Vectors, answers: Answers, order: Sequence[int], 
         hit = wrong = False
         if count:
             found = similarities[row, stored[:count]]
-            best = int(stored[int(found.argmax())])
-            hit = judge.logit(row, best, float(found.max())) >= bar and not judge.refusal(row, [best], 1)
+            nearest = int(found.argmax())
+            best = int(stored[nearest])
+            hit = serves(row, best, found[nearest])
             wrong = hit and bool(answers[best] != answers[row])
         tally.add(hit=hit, wrong=wrong)
         if not hit:
