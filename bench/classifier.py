@@ -31,7 +31,7 @@ import numpy as np
 import uvloop
 import yaml
 
-from bench.executor import Server
+from bench.processes import REPOSITORY, Server, cpu_s, rss_bytes
 from services.classifier.batched_embedder import BatchedEmbedder, ThreadedEncoder
 from services.classifier.complexity import Classifier
 from services.classifier.encoder import Encoder
@@ -42,11 +42,11 @@ from spillway.chat import Message, Role
 from spillway.v1 import classifier_pb2, classifier_pb2_grpc
 from spillway.wire import message_to_proto
 
-REPOSITORY: Final = Path(__file__).resolve().parents[1]
 MIXED: Final = (8, 250)
 """Lengths between these, evenly on a logarithmic scale: short prompts are more frequent than long ones."""
 LENGTHS: Final = ((20, 20), (100, 100), (250, 250), MIXED)
 SEED: Final = 11
+MIB: Final = 2**20
 PEER: Final = "sentence-transformers"
 CALL_TIMEOUT_S: Final = 60.0
 CALLER_PATIENCE_S: Final = 1.0  # orchestrator.classifier_timeout_s
@@ -96,24 +96,12 @@ class Peer:
 
     def rss_mb(self) -> float:
         """Resident memory."""
-        return rss_mb(self._process.pid)
+        return rss_bytes(self._process.pid) / MIB
 
     def stop(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait(CALL_TIMEOUT_S)
-
-
-def cpu_s(pid: int) -> float:
-    """CPU seconds so far, of all threads, to the nanosecond."""
-    tasks = Path(f"/proc/{pid}/task")
-    return sum(int(path.read_text(encoding="ascii").split()[0]) for path in tasks.glob("*/schedstat")) / 1e9
-
-
-def rss_mb(pid: int) -> float:
-    """Resident memory."""
-    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1024
 
 
 def texts_of(tokens: tuple[int, int], count: int, generator: np.random.Generator) -> list[str]:
@@ -254,7 +242,7 @@ async def run(arguments: argparse.Namespace) -> dict[str, Any]:
                         stub = classifier_pb2_grpc.ClassifierServiceStub(channel)
                         if threads == 1:
                             found["rows"] = await compare(arguments, server, stub, peer)
-                            found["rss_mb"] = rss_mb(server.pid)
+                            found["rss_mb"] = server.rss_bytes() / MIB
                             if peer:
                                 found |= {"peer_rss_mb": peer.rss_mb(), "cosine_min": fidelity(peer)}
                         name = f"overload_threads_{threads or 'default'}"

@@ -15,10 +15,7 @@ import argparse
 import asyncio
 import json
 import os
-import signal
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -33,16 +30,15 @@ import uvloop
 import yaml
 from httpx_aiohttp import AiohttpTransport
 
+from bench.processes import Server
 from spillway.chat import ChatRequest, Message, Role
 from spillway.routing import Plan, PlannedTier, Strategy
 from spillway.v1 import executor_pb2, executor_pb2_grpc
 from spillway.wire import chat_request_to_proto, plan_to_proto
 
-REPOSITORY: Final = Path(__file__).resolve().parents[1]
 CONCURRENCY: Final = (1, 16, 64)
 PROMPT: Final = "Name three rivers of Europe and say through which countries they flow. " * 4
 CALL_TIMEOUT_S: Final = 60.0
-READY_TIMEOUT_S: Final = 60.0
 
 # One call: the seconds to the first text, and to the end.
 Call = Callable[[], Awaitable[tuple[float, float]]]
@@ -61,29 +57,6 @@ class Figures:
     def medians(self) -> dict[str, float]:
         """The median of each."""
         return {name: statistics.median(getattr(self, name)) for name in self.__slots__}
-
-
-class Server:
-    """A process that prints a JSON line when it is ready."""
-
-    def __init__(self, *args: str) -> None:
-        self._process = subprocess.Popen([sys.executable, *args], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        self.ready: dict[str, Any] = json.loads(self._process.stdout.readline())
-
-    def cpu_s(self) -> float:
-        """CPU seconds so far, of all threads, to the nanosecond (/proc/PID/stat counts in ticks of 10 ms)."""
-        tasks = Path(f"/proc/{self._process.pid}/task")
-        return sum(int(path.read_text(encoding="ascii").split()[0]) for path in tasks.glob("*/schedstat")) / 1e9
-
-    @property
-    def pid(self) -> int:
-        """Of the process."""
-        return self._process.pid
-
-    def stop(self) -> None:
-        self._process.send_signal(signal.SIGTERM)
-        self._process.wait(READY_TIMEOUT_S)
 
 
 def configuration(folder: Path, url: str) -> Path:
