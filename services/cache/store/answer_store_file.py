@@ -192,9 +192,11 @@ class FileStore:
         self._log.info("cache_file_loaded", file=str(self._path), entries=len(self._memory))
 
     def _readable(
-        self, rows: Iterable[tuple[str, bytes]], unreadable: list[str]
+        self, rows: Iterable[tuple[int, str, bytes | None]], unreadable: list[str]
     ) -> Iterator[tuple[str, bytes, Outline]]:
-        for key, row in rows:
+        for _, key, row in rows:
+            if row is None:
+                continue
             if type(key) is not str or type(row) is not bytes:  # SQLite takes anything for anything
                 raise FileStoreError(f"{self._path} cannot be used (a row is damaged). Move it away to begin anew.")
             packed = row if self._cipher is None else self._cipher.open(row, _place(key))

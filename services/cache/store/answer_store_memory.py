@@ -114,6 +114,7 @@ class MemoryStore:
         moment = self.admits(entry, since)
         if moment is None:
             return False
+        self.expire(self.EXPIRED_PER_PUT_MAX)
         self.take_in(entry, pack_entry(entry), moment=moment)
         return True
 
@@ -134,7 +135,6 @@ class MemoryStore:
         """A put of an entry that was packed and admitted before; the keys of those that had to leave."""
         key, outline = entry.key, outline_of(entry)
         self._drop(key)
-        self._expire()
         evicted = tuple(
             self._evictor.add(
                 key,
@@ -156,6 +156,19 @@ class MemoryStore:
         if entry.partition:
             self._tell(Indexed(key, entry.partition, entry.embedding_model, entry.vector, outline.expires_at_unix_s))
         return evicted
+
+    def expire(self, count: int) -> list[str]:
+        """Forgets up to `count` entries whose time has come; their keys. Followers know the times."""
+        now, expired = self._clock.unix(), []
+        for _ in range(count):
+            if not self._expiries or self._expiries[0][0] > now:
+                break
+            _, key = heapq.heappop(self._expiries)
+            kept = self._entries.get(key)
+            if kept is not None and kept.expires_at_unix_s <= now:
+                self._drop(key)
+                expired.append(key)
+        return expired
 
     def fill(self, rows: Iterable[tuple[str, bytes, Outline]]) -> list[str]:
         """Puts of packed entries of different keys into an empty store that nobody follows yet, the oldest first, for a
@@ -286,16 +299,6 @@ class MemoryStore:
     def _drop(self, key: str) -> None:
         if self._entries.pop(key, None) is not None:
             self._evictor.remove(key)
-
-    def _expire(self) -> None:
-        now = self._clock.unix()
-        for _ in range(self.EXPIRED_PER_PUT_MAX):
-            if not self._expiries or self._expiries[0][0] > now:
-                return
-            _, key = heapq.heappop(self._expiries)
-            kept = self._entries.get(key)
-            if kept is not None and kept.expires_at_unix_s <= now:
-                self._drop(key)
 
     def _tell(self, change: Change) -> None:
         self._log.append(change)

@@ -1,22 +1,22 @@
 """The file of a store of answers: SQLite with a write-ahead log, one transaction for all changes that come together.
 
 Promises: what was committed survives the death of the process and, as far as the disk tells the truth, of the machine;
-after a commit nothing that fails makes it one that did not happen; a file that is no cache, is damaged, of another
-version, or used by another process is a FileStoreError that names it; only its owner can read it. Expired rows leave,
-and their space is given back, with the commits of others.
+after a commit nothing that fails makes it one that did not happen, and after the next commit nothing makes one that
+failed happen; a file that is no cache, is damaged, of another version, or used by another process is a FileStoreError
+that names it; only its owner can read it. What had expired before the start leaves, and its space is given back, with
+the commits of others.
 
-Rows are deleted by key, through an index: one that is damaged would leave a row there that is served again after the
-next start, though its deletion was acknowledged. So the check at the start holds every index against the rows, and a
-deletion that finds less than it should looks through the rows themselves: what it then finds without the index fails
-it. The check takes 0.5 s of CPU for 200,000 entries instead of 0.23, and 3.5 s for a million instead of 1.25, on a core
-of its own while the entries are loaded, which takes longer.
+No index: a damaged one would leave a row there that is served again after the next start, though its deletion was
+acknowledged. Where each key's row lies is known from reading all of them; a row is deleted by its number and its key,
+and one that is not where it was is an error. So the check at the start has no indexes to hold against the rows, which
+had cost three times as much as all else. Files of version 1 have two indexes, which nothing here is looked up by; their
+starts take longer.
 
 Synchronous; belongs to one thread.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,16 +31,22 @@ __all__ = ["FREE_PAGES_MAX", "SCHEMA_VERSION", "Deletion", "EntryFile", "FileSto
 APPLICATION_ID = 0x53504C57
 """Marks the file as ours ("SPLW"), in SQLite's header."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+VERSIONS_READ = (1, 2)
 
 EXPIRED_PER_COMMIT_MAX = 256
 FREE_PAGES_MAX = 1_024
 VACUUM_PAGES = 256
-"""Expired rows leave with other changes; beyond 4 MiB of free pages, 1 MiB is given back with each commit."""
+"""Rows that had expired before the start leave with other changes; beyond 4 MiB of free pages, 1 MiB is given back with
+each commit."""
+
+_MAGIC = b"SQLite format 3\0"
+_FORMATS = (b"\x01\x01", b"\x02\x02")
+"""Bytes 18 and 19 of the file: with a write-ahead log, and as a copy that SQLite itself made may have them. With others
+SQLite reads it and writes nothing, or does not find the log."""
 
 _SCHEMA = """
-CREATE TABLE entries (key TEXT PRIMARY KEY, expires_at REAL NOT NULL, packed BLOB NOT NULL);
-CREATE INDEX entries_expiry ON entries (expires_at);
+CREATE TABLE entries (row INTEGER PRIMARY KEY, key TEXT NOT NULL, expires_at REAL NOT NULL, packed BLOB NOT NULL);
 """
 
 
@@ -59,11 +65,9 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """Of the entries with these keys, which are all different. `held`: how many of them the file has, as far as is
-    known; more than it has costs time alone."""
+    """Of the entries with these keys, those that the file has."""
 
     keys: tuple[str, ...]
-    held: int = 0
 
 
 class EntryFile:
@@ -72,20 +76,31 @@ class EntryFile:
     def __init__(self, path: Path, clock: Clock) -> None:
         self._path = path
         self._clock = clock
+        self._version = SCHEMA_VERSION
+        self._rows: dict[str, int] = {}  # where each key lies
+        self._expired: list[int] = []  # rows that had expired before the start
+        self._is_unsure = False  # what a commit that failed wrote may still lie in the log, as if it had not
         self.connection: sqlite3.Connection | None = None
 
-    def open_and_read(self) -> list[tuple[str, bytes]]:
-        """The rows that have not expired, by key, oldest first. Raises FileStoreError."""
+    def open_and_read(self) -> list[tuple[int, str, bytes | None]]:
+        """Of every row, oldest first, its number, its key, and what lies there if it has not expired. Raises
+        FileStoreError."""
         with self._named():
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+            self._check_header()
             self.connection = connection = sqlite3.connect(
                 self._path, timeout=0.0, isolation_level=None, check_same_thread=False
             )
             connection.execute("PRAGMA locking_mode=EXCLUSIVE")
             self._check_version(connection)
-            rows: list[tuple[str, bytes]] = connection.execute(
-                "SELECT key, packed FROM entries WHERE expires_at > ? ORDER BY rowid", (self._clock.unix(),)
+            rows: list[tuple[int, str, bytes | None]] = connection.execute(
+                "SELECT rowid, key, CASE WHEN expires_at > ? THEN packed END FROM entries ORDER BY rowid",
+                (self._clock.unix(),),
             ).fetchall()
+            self._rows = {key: row for row, key, packed in rows if packed is not None}
+            self._expired = [row for row, _, packed in rows if packed is None]
+            if len(self._rows) + len(self._expired) < len(rows):
+                raise sqlite3.DatabaseError("a key is there twice")
         return rows
 
     def check(self) -> None:
@@ -117,7 +132,7 @@ class EntryFile:
         connection = self._connected()
         try:
             connection.execute("BEGIN IMMEDIATE")
-            connection.executemany("DELETE FROM entries WHERE key = ?", ((key,) for key in unreadable))
+            self._delete(connection, [(self._rows.pop(key), key) for key in unreadable])
             clear = 0
             if is_sealed:  # those that have expired were not read
                 clear = connection.execute("DELETE FROM entries WHERE substr(packed, 1, 1) != x'ff'").rowcount
@@ -127,10 +142,20 @@ class EntryFile:
                 # Pages in use may hold what was deleted without secure_delete: only writing the file anew removes it.
                 rewritten = bool(unreadable or clear or not left)
                 connection.executescript("VACUUM" if rewritten else "PRAGMA incremental_vacuum")
+                if rewritten:  # in a file of version 1 rows may have other numbers now
+                    numbers = connection.execute("SELECT rowid, key FROM entries").fetchall()
+                    self._expired = [row for row, key in numbers if key not in self._rows]
+                    self._rows = {key: row for row, key in numbers if key in self._rows}
             if unreadable or is_sealed:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except sqlite3.Error as error:
             raise FileStoreError(f"{self._path}: what cannot be read could not be deleted ({error})") from error
+
+    def _check_header(self) -> None:
+        with self._path.open("rb") as file:
+            head = file.read(20)
+        if head.startswith(_MAGIC) and head[18:20] not in _FORMATS:
+            raise sqlite3.DatabaseError("its header is damaged")
 
     def _check_version(self, connection: sqlite3.Connection) -> None:
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -139,12 +164,15 @@ class EntryFile:
         empty = tables == 0 and application == 0
         if empty:
             connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
-        elif (application, version) != (APPLICATION_ID, SCHEMA_VERSION):
+        elif application != APPLICATION_ID or version not in VERSIONS_READ:
             raise FileStoreError(
                 f"{self._path} is no cache of this version (it has {version}, this is {SCHEMA_VERSION})."
                 " Move it away to begin anew."
             )
-        connection.execute("PRAGMA journal_mode=WAL")
+        else:
+            self._version = version
+        if connection.execute("PRAGMA journal_mode=WAL").fetchone() != ("wal",):
+            raise sqlite3.DatabaseError("it takes no write-ahead log")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA secure_delete=ON")
         connection.execute("PRAGMA journal_size_limit=67108864")
@@ -156,31 +184,44 @@ class EntryFile:
 
     def commit(self, changes: Sequence[Row | Deletion], gone: Iterable[str]) -> None:
         """All changes, in their order, after the rows that are gone, or none. Raises sqlite3.Error."""
-        connection = self._connected()
+        connection, rows = self._connected(), _Rows(self._rows)
+        expired = self._expired[-EXPIRED_PER_COMMIT_MAX:]
         try:
             connection.execute("BEGIN IMMEDIATE")
-            connection.executemany("DELETE FROM entries WHERE key = ?", ((key,) for key in gone))
+            if self._is_unsure:  # whatever this commit has to write, it writes something, and over what lies there
+                connection.execute(f"PRAGMA user_version={self._version}")
+            self._delete(connection, rows.taken(gone))
             for change in changes:
-                if isinstance(change, Row):
-                    connection.execute(
-                        "INSERT OR REPLACE INTO entries (key, expires_at, packed) VALUES (?, ?, ?)",
-                        (change.key, change.expires_at_unix_s, change.packed),
-                    )
-                else:
-                    _delete(connection, change)
-            connection.execute(
-                "DELETE FROM entries WHERE rowid IN (SELECT rowid FROM entries WHERE expires_at <= ? LIMIT ?)",
-                (self._clock.unix(), EXPIRED_PER_COMMIT_MAX),
-            )
+                if isinstance(change, Deletion):
+                    self._delete(connection, rows.taken(change.keys))
+                    continue
+                self._delete(connection, rows.taken((change.key,)))
+                put = connection.execute(
+                    "INSERT INTO entries (key, expires_at, packed) VALUES (?, ?, ?)",
+                    (change.key, change.expires_at_unix_s, change.packed),
+                )
+                rows.put(change.key, put.lastrowid or 0)
+            connection.executemany("DELETE FROM entries WHERE rowid = ?", ((row,) for row in expired))
             connection.execute("COMMIT")
         except sqlite3.Error:
+            self._is_unsure = True
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+        self._is_unsure = False
+        rows.keep()
+        del self._expired[len(self._expired) - len(expired) :]
         with suppress(sqlite3.Error):  # a full disk, say: the changes are there all the same
             (free,) = connection.execute("PRAGMA freelist_count").fetchone()
             if free > FREE_PAGES_MAX:
                 connection.executescript(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")  # execute() stops after one page
+
+    @staticmethod
+    def _delete(connection: sqlite3.Connection, rows: Sequence[tuple[int, str]]) -> None:
+        before = connection.total_changes
+        connection.executemany("DELETE FROM entries WHERE rowid = ? AND key = ?", rows)
+        if connection.total_changes - before < len(rows):
+            raise sqlite3.DatabaseError("a row is not where it was: the file is damaged")
 
     def close(self) -> None:
         """Lets go of the file."""
@@ -189,13 +230,29 @@ class EntryFile:
             self.connection = None
 
 
-def _delete(connection: sqlite3.Connection, deletion: Deletion) -> None:
-    before = connection.total_changes
-    connection.executemany("DELETE FROM entries WHERE key = ?", ((key,) for key in deletion.keys))
-    if connection.total_changes - before < deletion.held:
-        # Either some have expired, by a clock that was put back since, and are gone; or the index does not lead to
-        # them. SQLite raises for a row whose place in the index is missing.
-        connection.execute(
-            "DELETE FROM entries NOT INDEXED WHERE key IN (SELECT value FROM json_each(?))",
-            (json.dumps(deletion.keys),),
-        )
+class _Rows:
+    """Where keys lie, with the changes of a transaction, which are kept or not."""
+
+    def __init__(self, rows: dict[str, int]) -> None:
+        self._rows = rows
+        self._changed: dict[str, int | None] = {}
+
+    def taken(self, keys: Iterable[str]) -> list[tuple[int, str]]:
+        """Of the keys that lie somewhere, the row and the key; from now on they lie nowhere."""
+        taken = []
+        for key in keys:
+            row = self._changed[key] if key in self._changed else self._rows.get(key)
+            if row is not None:
+                taken.append((row, key))
+                self._changed[key] = None
+        return taken
+
+    def put(self, key: str, row: int) -> None:
+        self._changed[key] = row
+
+    def keep(self) -> None:
+        for key, row in self._changed.items():
+            if row is None:
+                self._rows.pop(key, None)
+            else:
+                self._rows[key] = row

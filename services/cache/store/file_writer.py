@@ -1,7 +1,8 @@
 """Changes on their way to the disk and then into memory: in the order of the calls, those that wait together as one.
 
 Promises: a change is acknowledged, and seen in memory, when the file has it; one that the file refused changes neither.
-What left the memory for lack of room leaves the file with the next commit, and by itself.
+What left the memory for lack of room leaves the file with the next commit, and by itself; what has expired leaves both
+with the changes of others.
 
 Belongs to one event loop.
 """
@@ -10,9 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from services.cache.entry import Entry, Selector
 from services.cache.store.answer_store import StoreUnavailableError
@@ -27,6 +27,9 @@ PENDING_MAX = 10_000
 
 BATCH_MAX = 512
 """Changes in one commit, about a millisecond of work beside the sync."""
+
+EXPIRED_PER_BATCH_MIN = 256
+"""Expired entries that leave with each commit, or two for each of its changes, if those are more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +110,9 @@ class FileWriter:
         """Takes what waits, in its order, to the disk and then into memory; whether that worked."""
         batch, self._pending = self._pending[:BATCH_MAX], self._pending[BATCH_MAX:]
         gone, self.gone = self.gone, set()
+        gone.update(self._memory.expire(max(EXPIRED_PER_BATCH_MIN, 2 * len(batch))))
         self._writing = batch
-        changes = await self._for_the_file(batch)
+        changes = [each.change.row if isinstance(each.change, Put) else each.change for each in batch]
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._file.commit, changes, gone)
         except sqlite3.Error as error:
@@ -124,22 +128,6 @@ class FileWriter:
                 pending.done.set_result(result)
         self._writing = []
         return True
-
-    async def _for_the_file(self, batch: Sequence[_Pending]) -> list[Row | Deletion]:
-        """With how many entries each deletion has to find there: those in memory, which changes with batches alone,
-        and those that the batch puts before it."""
-        changes: list[Row | Deletion] = []
-        is_there: dict[str, bool] = {}
-        for change in (pending.change for pending in batch):
-            if isinstance(change, Put):
-                is_there[change.entry.key] = True
-                changes.append(change.row)
-                continue
-            held = [key for key in change.keys if is_there.get(key, self._memory.holds(key))]
-            is_there.update(dict.fromkeys(held, False))
-            changes.append(replace(change, held=len(held)))
-            await asyncio.sleep(0)  # there may be many keys
-        return changes
 
     async def _take_in(self, change: Put | Deletion) -> int:
         if isinstance(change, Deletion):

@@ -115,6 +115,18 @@ async def test_a_file_is_for_its_owner_and_for_one_process(path: Path) -> None:
         await store.put(entry("q2", now_unix_s=clock.unix()))
 
 
+def as_version_1(path: Path) -> None:
+    """The file as it was before rows had numbers of their own."""
+    with sqlite3.connect(path) as connection:
+        connection.executescript(
+            "ALTER TABLE entries RENAME TO newer;"
+            "CREATE TABLE entries (key TEXT PRIMARY KEY, expires_at REAL NOT NULL, packed BLOB NOT NULL);"
+            "CREATE INDEX entries_expiry ON entries (expires_at);"
+            "INSERT INTO entries SELECT key, expires_at, packed FROM newer; DROP TABLE newer; PRAGMA user_version=1;"
+        )
+    connection.close()
+
+
 def other_database(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE entries (key TEXT)")
@@ -139,6 +151,7 @@ def scribble(path: Path) -> None:
 
 def scribble_on_an_index(path: Path) -> None:
     """What reading all rows does not come across."""
+    as_version_1(path)
     with sqlite3.connect(path) as connection:
         (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'entries_expiry'").fetchone()
         (size,) = connection.execute("PRAGMA page_size").fetchone()
@@ -151,7 +164,13 @@ def scribble_on_an_index(path: Path) -> None:
 def scribble_on_the_schema(path: Path) -> None:
     """SQLite then quotes a name that is no text."""
     data = path.read_bytes()
-    path.write_bytes(data.replace(b"indexentries_expiry", b"indexentries\x87expiry"))
+    path.write_bytes(data.replace(b"tableentriesentries", b"tableentries\x87ntries"))
+
+
+def key_twice(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("INSERT INTO entries SELECT max(row) + 1, key, expires_at, packed FROM entries")
+    connection.close()
 
 
 def noise(path: Path) -> None:
@@ -159,7 +178,17 @@ def noise(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [other_database, later_version, cut, scribble, scribble_on_an_index, scribble_on_the_schema, noise]
+    "damage",
+    [
+        other_database,
+        later_version,
+        cut,
+        scribble,
+        scribble_on_an_index,
+        scribble_on_the_schema,
+        key_twice,
+        noise,
+    ],
 )
 async def test_a_file_that_cannot_be_used_is_named_and_left_alone(path: Path, damage: object) -> None:
     clock = FakeClock()
@@ -173,6 +202,100 @@ async def test_a_file_that_cannot_be_used_is_named_and_left_alone(path: Path, da
     with pytest.raises(FileStoreError, match=r"cache\.sqlite"):
         await FileStore.open(path, entries_max=10, bytes_max=10_000, clock=clock)
     assert path.read_bytes() == data  # noqa: ASYNC240
+
+
+async def test_no_flipped_bit_of_how_it_is_to_be_written_is_found_out_by_the_first_change(path: Path) -> None:
+    clock = FakeClock()
+    put = entry("q", now_unix_s=clock.unix())
+    async with file_store(path, clock) as store:
+        await store.put(put)
+    whole = path.read_bytes()  # noqa: ASYNC240
+    for bit in range(16):
+        damaged = bytearray(whole)
+        damaged[18 + bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)  # noqa: ASYNC240
+        with pytest.raises(FileStoreError, match=path.name):
+            async with file_store(path, clock):
+                pass
+    path.write_bytes(whole[:18] + b"\x01\x01" + whole[20:])  # noqa: ASYNC240 - as in a copy that SQLite made
+    async with file_store(path, clock) as store:
+        assert await store.get_many([put.key]) == [put]
+        assert await store.delete([put.key]) == 1
+
+
+def rows(path: Path) -> int:
+    connection = sqlite3.connect(path)
+    (count,) = connection.execute("SELECT count(*) FROM entries").fetchone()
+    connection.close()
+    return int(count)
+
+
+async def test_what_expires_leaves_the_file_with_the_changes_of_others(path: Path) -> None:
+    clock = FakeClock()
+    short = [entry(f"q{number}", now_unix_s=clock.unix(), ttl_s=5.0) for number in range(7)]
+    long = entry("long", now_unix_s=clock.unix())
+    async with file_store(path, clock) as store:
+        for each in (*short[:4], long):
+            await store.put(each)
+    clock.advance(4.0)
+    async with file_store(path, clock) as store:
+        for each in short[4:]:
+            await store.put(each)
+        clock.advance(1.0)
+        await store.delete([])
+        assert len(store) == 1
+    assert rows(path) == 1
+    async with file_store(path, clock) as store:
+        assert await store.get_many([long.key]) == [long]
+
+
+async def test_what_had_expired_before_a_start_leaves_the_file_with_the_changes_of_others(path: Path) -> None:
+    clock = FakeClock()
+    short, long = entry("short", now_unix_s=clock.unix(), ttl_s=5.0), entry("long", now_unix_s=clock.unix())
+    async with file_store(path, clock) as store:
+        await store.put(short)
+        await store.put(long)
+    clock.advance(5.0)
+    async with file_store(path, clock) as store:
+        assert len(store) == 1
+        await store.put(entry("other", now_unix_s=clock.unix()))
+    assert rows(path) == 2
+    async with file_store(path, clock) as store:
+        assert await store.get_many([short.key, long.key]) == [None, long]
+
+
+@pytest.mark.parametrize("key", [b"", KEY])
+async def test_a_file_of_version_1_is_read_and_written(path: Path, key: bytes) -> None:
+    clock = FakeClock()
+    entries = [entry(f"q{number}", now_unix_s=clock.unix()) for number in range(4)]
+    short = entry("short", now_unix_s=clock.unix(), ttl_s=5.0)
+    cipher = PromptCipher((key,)) if key else None
+
+    async def opened() -> FileStore:
+        return await FileStore.open(path, entries_max=100, bytes_max=10_000_000, clock=clock, cipher=cipher)
+
+    store = await opened()
+    for each in (short, *entries):
+        await store.put(each)
+    await store.close()
+    as_version_1(path)
+    if key:
+        with sqlite3.connect(path) as connection:  # something in the clear, so that the file is written anew
+            connection.execute("UPDATE entries SET packed = x'0300' WHERE key = ?", (entries[0].key,))
+        connection.close()
+    clock.advance(5.0)
+    first = None if key else entries[0]
+    store = await opened()
+    assert await store.get_many([each.key for each in entries]) == [first, *entries[1:]]
+    anew = entry("q1", now_unix_s=clock.unix(), text="anew")
+    assert await store.put(anew)
+    assert await store.delete([entries[2].key]) == 1
+    assert await store.put(entries[0])
+    await store.close()
+    assert rows(path) == 3
+    store = await opened()
+    assert await store.get_many([each.key for each in entries]) == [entries[0], anew, None, entries[3]]
+    await store.close()
 
 
 async def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
