@@ -12,9 +12,9 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from services.sandbox.openai_api import OpenAIWire
+from services.sandbox.openai_api import OpenAIWire, invalid_value
 from services.sandbox.script import Step
-from services.sandbox.wire import Answer, ApiError, Call, Frame, Message, Usage, parse_object
+from services.sandbox.wire import Answer, Call, Frame, Message, Usage, parse_object
 
 __all__ = ["DIMENSIONS_DEFAULT", "EmbeddingMaker", "EmbeddingsWire"]
 
@@ -36,18 +36,18 @@ class EmbeddingsWire(OpenAIWire):
         value = parse_object(body)
         model = value.pop("model", None)
         if not isinstance(model, str) or not model:
-            raise _invalid("model", "you must provide a model")
+            raise invalid_value("model", "you must provide a model")
         given = value.pop("input", None)
         texts = [given] if isinstance(given, str) else given
         if not isinstance(texts, list) or not 1 <= len(texts) <= INPUTS_MAX:
-            raise _invalid("input", f"not a string, nor a list of 1 to {INPUTS_MAX} strings")
+            raise invalid_value("input", f"not a string, nor a list of 1 to {INPUTS_MAX} strings")
         if not all(isinstance(text, str) and text for text in texts):
-            raise _invalid("input", "tokens and empty strings are not supported")
+            raise invalid_value("input", "tokens and empty strings are not supported")
         if value.get("encoding_format", "float") not in ("float", "base64"):
-            raise _invalid("encoding_format", "neither float nor base64")
+            raise invalid_value("encoding_format", "neither float nor base64")
         dimensions = value.get("dimensions", DIMENSIONS_DEFAULT)
         if not isinstance(dimensions, int) or isinstance(dimensions, bool) or not 1 <= dimensions <= DIMENSIONS_MAX:
-            raise _invalid("dimensions", f"not a whole number from 1 to {DIMENSIONS_MAX}")
+            raise invalid_value("dimensions", f"not a whole number from 1 to {DIMENSIONS_MAX}")
         messages = tuple(Message("user", text) for text in texts)
         return Call(model=model, messages=messages, stream=False, tools_json="", parameters=value)
 
@@ -101,7 +101,3 @@ def _vector(text: str, dimensions: int) -> list[float]:
     if length == 0.0:
         return [1.0] + [0.0] * (dimensions - 1)
     return [value / length for value in values]
-
-
-def _invalid(param: str, why: str) -> ApiError:
-    return ApiError(400, f"Invalid value for '{param}': {why}.", code="invalid_value", param=param)

@@ -24,7 +24,7 @@ from services.sandbox.wire import (
     parse_object,
 )
 
-__all__ = ["OpenAIWire", "models_body"]
+__all__ = ["OpenAIWire", "invalid_value", "models_body"]
 
 TOP_LOGPROBS_MAX: Final = 20
 """Alternatives per token that may be asked for, as OpenAI has it."""
@@ -49,16 +49,16 @@ class OpenAIWire:
         value = parse_object(body)
         model = value.pop("model", None)
         if not isinstance(model, str) or not model:
-            raise _invalid("model", "you must provide a model")
+            raise invalid_value("model", "you must provide a model")
         stream = _flag(value.pop("stream", None), "stream")
         options = value.get("stream_options") or {}
         if not isinstance(options, dict):
-            raise _invalid("stream_options", "not an object")
+            raise invalid_value("stream_options", "not an object")
         if value.get("n") not in (None, 1):
-            raise _invalid("n", "the sandbox gives one choice per call")
+            raise invalid_value("n", "the sandbox gives one choice per call")
         tools = value.get("tools") or []
         if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
-            raise _invalid("tools", "not an array of objects")
+            raise invalid_value("tools", "not an array of objects")
         return Call(
             model=model,
             messages=_parse_messages(value.pop("messages", None)),
@@ -137,13 +137,13 @@ def models_body(models: Sequence[str]) -> dict[str, Any]:
 
 def _parse_messages(value: object) -> tuple[Message, ...]:
     if not isinstance(value, list) or not value:
-        raise _invalid("messages", "not an array with at least one message")
+        raise invalid_value("messages", "not an array with at least one message")
     if len(value) > MESSAGES_MAX:
-        raise _invalid("messages", f"more than {MESSAGES_MAX} messages")
+        raise invalid_value("messages", f"more than {MESSAGES_MAX} messages")
     messages = []
     for index, item in enumerate(value):
         if not isinstance(item, dict) or not isinstance(item.get("role"), str):
-            raise _invalid(f"messages[{index}]", "not an object with a role")
+            raise invalid_value(f"messages[{index}]", "not an object with a role")
         messages.append(Message(item["role"], _parse_text(item.get("content"), f"messages[{index}].content")))
     return tuple(messages)
 
@@ -154,10 +154,10 @@ def _parse_text(content: object, place: str) -> str:
     if isinstance(content, str):
         return content
     if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
-        raise _invalid(place, "neither a text nor an array of parts")
+        raise invalid_value(place, "neither a text nor an array of parts")
     texts = [part.get("text") for part in content if part.get("type") == "text"]
     if not all(isinstance(text, str) for text in texts):
-        raise _invalid(place, "a text part without text")
+        raise invalid_value(place, "a text part without text")
     return "".join(texts)
 
 
@@ -167,9 +167,9 @@ def _parse_top_logprobs(value: Mapping[str, Any]) -> int | None:
     if top is None:
         return 0 if wanted else None
     if type(top) is not int or not 0 <= top <= TOP_LOGPROBS_MAX:
-        raise _invalid("top_logprobs", f"not a whole number from 0 to {TOP_LOGPROBS_MAX}")
+        raise invalid_value("top_logprobs", f"not a whole number from 0 to {TOP_LOGPROBS_MAX}")
     if not wanted:
-        raise _invalid("top_logprobs", "needs 'logprobs' to be true")
+        raise invalid_value("top_logprobs", "needs 'logprobs' to be true")
     return top
 
 
@@ -177,11 +177,12 @@ def _flag(value: object, param: str) -> bool:
     if value is None:
         return False
     if not isinstance(value, bool):
-        raise _invalid(param, "not a boolean")
+        raise invalid_value(param, "not a boolean")
     return value
 
 
-def _invalid(param: str, why: str) -> ApiError:
+def invalid_value(param: str, why: str) -> ApiError:
+    """A parameter that cannot be taken, as OpenAI says it."""
     return ApiError(400, f"Invalid value for '{param}': {why}.", code="invalid_value", param=param)
 
 

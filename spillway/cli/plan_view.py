@@ -13,7 +13,7 @@ from typing import Final
 from rich.table import Table
 from rich.text import Text
 
-from spillway.cli.terminal import ms, usd
+from spillway.cli.terminal import ms, titled_table, usd
 from spillway.routing import (
     AgreementSpec,
     CompositeSpec,
@@ -53,7 +53,7 @@ def route_text(routing: RoutingDecision) -> Text:
 
 def rules_view(rules: Sequence[RuleTrial]) -> Table:
     """The rules in the order in which they were tried; after one that matched none is."""
-    table = _table("rules tried, in order")
+    table = titled_table("rules tried, in order")
     for name in ("rule", "matched", "first condition that did not hold"):
         table.add_column(name, overflow="fold")
     for trial in rules:
@@ -64,7 +64,7 @@ def rules_view(rules: Sequence[RuleTrial]) -> Table:
 
 def plan_view(plan: Plan) -> Table:
     """The plan as a table, its limits in the title."""
-    table = _table(f"plan: {plan.strategy.value}, {', '.join(_limits(plan))}")
+    table = titled_table(f"plan: {plan.strategy.value}, {', '.join(_limits(plan))}")
     table.add_column("tier", no_wrap=True)
     table.add_column("targets", overflow="fold")
     table.add_column("gates", overflow="fold", ratio=1)
@@ -80,10 +80,6 @@ def plan_view(plan: Plan) -> Table:
             f"at most {ms(tier.attempt_timeout_s)}",
         )
     return table
-
-
-def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0), pad_edge=False)
 
 
 def gate_text(gate: GateSpec, confidence_min: float | None) -> str:

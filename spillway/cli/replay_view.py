@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spillway.cli.replay_figures import MIX, Figures
-from spillway.cli.terminal import ms, percent, usd
+from spillway.cli.terminal import ms, percent, titled_table, usd
 from spillway.intervals import Interval
 
 __all__ = ["replay_view"]
@@ -81,15 +81,8 @@ def _verdict(mix: Figures, flagship: str) -> Text:
 
 
 def _table(title: str) -> Table:
-    table = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        padding=(0, 2, 0, 0),
-        pad_edge=False,
-        header_style="dim",
-    )
+    table = titled_table(title)
+    table.header_style = "dim"
     table.add_column("task", no_wrap=True)
     return table
 

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spillway.cli.plan_view import plan_view, route_text, rules_view
-from spillway.cli.terminal import ms, percent, saved, usd
+from spillway.cli.terminal import ms, percent, saved, titled_table, usd
 from spillway.routing import (
     Attempt,
     AttemptOutcome,
@@ -113,10 +113,6 @@ def _labelled() -> Table:
     return table
 
 
-def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0), pad_edge=False)
-
-
 def _who(completion: Completion) -> Text:
     text = Text(f"{completion.tier} · {completion.target}", style="bold")
     text.append(f" ({completion.model})", style="dim")
@@ -146,7 +142,7 @@ def _cost(completion: Completion) -> Text:
 
 
 def _attempts(attempts: tuple[Attempt, ...]) -> Table:
-    table = _table("attempts")
+    table = titled_table("attempts")
     for name in ("tier", "target"):
         table.add_column(name, no_wrap=True)
     table.add_column("outcome", no_wrap=True)
@@ -169,7 +165,7 @@ def _attempts(attempts: tuple[Attempt, ...]) -> Table:
 
 
 def _signals(found: Classification) -> Table:
-    table = _table("signals, strongest first")
+    table = titled_table("signals, strongest first")
     for name in ("signal", "value", "towards complex", "evidence"):
         table.add_column(name, overflow="fold")
     for signal in found.signals[:SIGNALS_SHOWN_MAX]:

@@ -15,8 +15,19 @@ from collections.abc import Callable, Iterable
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.table import Table
 
-__all__ = ["HarmlessConsole", "LastingConsole", "harmless_json", "ms", "open_console", "percent", "saved", "usd"]
+__all__ = [
+    "HarmlessConsole",
+    "LastingConsole",
+    "harmless_json",
+    "ms",
+    "open_console",
+    "percent",
+    "saved",
+    "titled_table",
+    "usd",
+]
 
 PLAIN_COLUMNS = 100
 NANO = 1_000_000_000
@@ -30,6 +41,11 @@ def open_console(*, remarks: bool = False) -> Console:
     """The console for answers (standard output) or, with `remarks`, for all else (standard error)."""
     stream = sys.stderr if remarks else sys.stdout
     return HarmlessConsole(file=stream, width=None if stream.isatty() else PLAIN_COLUMNS, highlight=False)
+
+
+def titled_table(title: str) -> Table:
+    """A table without lines, below its title."""
+    return Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0), pad_edge=False)
 
 
 def harmless_json(text: str) -> str:
