@@ -19,6 +19,7 @@ from services.runtime.config import parse
 from spillway.cli.health import ServiceHealth, service_health
 from spillway.client import AsyncClient
 from spillway.routing import CacheMode, RoutingOptions
+from tests.support.following import put
 from tests.support.suite import Suite
 from tests.support.waiting import until
 
@@ -27,12 +28,6 @@ CALLERS = 20
 MODELS = ("small-1", "small-2")
 USAGE = {"prompt_tokens": 100, "completion_tokens": 10}
 TOLD = ("orchestrator", "executor")
-
-
-def put(path: Path, text: str) -> None:
-    beside = path.with_suffix(".new")
-    beside.write_text(text)
-    beside.replace(path)
 
 
 def changed(raw: dict[str, Any], number: int) -> str:

@@ -1,14 +1,22 @@
-"""What follows files in tests: its looks on a fake clock, and what it counts."""
+"""What follows files in tests: how they are written, its looks on a fake clock, and what it counts."""
 
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoint
 
 from services.runtime.clock import FakeClock
 
-__all__ = ["numbers", "through"]
+__all__ = ["numbers", "put", "through"]
+
+
+def put(path: Path, content: str) -> None:
+    """Never half written, as a careful editor does it."""
+    beside = path.with_suffix(".new")
+    beside.write_text(content)
+    beside.replace(path)
 
 
 async def through(task: asyncio.Task[None], clock: FakeClock, step_s: float) -> None:

@@ -25,6 +25,7 @@ from spillway.routing import Plan, PlannedTier
 from spillway.v1 import executor_pb2, executor_pb2_grpc
 from spillway.wire import chat_request_to_proto, execution_from_proto, plan_to_proto
 from tests.support.executor_bench import config, sandbox, say
+from tests.support.following import put
 from tests.support.processes import Process
 from tests.support.waiting import until
 
@@ -32,13 +33,6 @@ SWAPS = int(os.environ.get("SPILLWAY_CONFIG_SWAPS", "30"))
 CALLERS = 24
 MODELS = ("a1", "another")
 TOKENS = 100 + 4 * 10  # of the script's usage, in input tokens
-
-
-def put(path: Path, content: str) -> None:
-    """Never half written, as a ConfigMap or a careful editor does it."""
-    beside = path.with_suffix(".new")
-    beside.write_text(content)
-    beside.replace(path)
 
 
 def contents(path: Path, number: int) -> str:

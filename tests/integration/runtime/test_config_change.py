@@ -19,6 +19,7 @@ from services.runtime.config import load
 from spillway.cli.app import app
 from spillway.cli.health import ServiceHealth, service_health
 from tests.support.executor_bench import config
+from tests.support.following import put
 from tests.support.processes import Process, wait_until
 
 
@@ -38,9 +39,7 @@ class Running:
     def write(self, **sections: Any) -> str:
         """Changes the file; its version, or nothing when it is bad."""
         raw = yaml.safe_load(self.path.read_text())
-        beside = self.path.with_suffix(".new")
-        beside.write_text(yaml.safe_dump({**raw, **sections}))
-        beside.replace(self.path)
+        put(self.path, yaml.safe_dump({**raw, **sections}))
         return "" if "nonsense" in sections else load(self.path).version
 
     def tell(self) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from services.classifier.conversation import TURNS_BACK_MAX, judged_text, read_conversation, word_count
-from services.classifier.heuristics import TASK_TYPES, HeuristicJudgement, judge
+from services.classifier.heuristics import HeuristicJudgement, judge
 from spillway.chat import Message, Role
 from spillway.routing import TaskType
+from tests.unit.classifier.words import kind
 
 CODE = "Write a JavaScript function that merges two sorted arrays and removes duplicates."
 PROOF = "Prove that every bounded sequence of real numbers has a convergent subsequence, and analyse where it fails."
@@ -25,10 +26,6 @@ def system(text: str) -> Message:
 
 def of(*messages: Message) -> HeuristicJudgement:
     return judge(messages, has_tools=False)
-
-
-def kind(judgement: HeuristicJudgement) -> TaskType:
-    return TASK_TYPES[judgement.task_probabilities.index(max(judgement.task_probabilities))]
 
 
 def names(judgement: HeuristicJudgement) -> set[str]:

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from services.classifier.heuristics import TASK_TYPES, HeuristicJudgement, judge
+from services.classifier.heuristics import HeuristicJudgement, judge
 from spillway.chat import ImagePart, Message, Role, TextPart
 from spillway.routing import Signal, TaskType
+from tests.unit.classifier.words import kind, of
 
 HARD = (
     "Design a consensus protocol that survives the loss of two regions, prove that it is safe, analyse its behaviour "
     "under clock skew, and compare it with Raft; justify every trade-off and quantify the cost."
 )
-
-
-def of(text: str) -> HeuristicJudgement:
-    return judge((Message.of(Role.USER, text),), has_tools=False)
-
-
-def kind(judgement: HeuristicJudgement) -> TaskType:
-    return TASK_TYPES[judgement.task_probabilities.index(max(judgement.task_probabilities))]
 
 
 def named(judgement: HeuristicJudgement, name: str) -> Signal:

@@ -6,10 +6,9 @@ import itertools
 
 import pytest
 
-from services.classifier.heuristics import TASK_TYPES, HeuristicJudgement, judge
 from services.classifier.turn import split_turn
-from spillway.chat import Message, Role
 from spillway.routing import TaskType
+from tests.unit.classifier.words import kind, of
 
 LANGUAGES = ("de", "fr", "es", "pt", "it", "zh", "ja", "ru", "ar", "hi")
 
@@ -149,14 +148,6 @@ PASTED = (
     ("حلل المجلس الاستراتيجية بالتفصيل وأثبت النظرية.", "من كتب هذا النص؟"),
     ("परिषद ने रणनीति का विस्तार से विश्लेषण किया और प्रमेय सिद्ध किया।", "यह किसने लिखा?"),
 )
-
-
-def of(text: str) -> HeuristicJudgement:
-    return judge((Message.of(Role.USER, text),), has_tools=False)
-
-
-def kind(judgement: HeuristicJudgement) -> TaskType:
-    return TASK_TYPES[judgement.task_probabilities.index(max(judgement.task_probabilities))]
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from spillway.routing import (
     SelfConfidenceSpec,
     Verdict,
 )
+from tests.support.executor_bench import outcomes
 from tests.unit.executor.builders import CUT, DOWN, REFUSED, USAGE, Bench, answer, chat
 
 Steps = dict[str, Iterable[FakeStep | Answer | ProviderFailure | str]]
@@ -42,10 +43,6 @@ async def run(bench: Bench, given: Plan, request: ChatRequest | None = None) -> 
 
 async def stream(bench: Bench, given: Plan, request: ChatRequest | None = None) -> list[AnswerDelta | Execution]:
     return [event async for event in bench.executor.stream(request or chat(), given, None, 60.0)]
-
-
-def outcomes(execution: Execution) -> list[tuple[str, str]]:
-    return [(attempt.target, attempt.outcome.value) for attempt in execution.attempts]
 
 
 def text_of(events: list[AnswerDelta | Execution]) -> str:

@@ -30,6 +30,7 @@ from spillway.routing import (
     Strategy,
     StreamPrefix,
 )
+from tests.support.executor_bench import outcomes
 from tests.support.waiting import until
 from tests.unit.executor.builders import DOWN, REFUSED, Bench, answer, chat
 
@@ -77,10 +78,6 @@ async def stream(bench: Bench, given: Plan) -> tuple[list[str], Execution]:
     end = events.pop()
     assert isinstance(end, Execution)
     return [event.text for event in events if isinstance(event, AnswerDelta)], end
-
-
-def outcomes(execution: Execution) -> list[tuple[str, str]]:
-    return [(attempt.target, attempt.outcome.value) for attempt in execution.attempts]
 
 
 def assert_nothing_is_left(bench: Bench) -> None:

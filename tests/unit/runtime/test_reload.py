@@ -19,7 +19,7 @@ from services.runtime.clock import FakeClock
 from services.runtime.config import ConfigError, Loaded, SecretError, load, parse
 from services.runtime.reload import POLL_S, RETRY_S, SEARCH_PAUSE_S, SETTLE_S, ConfigState, Reloader
 from spillway.configuration.document import Problem
-from tests.support.following import numbers, through
+from tests.support.following import numbers, put, through
 from tests.support.smallest import SMALLEST
 
 BAD = "version: 1\nproviders: {}\ntiers: []\nnonsense: 3\n"
@@ -106,12 +106,6 @@ def in_place(path: Path, content: str) -> None:
     path.write_text(content)
 
 
-def renamed_over(path: Path, content: str) -> None:
-    beside = path.with_suffix(".new")
-    beside.write_text(content)
-    beside.replace(path)
-
-
 def as_configmap(path: Path, content: str) -> None:
     """As the kubelet does it: path -> ..data/name, ..data -> a folder of this version."""
     folder = path.parent / f"..{len(list(path.parent.iterdir()))}"
@@ -125,7 +119,7 @@ def as_configmap(path: Path, content: str) -> None:
         path.symlink_to(Path("..data") / path.name)
 
 
-@pytest.mark.parametrize("put", [in_place, renamed_over, as_configmap])
+@pytest.mark.parametrize("put", [in_place, put, as_configmap])
 async def test_it_does_not_matter_how_the_file_is_put_there(bench: Bench, put: Callable[[Path, str], None]) -> None:
     for content in (B, C, B):
         put(bench.path, content)

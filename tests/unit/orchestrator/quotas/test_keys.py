@@ -29,6 +29,7 @@ from spillway.api_keys import (
     parse_keys,
     render_keys,
 )
+from tests.support.following import put
 from tests.unit.orchestrator.quotas.keyring import NOW, make
 
 
@@ -44,9 +45,7 @@ class File:
         self.refused += 1
 
     def write(self, *keys: ApiKey, text: str | None = None) -> None:
-        other = self.path.with_suffix(".new")
-        other.write_text(render_keys(keys) if text is None else text)
-        other.replace(self.path)
+        put(self.path, render_keys(keys) if text is None else text)
 
     def ask(self, key: str, scope: str = "complete") -> Caller:
         return self.keys.authenticate([("authorization", f"Bearer {key}")], scope)
