@@ -22,14 +22,3 @@ def test_the_fixed_paths_are_there() -> None:
 def test_no_junk_drawer_modules() -> None:
     junk = [path for path in tracked() if re.search(r"(^|/)(utils|helpers|common|misc)(\.py|/)", path)]
     assert junk == []
-
-
-def test_every_relative_link_in_the_docs_leads_somewhere() -> None:
-    broken = [
-        f"{path}: {link}"
-        for path in tracked()
-        if path.endswith(".md")
-        for link in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", (REPOSITORY / path).read_text())
-        if not ((REPOSITORY / path).parent / link).exists()
-    ]
-    assert broken == []
