@@ -75,6 +75,19 @@ def test_every_relative_link_leads_to_a_page_and_a_heading_of_it() -> None:
     assert broken == []
 
 
+def test_every_page_of_the_docs_is_reached_from_the_readme() -> None:
+    reached: set[str] = set()
+    ahead = {"README.md"}
+    while ahead:
+        page = ahead.pop()
+        reached.add(page)
+        goals = (
+            ((REPOSITORY / page).parent / link).resolve() for link in re.findall(r"\]\(([^)#\s]+\.md)", prose(page))
+        )
+        ahead |= {str(goal.relative_to(REPOSITORY)) for goal in goals if goal.exists()} - reached
+    assert [page for page in pages() if page.startswith("docs/") and page not in reached] == []
+
+
 def test_every_file_that_is_named_is_there() -> None:
     files = {f"/{path}" for path in tracked()}
     folders = {f"/{parent}" for path in tracked() for parent in Path(path).parents}
