@@ -285,16 +285,23 @@ class MemoryStore:
 
     def _findable(self, keys: Sequence[str]) -> Iterable[IndexedMany]:
         """Of these entries the living ones that can be found by meaning, by model."""
-        by_model: dict[str, list[tuple[str, str, bytes, float]]] = {}
+        by_model: dict[str, tuple[list[str], list[str], list[bytes], list[float]]] = {}
         now, entries, swept = self._clock.unix(), self._entries, bool(self._sweeping)
         for key in keys:
             kept = entries.get(key)
             if kept is None or kept.expires_at_unix_s <= now or (swept and self._living(key) is None):
                 continue
-            if (common := kept.common).partition:
-                row = key, common.partition, unpack_vector(kept.packed), kept.expires_at_unix_s
-                by_model.setdefault(common.embedding_model, []).append(row)
-        return [IndexedMany(model, *zip(*rows, strict=True)) for model, rows in by_model.items()]
+            common = kept.common
+            if not common.partition:
+                continue
+            columns = by_model.get(common.embedding_model)
+            if columns is None:
+                columns = by_model[common.embedding_model] = ([], [], [], [])
+            columns[0].append(key)
+            columns[1].append(common.partition)
+            columns[2].append(unpack_vector(kept.packed))
+            columns[3].append(kept.expires_at_unix_s)
+        return [IndexedMany(model, *columns) for model, columns in by_model.items()]
 
     def _drop(self, key: str) -> None:
         if self._entries.pop(key, None) is not None:

@@ -113,9 +113,10 @@ def unpack_outline(key: str, packed: bytes) -> Outline | None:
     end = _FRAME.size + common
     if version != _VERSION or len(packed) != end + texts + vector + answer + _CHECKSUM.size:
         return None
+    if not math.isfinite(stored_at + expires_at):
+        return None
     try:
-        found = Outline(_common(packed[_FRAME.size : end]), expires_at, cost)
-        return found if math.isfinite(stored_at + expires_at) else None
+        return Outline(_common(packed[_FRAME.size : end]), expires_at, cost)
     except (ValueError, TypeError, RecursionError):
         return None
 
@@ -193,7 +194,7 @@ def renewed(key: str, packed: bytes) -> bytes | None:
 
 def _seed(key: str) -> int:
     """Where a checksum begins, so that an entry is none under another key."""
-    return zlib.crc32(key.encode("utf-8", "surrogatepass"))
+    return zlib.crc32(key.encode() if key.isascii() else key.encode("utf-8", "surrogatepass"))
 
 
 def _pack(

@@ -92,26 +92,33 @@ class Evictor:
     def fill(self, entries: Iterable[tuple[str, str, int, int]]) -> list[str]:
         """`add`, one after the other, of key, tenant, size in bytes and cost: faster, while there is room."""
         evicted: list[str] = []
-        grown: set[str] = set()  # tenants whose usage is to be noted before anything is evicted
+        grown: set[str] = set()  # whose usage and queue are to be settled before anything is evicted
+        tenants, tenant_of = self._tenants, self._tenant_of
         for key, tenant, size_bytes, cost_nanousd in entries:
-            own = self._tenants.get(tenant)
+            own = tenants.get(tenant)
             if (
                 own is None
-                or key in self._tenant_of
+                or key in tenant_of
                 or len(own.items) >= self._tenant_entries_max
-                or len(self._tenant_of) >= self._entries_max
+                or len(tenant_of) >= self._entries_max
                 or self._size_bytes + size_bytes > self._bytes_max
             ):
-                self._note_usages(grown)
+                self._settle(grown)
                 evicted += self.add(key, tenant=tenant, size_bytes=size_bytes, cost_nanousd=cost_nanousd)
-            else:
-                self._put(own, key, tenant, size_bytes, cost_nanousd)
-                grown.add(tenant)
-        self._note_usages(grown)
+                continue
+            gain = _gain(cost_nanousd, size_bytes)
+            priority = own.clock + gain
+            own.items[key] = _Item(priority, gain, size_bytes)
+            own.queue.append((priority, key))
+            own.size_bytes += size_bytes
+            tenant_of[key] = tenant
+            self._size_bytes += size_bytes
+            grown.add(tenant)
+        self._settle(grown)
         return evicted
 
     def _put(self, own: _Tenant, key: str, tenant: str, size_bytes: int, cost_nanousd: int) -> None:
-        gain = max(cost_nanousd, COST_NANOUSD_MIN) / max(1, size_bytes)
+        gain = _gain(cost_nanousd, size_bytes)
         priority = own.clock + gain
         own.items[key] = _Item(priority, gain, size_bytes)
         heapq.heappush(own.queue, (priority, key))
@@ -167,9 +174,10 @@ class Evictor:
             else:
                 heapq.heappop(self._largest)
 
-    def _note_usages(self, grown: set[str]) -> None:
-        """And then there are none to be noted."""
+    def _settle(self, grown: set[str]) -> None:
+        """And then there are none to be settled."""
         for tenant in grown:
+            heapq.heapify(self._tenants[tenant].queue)
             self._note_usage(tenant)
         grown.clear()
 
@@ -182,3 +190,7 @@ class Evictor:
     def _usage(self, tenant: str) -> float:
         own = self._tenants.get(tenant)
         return 0.0 if own is None else max(len(own.items) / self._entries_max, own.size_bytes / self._bytes_max)
+
+
+def _gain(cost_nanousd: int, size_bytes: int) -> float:
+    return max(COST_NANOUSD_MIN, cost_nanousd) / max(1, size_bytes)

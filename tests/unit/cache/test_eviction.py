@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -130,3 +132,27 @@ def test_limits_hold_and_the_least_valuable_leaves_after_any_history(
             mine = {each for each in sizes if int(each[1:]) % 3 == name}
             assert set(full.keys_of(f"t{name}")) == mine
             assert len(mine) <= tenant_entries_max
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_many_at_once_leave_and_stay_as_one_after_the_other(seed: int) -> None:
+    rng = random.Random(seed)
+    limits = {"entries_max": 60, "tenant_entries_max": rng.choice((20, 60)), "bytes_max": rng.choice((4_000, 10**6))}
+    rows = [
+        (f"k{rng.randrange(120)}", f"t{rng.randrange(4)}", rng.randrange(1, 200), rng.randrange(5_000))
+        for _ in range(rng.choice((40, 200)))
+    ]
+    at_once, singly = Evictor(**limits), Evictor(**limits)
+    assert at_once.fill(rows) == [
+        key
+        for name, tenant, size_bytes, cost_nanousd in rows
+        for key in singly.add(name, tenant=tenant, size_bytes=size_bytes, cost_nanousd=cost_nanousd)
+    ]
+    assert [sorted(at_once.keys_of(f"t{each}")) for each in range(4)] == [
+        sorted(singly.keys_of(f"t{each}")) for each in range(4)
+    ]
+    later = [
+        [each.add(f"later {number}", tenant="t0", size_bytes=50, cost_nanousd=9_000) for number in range(50)]
+        for each in (at_once, singly)
+    ]
+    assert later[0] == later[1]
