@@ -1,7 +1,8 @@
 """Answers in this process's memory: packed, bounded, with what matters most kept longest.
 
 Promises: those of every store; an invalidation holds as soon as it begins, while its entries are still looked for and
-deleted; large deletions and searches give other tasks their turns; no single put pays for much that expired.
+deleted, and ends with all of them gone, whether or not its caller waits for that; large deletions and searches give
+other tasks their turns; no single put pays for much that expired.
 """
 
 from __future__ import annotations
@@ -12,11 +13,20 @@ import itertools
 import secrets
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, aclosing, contextmanager
 from dataclasses import dataclass
 
 from services.cache.entry import Entry, Question, Selector
-from services.cache.store.answer_store import CaughtUp, Change, Forget, Indexed, IndexedMany, Removed
+from services.cache.store.answer_store import (
+    CaughtUp,
+    Change,
+    Forget,
+    Indexed,
+    IndexedMany,
+    Removed,
+    StoreUnavailableError,
+)
+from services.cache.store.change_log import ChangeLog
 from services.cache.store.entry_codec import (
     Common,
     Outline,
@@ -29,6 +39,7 @@ from services.cache.store.entry_codec import (
 from services.cache.store.eviction import Evictor
 from services.cache.store.moment import Moment, parse_moment
 from services.runtime.clock import Clock
+from services.runtime.tasks import end_tasks
 
 __all__ = ["MemoryStore"]
 
@@ -51,6 +62,10 @@ class MemoryStore:
 
     INVALIDATIONS_MAX = 1_000
     """Invalidations remembered for entries on their way here; one that is overtaken by more is not stored."""
+
+    SWEEPS_MAX = 256
+    """Invalidations under way at a time; further ones are refused at once. Every entry that is read is held against
+    each."""
 
     CHANGES_MAX = 10_000
     """Changes kept for followers; one that is further behind begins anew."""
@@ -81,14 +96,13 @@ class MemoryStore:
         )
         self._entries: dict[str, _Kept] = {}
         self._expiries: list[tuple[float, str]] = []
-        self._log: deque[Change] = deque(maxlen=self.CHANGES_MAX)
-        self._logged = 0  # changes ever logged
-        self._news = asyncio.Event()
+        self._log = ChangeLog(self.CHANGES_MAX)
         self._evicted = 0
         self._era = secrets.token_hex(8)  # no moment of an earlier process is one of this history
         self._moment = 0  # counts invalidations
         self._invalidated: deque[Selector] = deque(maxlen=self.INVALIDATIONS_MAX)
         self._sweeping: dict[int, Selector] = {}
+        self._sweeps: set[asyncio.Task[int]] = set()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -147,14 +161,16 @@ class MemoryStore:
             del self._entries[each]
         if evicted:
             self._evicted += len(evicted)
-            self._tell(Removed(evicted))
+            self._log.tell(Removed(evicted))
         self._entries[key] = _Kept(packed, outline.common, outline.expires_at_unix_s, moment)
         heapq.heappush(self._expiries, (outline.expires_at_unix_s, key))
         if len(self._expiries) > 2 * len(self._entries) + self.EXPIRED_PER_PUT_MAX:
             self._expiries = [(kept.expires_at_unix_s, name) for name, kept in self._entries.items()]
             heapq.heapify(self._expiries)
         if entry.partition:
-            self._tell(Indexed(key, entry.partition, entry.embedding_model, entry.vector, outline.expires_at_unix_s))
+            self._log.tell(
+                Indexed(key, entry.partition, entry.embedding_model, entry.vector, outline.expires_at_unix_s)
+            )
         return evicted
 
     def expire(self, count: int) -> list[str]:
@@ -215,12 +231,28 @@ class MemoryStore:
             for key in some:
                 living += self._unexpired(key) is not None
                 self._drop(key)
-            self._tell(Removed(some))
+            self._log.tell(Removed(some))
         return living
 
     async def invalidate(self, selector: Selector) -> int:
-        with self.invalidating(selector):
-            return await self.delete(await self.taken(selector))
+        """Goes on when its caller does not wait any more."""
+        if len(self._sweeps) >= self.SWEEPS_MAX:
+            raise StoreUnavailableError("too many invalidations are under way")
+        holding = ExitStack()
+        began = holding.enter_context(self.invalidating(selector))
+        sweep = asyncio.create_task(self._sweep(selector, began, holding), name="cache-memory-invalidation")
+        self._sweeps.add(sweep)
+        sweep.add_done_callback(self._sweeps.discard)
+        return await asyncio.shield(sweep)
+
+    async def _sweep(self, selector: Selector, began: int, holding: ExitStack) -> int:
+        removed = 0
+        with holding:
+            found = await self.taken(selector)
+            for start in range(0, len(found), self.DELETED_PER_TURN_MAX):
+                removed += await self.delete(self.older(found[start : start + self.DELETED_PER_TURN_MAX], began))
+                await asyncio.sleep(0)
+        return removed
 
     @contextmanager
     def invalidating(self, selector: Selector) -> Iterator[int]:
@@ -252,23 +284,19 @@ class MemoryStore:
 
     async def changes(self, position: str = "") -> AsyncGenerator[Change, None]:
         while True:
-            told = self._logged
+            told = self._log.told
             yield Forget()
             keys = tuple(self._entries)
             for start in range(0, len(keys), self.TOLD_AT_ONCE_MAX):
                 for batch in self._findable(keys[start : start + self.TOLD_AT_ONCE_MAX]):
                     yield batch
             yield CaughtUp()
-            while (behind := self._logged - told) <= len(self._log):
-                news = tuple(itertools.islice(self._log, len(self._log) - behind, None))
-                told = self._logged
-                for change in news:
+            async with aclosing(self._log.since(told)) as news:
+                async for change in news:
                     yield change
-                if told == self._logged:
-                    self._news.clear()
-                    await self._news.wait()
 
     async def close(self) -> None:
+        await end_tasks(self._sweeps)
         self._entries.clear()
 
     def _living(self, key: str) -> _Kept | None:
@@ -306,8 +334,3 @@ class MemoryStore:
     def _drop(self, key: str) -> None:
         if self._entries.pop(key, None) is not None:
             self._evictor.remove(key)
-
-    def _tell(self, change: Change) -> None:
-        self._log.append(change)
-        self._logged += 1
-        self._news.set()

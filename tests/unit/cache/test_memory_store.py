@@ -6,8 +6,10 @@ import asyncio
 from contextlib import aclosing
 from itertools import pairwise
 
-from services.cache.entry import Scope, Selector
-from services.cache.store.answer_store import CaughtUp, Change, Forget, Removed
+import pytest
+
+from services.cache.entry import Entry, Scope, Selector
+from services.cache.store.answer_store import CaughtUp, Change, Forget, Removed, StoreUnavailableError
 from services.cache.store.answer_store_memory import MemoryStore
 from services.runtime.clock import FakeClock
 from tests.support.cache_parts import entry, indexed
@@ -123,6 +125,71 @@ async def test_from_the_beginning_of_an_invalidation_on_nothing_of_it_is_found_a
     assert looks > 1
     assert sweeping.result() == 4_500
     assert len(store) == 2
+
+
+async def test_an_invalidation_comes_to_its_end_though_its_caller_left() -> None:
+    clock = FakeClock()
+    store = MemoryStore(entries_max=5_000, clock=clock)
+    entries = [entry(f"q{number}", now_unix_s=clock.unix()) for number in range(2_100)]
+    for each in entries:
+        await store.put(each)
+    caller = asyncio.create_task(store.invalidate(Selector(tenant="acme")))
+    while len(store) == len(entries):  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    caller.cancel()
+    await asyncio.wait({caller})
+    assert caller.cancelled()
+    assert 0 < len(store) < len(entries)
+    while len(store):
+        assert set(await store.get_many([each.key for each in entries])) == {None}
+        await asyncio.sleep(0)
+    await store.close()
+
+
+async def test_what_is_put_anew_while_an_invalidation_looks_for_what_it_takes_stays() -> None:
+    clock = FakeClock()
+    store = MemoryStore(entries_max=5_000, clock=clock)
+    entries = [entry(f"q{number}", now_unix_s=clock.unix()) for number in range(4_500)]
+    for each in entries:
+        await store.put(each)
+    sweeping = asyncio.create_task(store.invalidate(Selector(tenant="acme")))
+    anew: list[Entry] = []
+    while not sweeping.done():
+        anew.append(entries[-1 - len(anew)])
+        await asyncio.sleep(0)
+        await store.put(anew[-1])
+    assert len(anew) > 3
+    assert await store.get_many([each.key for each in anew]) == anew
+    assert len(store) == len(anew)
+
+
+async def test_an_invalidation_whose_caller_left_at_once_holds() -> None:
+    clock = FakeClock()
+    store = MemoryStore(entries_max=10, clock=clock)
+    put = entry("q", now_unix_s=clock.unix())
+    await store.put(put)
+    caller = asyncio.create_task(store.invalidate(Selector(tenant="acme")))
+    await asyncio.sleep(0)
+    caller.cancel()
+    await asyncio.wait({caller})
+    for _ in range(10):
+        assert await store.get_many([put.key]) == [None]
+        await asyncio.sleep(0)
+    assert len(store) == 0
+
+
+async def test_too_many_invalidations_at_a_time_are_refused_at_once() -> None:
+    clock = FakeClock()
+    store = MemoryStore(entries_max=10, clock=clock)
+    put = entry("q", now_unix_s=clock.unix())
+    await store.put(put)
+    many = [asyncio.create_task(store.invalidate(Selector(tenant="other"))) for _ in range(MemoryStore.SWEEPS_MAX)]
+    await asyncio.sleep(0)
+    with pytest.raises(StoreUnavailableError):
+        await store.invalidate(Selector(tenant="acme"))
+    assert await store.get_many([put.key]) == [put]
+    await asyncio.gather(*many)
+    assert await store.invalidate(Selector(tenant="acme")) == 1
 
 
 async def test_a_put_behind_more_invalidations_than_are_remembered_is_not_kept() -> None:
