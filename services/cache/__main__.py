@@ -142,6 +142,9 @@ def _policy(settings: CacheSettings) -> CachePolicy:
 async def _store(loaded: Loaded, clock: Clock) -> AnswerStore:
     settings = loaded.settings.cache
     cipher = _cipher(loaded)
+    ciphers = () if cipher is None else (cipher,)
+    if settings.store != "redis" and ciphers:
+        _count_unreadable(*ciphers)
     if settings.store == "memory":
         return MemoryStore(
             entries_max=settings.entries_max,
@@ -162,7 +165,7 @@ async def _store(loaded: Loaded, clock: Clock) -> AnswerStore:
         except FileStoreError as error:
             raise ConfigError(loaded.path, [Problem(0, "cache.file", str(error))]) from error
     try:
-        return RedisStore(
+        store = RedisStore(
             settings.redis_url,
             password=read_secret(settings.redis_password_env, ""),
             timeout_s=settings.redis_timeout_s,
@@ -171,6 +174,8 @@ async def _store(loaded: Loaded, clock: Clock) -> AnswerStore:
         )
     except ValueError as error:
         raise ConfigError(loaded.path, [Problem(0, "cache.redis_url", str(error))]) from error
+    _count_unreadable(store, *ciphers)
+    return store
 
 
 def _pair_model(loaded: Loaded) -> PairModel:
@@ -198,15 +203,17 @@ def _cipher(loaded: Loaded) -> PromptCipher | None:
     if not settings.prompt_key_file:
         return None
     try:
-        cipher = PromptCipher(parse_prompt_keys(read_secret("", settings.prompt_key_file)))
+        return PromptCipher(parse_prompt_keys(read_secret("", settings.prompt_key_file)))
     except PromptKeyError as error:
         raise SecretError(f"the file {settings.prompt_key_file}: {error}") from None
+
+
+def _count_unreadable(*counting: PromptCipher | RedisStore) -> None:
     telemetry.meter().create_observable_counter(
         "spillway.cache.unreadable",
-        callbacks=[lambda _: [Observation(cipher.unreadable)]],
-        description="Stored questions, answers and vectors that no key opened.",
+        callbacks=[lambda _: [Observation(sum(each.unreadable for each in counting))]],
+        description="Stored questions, answers and vectors that no key opened, and histories of invalidations.",
     )
-    return cipher
 
 
 def _snapshots(loaded: Loaded, threads: ThreadPoolExecutor) -> Snapshots | None:

@@ -3,7 +3,9 @@
 Promises: pure. A bucket of tenants has a history: an era, and a number that grows with every invalidation. An entry
 carries both as they were when it was stored; it is living when it is of this era and no younger rule takes it. So it
 matters neither who stored it, nor when the index hears of it, nor when its body is deleted. Whatever is unknown (no
-history, no stamp, another era, what cannot be read) is not living: history that was lost makes misses.
+history, no stamp, another era, what cannot be read) is not living: history that was lost makes misses. A rule of which
+only the number can be read takes everything up to it. A history with a rule of which not even that can be read is none,
+and whoever comes across it begins it anew: no record makes misses for ever.
 """
 
 from __future__ import annotations
@@ -23,6 +25,9 @@ forgotten, and so are the rules."""
 
 RULE_PREFIX = "rule:"
 
+EVERYTHING = Selector()
+"""Of a bucket: what a rule takes of which no more can be read than when it was made."""
+
 _CONDITIONS = ("tenant", "namespace", "template_version", "knowledge_version", "tag")
 
 
@@ -36,11 +41,13 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The rules of one bucket. `token` is another one after every invalidation, and says whether this is current."""
+    """The rules of one bucket. `token` is another one after every invalidation, and says whether this is current.
+    `unreadable`: how many rules take everything up to their number, as no more of them can be read."""
 
     era: str
     token: str
     rules: tuple[Rule, ...] = ()
+    unreadable: int = 0
 
     def is_living(self, stamp: bytes | None, key: str, scope: Scope, tags: tuple[str, ...]) -> bool:
         """Whether the entry with this stamp still stands."""
@@ -66,22 +73,39 @@ def rule_text(selector: Selector) -> str:
 
 
 def history_of_fields(fields: Mapping[bytes, bytes]) -> History:
-    """The history as it lies in a hash: era, token, and rules as "NUMBER MILLISECONDS JSON".
+    """The history as it lies in a hash: era, token, number, and rules as "NUMBER MILLISECONDS JSON".
 
-    A rule that cannot be read may mean anything: then there is no history, and nothing of the bucket is living.
+    NO_HISTORY, of which nothing is living, for one with a rule of which not even the number can be read, or that is
+    ahead of the history's.
     """
     try:
-        rules = tuple(_rule(value) for name, value in fields.items() if name.startswith(RULE_PREFIX.encode()))
-        return History(fields.get(b"era", b"").decode("ascii"), fields.get(b"token", b"").decode("ascii"), rules)
-    except (ValueError, RecursionError):
+        latest = int(fields.get(b"number") or 0)
+        rules = tuple(_rule(value, latest) for name, value in fields.items() if name.startswith(RULE_PREFIX.encode()))
+        return History(
+            fields.get(b"era", b"").decode("ascii"),
+            fields.get(b"token", b"").decode("ascii"),
+            rules,
+            sum(rule.selector is EVERYTHING for rule in rules),
+        )
+    except ValueError:
         return NO_HISTORY
 
 
-def _rule(value: bytes) -> Rule:
-    number, _, rest = value.decode().partition(" ")
-    conditions = json.loads(rest.partition(" ")[2])
+def _rule(value: bytes, latest: int) -> Rule:
+    """Raises ValueError."""
+    number, _, rest = value.partition(b" ")
+    if not number.isdigit() or not 0 < int(number) <= latest:
+        raise ValueError("no number of a rule of this history")
+    return Rule(int(number), _selector(rest.partition(b" ")[2]))
+
+
+def _selector(text: bytes) -> Selector:
+    try:
+        conditions = json.loads(text)
+    except (ValueError, RecursionError):
+        return EVERYTHING
     if not isinstance(conditions, dict) or not all(isinstance(text, str) for text in conditions.values()):
-        raise ValueError("no conditions")
-    if not conditions or not conditions.keys() <= set(_CONDITIONS):
-        raise ValueError("conditions of another version")
-    return Rule(int(number), Selector(**conditions))
+        return EVERYTHING
+    if not conditions or not conditions.keys() <= set(_CONDITIONS):  # of another version, say
+        return EVERYTHING
+    return Selector(**conditions)

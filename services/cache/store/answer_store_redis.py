@@ -83,6 +83,11 @@ class RedisStore:
         """0: a full Redis evicts by its own policy, and tells nobody."""
         return 0
 
+    @property
+    def unreadable(self) -> int:
+        """Histories of invalidations that were met of which a part, or nothing, could be read."""
+        return self._listing.unreadable
+
     async def get_many(self, keys: Sequence[str]) -> list[Entry | None]:
         found: dict[str, Entry] = {}
         for shard, group in self._by_shard(keys):

@@ -2,7 +2,8 @@
 
 Promises: an entry and the history of its bucket come in one round trip, the history after it, so that an invalidation
 in between counts, and then the server's word that it is still a primary (ReadOnlyError otherwise); what nobody waits
-for is asked even while requests leave Redis alone, within `ADMIN_TIMEOUT_S` for each round trip.
+for is asked even while requests leave Redis alone, within `ADMIN_TIMEOUT_S` for each round trip. A history that cannot
+be read is forgotten, with all answers of its bucket, and logged.
 
 Belongs to one event loop.
 """
@@ -22,9 +23,11 @@ from services.cache.entry import Selector
 from services.cache.invalidation import NO_HISTORY, History, history_of_fields
 from services.cache.partition import BUCKET_DIGITS, tenant_bucket
 from services.cache.store import redis_layout as layout
+from services.cache.store import redis_scripts
 from services.cache.store.answer_store import StoreUnavailableError
 from services.cache.store.moment import Moment, parse_moment
 from services.cache.store.redis_servers import RedisServers
+from services.runtime.logs import get_logger
 from services.runtime.redis_connections import is_replica
 
 __all__ = ["BATCH_KEYS_MAX", "JudgedEntry", "Reading", "RedisListing", "bucket_of", "moment_of_head"]
@@ -64,12 +67,15 @@ class Reading:
 
 
 class RedisListing:
-    """Reads entries of the shards that `names` names."""
+    """Reads entries of the shards that `names` names. `unreadable`: how often it came across a history of invalidations
+    of which a part, or nothing, could be read."""
 
     def __init__(self, servers: RedisServers, names: layout.Names) -> None:
         self._servers = servers
         self._names = names
         self._histories: OrderedDict[str, History] = OrderedDict()
+        self._log = get_logger(__name__)
+        self.unreadable = 0
 
     async def read(self, redis: Redis, keys: Sequence[str], fields: Sequence[str], *, minute: int = 0) -> Reading:
         """These fields of the entries and their stamp, and then the histories of their buckets, in one round trip."""
@@ -92,6 +98,7 @@ class RedisListing:
             bucket: NO_HISTORY if moments[bucket] is None else await self._history(redis, bucket, head)
             for bucket, head in heads.items()
         }
+        moments.update((bucket, None) for bucket, history in histories.items() if history is NO_HISTORY)
         return Reading(reply[: len(keys)], histories, moments)
 
     async def entries(self, selector: Selector) -> AsyncGenerator[tuple[int, list[JudgedEntry]], None]:
@@ -144,15 +151,31 @@ class RedisListing:
 
     async def _history(self, redis: Redis, bucket: str, head: Sequence[bytes | None]) -> History:
         """The history with this head: the one in memory, unless there was an invalidation since it was read."""
-        era, token = ((value or b"").decode("ascii", "replace") for value in head[:2])
+        era, token = (value or b"" for value in head[:2])
         known = self._histories.get(bucket)
-        if known is None or (known.era, known.token) != (era, token):
+        if known is None or (known.era.encode(), known.token.encode()) != (era, token):
             reading: Any = redis.hgetall(self._names.history(bucket))
-            known = self._histories[bucket] = history_of_fields(await reading)
+            known = history_of_fields(await reading)
+            if known is NO_HISTORY:
+                await self._forget(redis, bucket, era, token)
+                return known
+            if known.unreadable:
+                self._count_unreadable(bucket, is_forgotten=False)
+            self._histories[bucket] = known
             if len(self._histories) > HISTORIES_MAX:
                 self._histories.popitem(last=False)
         self._histories.move_to_end(bucket)
         return known
+
+    async def _forget(self, redis: Redis, bucket: str, era: bytes, token: bytes) -> None:
+        """Or nothing of the bucket would be found ever again."""
+        forgetting: Any = redis.eval(redis_scripts.FORGET, 1, self._names.history(bucket), era, token)
+        if await forgetting:
+            self._count_unreadable(bucket, is_forgotten=True)
+
+    def _count_unreadable(self, bucket: str, *, is_forgotten: bool) -> None:
+        self.unreadable += 1
+        self._log.error("cache_invalidations_unreadable", bucket=bucket, is_forgotten=is_forgotten)
 
 
 def moment_of_head(head: Sequence[bytes | None], minute: int) -> Moment | None:

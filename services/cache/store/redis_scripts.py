@@ -5,7 +5,7 @@ How entries, history, list and stream lie there is the part of `redis_layout`.
 
 from __future__ import annotations
 
-__all__ = ["DELETE_MARK", "INDEXED", "INVALIDATE", "PUT", "SWEEP"]
+__all__ = ["DELETE_MARK", "FORGET", "INDEXED", "INVALIDATE", "PUT", "SWEEP"]
 
 INDEXED = """
 local rows = {}
@@ -94,6 +94,14 @@ redis.call('HSET', KEYS[1], 'token', ARGV[2], ARGV[3],
 )
 """KEYS: history. ARGV: a new era, a new token, the rule's name, its text, how many rules at most, after how many
 milliseconds a rule has nothing left to forget, and how many names of the past to keep. The clock is Redis's own."""
+
+FORGET = """
+local is_same = (redis.call('HGET', KEYS[1], 'era') or '') == ARGV[1]
+  and (redis.call('HGET', KEYS[1], 'token') or '') == ARGV[2]
+return is_same and redis.call('DEL', KEYS[1]) or 0
+"""
+"""Ends a history that cannot be read, and with it all of the bucket's answers. KEYS: history. ARGV: its era and token
+as they were read; when they are others, somebody else began it anew, and nothing happens."""
 
 SWEEP = """
 local removed = {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from services.cache.entry import Entry, Selector
@@ -23,6 +25,9 @@ DAMAGE = [
     ("last", b"\xff a"),
     ("era", b"x y"),
     ("era", b"e" * 40),
+    ("token", b"\xff"),
+    ("rule:x", b"garbled"),
+    ("rule:x", b"5 1700000000000 {}"),  # ahead of its history
 ]
 
 
@@ -78,3 +83,39 @@ async def test_what_cannot_be_held_against_the_invalidations_since_is_not_kept(
     await store.invalidate(Selector(tenant="acme", tag="blue"))
     damage(redis_server, field, b"\xff")
     assert not await store.put(put, since=since)
+
+
+async def test_a_rule_of_which_only_the_number_can_be_read_takes_what_was_stored_before_it_and_no_more(
+    redis_server: RedisServer, store: RedisStore, put: Entry
+) -> None:
+    assert await store.put(put)
+    await store.invalidate(Selector(tenant="acme", tag="blue"))
+    since = await store.moment(put.key)
+    (rule,) = [name for name in fields(redis_server) if name.startswith("rule:")]
+    damage(redis_server, rule, b"1 1700000000000 {garbled")
+    another = RedisStore(redis_server.url, timeout_s=10.0, clock=SystemClock())
+    assert await another.get_many([put.key]) == [None]
+    assert await another.put(put, since=since)
+    assert await another.get_many([put.key]) == [put]
+    assert another.unreadable == 1
+    await another.invalidate(Selector(tenant="acme", tag="red"))
+    assert await another.get_many([put.key]) == [None]
+    await another.close()
+
+
+async def test_of_many_lookups_that_meet_a_history_that_cannot_be_read_one_ends_it(
+    redis_server: RedisServer, store: RedisStore, put: Entry
+) -> None:
+    assert await store.put(put)
+    damage(redis_server, "rule:x", b"garbled")
+    damage(redis_server, "token", b"another")
+    found = await asyncio.gather(*(store.read(put.key) for _ in range(20)))
+    assert {entry for entry, _ in found} == {None}
+    assert store.unreadable == 1
+    assert await store.put(put, since=await store.moment(put.key))
+    assert await store.get_many([put.key]) == [put]
+
+
+def fields(server: RedisServer) -> list[str]:
+    with server.client() as client:
+        return [name.decode() for name in client.hkeys(HISTORY)]

@@ -43,10 +43,10 @@ selectors = st.builds(
 )
 
 
-@given(selectors, st.integers(0, 2**53))
+@given(selectors, st.integers(1, 2**53))
 def test_a_rule_is_read_as_it_was_written(selector: Selector, number: int) -> None:
     value = f"{number} 1700000000000 {rule_text(selector)}".encode()
-    fields = {b"era": b"e", b"token": b"t", b"number": b"7", rule_name(selector).encode(): value}
+    fields = {b"era": b"e", b"token": b"t", b"number": str(2**53).encode(), rule_name(selector).encode(): value}
     assert history_of_fields(fields) == History("e", "t", (Rule(number, selector),))
 
 
@@ -55,14 +55,24 @@ def test_two_selectors_share_a_rule_exactly_when_they_are_equal(one: Selector, o
     assert (rule_name(one) == rule_name(other)) == (one == other)
 
 
-@given(st.binary())
+@given(st.binary() | st.binary().map(lambda rest: b"3 1700000000000 " + rest))
 def test_no_bytes_make_the_reader_fail_or_leave_a_rule_out(value: bytes) -> None:
-    history = history_of_fields({b"era": b"e", b"token": b"t", b"rule:x": value})
+    history = history_of_fields({b"era": b"e", b"token": b"t", b"number": b"7", b"rule:x": value})
     assert history == NO_HISTORY or len(history.rules) == 1
+    assert not history.is_living(b"e 0", "k", SCOPE, ()) or history.unreadable == 0
+
+
+@pytest.mark.parametrize("value", [b"x 2 {}", b"\xff", b"", b" 2 {}", b"-1 2 {}", b"0 2 {}", b"8 2 {}", b"9" * 5_000])
+def test_a_rule_without_a_number_of_its_history_leaves_none(value: bytes) -> None:
+    assert history_of_fields({b"era": b"e", b"token": b"t", b"number": b"7", b"rule:x": value}) is NO_HISTORY
 
 
 @pytest.mark.parametrize(
-    "value", [b"1 2 {}", b"1 2 []", b'1 2 {"tenant": 1}', b'1 2 {"unheard": "x"}', b"x 2 {}", b"\xff"]
+    "value",
+    [b"5 2 {}", b"5 2 []", b'5 2 {"tenant": 1}', b'5 2 {"unheard": "x"}', b"5", b"5 \xff", b"5 2 " + b"[" * 10**5],
 )
-def test_a_rule_of_another_version_leaves_no_history(value: bytes) -> None:
-    assert history_of_fields({b"era": b"e", b"token": b"t", b"rule:x": value}) == NO_HISTORY
+def test_a_rule_of_which_only_the_number_can_be_read_takes_everything_up_to_it(value: bytes) -> None:
+    history = history_of_fields({b"era": b"e", b"token": b"t", b"number": b"7", b"rule:x": value})
+    assert history.unreadable == 1
+    assert not history.is_living(b"e 4", "k", Scope("globex"), ())
+    assert history.is_living(b"e 5", "k", SCOPE, ())
