@@ -11,6 +11,7 @@ with mix, blend and temperature fitted by `lab.train_head` on predictions for ex
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ __all__ = [
     "Mixture",
     "distances",
     "log_floor",
+    "log_odds",
     "nearest",
     "neighbour_probabilities",
     "parse_head",
@@ -95,6 +97,12 @@ def softmax(logits: Floats) -> Floats:
 def log_floor(probabilities: Floats) -> Floats:
     """Logarithms, with a floor that keeps them finite."""
     return np.log(np.maximum(probabilities, PROBABILITY_FLOOR))
+
+
+def log_odds(probability: float) -> float:
+    """Kept finite by the same floor, at both ends."""
+    bounded = min(max(probability, PROBABILITY_FLOOR), 1.0 - PROBABILITY_FLOOR)
+    return math.log(bounded / (1.0 - bounded))
 
 
 def nearest(similarities: Floats, count: int) -> npt.NDArray[np.intp]:

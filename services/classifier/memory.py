@@ -31,6 +31,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.classifier.clusters import split_name
+from services.classifier.head import log_odds
 from spillway.routing import OutcomeSource, Signal, TierOutcome, TierSufficiency
 
 __all__ = [
@@ -113,11 +114,6 @@ def nearness(out_of_domain: float | None) -> float:
     does not undo it.
     """
     return 0.0 if out_of_domain is None else min(1.0, max(0.0, (1.0 - out_of_domain) / (1.0 - NEAR)))
-
-
-def _logit(probability: float) -> float:
-    bounded = min(max(probability, 1e-6), 1.0 - 1e-6)
-    return math.log(bounded / (1.0 - bounded))
 
 
 class ClusterMemory:
@@ -221,7 +217,7 @@ class ClusterMemory:
             for value, old in zip(_monotone(means, weights), before.tolist(), strict=True)
         ]
         after[-1] = 1.0
-        shifts = [_logit(old) - _logit(new) for old, new in zip(before.tolist(), after, strict=True)]
+        shifts = [log_odds(old) - log_odds(new) for old, new in zip(before.tolist(), after, strict=True)]
         told = max(np.flatnonzero(speaks).tolist(), key=lambda tier: abs(shifts[tier]))
         tier = sufficiency[told].tier
         seen = counts[told] / nearness

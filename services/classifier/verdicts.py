@@ -6,11 +6,10 @@ and the prompt appears in none of it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from services.classifier.head import HeadJudgement
+from services.classifier.head import HeadJudgement, log_odds
 from services.classifier.heuristics import HEURISTICS_VERSION, TASK_TYPES, HeuristicJudgement
 from services.classifier.small_llm import Opinion, blend
 from spillway.routing import Classification, Complexity, Layer, Signal
@@ -59,7 +58,7 @@ def by_embedding(words: HeuristicJudgement, learned: HeadJudgement, version: str
     shift = Signal(
         name="embedding",
         value=max(0.0, min(1.0, learned.nearest_similarity)),
-        contribution=_logit(learned.complexity[2]) - _logit(words.probabilities[2]),
+        contribution=log_odds(learned.complexity[2]) - log_odds(words.probabilities[2]),
         evidence=f"moves the log-odds of complex; {near}",
     )
     far = ", far from all of them" if learned.out_of_domain >= 0.5 else ""
@@ -87,7 +86,7 @@ def by_small_llm(below: Verdict, opinion: Opinion) -> Verdict:
     shift = Signal(
         name="small_llm",
         value=opinion.confidence,
-        contribution=_logit(probabilities[2]) - _logit(found.probabilities[2]),
+        contribution=log_odds(probabilities[2]) - log_odds(found.probabilities[2]),
         evidence=f"says {opinion.complexity}, {opinion.confidence:.2f} sure; moves the log-odds of complex",
     )
     classification = replace(
@@ -106,11 +105,6 @@ def by_small_llm(below: Verdict, opinion: Opinion) -> Verdict:
 
 def _most_probable(probabilities: Sequence[float]) -> int:
     return max(range(len(probabilities)), key=probabilities.__getitem__)
-
-
-def _logit(probability: float) -> float:
-    bounded = min(max(probability, 1e-6), 1.0 - 1e-6)
-    return math.log(bounded / (1.0 - bounded))
 
 
 def _unit_sum(values: Sequence[float]) -> tuple[float, float, float]:
