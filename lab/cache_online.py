@@ -47,6 +47,10 @@ class PairJudge:
         """Where the question lies among the near ones' answers."""
         return centres(self._vectors[asked], near, self._vectors[list(stored)], proposal)
 
+    def words(self, row: int) -> tuple[str, ...]:
+        """Its words, stemmed."""
+        return self._read(row).tokens
+
     def chars(self, row: int) -> int:
         """How long the question is."""
         return len(self._texts[row])
@@ -121,6 +125,7 @@ class OnlineClass:
             self._judge.centres(row, self._stored[rows].tolist(), near, proposal),
             chars=self._judge.chars(row),
             record=self.controller.record(proposal.group),
+            words=self.controller.words.margin(proposal.group, (n.group for n in near), self._judge.words(row)),
         )
         own = [int(self._stored[rows[r]]) for r in proposal.rows[:ROWS_READ]]
         return features, partial(self._judge.refusal, row, own, near[proposal.row].aliases)
@@ -130,6 +135,7 @@ class OnlineClass:
         group = next((n.group for n in near if self._answer_of[n.group] == answer), str(row))
         self._answer_of[group] = answer
         self._sizes[group] = self._sizes.get(group, 0) + 1
+        self.controller.words.add(group, self._judge.words(row))
         self._stored[len(self._group_of)] = row
         self._group_of.append(group)
 

@@ -19,6 +19,7 @@ from copy import copy
 from dataclasses import replace
 
 from services.cache.admission import lifetime_s, refusal_reason
+from services.cache.answer_version import answer_version
 from services.cache.cache_policy import CachePolicy
 from services.cache.entry import Answer, Entry, Scope, Selector
 from services.cache.entry_group import SECRET_BYTES, founded_group, group_of
@@ -170,12 +171,14 @@ class SemanticCache:
         ttl_s: float | None = None,
         tags: Sequence[str] = (),
         token: str = "",
+        version: str = "",
     ) -> Comparison:
         """Whether the entry with that key was right for this request: by another answer to it, or by a verdict.
 
         UNKNOWN: nothing was learned; so for a request that no stored answer may serve. A fresh answer is stored for its
         own request, with `ttl_s`, `tags` and `token` as for `store`; where it says the same as the entry, for no longer
-        than that was to live. Raises InvalidVectorError.
+        than that was to live. `version`: of the answer that was served (`answer_version`); of another one nothing is
+        learned. Raises InvalidVectorError.
         """
         meaning = self._policy.meaning(scope, chat, embedding, unit_vector(embedding.values), task_type)
         if not isinstance(meaning, Meaning) or self._policy.unfit(chat):
@@ -185,7 +188,7 @@ class SemanticCache:
             async with asyncio.timeout(self._policy.lookup_s + EMBED_S_MAX) as limit:
                 since = token or await self._store.moment(request_key)
                 entry = await self._search.check(scope, meaning, key)
-                if entry is None:
+                if entry is None or version not in ("", answer_version(entry.answer)):
                     return Comparison.UNKNOWN
                 verdict = await self._compared(entry, evidence)
                 if verdict is not Comparison.UNKNOWN:
@@ -267,7 +270,7 @@ class SemanticCache:
         self._verdicts.forget(entry.key)
         self._search.removed(entry.key)
         if isinstance(meaning, Meaning):
-            self._search.stored(entry)
+            self._search.stored(entry, meaning.task_type)
             self._index.add(
                 entry.key,
                 partition=meaning.partition,

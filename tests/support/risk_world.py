@@ -14,6 +14,9 @@ __all__ = ["LIMIT", "World"]
 
 LIMIT = 0.01
 
+TELLING = 19
+"""Numbers of the evidence that tell: worlds stay as they are when there is one more. The others say nothing."""
+
 
 class World:
     """Questions whose clarity says how likely the proposal is right."""
@@ -29,7 +32,8 @@ class World:
         for _ in range(count):
             clarity = float(self.rng.normal(2.5, 3.0))
             right = bool(self.rng.random() < 1 / (1 + np.exp(-clarity))) and bool(self.rng.random() >= spoiled)
-            features = np.full(len(NAMES), clarity) + self.rng.normal(0, 0.3, len(NAMES))
+            features = np.zeros(len(NAMES))
+            features[:TELLING] = clarity + self.rng.normal(0, 0.3, TELLING)
             decision = self.controller.decide(features, refusal=lambda: refusal)
             decisions.append(decision)
             self.lookups += 1

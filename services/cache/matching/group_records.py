@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["GROUPS_MAX", "OUTCOMES_MAX", "GroupRecords"]
+__all__ = ["GROUPS_MAX", "OUTCOMES_MAX", "GroupRecords", "digest"]
 
 Digests = npt.NDArray[np.uint64]
 Counts = npt.NDArray[np.float64]
@@ -42,12 +42,12 @@ class GroupRecords:
 
     def log_odds(self, group: str) -> float:
         """Smoothed log odds that the group's answer was right; 0 where nothing is known. Changes nothing."""
-        right, wrong = self._found.get(_digest(group), (0.0, 0.0))
+        right, wrong = self._found.get(digest(group), (0.0, 0.0))
         return math.log((right + SMOOTHING) / (wrong + SMOOTHING))
 
     def add(self, group: str, *, same: bool) -> None:
         """The outcome of a proposal of that group; the group of longest ago makes room."""
-        key = _digest(group)
+        key = digest(group)
         right, wrong = self._found.pop(key, (0.0, 0.0))
         self._found[key] = (KEPT * right + same, KEPT * wrong + (not same))
         while len(self._found) > GROUPS_MAX:
@@ -65,5 +65,6 @@ class GroupRecords:
         )
 
 
-def _digest(group: str) -> int:
+def digest(group: str) -> int:
+    """By which a group is kept: 64 bits."""
     return int.from_bytes(hashlib.blake2b(group.encode(), digest_size=8).digest(), "big")

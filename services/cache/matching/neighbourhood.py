@@ -60,6 +60,7 @@ NAMES: Final = (
     "length",
     "pair",
     "record",
+    "words",
 )
 
 
@@ -170,15 +171,22 @@ def centres(asked: Vector, near: Sequence[Near], vectors: Iterable[Vector], prop
 
 
 def evidence(
-    proposal: Proposal, pair_logit: float, found: Centres = NO_CENTRES, *, chars: int = 0, record: float = 0.0
+    proposal: Proposal,
+    pair_logit: float,
+    found: Centres = NO_CENTRES,
+    *,
+    chars: int = 0,
+    record: float = 0.0,
+    words: float = 0.0,
 ) -> npt.NDArray[np.float64]:
     """The numbers that the risk control decides by, as `NAMES` has them.
 
     `pair_logit` is the pair model's log odds that the question and the proposal's nearest one have the same answer.
-    `chars` is how long the question is, `record` what earlier proposals of the group came to (`group_records`).
+    `chars` is how long the question is, `record` what earlier proposals of the group came to (`group_records`), `words`
+    how much likelier its words are of the group than of another near one (`answer_words`).
     """
     pair = min(max(pair_logit, -PAIR_LOGIT_MAX), PAIR_LOGIT_MAX) if math.isfinite(pair_logit) else 0.0
     return np.asarray(
-        (*proposal.signals, found.nearest, found.margin, found.cohesion, math.log1p(chars), pair, record),
+        (*proposal.signals, found.nearest, found.margin, found.cohesion, math.log1p(chars), pair, record, words),
         dtype=np.float64,
     )

@@ -18,6 +18,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from services.cache.matching.answer_words import AnswerWords
 from services.cache.matching.group_records import GroupRecords
 from services.cache.matching.guard_evidence import GUARDED_WRONG_MAX, GuardEvidence, guard_code
 from services.cache.matching.measured_wrong import measured_wrong
@@ -51,11 +52,12 @@ class RiskController:
 
     def __init__(self, policy: RiskPolicy, random: Random, *, lifts: bool = True) -> None:
         """`lifts`: whether what is observed here may lift guards; not where several tenants are observed. `guards` is
-        what was observed of them."""
+        what was observed of them, `words` what words the stored questions of each answer have."""
         self._model: RiskModel | None = None
         self._features = np.zeros((OBSERVATIONS_MAX, len(NAMES)))
         self._outcomes = np.zeros((OBSERVATIONS_MAX, 2))  # same, guard_code
         self.guards = GuardEvidence(lifts=lifts)
+        self.words = AnswerWords()
         self._groups = GroupRecords()
         self._observed = 0
         self._next_fit = EVIDENCE_MIN
@@ -189,6 +191,7 @@ class RiskController:
         """All of it but the model, which the next fit brings back: .npz without pickles, about 1 MB at most."""
         kept = min(self._observed, OBSERVATIONS_MAX)
         groups, group_counts = self._groups.kept()
+        word_groups, word_questions, word_cells = self.words.kept()
         return pack_state(
             RiskState(
                 features=self._features[:kept],
@@ -200,6 +203,9 @@ class RiskController:
                 guards=self.guards.counts,
                 groups=groups,
                 group_counts=group_counts,
+                word_groups=word_groups,
+                word_questions=word_questions,
+                word_cells=word_cells,
             )
         )
 
@@ -212,6 +218,7 @@ class RiskController:
         self._observed = self._next_fit = found.observed
         self.guards.counts = found.guards
         self._groups.restore(found.groups, found.group_counts)
+        self.words.restore(found.word_groups, found.word_questions, found.word_cells)
         budgets = len(BUDGET_COUNTERS_LEAST)
         self._budget.restore(found.counters[:budgets], found.recent)
         self._audits.restore(found.counters[budgets:], found.recent_audits)

@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from services.cache.matching.answer_words import CELLS, QUESTIONS_MAX
 from services.cache.matching.group_records import GROUPS_MAX, OUTCOMES_MAX
 from services.cache.matching.guard_evidence import GUARD_CODES
 from services.cache.matching.neighbourhood import NAMES
@@ -28,7 +29,7 @@ Floats = npt.NDArray[np.float64]
 STATE_BYTES_MAX: Final = 4 * 1024 * 1024
 
 UNPACKED_BYTES_MAX: Final = 8 * 1024 * 1024
-"""Unpacked: 6,000 observations of 19 numbers are 0.9 MB."""
+"""Unpacked: 6,000 observations of 20 numbers are 1 MB, counts of words 0.3 MB."""
 
 FEATURE_MAX: Final = 1e6
 COUNT_MAX: Final = 1e9
@@ -44,7 +45,11 @@ _MEMBERS: Final = (
     "kinds",
     "groups",
     "group_counts",
+    "word_groups",
+    "word_questions",
+    "word_cells",
 )
+_NO_NUMBERS: Final = ("kinds", "groups", "word_groups", "word_questions", "word_cells")
 
 
 class RiskStateError(ValueError):
@@ -55,7 +60,8 @@ class RiskStateError(ValueError):
 class RiskState:
     """`features` [n, len(NAMES)] and `outcomes` [n, 2] (same, code of the guard), the newest of `observed`;
     `counters` and `recent` are the controller's own; `recent_audits` are as `RiskAudits.recent`; `guards`
-    [len(LIFTABLE), 3] as `GuardEvidence.counts`; `groups` and `group_counts` as `GroupRecords.kept`."""
+    [len(LIFTABLE), 3] as `GuardEvidence.counts`; `groups` and `group_counts` as `GroupRecords.kept`; `word_groups`,
+    `word_questions` [m + 1] and `word_cells` as `AnswerWords.kept`."""
 
     features: Floats
     outcomes: Floats
@@ -66,6 +72,9 @@ class RiskState:
     guards: Floats
     groups: npt.NDArray[np.uint64]
     group_counts: Floats
+    word_groups: npt.NDArray[np.uint64]
+    word_questions: npt.NDArray[np.int64]
+    word_cells: npt.NDArray[np.uint16]
 
 
 def pack_state(state: RiskState) -> bytes:
@@ -84,6 +93,9 @@ def pack_state(state: RiskState) -> bytes:
         kinds=np.asarray(LIFTABLE),
         groups=state.groups,
         group_counts=state.group_counts,
+        word_groups=state.word_groups,
+        word_questions=state.word_questions,
+        word_cells=state.word_cells,
     )
     return stream.getvalue()
 
@@ -95,8 +107,8 @@ def parse_state(data: bytes, *, least: Sequence[float], observations_max: int) -
     try:
         read = _unpacked(data)
         kinds = tuple(str(kind) for kind in read["kinds"].tolist())
-        numbers = {name: read[name].astype(np.float64) for name in _MEMBERS if name not in ("kinds", "groups")}
-        groups = read["groups"]
+        numbers = {name: read[name].astype(np.float64) for name in _MEMBERS if name not in _NO_NUMBERS}
+        groups, words = read["groups"], [read[name] for name in _NO_NUMBERS[2:]]
         observed = int(numbers["observed"])
     except (
         ValueError, KeyError, TypeError, OSError, EOFError, OverflowError, MemoryError, NotImplementedError,
@@ -106,7 +118,9 @@ def parse_state(data: bytes, *, least: Sequence[float], observations_max: int) -
     if kinds != LIFTABLE:
         raise RiskStateError("the state is of other guards")
     shaped = _has_shapes(numbers, counters=len(least), observations_max=observations_max)
-    if not shaped or not _has_ranges(numbers, np.asarray(least)) or not _are_groups(groups, numbers["group_counts"]):
+    if not shaped or not _has_ranges(numbers, np.asarray(least)) or not _are_words(*words):
+        raise RiskStateError("the state has wrong shapes or values")
+    if not _are_groups(groups, numbers["group_counts"]):
         raise RiskStateError("the state has wrong shapes or values")
     return RiskState(
         features=numbers["features"],
@@ -118,6 +132,9 @@ def parse_state(data: bytes, *, least: Sequence[float], observations_max: int) -
         guards=numbers["guards"],
         groups=groups,
         group_counts=numbers["group_counts"],
+        word_groups=words[0],
+        word_questions=words[1],
+        word_cells=words[2],
     )
 
 
@@ -147,14 +164,33 @@ def _has_shapes(read: dict[str, Floats], *, counters: int, observations_max: int
     )
 
 
-def _are_groups(digests: npt.NDArray[Any], counts: Floats) -> bool:
+def _are_digests(digests: npt.NDArray[Any]) -> bool:
     return bool(
         digests.dtype == np.uint64
         and digests.ndim == 1
         and len(digests) <= GROUPS_MAX
         and len(np.unique(digests)) == len(digests)
+    )
+
+
+def _are_groups(digests: npt.NDArray[Any], counts: Floats) -> bool:
+    return (
+        _are_digests(digests)
         and counts.shape == (len(digests), 2)
-        and ((counts >= 0.0) & (counts <= OUTCOMES_MAX)).all()
+        and bool(((counts >= 0.0) & (counts <= OUTCOMES_MAX)).all())
+    )
+
+
+def _are_words(digests: npt.NDArray[Any], questions: npt.NDArray[Any], cells: npt.NDArray[Any]) -> bool:
+    """The last of `questions` are all there were, of groups that are not kept too."""
+    return (
+        _are_digests(digests)
+        and questions.dtype == np.int64
+        and questions.shape == (len(digests) + 1,)
+        and bool(((questions >= 0) & (questions <= QUESTIONS_MAX)).all())
+        and cells.dtype == np.uint16
+        and cells.shape == (2, CELLS)
+        and bool((cells <= QUESTIONS_MAX).all())
     )
 
 

@@ -36,6 +36,7 @@ from services.cache.matching.refusals import Refusals
 from services.cache.matching.risk_control import Judged, Source
 from services.cache.store.answer_store import AnswerStore, StoreUnavailableError
 from services.runtime.clock import Clock
+from spillway.routing import TaskType
 
 __all__ = ["SemanticSearch"]
 
@@ -253,10 +254,13 @@ class SemanticSearch:
         """Once of each, and of no more than were served here: each replica gets as many of others as others of its."""
         return hit not in self._told and deciding.told_elsewhere < deciding.hits
 
-    def stored(self, entry: Entry) -> None:
-        """What this process has just stored, it need not read."""
+    def stored(self, entry: Entry, task_type: TaskType) -> None:
+        """What this process has just stored, it need not read. A class that was ever asked for an answer is told of the
+        words."""
         if entry.partition:
             self._known.learn(entry)
+            deciding = self.classes.seen(task_type, entry.scope.tenant)
+            deciding.controller.words.add(group_of(entry), self._sketch(entry).tokens)
 
     def removed(self, key: str) -> None:
         """The entry is gone."""
@@ -275,13 +279,15 @@ class SemanticSearch:
         if meaning.model == self._pair_model.embedding_model and len(nearby.entry.vector) == 4 * len(meaning.vector):
             a, b = meaning.vector, np.frombuffer(nearby.entry.vector, dtype="<f4").astype(np.float32)
         features = pair_features(asked, stored, nearby.similarity)
+        group = nearby.proposal.group
         vectors = [each.vector for each in nearby.candidates]
         return evidence(
             nearby.proposal,
             self._pair_model.logit(features, a, b),
             centres(meaning.vector, nearby.near, vectors, nearby.proposal),
             chars=len(meaning.question),
-            record=deciding.controller.record(nearby.proposal.group),
+            record=deciding.controller.record(group),
+            words=deciding.controller.words.margin(group, (near.group for near in nearby.near), asked.tokens),
         )
 
     def _refusal(self, asked: Sketch, nearby: Nearby) -> str:
