@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import grpc
 
+from services.cache.answer_version import answer_version
 from services.cache.entry import Scope, Selector
 from services.cache.index.vector_index import DimensionMismatchError, InvalidVectorError
 from services.cache.matching.answer_comparison import Comparison
@@ -91,6 +92,8 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         response = pb.LookupResponse(
             outcome=wire.cache_finding_to_proto(outcome), audit=found.audit, store_token=found.store_token
         )
+        if found.audit and found.answer is not None:
+            response.answer_version = answer_version(found.answer)
         if found.answer is not None:
             response.answer.CopyFrom(answer_to_proto(found.answer))
         return response
@@ -161,6 +164,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
                 ttl_s=_ttl_s(request),
                 tags=tuple(request.tags),
                 token=_token(request),
+                version=request.answer_version,
             )
         telemetry.set_attributes({"spillway.cache.evidence": verdict.value})
         return pb.RecordEvidenceResponse(verdict=_VERDICTS[verdict])

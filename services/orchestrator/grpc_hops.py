@@ -98,6 +98,7 @@ class GrpcCache:
         tags: tuple[str, ...],
         token: str,
         timeout_s: float,
+        answer_version: str = "",
     ) -> EvidenceVerdict:
         request = cache_pb2.RecordEvidenceRequest(
             scope=_scope(query),
@@ -109,6 +110,7 @@ class GrpcCache:
             ttl=wire.duration_to_proto(ttl_s) if ttl_s is not None else None,
             tags=tags,
             store_token=token,
+            answer_version=answer_version,
         )
         try:
             response = await self._stub.RecordEvidence(request, timeout=timeout_s)
@@ -194,6 +196,7 @@ def _reply(response: cache_pb2.LookupResponse) -> CacheReply:
         ),
         audit=response.audit,
         store_token=response.store_token,
+        answer_version=response.answer_version,
     )
 
 

@@ -157,6 +157,7 @@ class LookupResponse(_message.Message):
     ANSWER_FIELD_NUMBER: _builtins.int
     AUDIT_FIELD_NUMBER: _builtins.int
     STORE_TOKEN_FIELD_NUMBER: _builtins.int
+    ANSWER_VERSION_FIELD_NUMBER: _builtins.int
     audit: _builtins.bool
     """Whether this hit was chosen for an audit: once the answer has left, a model should be asked as well, and its answer
     given to RecordEvidence.
@@ -166,6 +167,8 @@ class LookupResponse(_message.Message):
     hands it over with the answer, and stores nothing when it is empty: the store was not asked exactly, did not answer,
     or is never asked about this request. Two lookups of one tenant with the same token had no invalidation between them.
     """
+    answer_version: _builtins.str
+    """For a hit that was chosen for an audit: which answer it was, for RecordEvidence. Opaque."""
     @_builtins.property
     def outcome(self) -> Global___CacheFinding:
         """The kind of outcome, and why."""
@@ -181,10 +184,11 @@ class LookupResponse(_message.Message):
         answer: Global___CachedAnswer | None = ...,
         audit: _builtins.bool = ...,
         store_token: _builtins.str = ...,
+        answer_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "outcome", b"outcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "audit", b"audit", "outcome", b"outcome", "store_token", b"store_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "answer_version", b"answer_version", "audit", b"audit", "outcome", b"outcome", "store_token", b"store_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -388,6 +392,7 @@ class RecordEvidenceRequest(_message.Message):
     STORE_TOKEN_FIELD_NUMBER: _builtins.int
     TTL_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
+    ANSWER_VERSION_FIELD_NUMBER: _builtins.int
     task_type: _chat_pb2.TaskType.ValueType
     """The kind of work."""
     entry_key: _builtins.str
@@ -396,6 +401,10 @@ class RecordEvidenceRequest(_message.Message):
     """A verdict: whether the entry's answer was right."""
     store_token: _builtins.str
     """As StoreRequest.store_token: for `fresh_answer`, which is kept for its own request."""
+    answer_version: _builtins.str
+    """LookupResponse.answer_version of the hit: when the entry has another answer by now, nothing is learned of it. Empty,
+    when it is not known: the entry counts as it is.
+    """
     @_builtins.property
     def scope(self) -> Global___CacheScope:
         """Whose answers."""
@@ -435,10 +444,11 @@ class RecordEvidenceRequest(_message.Message):
         store_token: _builtins.str = ...,
         ttl: _duration_pb2.Duration | None = ...,
         tags: _abc.Iterable[_builtins.str] | None = ...,
+        answer_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "embedding", b"embedding", "evidence", b"evidence", "fresh_answer", b"fresh_answer", "right", b"right", "scope", b"scope", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "embedding", b"embedding", "entry_key", b"entry_key", "evidence", b"evidence", "fresh_answer", b"fresh_answer", "right", b"right", "scope", b"scope", "store_token", b"store_token", "tags", b"tags", "task_type", b"task_type", "ttl", b"ttl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_version", b"answer_version", "chat", b"chat", "embedding", b"embedding", "entry_key", b"entry_key", "evidence", b"evidence", "fresh_answer", b"fresh_answer", "right", b"right", "scope", b"scope", "store_token", b"store_token", "tags", b"tags", "task_type", b"task_type", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_evidence: _TypeAlias = _typing.Literal["fresh_answer", "right"]  # noqa: Y015
     _WhichOneofArgType_evidence: _TypeAlias = _typing.Literal["evidence", b"evidence"]  # noqa: Y015

@@ -122,6 +122,7 @@ class FakeCache:
     says_of_stores: StoreResult = field(default_factory=lambda: StoreResult("stored"))
     says_of_evidence: EvidenceVerdict = EvidenceVerdict.RIGHT
     evidence: list[tuple[CacheQuery, str, CachedAnswer]] = field(default_factory=list)
+    versions: list[str] = field(default_factory=list)
     evidence_kept: list[tuple[float | None, tuple[str, ...]]] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
     peeks: int = 0
@@ -162,8 +163,10 @@ class FakeCache:
         tags: tuple[str, ...],
         token: str,
         timeout_s: float,
+        answer_version: str = "",
     ) -> EvidenceVerdict:
         self.tokens.append(token)
+        self.versions.append(answer_version)
         self.evidence.append((query, entry_key, fresh))
         self.evidence_kept.append((ttl_s, tags))
         return self.says_of_evidence

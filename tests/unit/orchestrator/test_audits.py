@@ -24,7 +24,7 @@ from tests.unit.orchestrator.ladder import judged, request_of, settings_of
 def audited(*, per_minute_max: int = 60, tasks_max: int = 100) -> Bench:
     """A bench whose every semantic hit is chosen for an audit."""
     bench = Bench(settings_of(cache={"audits": {"per_minute_max": per_minute_max}}), tasks_max=tasks_max)
-    bench.cache.semantic = replace(cached(CacheKind.SEMANTIC_HIT), audit=True)
+    bench.cache.semantic = replace(cached(CacheKind.SEMANTIC_HIT), audit=True, answer_version="as served")
     return bench
 
 
@@ -54,6 +54,7 @@ async def test_a_model_is_asked_once_the_answer_has_left_and_the_cache_hears_of_
     assert (query.tenant, query.namespace, query.embedding, query.task_type) == ("t", "n", EMBEDDING, task_type)
     assert (entry_key, fresh.message.text, fresh.cost_nanousd) == ("k", "Paris.", 4_350)
     assert bench.cache.evidence_kept == [(5.0, ("doc-B",))]
+    assert bench.cache.versions == ["as served"]
     assert bench.audits == [(AuditOutcome.RIGHT, 4_350)]
     assert bench.cache.stored == []
     assert (completion.cost.cost_nanousd, run.cost.cost_nanousd) == (0, 0)
