@@ -14,10 +14,10 @@ import math
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from itertools import repeat
-from typing import NamedTuple
 
 import numpy as np
 
+from services.cache.index.candidates import NO_CANDIDATES, Candidates
 from services.cache.index.code_lister import CodeLister
 from services.cache.index.partition_rows import FrozenPartition, NewRows, PartitionRows
 from services.cache.index.sign_codes import SignCoder, prepare
@@ -25,7 +25,6 @@ from services.cache.index.vector_rows import Vector
 
 __all__ = [
     "DIMENSIONS_MAX",
-    "Candidate",
     "DimensionMismatchError",
     "InvalidVectorError",
     "Vector",
@@ -58,14 +57,6 @@ class InvalidVectorError(ValueError):
 
 class DimensionMismatchError(ValueError):
     """The model's vectors had another dimension before."""
-
-
-class Candidate(NamedTuple):
-    """A stored question, its cosine similarity to the one searched for, -1 to 1, and its vector as it is kept."""
-
-    key: str
-    similarity: float
-    vector: Vector
 
 
 _Place = tuple[str, int]
@@ -201,7 +192,7 @@ class VectorIndex:
             if key in self._places and self._expires_at_unix_s(key) <= now_unix_s:
                 self.remove(key)
 
-    async def search(self, partition: str, vector: Vector, *, count: int, now_unix_s: float) -> Sequence[Candidate]:
+    async def search(self, partition: str, vector: Vector, *, count: int, now_unix_s: float) -> Candidates:
         """The `count` nearest living entries of the partition, nearest first.
 
         Raises DimensionMismatchError when the partition's vectors have another dimension.
@@ -209,34 +200,19 @@ class VectorIndex:
         self.expire(now_unix_s)
         found = self._partitions.get(partition)
         if found is None:
-            return ()
+            return NO_CANDIDATES
         if found.width != len(vector):
             raise DimensionMismatchError("the partition's vectors have another dimension")
         if self._lister is not None:
             self._lister.look_at(found)
         rows = await found.search(vector, count=count, executor=self.executor, inline_rows_max=self._inline_rows_max)
         found = self._partitions.get(partition)  # other tasks may have changed everything meanwhile
-        return () if found is None else self._living(found, rows, vector, count, now_unix_s)
+        return NO_CANDIDATES if found is None else _living(found, rows, vector, count, now_unix_s)
 
     def make_lists(self) -> None:
         """Begins what makes searches of the largest partition fast, and would else begin with the first one."""
         if self._lister is not None and self._partitions:
             self._lister.look_at(max(self._partitions.values(), key=len))
-
-    def _living(
-        self, found: PartitionRows, rows: Sequence[int], vector: Vector, count: int, now_unix_s: float
-    ) -> Sequence[Candidate]:
-        """The nearest of these rows by what they hold now, of entries that are alive."""
-        keys, expiries, size = found.keys, found.expires_at_unix_s, len(found)
-        rows = [row for row in rows if row < size and expiries[row] > now_unix_s]
-        vectors = found.vectors(rows)
-        similarities = vectors @ vector
-        order = (-similarities).argsort(kind="stable")[:count]
-        nearest: list[float] = similarities[order].tolist()
-        return [
-            Candidate(keys[rows[at]], similarity, vectors[at])
-            for at, similarity in zip(order.tolist(), nearest, strict=True)
-        ]
 
     def _check_width(self, partition: str, model: str, width: int) -> None:
         """Before vectors of that width are added. Raises DimensionMismatchError."""
@@ -290,3 +266,17 @@ class VectorIndex:
         for row, key in enumerate(made.keys):
             self._places[key] = (frozen.name, row)
             self._expiries.append((made.expires_at_unix_s[row], key))
+
+
+def _living(found: PartitionRows, rows: Sequence[int], vector: Vector, count: int, now_unix_s: float) -> Candidates:
+    """The nearest of these rows by what they hold now, of entries that are alive."""
+    keys, expiries, size = found.keys, found.expires_at_unix_s, len(found)
+    rows = [row for row in rows if row < size and expiries[row] > now_unix_s]
+    if not rows:
+        return NO_CANDIDATES
+    vectors = found.vectors(rows)
+    similarities = vectors @ vector
+    order = (-similarities).argsort(kind="stable")[:count]
+    nearest: list[float] = similarities[order].tolist()
+    places: list[int] = order.tolist()
+    return Candidates([keys[rows[at]] for at in places], nearest, vectors, places)

@@ -11,12 +11,10 @@ import sys
 import unicodedata
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from services.cache.entry import Entry, Question
 from services.cache.entry_group import group_of
-from services.cache.matching.kept import kept
 from services.cache.matching.lexicon import AUXILIARIES, CASED_WORDS, FUNCTION_WORDS, word_set
 from services.cache.matching.pair_features import Idf, Sketch
 from services.cache.matching.sketches import Sketches
@@ -49,18 +47,23 @@ _ASKING: Final = AUXILIARIES.keys() | word_set("what which who whom whose when w
 _LONE_LETTERS: Final = 1
 
 
-@dataclass(frozen=True)
 class KnownQuestion:
-    """`group` as `group_of`, `aliases` as in Entry."""
+    """`group` as `group_of`, `aliases` as in Entry. Immutable; no dataclass, as a lookup may make 32 of them."""
 
-    text: str
-    group: str
-    aliases: int
+    __slots__ = ("_plain", "aliases", "group", "text")
 
-    @kept
-    def plain(self) -> str:
-        """Its `same_words`: of most questions nobody asks."""
-        return same_words(self.text)
+    def __init__(self, text: str, group: str, aliases: int) -> None:
+        self.text, self.group, self.aliases = text, group, aliases
+        self._plain: str | None = None
+
+    def has_words_of(self, text: str) -> bool:
+        """Whether `same_words` of both are the same. Of most questions nobody asks."""
+        mine = self.text
+        if mine.isascii() and text.isascii() and not -2 < _signs(mine) - _signs(text) < 2:
+            return False  # nothing but spaces and one mark is forgiven, beside a capital
+        if self._plain is None:
+            self._plain = same_words(mine)
+        return self._plain == same_words(text)
 
 
 class KnownQuestions:
@@ -86,12 +89,14 @@ class KnownQuestions:
 
     def learn(self, entry: Entry | Question) -> None:
         """Keeps what the entry says."""
-        known = KnownQuestion(entry.question, group_of(entry), entry.aliases)
-        if self._known.get(entry.key) == known:
-            self._known.move_to_end(entry.key)
-            return
-        self.forget(entry.key)
-        self._known[entry.key] = known
+        key, text, group = entry.key, entry.question, group_of(entry)
+        last = self._known.get(key)
+        if last is not None:
+            if last.text == text and last.group == group and last.aliases == entry.aliases:
+                self._known.move_to_end(key)
+                return
+            self.forget(key)
+        known = self._known[key] = KnownQuestion(text, group, entry.aliases)
         self._bytes += _size(known)
         while len(self._known) > self._entries_max or self._bytes > self._bytes_max:
             self.forget(next(iter(self._known)))
@@ -115,6 +120,11 @@ class KnownQuestions:
 def _size(known: KnownQuestion) -> int:
     """About what it takes with its key: a text, and once more what is compared of it."""
     return QUESTION_BYTES + 2 * sys.getsizeof(known.text)
+
+
+def _signs(text: str) -> int:
+    """All but spaces."""
+    return len(text) - text.count(" ")
 
 
 def same_words(text: str) -> str:

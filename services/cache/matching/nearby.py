@@ -10,14 +10,15 @@ Belongs to one event loop.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from services.cache.entry import Entry, Question, Scope
 from services.cache.entry_group import group_of
-from services.cache.index.vector_index import Candidate, Vector, VectorIndex
-from services.cache.matching.known_questions import KnownQuestion, KnownQuestions, same_words
+from services.cache.index.candidates import Candidates
+from services.cache.index.vector_index import Vector, VectorIndex
+from services.cache.matching.known_questions import KnownQuestion, KnownQuestions
 from services.cache.matching.neighbourhood import NEAR_MAX, TEMPERATURES, Near, Proposal, propose
 from services.cache.store.answer_store import AnswerStore
 from services.runtime.clock import Clock
@@ -57,7 +58,7 @@ class Meaning:
 class Nearby:
     """A proposal, and the candidates it comes from. `entry` is its nearest, as the store has it now."""
 
-    candidates: Sequence[Candidate]
+    candidates: Candidates
     near: Sequence[Near]
     proposal: Proposal
     entry: Entry
@@ -75,7 +76,8 @@ class Nearby:
     @property
     def keys(self) -> list[str]:
         """Of the proposal's rows, nearest first."""
-        return [self.candidates[row].key for row in self.proposal.rows]
+        keys = self.candidates.keys
+        return [keys[row] for row in self.proposal.rows]
 
 
 class NearbyReader:
@@ -92,19 +94,22 @@ class NearbyReader:
         self.known.forget(key)
         self._index.remove(key)
 
-    async def candidates(self, meaning: Meaning, *, own_key: str = "") -> Sequence[Candidate]:
+    async def candidates(self, meaning: Meaning, *, own_key: str = "") -> Candidates:
         """The nearest questions, but for the entry `own_key`, as the index has them."""
         now = self._clock.unix()
         found = await self._index.search(meaning.partition, meaning.vector, count=NEAR_MAX + 1, now_unix_s=now)
-        return [each for each in found if each.key != own_key][:NEAR_MAX] if own_key else found[:NEAR_MAX]
+        if own_key:
+            found = found.without((own_key,))
+        return found[:NEAR_MAX] if len(found) > NEAR_MAX else found
 
     async def twin(
-        self, scope: Scope, meaning: Meaning, candidates: Sequence[Candidate], *, similarity_min: float
+        self, scope: Scope, meaning: Meaning, candidates: Candidates, *, similarity_min: float
     ) -> Entry | None:
         """The stored question that has the words of this one, if it is so near that what else is near changes nothing:
         all that is then read is that question. `same_words` finds the others."""
         enough = max(TWIN_SIMILARITY, similarity_min + OUTVOTED)
-        likely = [each.key for each in candidates[:SAME_WORDS_LOOKS] if each.similarity > enough]
+        nearest = zip(candidates.keys[:SAME_WORDS_LOOKS], candidates.similarities, strict=False)
+        likely = [key for key, similarity in nearest if similarity > enough]
         if not likely:
             return None
         fresh: dict[str, Entry] = {}
@@ -112,36 +117,36 @@ class NearbyReader:
         if len(unknown) == 1:
             fresh = {entry.key: entry for entry in await self.read(scope, meaning, unknown) if entry is not None}
         elif unknown:
-            await self._without_unread(scope, meaning, (), unknown)
-        plain = same_words(meaning.question)
+            await self._gone_unread(scope, meaning, unknown)
         for key in likely:
             known = self.known.get(key)
-            if known is not None and known.plain == plain:
+            if known is not None and known.has_words_of(meaning.question):
                 return fresh[key] if key in fresh else (await self.read(scope, meaning, [key]))[0]
         return None
 
     async def find(
-        self, scope: Scope, meaning: Meaning, candidates: Sequence[Candidate], *, similarity_min: float
+        self, scope: Scope, meaning: Meaning, candidates: Candidates, *, similarity_min: float
     ) -> Nearby | None:
         """What these near questions propose; None when nothing is proposed, or near enough."""
         fresh: dict[str, Entry] = {}
         for _ in range(ATTEMPTS_MAX):
-            known = self.known.get_many([each.key for each in candidates])
+            known = self.known.get_many(candidates.keys)
             if None in known:
-                unknown = [each.key for each, found in zip(candidates, known, strict=True) if found is None]
+                unknown = [key for key, found in zip(candidates.keys, known, strict=True) if found is None]
                 if len(unknown) <= WHOLE_READS_MAX:
-                    candidates = await self._without_gone(scope, meaning, candidates, unknown, fresh)
+                    gone = await self._gone(scope, meaning, unknown, fresh)
                 else:
-                    candidates = await self._without_unread(scope, meaning, candidates, unknown)
-                known = self.known.get_many([each.key for each in candidates])
+                    gone = await self._gone_unread(scope, meaning, unknown)
+                candidates = candidates.without(gone) if gone else candidates
+                known = self.known.get_many(candidates.keys)
             near = _near(candidates, known)
             proposal = propose(near)
             if proposal is None or near[proposal.row].similarity < similarity_min:
                 return None
-            key = candidates[proposal.row].key
+            key = candidates.keys[proposal.row]
             left = candidates
             if key not in fresh:
-                left = await self._without_gone(scope, meaning, candidates, [key], fresh)
+                left = candidates.without(await self._gone(scope, meaning, [key], fresh))
             if key in fresh:
                 if group_of(fresh[key]) == proposal.group or self.known.get(key) is None:
                     return Nearby(candidates, near, proposal, fresh[key])
@@ -151,71 +156,59 @@ class NearbyReader:
 
     async def same_words(self, scope: Scope, meaning: Meaning, nearby: Nearby) -> Entry | None:
         """The stored question that has the words of this one."""
-        plain = same_words(meaning.question)
-        for candidate in nearby.candidates[:SAME_WORDS_LOOKS]:
-            known = self.known.get(candidate.key)
-            if known is None or known.plain != plain:
+        for key in nearby.candidates.keys[:SAME_WORDS_LOOKS]:
+            known = self.known.get(key)
+            if known is None or not known.has_words_of(meaning.question):
                 continue
-            if candidate.key == nearby.entry.key:
+            if key == nearby.entry.key:
                 return nearby.entry
-            (entry,) = await self.read(scope, meaning, [candidate.key])
+            (entry,) = await self.read(scope, meaning, [key])
             return entry
         return None
 
-    async def _without_gone(
-        self,
-        scope: Scope,
-        meaning: Meaning,
-        candidates: Sequence[Candidate],
-        keys: Sequence[str],
-        fresh: dict[str, Entry],
-    ) -> list[Candidate]:
-        """Reads these entries into `fresh`; the candidates without those that may not serve."""
-        if not keys:
-            return list(candidates)
+    async def _gone(
+        self, scope: Scope, meaning: Meaning, keys: Sequence[str], fresh: dict[str, Entry]
+    ) -> Collection[str]:
+        """Reads these entries into `fresh`; those that may not serve."""
         entries = await self.read(scope, meaning, keys)
         fresh.update((entry.key, entry) for entry in entries if entry is not None)
-        gone = {key for key, entry in zip(keys, entries, strict=True) if entry is None}
-        return [candidate for candidate in candidates if candidate.key not in gone]
+        return {key for key, entry in zip(keys, entries, strict=True) if entry is None}
 
-    async def _without_unread(
-        self, scope: Scope, meaning: Meaning, candidates: Sequence[Candidate], keys: Sequence[str]
-    ) -> list[Candidate]:
-        """Learns what these entries ask; the candidates without those that may not serve."""
-        questions = await self._store.get_questions(keys)
-        gone = {
-            key for key, read in zip(keys, questions, strict=True) if not self._may_serve(scope, meaning, key, read)
-        }
-        return [candidate for candidate in candidates if candidate.key not in gone]
+    async def _gone_unread(self, scope: Scope, meaning: Meaning, keys: Sequence[str]) -> Collection[str]:
+        """Learns what these entries ask; those that may not serve."""
+        return self._unfit(scope, meaning, keys, await self._store.get_questions(keys))
 
     async def read(self, scope: Scope, meaning: Meaning, keys: Sequence[str]) -> list[Entry | None]:
         """The entries as the store has them, where they may serve; what is gone is no longer proposed."""
         entries = await self._store.get_many(keys)
-        return [
-            entry if self._may_serve(scope, meaning, key, entry) else None
-            for key, entry in zip(keys, entries, strict=True)
-        ]
+        unfit = self._unfit(scope, meaning, keys, entries)
+        return [None if key in unfit else entry for key, entry in zip(keys, entries, strict=True)] if unfit else entries
 
-    def _may_serve(self, scope: Scope, meaning: Meaning, key: str, read: Entry | Question | None) -> bool:
-        """Whether what the store has now at this key may; then it is remembered. What nobody finds by meaning any more
-        is forgotten; what others do, in a scope or partition that is not the asked one, is neither."""
-        if read is None or read.expires_at_unix_s <= self._clock.unix() or read.question == "":
-            self.removed(key)
-            return False
-        if read.scope != scope or read.partition != meaning.partition:
-            return False
-        self.known.learn(read)
-        return True
+    def _unfit(
+        self, scope: Scope, meaning: Meaning, keys: Sequence[str], read: Sequence[Entry | Question | None]
+    ) -> set[str]:
+        """Those of which what the store has now may not serve; the others are remembered. What nobody finds by meaning
+        any more is forgotten; what others do, in a scope or partition that is not the asked one, is neither."""
+        unfit, now = set[str](), self._clock.unix()
+        for key, found in zip(keys, read, strict=True):
+            if found is None or found.expires_at_unix_s <= now or found.question == "":
+                self.removed(key)
+                unfit.add(key)
+            elif found.scope != scope or found.partition != meaning.partition:
+                unfit.add(key)
+            else:
+                self.known.learn(found)
+        return unfit
 
 
-def _near(candidates: Sequence[Candidate], known: Sequence[KnownQuestion | None]) -> list[Near]:
+def _near(candidates: Candidates, known: Sequence[KnownQuestion | None]) -> list[Near]:
     sizes: dict[str, int] = {}
     for each in known:
         if each is not None and each.aliases > sizes.get(each.group, 0):
             sizes[each.group] = each.aliases
     return [
-        Near(candidate.key, candidate.similarity)
+        Near(key, similarity)
         if each is None  # forgotten meanwhile
-        else Near(each.group, candidate.similarity, max(1, sizes.get(each.group, 1)))
-        for candidate, each in zip(candidates, known, strict=True)
+        else Near(each.group, similarity, max(1, sizes.get(each.group, 1)))
+        for key, similarity, each in zip(candidates.keys, candidates.similarities, known, strict=True)
     ]

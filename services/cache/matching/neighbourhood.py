@@ -9,7 +9,7 @@ difference.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -152,17 +152,19 @@ def _log_odds(share: float) -> float:
     return math.log((share + SMOOTHING) / (1.0 - share + SMOOTHING))
 
 
-def centres(asked: Vector, near: Sequence[Near], vectors: Iterable[Vector], proposal: Proposal) -> Centres:
-    """`asked` [d], a unit vector; `vectors`, one for each of `near`: unit vectors [d], or zeros where none is known."""
-    groups: dict[str, list[Vector]] = {}
-    for each, vector in zip(near, vectors, strict=True):
-        groups.setdefault(each.group, []).append(vector)
+def centres(asked: Vector, near: Sequence[Near], vectors: Vector, proposal: Proposal) -> Centres:
+    """`asked` [d], a unit vector; `vectors` [len(near), d]: of each a unit vector, or zeros where none is known."""
+    if len(vectors) != len(near):
+        raise ValueError("a vector for each of those near is needed")
+    groups: dict[str, list[int]] = {}
+    for row, each in enumerate(near):
+        groups.setdefault(each.group, []).append(row)
     found = {}
-    for group, own in groups.items():
-        mean = own[0]
-        if len(own) > 1:
-            mean = np.add.reduce(np.concatenate(own).reshape(len(own), -1), axis=0) / np.float32(len(own))
-        length = float(np.sqrt(mean.dot(mean)))
+    for group, rows in groups.items():
+        mean = vectors[rows[0]]
+        if len(rows) > 1:
+            mean = np.add.reduce(vectors[rows], axis=0) / np.float32(len(rows))
+        length = float(np.float32(math.sqrt(mean.dot(mean))))  # what np.sqrt gives, for less
         found[group] = (float(asked.dot(mean)) / max(length, 1e-6), length)
     nearest, cohesion = found.pop(proposal.group, (0.0, 0.0))
     margin = nearest - max(cosine for cosine, _ in found.values()) if found else CENTRE_MARGIN_ALONE

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from services.cache.entry import Answer, Entry, Scope
 from services.cache.entry_group import group_of
-from services.cache.index.vector_index import Candidate, DimensionMismatchError, VectorIndex
+from services.cache.index.vector_index import DimensionMismatchError, VectorIndex
 from services.cache.matching.answer_comparison import Comparison, is_common_word
 from services.cache.matching.answer_judge import AnswerJudge
 from services.cache.matching.differences import certain_difference, exchanged_content
@@ -95,13 +95,13 @@ class SemanticSearch:
         deciding.count(lookups=1)
         candidates = await self._near.candidates(meaning)
         if twin := await self._near.twin(scope, meaning, candidates, similarity_min=self._similarity_min):
-            return self._serve_same_words(deciding, twin, candidates[0], request_key)
+            return self._serve_same_words(deciding, twin, candidates.similarities[0], request_key)
         nearby = await self._near.find(scope, meaning, candidates, similarity_min=self._similarity_min)
         if nearby is None:
             deciding.controller.decide(None)
             return SemanticFinding(NOTHING_NEAR)
         if (twin := await self._near.same_words(scope, meaning, nearby)) is not None:
-            return self._serve_same_words(deciding, twin, nearby.candidates[0], request_key)
+            return self._serve_same_words(deciding, twin, nearby.candidates.similarities[0], request_key)
         asked = self._known.read(meaning.question)
         features = self._features(deciding, meaning, asked, nearby)
         decision = deciding.controller.decide(
@@ -116,14 +116,14 @@ class SemanticSearch:
         return SemanticFinding(decision.reason, nearby.entry, nearby.similarity, decision.audit, explanation)
 
     def _serve_same_words(
-        self, deciding: PartitionClass, twin: Entry, nearest: Candidate, request_key: str
+        self, deciding: PartitionClass, twin: Entry, similarity: float, request_key: str
     ) -> SemanticFinding:
         """What else is near, and how it looks, is evidence only where the hit is told of; it is looked at then."""
         audit, judged = deciding.controller.serve_same_words()
         deciding.count(hits=1)
         deciding.drawn(judged)
         self._remember(request_key, twin.key, judged)
-        return SemanticFinding(SAME_WORDS, twin, nearest.similarity, audit)
+        return SemanticFinding(SAME_WORDS, twin, similarity, audit)
 
     async def _look(
         self, deciding: PartitionClass, scope: Scope, meaning: Meaning, twin: Entry, *, own_key: str, within_s: float
@@ -146,7 +146,7 @@ class SemanticSearch:
         if nearby is None:
             return SemanticFinding(NOTHING_NEAR)
         if (twin := await self._near.same_words(scope, meaning, nearby)) is not None:
-            return SemanticFinding(SAME_WORDS, twin, nearby.candidates[0].similarity)
+            return SemanticFinding(SAME_WORDS, twin, nearby.candidates.similarities[0])
         asked = self._known.read(meaning.question)
         decision = deciding.controller.consider(
             self._features(deciding, meaning, asked, nearby), refusal=lambda: self._refusal(asked, nearby)
@@ -161,9 +161,9 @@ class SemanticSearch:
         if nearby is None:
             return Link()
         groups = {nearby.proposal.group: nearby.entry.key}
-        for candidate, near in zip(nearby.candidates, nearby.near, strict=True):
+        for key_near, near in zip(nearby.candidates.keys, nearby.near, strict=True):
             if len(groups) < GROUPS_COMPARED_MAX:
-                groups.setdefault(near.group, candidate.key)
+                groups.setdefault(near.group, key_near)
         entries = await self._near.read(scope, meaning, list(groups.values()))
         stored = [entry for entry in entries if entry is not None]
         verdicts = await self._judge.compare(answer.message.text, [entry.answer.message.text for entry in stored])
@@ -178,9 +178,9 @@ class SemanticSearch:
             judged = Judged(features, 0.0, guard, group=nearby.proposal.group)
             self.classes.observe(deciding, judged, same=verdict is Comparison.SAME, source=Source.MISS)
         sizes = {near.group: near.aliases for near in nearby.near}
-        for candidate in nearby.candidates:  # the nearest of those that say the same
+        for key_near in nearby.candidates.keys:  # the nearest of those that say the same
             for entry in stored:
-                alike = entry.key == candidate.key and found[entry.key] is Comparison.SAME
+                alike = entry.key == key_near and found[entry.key] is Comparison.SAME
                 if alike and self._may_link(asked, entry, answer):
                     group = group_of(entry)
                     return Link(group, 1 + max(sizes.get(group, 1), entry.aliases))
@@ -280,11 +280,10 @@ class SemanticSearch:
             a, b = meaning.vector, np.frombuffer(nearby.entry.vector, dtype="<f4").astype(np.float32)
         features = pair_features(asked, stored, nearby.similarity)
         group = nearby.proposal.group
-        vectors = [each.vector for each in nearby.candidates]
         return evidence(
             nearby.proposal,
             self._pair_model.logit(features, a, b),
-            centres(meaning.vector, nearby.near, vectors, nearby.proposal),
+            centres(meaning.vector, nearby.near, nearby.candidates.vectors, nearby.proposal),
             chars=len(meaning.question),
             record=deciding.controller.record(group),
             words=deciding.controller.words.margin(group, (near.group for near in nearby.near), asked.tokens),
