@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from services.cache.matching.alignment import has_words, unmatched
+from services.cache.matching.alignment import has_word, unmatched
 from services.cache.matching.asking import ask_how_long, other_answer
 from services.cache.matching.contraries import GENERIC_WORDS
 from services.cache.matching.grammar import asks_else, form_added, keeps_form, question_kind
@@ -52,7 +52,10 @@ _WIDER: Final = "matter: it asks for something wider than all of the answer's ow
 
 def added(asked: Reading, stored: Reading) -> Iterator[str]:
     """All that makes another question, the gravest first."""
-    return iter(()) if asked.exact == stored.exact else _added(asked, stored)
+    if asked.exact == stored.exact:
+        return iter(())
+    few = asked.particulars.few and stored.particulars.few
+    return _added_of_few(asked, stored) if few else _added(asked, stored)
 
 
 def contrasts(asked: Reading, rows: Sequence[Reading]) -> Iterator[str]:
@@ -68,7 +71,7 @@ def contrasts(asked: Reading, rows: Sequence[Reading]) -> Iterator[str]:
         if less := less - _FORMAL:
             if not wider and not more and _same_form(row, asked, less):
                 wider = True
-                if any(all(has_words((word,), row, other) for other in rows) for word in less):
+                if any(all(has_word(word, row, other) for other in rows) for word in less):
                     yield _WIDER
             continue
         yield from _of_same_matter(asked, row, rows)
@@ -126,7 +129,10 @@ def _ask_alike(asked: Reading, rows: Sequence[Reading]) -> bool:
 
 def orders_more(asked: Reading, stored: Reading) -> bool:
     """Whether the stored question also says what to answer, or turns round what it says: it proves nothing of words."""
-    mine, theirs = asked.particulars, stored.particulars
+    theirs = stored.particulars
+    if not theirs.orders and not theirs.corrections:
+        return False
+    mine = asked.particulars
     return bool(theirs.orders - mine.orders or theirs.corrections - mine.corrections)
 
 
@@ -135,7 +141,7 @@ def adds_matter(asked: Reading, rows: Sequence[Reading]) -> bool:
     a word that limits ("more than one egg")."""
     limiting = not _LIMITING.isdisjoint(asked.words)
     phrase = _narrowing(asked)
-    narrows = bool(phrase) and not any(has_words((word,), asked, row) for row in rows for word in phrase)
+    narrows = bool(phrase) and not any(has_word(word, asked, row) for row in rows for word in phrase)
     for row in rows:
         more, less = unmatched(asked, row)
         if less - _FORMAL:
@@ -144,7 +150,7 @@ def adds_matter(asked: Reading, rows: Sequence[Reading]) -> bool:
             if narrows:
                 return True
             if _same_form(asked, row, more):
-                return any(not any(has_words((word,), asked, other) for other in rows) for word in more)
+                return any(not any(has_word(word, asked, other) for other in rows) for word in more)
         elif limiting and not form_added(asked, row).isdisjoint(_LIMITING) and keeps_form(asked, row):
             return all(not form_added(asked, other).isdisjoint(_LIMITING) for other in rows)
     return False
@@ -198,6 +204,21 @@ def _added(asked: Reading, stored: Reading) -> Iterator[str]:
         yield "further: one goes on to something else"
 
 
+def _added_of_few(asked: Reading, stored: Reading) -> Iterator[str]:
+    """What `_added` comes to where neither has more particulars than actors and a tense."""
+    mine, theirs = asked.particulars, stored.particulars
+    if mine.tense and theirs.tense and mine.tense != theirs.tense:
+        yield _TENSE
+    if mine.actors and theirs.actors and _others_act(asked, stored):
+        yield _ACTOR
+    if _asks_otherwise(asked, stored) or _asks_otherwise(stored, asked):
+        yield _ASKING
+    if asked.asking is not stored.asking and (other := other_answer(asked.asking, stored.asking)):
+        yield other
+    if mine.light and theirs.light and mine.light.isdisjoint(theirs.light):
+        yield _ACTING
+
+
 def _lacks(owners: frozenset[str], other: Reading) -> bool:
     return bool(owners) and any(not any(same_word(owner, word) for word in other.words) for owner in owners)
 
@@ -223,6 +244,6 @@ def _asks_otherwise(a: Reading, b: Reading) -> bool:
 def _goes_on(a: Reading, b: Reading) -> bool:
     """Whether `a` has a further sentence with matter of which nothing is in `b`."""
     return bool(a.particulars.further) and any(
-        (matter := sentence - _COURTESIES) and not any(has_words((word,), a, b) for word in matter)
+        (matter := sentence - _COURTESIES) and not any(has_word(word, a, b) for word in matter)
         for sentence in a.particulars.further
     )

@@ -12,7 +12,7 @@ from typing import Final
 from services.cache.matching.inflection import LOOKALIKES, kin_of, may_be_mistyped, same_word
 from services.cache.matching.reading import Aligned, Reading
 
-__all__ = ["WORDS_MAX", "alike", "has_words", "shared_matter", "unmatched"]
+__all__ = ["WORDS_MAX", "alike", "has_word", "has_words", "shared_matter", "unmatched"]
 
 WORDS_MAX: Final = 16
 """Unmatched words on either side from which on the texts are different questions; bounds the comparison of pairs."""
@@ -57,6 +57,12 @@ def has_words(words: Iterable[str], a: Reading, b: Reading) -> bool:
     return all(word in theirs[0] or _stands(word, mine, theirs) for word in words)
 
 
+def has_word(word: str, a: Reading, b: Reading) -> bool:
+    """Whether `b` has this content word of `a`, or a word that stands for it."""
+    theirs = b.aligned
+    return word in theirs[0] or _stands(word, a.aligned, theirs)
+
+
 def alike(word: str, other: str, a: Reading, b: Reading) -> bool:
     """Whether `word` of `a` and `other` of `b` are one word: inflected, mistyped, or a synonym."""
     return _alike(word, other, names=word in a.shouted or other in b.shouted)
@@ -73,12 +79,13 @@ def _alike(word: str, other: str, *, names: bool) -> bool:
 
 def _stands(word: str, a: Aligned, b: Aligned) -> bool:
     matter, kin, initials, shouted = b
-    named = word in a[3]
+    initial = word[0]
     if not kin_of(word).isdisjoint(kin):
+        named = word in a[3]
         return any(_alike(word, other, names=named or other in shouted) for other in matter)
-    initial, start = word[0], word[:_STEM_CHARS_MIN]
     if initial not in initials:
         return False
+    named, start = word in a[3], word[:_STEM_CHARS_MIN]
     near = [
         other for other in matter if other[0] == initial and (other.startswith(start) or may_be_mistyped(word, other))
     ]

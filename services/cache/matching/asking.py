@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 
@@ -20,8 +21,12 @@ SPANS: Final = frozenset(UNITS[word] for word in ("second", "minute", "hour", "d
 """Units of time: "how many days" and "how long", or "for a week now" more, ask the same where nothing else differs. A
 number with one counts by itself; a unit in another's place too, and in a word's place it is an exchanged word."""
 
+ASKINGS_MAX: Final = 4_096
+"""Kinds of answers that are kept once: they are of closed lists of words, and most questions ask for one of few."""
+
 _WHETHER: Final = frozenset({"yes or no"})
 _GENERAL: Final = frozenset({"what", "which"})
+_UNMEASURED: Final = _GENERAL | _WHETHER | {"how", "who", "whose", "where", "why"}
 _LONG: Final = "how long"
 _MANY: Final = "how many"
 _TIME: Final = frozenset({"time"})
@@ -122,17 +127,20 @@ def read_asking(words: Sequence[str], questions: frozenset[str], units: frozense
     measuring = [word for word in words if word in _BY_WORD]
     named = [_BY_WORD[word] for word in sorted(measuring, key=_TOTAL.__eq__)]  # "the total price" is a price
     decides = questions == _WHETHER
-    return Asking(
-        measures=_measures(words, questions, units, named[0] if named else NOTHING),
-        named=shared(NOTHING.union(*named)),
-        long=_LONG in questions,
-        days=_MANY in questions and len(units) == 1 and units <= SPANS,
-        whether=decides and opening in _FACT_OPENINGS and _WAYS.isdisjoint(words),
-        how="how" in questions,
-        must=_modality(words) if decides else "",
-        which=_of_which(words) if decides else "",
-        tense=_tense(words) if decides else "",
+    return _asking(
+        _measures(words, questions, units, named[0] if named else NOTHING),
+        shared(NOTHING.union(*named)) if named else NOTHING,
+        _LONG in questions,
+        _MANY in questions and len(units) == 1 and units <= SPANS,
+        decides and opening in _FACT_OPENINGS and _WAYS.isdisjoint(words),
+        "how" in questions,
+        _modality(words) if decides else "",
+        _of_which(words) if decides else "",
+        _tense(words) if decides else "",
     )
+
+
+_asking = lru_cache(maxsize=ASKINGS_MAX)(Asking)
 
 
 def other_answer(a: Asking, b: Asking) -> str:
@@ -156,6 +164,8 @@ def ask_how_long(a: Asking, b: Asking) -> bool:
 def _measures(
     words: Sequence[str], questions: frozenset[str], units: frozenset[str], named: frozenset[str]
 ) -> frozenset[str]:
+    if not named and questions <= _UNMEASURED:
+        return NOTHING
     pairs = frozenset(pairwise((*words, "")))
     is_sum = any(word in _SUMS and (not behind or behind in FUNCTION_WORDS) for word, behind in pairs)
     sum_of = _SUM if is_sum else NOTHING

@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from services.cache.matching.alignment import alike, has_words, shared_matter, unmatched
+from services.cache.matching.alignment import alike, has_word, shared_matter, unmatched
 from services.cache.matching.asking import SPANS
 from services.cache.matching.inflection import OPPOSITES
 from services.cache.matching.lexicon import LIGHT_WORDS, NEGATIONS, UNITS, word_set
 from services.cache.matching.reading import Reading
-from services.cache.matching.traits import PERSONAL
+from services.cache.matching.traits import DISABLING, ENABLING, PERSONAL, SWITCHING, TURNING
 
 __all__ = ["GENERIC_WORDS", "clears", "hard_differences", "opposes", "reverses"]
 
@@ -34,19 +34,20 @@ GENERIC_WORDS: Final = word_set("""
 LACKING_ONE_OF: Final = 4
 """Of so many shared words a question that clears may lack one: of fewer none."""
 
-_TURNING: Final = word_set("turn turned turning turns switch switched switching switches")
-_ENABLING: Final = word_set("enable enabled enabling enables activate activated activating activates")
-_DISABLING: Final = word_set("disable disabled disabling disables deactivate deactivated deactivating deactivates")
-_SWITCHING: Final = _TURNING | _ENABLING | _DISABLING
 _SOURCE: Final = "from"
 _TARGETS: Final = frozenset({"to", "into", "onto"})
 _PREFIX: Final = "negation: a word stands against the same word with a negating prefix"
+_DIRECTION: Final = "direction: it is turned round"
 _OPPOSITE: Final = "opposites: a word and its opposite are exchanged"
 
 
 def hard_differences(a: Reading, b: Reading) -> tuple[str, ...]:
     """All differences that change what is asked by their kind."""
-    return () if a.exact == b.exact else tuple(_hard_differences(a, b))
+    if a.exact == b.exact:
+        return ()
+    if a.calm and b.calm:
+        return (_DIRECTION,) if _turned(a, b) or _targets_exchanged(a, b) else ()
+    return tuple(_hard_differences(a, b))
 
 
 def opposes(a: Reading, b: Reading) -> bool:
@@ -89,7 +90,7 @@ def clears(asked: Reading, against: Reading, by: Reading) -> bool:
     if not claims <= by.traits.vocabulary:
         return False
     shared = shared_matter(asked, against)
-    lacking = {word for word in shared if not has_words((word,), asked, by)}
+    lacking = {word for word in shared if not has_word(word, asked, by)}
     if len(lacking) > len(shared) // LACKING_ONE_OF or any(_denies(each, lacking, asked) for each in (asked, against)):
         return False
     if _targets_exchanged(asked, against) and _targets(asked).isdisjoint(_targets(by)):
@@ -116,7 +117,7 @@ def _hard_differences(a: Reading, b: Reading) -> Iterator[str]:
     if opposed or _switched_otherwise(a, b):
         yield _OPPOSITE
     if _turned(a, b) or _targets_exchanged(a, b):
-        yield "direction: it is turned round"
+        yield _DIRECTION
 
 
 def _figures(a: Reading, b: Reading) -> Iterator[str]:
@@ -158,7 +159,7 @@ def _denies_other_things(a: Reading, b: Reading) -> bool:
     for x, y in ((a, b), (b, a)):
         if x.traits.denied is None or y.traits.denied is None:
             return False
-        said = {word for word in x.traits.denied if has_words((word,), x, y)}
+        said = {word for word in x.traits.denied if has_word(word, x, y)}
         if not all(any(alike(word, other, x, y) for other in y.traits.denied) for word in said):
             return False
         others = others or said != x.traits.denied
@@ -170,7 +171,7 @@ def _opposed(a: Reading, b: Reading) -> tuple[set[str], int]:
     one of them is denied: "not right" and "wrong"."""
     mine, theirs = a.traits, b.traits
     found, denied = set[str](), 0
-    if mine.opposed.keys().isdisjoint(theirs.vocabulary):
+    if not mine.opposed or mine.opposed.keys().isdisjoint(theirs.vocabulary):
         return found, denied
     for other in mine.opposed.keys() & theirs.vocabulary:
         for word in mine.opposed[other] - theirs.vocabulary:
@@ -185,6 +186,8 @@ def _prefixed(a: Reading, b: Reading) -> tuple[list[tuple[str, str]], int]:
     """Words that only one has, against the same word with a negating prefix that only the other has: each with the one
     that is in `a`. And how many of them are the same after all, as "unable" and "not able"."""
     found, balanced = list[tuple[str, str]](), 0
+    if not a.traits.prefixed and not b.traits.prefixed:
+        return found, balanced
     for x, y, of_x in ((a.traits, b.traits, True), (b.traits, a.traits, False)):
         if x.prefixed.keys().isdisjoint(y.vocabulary):
             continue
@@ -214,16 +217,16 @@ def _turned(a: Reading, b: Reading) -> list[str]:
 def _switched_otherwise(a: Reading, b: Reading) -> bool:
     """Whether something is turned on in the one and off in the other, in whatever words."""
     x, y = a.traits.vocabulary, b.traits.vocabulary
-    if _SWITCHING.isdisjoint(x) or _SWITCHING.isdisjoint(y):
+    if SWITCHING.isdisjoint(x) or SWITCHING.isdisjoint(y):
         return False
     return _switched(x) * _switched(y) < 0
 
 
 def _switched(words: frozenset[str]) -> int:
     """1 where something is turned on, -1 where it is turned off, 0 where neither or both are said."""
-    turned = not _TURNING.isdisjoint(words)
-    on = not _ENABLING.isdisjoint(words) or (turned and "on" in words)
-    off = not _DISABLING.isdisjoint(words) or (turned and "off" in words)
+    turned = not TURNING.isdisjoint(words)
+    on = not ENABLING.isdisjoint(words) or (turned and "on" in words)
+    off = not DISABLING.isdisjoint(words) or (turned and "off" in words)
     return int(on) - int(off)
 
 

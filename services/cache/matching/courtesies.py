@@ -29,11 +29,14 @@ def _by_first_word() -> dict[str, tuple[tuple[str, ...], ...]]:
 
 
 _STARTS: Final = _by_first_word()
+_LAST: Final = frozenset(phrase[-1] for phrase in _ENDS)
 
 
 def question_span(words: tuple[str, ...]) -> tuple[int, int]:
     """Where the question begins and ends among words in lower case; never empty where there are words."""
     start, end = 0, len(words)
+    if not words or (words[0] not in _STARTS and words[-1] not in _LAST):
+        return start, end
     for _ in range(_PHRASES_MAX):
         starts = _STARTS.get(words[start], ()) if start < end else ()
         found = next((each for each in starts if words[start : start + len(each)] == each), ())

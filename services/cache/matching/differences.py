@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from typing import Final
 
-from services.cache.matching.alignment import WORDS_MAX, has_words, unmatched
+from services.cache.matching.alignment import WORDS_MAX, has_word, unmatched
 from services.cache.matching.asking import SPANS, ask_how_long
 from services.cache.matching.contraries import GENERIC_WORDS, hard_differences
 from services.cache.matching.grammar import grammar_differences, order_or_roles, question_kind, turns
@@ -129,7 +129,7 @@ def _agents(a: Reading, b: Reading) -> frozenset[str]:
 
 def _is_proven(word: str, instead_of: Set[str], a: Reading, proven: Sequence[Reading]) -> bool:
     """Whether one of the questions has the word, and not all of those that it stands in the place of."""
-    return any(not instead_of <= other.traits.matter and has_words((word,), a, other) for other in proven)
+    return any(not instead_of <= other.traits.matter and has_word(word, a, other) for other in proven)
 
 
 def _covers(names: frozenset[str], *others: Reading) -> bool:

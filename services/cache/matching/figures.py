@@ -12,7 +12,7 @@ from typing import Final
 from services.cache.matching.kept import NOTHING, shared
 from services.cache.matching.lexicon import NUMBER_WORDS, UNITS
 
-__all__ = ["Figures", "figures_in"]
+__all__ = ["WORDED", "Figures", "figures_in"]
 
 Figures = tuple[tuple[str, ...], frozenset[str]]
 """Numbers and identifiers, and units."""
@@ -21,7 +21,8 @@ _THOUSANDS: Final = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _MEASURE: Final = re.compile(r"^([+-]?\d+(?:\.\d+)?)([^\W\d_]+)$")
 _MONEY: Final = re.compile(r"^([$€£¥₹])?([+-]?\d[\d.]*)(%)?$")
 _SIGNS: Final = {"$": "dollar", "€": "euro", "£": "gbp", "¥": "yen", "₹": "rupee", "%": "percent"}
-_WORDED: Final = frozenset(NUMBER_WORDS) | frozenset(UNITS)
+WORDED: Final = frozenset(NUMBER_WORDS) | frozenset(UNITS)
+"""Words that are numbers or units."""
 _DIGIT: Final = re.compile(r"[0-9]")
 _NONE: Final[Figures] = ((), NOTHING)
 
@@ -30,7 +31,7 @@ def figures_in(text: str, tokens: Sequence[str], words: Sequence[str]) -> Figure
     """`tokens` and `words`: those of the text."""
     numbers: list[str] = []
     units: set[str] = set()
-    if not _WORDED.isdisjoint(words):
+    if not WORDED.isdisjoint(words):
         numbers.extend([NUMBER_WORDS[word] for word in words if word in NUMBER_WORDS and word != "one"])
         units.update([UNITS[word] for word in words if word in UNITS])
     if not text.isascii() or _DIGIT.search(text):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 from services.cache.matching.kept import NOTHING, shared
@@ -33,6 +34,8 @@ _OPERATORS = {
     word: "do" if kind in _DOING else kind for word, kind in AUXILIARIES.items() if kind in _DOING or kind == "be"
 }
 _COURTESIES_MAX = 3
+FRAMES_MAX = 4_096
+"""Frames that are kept once: they are of closed lists of words, and most texts have one of few."""
 _COURTESIES = {first: tuple(each for each in COURTESIES if each[0] == first) for first, *_ in COURTESIES}
 
 
@@ -64,14 +67,17 @@ def read_frame(words: Sequence[str], *, contracted: bool, last: str) -> Frame:
         not _ARGUMENTS.isdisjoint(asked)
         or ("how" in asked and any(word == "how" and following in _AMOUNTS for word, following in pairwise(asked)))
     )
-    return Frame(
-        operators=shared(operators),
-        opening=AUXILIARIES.get(asked[0], "") if asked else "",
-        bare_question=asks,
-        ending=last if last in STRANDED_WORDS else "",
-        objects=NOTHING if _OBJECTS.isdisjoint(asked) else shared([OBJECTS[word] for word in asked if word in OBJECTS]),
-        prepositions=shared(STRANDED_WORDS.intersection(words)),
+    return _frame(
+        shared(operators),
+        AUXILIARIES.get(asked[0], "") if asked else "",
+        asks,
+        last if last in STRANDED_WORDS else "",
+        NOTHING if _OBJECTS.isdisjoint(asked) else shared([OBJECTS[word] for word in asked if word in OBJECTS]),
+        shared(STRANDED_WORDS.intersection(words)),
     )
+
+
+_frame = lru_cache(maxsize=FRAMES_MAX)(Frame)
 
 
 def frame_difference(a: Frame, b: Frame) -> str:

@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 from services.cache.matching.kept import NOTHING, shared
 from services.cache.matching.lexicon import AUXILIARIES, FUNCTION_WORDS, LIGHT_WORDS, UNITS, word_set
 
-__all__ = ["Particulars", "read_particulars"]
+__all__ = [
+    "JOINING_WORDS",
+    "NOTHING_PARTICULAR",
+    "PARTICULAR_WORDS",
+    "Particulars",
+    "may_go_on",
+    "read_particulars",
+]
 
 PEOPLE: Final = word_set("""
     wife husband spouse partner child children kid kids son daughter baby babies infant infants toddler toddlers mother
@@ -63,12 +69,20 @@ _OTHERS: Final = re.compile(r"\banother(?= (?:\w+'s\b|\w+s'))|(?<=one |ody )\bel
 _LIGHT_ACTS: Final = frozenset({"need", "get", "give"})
 
 
-@dataclass(frozen=True, slots=True)
-class Particulars:
+_SAID: Final = PEOPLE | TIMES | CORRECTIONS | PREVENTIONS | word_set("another else happens")
+JOINING_WORDS: Final = word_set("and then but")
+"""Of two sentences."""
+
+PARTICULAR_WORDS: Final = _SAID | _ACTING | JOINING_WORDS | word_set("do does did")
+"""A text of words alone without any of these has nothing particular."""
+
+
+class Particulars(NamedTuple):
     """`owners` are possessors and people; `times`, `corrections` the words of these; `prevents`: whether something is
     kept from happening; `actors` maps a verb to who does it, "1" for the asker, "2" for you; `light` are those of need,
     get and give that the asker does; `outcome`: what happens is asked; `tense` of "do", empty of none or
     both; `orders` are what clauses but the first begin with; `further` the content words of each sentence behind it.
+    `few`: there is nothing but actors, what they do, what happens and a tense.
     """
 
     owners: frozenset[str]
@@ -81,26 +95,51 @@ class Particulars:
     tense: str
     orders: frozenset[str]
     further: tuple[frozenset[str], ...]
+    few: bool
 
 
-def read_particulars(text: str, words: Sequence[str]) -> Particulars:
-    """Of a text, and of its words in lower case."""
+NOTHING_PARTICULAR: Final = Particulars(
+    NOTHING,
+    NOTHING,
+    NOTHING,
+    prevents=False,
+    actors={},
+    light=NOTHING,
+    outcome=False,
+    tense="",
+    orders=NOTHING,
+    further=(),
+    few=True,
+)
+
+
+def read_particulars(text: str, words: Sequence[str], *, goes_on: bool) -> Particulars:
+    """Of a text, and of its words in lower case. `goes_on`: as `may_go_on` has it."""
     vocabulary = frozenset(words)
-    goes_on = _may_go_on(text)
     actors = {} if _ACTING.isdisjoint(vocabulary) else dict(_actors(words))
+    light = NOTHING
+    if not _LIGHT_ACTS.isdisjoint(actors):
+        light = shared([verb for verb in _LIGHT_ACTS if actors.get(verb) == "1"])
+    tense = _tense(vocabulary)
+    if not goes_on and "'" not in text and _SAID.isdisjoint(vocabulary):
+        return Particulars(NOTHING, NOTHING, NOTHING, False, actors, light, False, tense, NOTHING, (), few=True)
+    owners = _owners(text, words, vocabulary)
+    times, corrections = _among(TIMES, vocabulary), _among(CORRECTIONS, vocabulary)
+    prevents = not PREVENTIONS.isdisjoint(vocabulary) and _prevents(words)
+    orders = shared(_orders(text)) if goes_on else NOTHING
+    further = tuple(_further(text)) if goes_on else ()
     return Particulars(
-        owners=_owners(text, words, vocabulary),
-        times=_among(TIMES, vocabulary),
-        corrections=_among(CORRECTIONS, vocabulary),
-        prevents=not PREVENTIONS.isdisjoint(vocabulary) and _prevents(words),
+        owners=owners,
+        times=times,
+        corrections=corrections,
+        prevents=prevents,
         actors=actors,
-        light=NOTHING
-        if _LIGHT_ACTS.isdisjoint(actors)
-        else shared([verb for verb in _LIGHT_ACTS if actors.get(verb) == "1"]),
+        light=light,
         outcome="happens" in vocabulary and ("what", "happens") in pairwise(words),
-        tense=_tense(vocabulary),
-        orders=shared(_orders(text)) if goes_on else NOTHING,
-        further=tuple(_further(text)) if goes_on else (),
+        tense=tense,
+        orders=orders,
+        further=further,
+        few=not (owners or times or corrections or prevents or orders or further),
     )
 
 
@@ -156,7 +195,7 @@ def _actor(word: str) -> str:
     return "" if not word or word in FUNCTION_WORDS or word in UNITS else word
 
 
-def _may_go_on(text: str) -> bool:
+def may_go_on(text: str) -> bool:
     """Whether there is anything behind what a clause may end with, which most texts have at their end alone."""
     return _CUT.search(text.rstrip(_ENDS)) is not None
 

@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Final
 
 from services.cache.matching.additions import added, adds_matter, contrasts, orders_more
-from services.cache.matching.alignment import has_words
+from services.cache.matching.alignment import has_word
 from services.cache.matching.contraries import clears, hard_differences, opposes, reverses
 from services.cache.matching.differences import (
     content_differences,
@@ -218,7 +218,7 @@ def _asks_more(asked: Reading, rows: Sequence[Reading], *, is_broad: bool) -> st
 def _names_new_action(asked: Reading, rows: Sequence[Reading]) -> bool:
     """Whether something is to be done that none of the answer's own questions names."""
     actions = [word for word in asked.traits.matter if not forms_of(word).isdisjoint(ACTIONS)]
-    return any(not any(has_words((word,), asked, row) for row in rows) for word in actions)
+    return any(not any(has_word(word, asked, row) for row in rows) for word in actions)
 
 
 def _is_broad(rows: Sequence[Reading]) -> bool:

@@ -39,7 +39,8 @@ from services.cache.matching.lexicon import (
     UNITS,
     word_set,
 )
-from services.cache.matching.particulars import Particulars, read_particulars
+from services.cache.matching.particulars import Particulars, may_go_on, read_particulars
+from services.cache.matching.plain_texts import Absent, PlainText, plain_text
 from services.cache.matching.symbols import code_in, literals_in
 from services.cache.matching.tokens import bare_word, bare_words, is_shouted, tokens_in, word_spans, words_in
 from services.cache.matching.traits import Traits
@@ -96,6 +97,16 @@ class Reading:
 
     normal: str
     exact: str
+
+    @kept
+    def _absent(self) -> Absent | None:
+        """What it is known not to have."""
+        return None
+
+    @kept
+    def calm(self) -> bool:
+        """Whether it is known to have nothing of which there is a hard difference, but for directions."""
+        return False
 
     @kept
     def spelled(self) -> tuple[str, ...]:
@@ -168,9 +179,14 @@ class Reading:
         tokens = self.tokens
         return read_frame(
             self.words,
-            contracted=any(map(_is_contracted, self.spelled)),
+            contracted=self.contracted,
             last=bare_word(tokens[-1], titled=self.titled) if tokens else "",
         )
+
+    @kept
+    def contracted(self) -> bool:
+        """Whether there is an "is" in a "what's"."""
+        return any(map(_is_contracted, self.spelled))
 
     @kept
     def questions(self) -> frozenset[str]:
@@ -198,7 +214,10 @@ class Reading:
 
     @kept
     def traits(self) -> Traits:
-        return Traits(self.words, self.content)
+        made = Traits(self.words, self.content)
+        if self._absent is not None:
+            made.__dict__.update(self._absent.traits)
+        return made
 
     @kept
     def aligned(self) -> Aligned:
@@ -220,7 +239,12 @@ class Reading:
 
     @kept
     def particulars(self) -> Particulars:
-        return read_particulars(self.normal, self.words)
+        return read_particulars(self.normal, self.words, goes_on=self.goes_on)
+
+    @kept
+    def goes_on(self) -> bool:
+        """Whether anything may stand behind its first clause."""
+        return may_go_on(self.normal)
 
     @property
     def core(self) -> Reading:
@@ -239,11 +263,13 @@ class Reading:
         if not all(char.isalpha() or char in _COURTEOUS for char in cut):
             return None
         core = _BEHIND_COURTESY.sub("", self.normal[begins:ends], count=1).rstrip(" ,;-")
-        return Reading(core, core)
+        return _reading(core)
 
 
 def read(text: str) -> Reading:
     """Reads a text of any kind."""
+    if (plain := plain_text(text)) is not None:
+        return _plain_reading(text, plain)
     normal = text
     if not text.isascii():
         normal = unicodedata.normalize("NFC", text.translate(_QUOTE_MARKS)).translate(_QUOTE_MARKS)
@@ -255,8 +281,24 @@ def read(text: str) -> Reading:
     return Reading(normal, exact)
 
 
+def _reading(text: str) -> Reading:
+    """Of a text in which nothing is abbreviated any more."""
+    plain = plain_text(text)
+    return Reading(text, text) if plain is None else _plain_reading(text, plain)
+
+
+def _plain_reading(text: str, plain: PlainText) -> Reading:
+    made = object.__new__(Reading)  # and what `kept` would put there, at once: a fifth of what one by one takes
+    kept_there = made.__dict__
+    kept_there.update(plain.absent.reading)
+    kept_there.update(normal=text, exact=text, _absent=plain.absent, spelled=plain.spelled, tokens=plain.spelled)
+    if plain.words is not None:
+        kept_there["words"] = plain.words
+    return made
+
+
 def _may_be_abbreviated(lower: str) -> bool:
-    return any(abbreviation in lower for abbreviation in ABBREVIATIONS)
+    return any(map(lower.__contains__, ABBREVIATIONS))
 
 
 def _is_possessive(normal: str, spelled: Sequence[str]) -> bool:

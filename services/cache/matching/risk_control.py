@@ -86,9 +86,10 @@ class RiskController:
         if not found.serve:
             return found
         audit = self._draw_audit(found.wrong)
-        booked = self._booked(self._foretold(features), guard)
+        foretold = self._foretold(features)
+        booked = self._booked(foretold, guard)
         self._book(booked)
-        judged = Judged(features, booked, guard, self._foretold(features), audit, group)
+        judged = Judged(features, booked, guard, foretold, audit, group)
         return replace(found, audit=audit, judged=judged)
 
     def serve_same_words(self) -> tuple[bool, Judged]:

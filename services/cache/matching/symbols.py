@@ -12,7 +12,7 @@ from typing import Final
 
 from services.cache.matching.remembered import remembered
 
-__all__ = ["code_in", "literals_in"]
+__all__ = ["code_in", "literals_in", "may_be_code"]
 
 REMEMBERED_MAX: Final = 8_192
 """Tokens of which it is remembered whether they may be code."""
@@ -38,12 +38,12 @@ def literals_in(text: str) -> tuple[str, ...]:
 def code_in(text: str, tokens: Sequence[str]) -> tuple[str, ...]:
     """Tokens that are code or have symbols in them, and symbols that are not ASCII. `tokens`: those of the text."""
     is_ascii = text.isascii()
-    if is_ascii and not any(map(_may_be_code, tokens)):
+    if is_ascii and not any(map(may_be_code, tokens)):
         return ()
     found = [
         token
         for place, token in enumerate(tokens)
-        if _may_be_code(token)
+        if may_be_code(token)
         and not _is_punctuation("".join(tokens[place - 1 : place]), token, "".join(tokens[place + 1 : place + 2]))
     ]
     if not is_ascii:
@@ -52,7 +52,8 @@ def code_in(text: str, tokens: Sequence[str]) -> tuple[str, ...]:
 
 
 @remembered(REMEMBERED_MAX)
-def _may_be_code(token: str) -> bool:
+def may_be_code(token: str) -> bool:
+    """Whether a token, without the punctuation around it, may be code."""
     if token.isalpha() and (token.islower() or token[1:].islower() or len(token) == 1):
         return False
     return _CODE.search(token) is not None

@@ -23,7 +23,18 @@ from services.cache.matching.lexicon import (
 )
 from services.cache.matching.remembered import remembered
 
-__all__ = ["PERSONAL", "Traits"]
+__all__ = [
+    "DIRECTING",
+    "DISABLING",
+    "ENABLING",
+    "OPPOSED",
+    "ORDINALS",
+    "PERSONAL",
+    "SWITCHING",
+    "TURNING",
+    "Traits",
+    "unprefixed",
+]
 
 ORDINALS: Final = word_set("first second last next latest previous former only original")
 """Each picks out one of several; written as words they are no numbers to `reading`."""
@@ -31,11 +42,17 @@ ORDINALS: Final = word_set("first second last next latest previous former only o
 PERSONAL: Final = PERSONS.keys() | word_set("my your our his her their mine yours")
 """Who is meant: in another sentence another person says nothing."""
 
+TURNING: Final = word_set("turn turned turning turns switch switched switching switches")
+ENABLING: Final = word_set("enable enabled enabling enables activate activated activating activates")
+DISABLING: Final = word_set("disable disabled disabling disables deactivate deactivated deactivating deactivates")
+SWITCHING: Final = TURNING | ENABLING | DISABLING
+"""Words by which something is turned on or off."""
+
 _TENSES: Final = word_set("is are was were be do does did has have had to in from")
-_OPPOSED: Final = OPPOSITES.keys() - _TENSES - UNITS.keys()
-_DIRECTING: Final = DIRECTIONAL_WORDS | {"out", "in"}
+OPPOSED: Final = OPPOSITES.keys() - _TENSES - UNITS.keys()
+DIRECTING: Final = DIRECTIONAL_WORDS | {"out", "in"}
 _NO_DIRECTIONS: Final[Mapping[str, frozenset[str]]] = {}
-_NONE_OPPOSED: Final[Mapping[str, frozenset[str]]] = {}
+_NONEOPPOSED: Final[Mapping[str, frozenset[str]]] = {}
 _NONE_PREFIXED: Final[Mapping[str, str]] = {}
 _SKIPPED: Final = word_set("the a an my your our his their this that")
 _PREFIXED_CHARS_MIN: Final = 4
@@ -99,7 +116,7 @@ class Traits:
 
     @kept
     def opposed(self) -> Mapping[str, frozenset[str]]:
-        return _NONE_OPPOSED if _OPPOSED.isdisjoint(self.words) else _opposed(self.vocabulary)
+        return _NONEOPPOSED if OPPOSED.isdisjoint(self.words) else _opposed(self.vocabulary)
 
     @kept
     def prefixed(self) -> Mapping[str, str]:
@@ -107,7 +124,7 @@ class Traits:
 
     @kept
     def directions(self) -> Mapping[str, frozenset[str]]:
-        return _NO_DIRECTIONS if _DIRECTING.isdisjoint(self.words) else _directions(self.words)
+        return _NO_DIRECTIONS if DIRECTING.isdisjoint(self.words) else _directions(self.words)
 
 
 def _ordinals(words: Sequence[str]) -> Iterator[str]:
@@ -150,7 +167,7 @@ def _denied(words: Sequence[str], matter: frozenset[str]) -> frozenset[str] | No
 
 def _opposed(vocabulary: frozenset[str]) -> Mapping[str, frozenset[str]]:
     found: dict[str, set[str]] = {}
-    for word in _OPPOSED.intersection(vocabulary):
+    for word in OPPOSED.intersection(vocabulary):
         for other in OPPOSITES[word]:
             if other not in vocabulary and other not in UNITS:
                 found.setdefault(other, set()).add(word)
@@ -158,12 +175,12 @@ def _opposed(vocabulary: frozenset[str]) -> Mapping[str, frozenset[str]]:
 
 
 def _prefixed(vocabulary: frozenset[str]) -> Mapping[str, str]:
-    words = [word for word in vocabulary if _unprefixed(word)]
-    return {bare: word for word in sorted(words) for bare in _unprefixed(word)} if words else _NONE_PREFIXED
+    words = [word for word in vocabulary if unprefixed(word)]
+    return {bare: word for word in sorted(words) for bare in unprefixed(word)} if words else _NONE_PREFIXED
 
 
 @remembered(REMEMBERED_MAX)
-def _unprefixed(word: str) -> tuple[str, ...]:
+def unprefixed(word: str) -> tuple[str, ...]:
     """What is left of it without each of the prefixes that it may have."""
     return tuple(
         [
@@ -178,7 +195,7 @@ def _directions(words: Sequence[str]) -> Mapping[str, frozenset[str]]:
     found: dict[str, set[str]] = {}
     last = ""
     for word in words:
-        if word in _DIRECTING:
+        if word in DIRECTING:
             last = word
         elif word not in _SKIPPED:
             if last:

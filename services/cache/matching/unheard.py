@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from services.cache.matching.alignment import has_words
+from services.cache.matching.alignment import has_word
 from services.cache.matching.contraries import GENERIC_WORDS
 from services.cache.matching.inflection import forms_of
 from services.cache.matching.lexicon import LIGHT_WORDS
@@ -33,7 +33,7 @@ def wordings(rows: Sequence[Reading]) -> int:
 
 def has_unheard_matter(asked: Reading, rows: Sequence[Reading]) -> bool:
     """Whether it has a word of matter that none of them has."""
-    return any(not any(has_words((word,), asked, row) for row in rows) for word in asked.traits.matter - _FORMAL)
+    return any(not any(has_word(word, asked, row) for row in rows) for word in asked.traits.matter - _FORMAL)
 
 
 def asks_unheard(asked: Reading, rows: Sequence[Reading]) -> str:
