@@ -1,4 +1,4 @@
-.PHONY: setup up test test-fast protos lock replay test-breaker test-heads test-config soak-executor bench-executor bench-classifier fault-cache test-convergence bench-cache fault-ledger bench-ledger test-jobs test-tls test-rolling test-kills test-scale images images-test sbom audit bench-suite
+.PHONY: setup up test test-fast protos lock replay test-breaker test-heads test-config soak-executor bench-executor bench-classifier fault-cache fault-cache-files test-convergence bench-cache fault-ledger bench-ledger test-jobs test-tls test-rolling test-kills test-scale images images-test sbom audit bench-suite
 setup:      ; scripts/setup
 up:         ; scripts/quickstart
 test:       ; scripts/test
@@ -21,6 +21,8 @@ bench-executor: ; PYTHONPATH="$(CURDIR)" .venv/bin/python -m bench.executor $(AR
 bench-classifier: ; PYTHONPATH="$(CURDIR)" .venv/bin/python -m bench.classifier $(if $(PEER),--peer-python $(PEER)) $(ARGS)
 # The cache's stores and services killed (kill -9) in the middle of writes, ROUNDS times each.
 fault-cache: ; SPILLWAY_KILL_ROUNDS=$(or $(ROUNDS),50) scripts/test tests/fault/cache/test_kill_file_store.py tests/fault/cache/test_kill_redis.py
+# FILES cache files of each kind damaged, before a start or under it; the suite does it to 25 (docs/cache-operations.md).
+fault-cache-files: ; SPILLWAY_DAMAGED_FILES=$(or $(FILES),500) scripts/test tests/fault/cache/test_damaged_files.py
 # Three replicas of the cache under RUNS random schedules of writes, invalidations, partitions and restarts.
 test-convergence: ; SPILLWAY_CONVERGENCE_RUNS=$(or $(RUNS),50) scripts/test -s tests/fault/cache/test_convergence.py
 # What a lookup and a store cost by the number of entries; GPTCACHE names a Python with gptcache to compare with.

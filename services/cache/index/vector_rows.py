@@ -61,11 +61,12 @@ class ChunkedRows:
         self[self._rows - 1] = values
 
     def extend(self, values: Matrix) -> None:
-        """Adds many rows. Beside them it copies the last chunk, if that is not full."""
+        """Adds many rows. Beside them it copies the last chunk, if that has no room for them and is not full."""
         begin, filled = 0, self._rows & self._mask
         if filled and len(values):
             begin = min(len(values), self._chunk_rows - filled)
-            self._resize_last(filled, min(self._chunk_rows, max(2 * filled, filled + begin)))
+            if filled + begin > len(self._chunks[-1]):
+                self._resize_last(filled, min(self._chunk_rows, max(2 * filled, filled + begin)))
             self._chunks[-1][filled : filled + begin] = values[:begin]
         for start in range(begin, len(values), self._chunk_rows):
             self._begin(np.array(values[start : start + self._chunk_rows], self._dtype, order="C"))

@@ -286,10 +286,13 @@ class MemoryStore:
         while True:
             told = self._log.told
             yield Forget()
-            keys = tuple(self._entries)
+            # What has changed when its turn comes is told again after this.
+            keys, entries = tuple(self._entries), tuple(self._entries.values())
             for start in range(0, len(keys), self.TOLD_AT_ONCE_MAX):
-                for batch in self._findable(keys[start : start + self.TOLD_AT_ONCE_MAX]):
+                some = slice(start, start + self.TOLD_AT_ONCE_MAX)
+                for batch in self._findable(keys[some], entries[some]):
                     yield batch
+            del keys, entries  # or what is deleted from now on would be kept
             yield CaughtUp()
             async with aclosing(self._log.since(told)) as news:
                 async for change in news:
@@ -311,16 +314,13 @@ class MemoryStore:
         kept = self._entries.get(key)
         return kept if kept is not None and kept.expires_at_unix_s > self._clock.unix() else None
 
-    def _findable(self, keys: Sequence[str]) -> Iterable[IndexedMany]:
+    def _findable(self, keys: Sequence[str], entries: Sequence[_Kept]) -> Iterable[IndexedMany]:
         """Of these entries the living ones that can be found by meaning, by model."""
         by_model: dict[str, tuple[list[str], list[str], list[bytes], list[float]]] = {}
-        now, entries, swept = self._clock.unix(), self._entries, bool(self._sweeping)
-        for key in keys:
-            kept = entries.get(key)
-            if kept is None or kept.expires_at_unix_s <= now or (swept and self._living(key) is None):
-                continue
+        now, swept = self._clock.unix(), bool(self._sweeping)
+        for key, kept in zip(keys, entries, strict=True):
             common = kept.common
-            if not common.partition:
+            if not common.partition or kept.expires_at_unix_s <= now or (swept and self._living(key) is None):
                 continue
             columns = by_model.get(common.embedding_model)
             if columns is None:

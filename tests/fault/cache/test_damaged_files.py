@@ -18,14 +18,14 @@ import pytest
 from services.cache.entry import Scope, Selector
 from services.cache.store.answer_store import StoreUnavailableError
 from services.cache.store.answer_store_file import FileStore
+from services.cache.store.entry_file import PAGE_BYTES as PAGE
 from services.cache.store.entry_file import FileStoreError
 from services.runtime.clock import FakeClock
 from tests.support.cache_parts import entry, file_store
 
 FILES = int(os.environ.get("SPILLWAY_DAMAGED_FILES", "25"))
 SEED = int(os.environ.get("SPILLWAY_SEED", "20261122"))
-PAGE = 4_096
-ENTRIES = 48
+ENTRIES = 80
 KEY = re.compile(rb"[0-9a-f]{60}")
 STRUCTURE_BYTES = 64
 """Of a page, where its kind, its cells' places and a file's own header lie."""
@@ -154,4 +154,4 @@ async def test_nothing_that_was_taken_back_returns(
         finally:
             for suffix in ("", "-wal", "-journal"):
                 path.with_name(path.name + suffix).unlink(missing_ok=True)
-    assert opened or kind in (zero, cut), f"seed {SEED}"
+    assert opened or kind not in (flip, overwrite), f"seed {SEED}"

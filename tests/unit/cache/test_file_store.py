@@ -15,7 +15,7 @@ from services.cache.entry import Scope, Selector
 from services.cache.store import file_writer
 from services.cache.store.answer_store import StoreUnavailableError
 from services.cache.store.answer_store_file import FileStore
-from services.cache.store.entry_file import FREE_PAGES_MAX, FileStoreError
+from services.cache.store.entry_file import FREE_PAGES_MAX, PAGE_BYTES, FileStoreError
 from services.cache.store.prompt_cipher import PromptCipher
 from services.runtime.clock import FakeClock
 from tests.support.cache_parts import entry, file_store
@@ -145,7 +145,7 @@ def cut(path: Path) -> None:
 
 def scribble(path: Path) -> None:
     data = bytearray(path.read_bytes())
-    data[4096 * 2 : 4096 * 8] = b"\x5a" * (4096 * 6)
+    data[PAGE_BYTES : PAGE_BYTES * 3] = b"\x5a" * (PAGE_BYTES * 2)
     path.write_bytes(bytes(data))
 
 
@@ -408,7 +408,7 @@ async def test_deleted_entries_give_their_space_back(path: Path) -> None:
         await store.delete([each.key for each in entries[1:]])
         for _ in range(20):
             await store.put(entries[0])
-    assert path.stat().st_size < (FREE_PAGES_MAX + 300) * 4_096  # noqa: ASYNC240
+    assert path.stat().st_size < (FREE_PAGES_MAX + 75) * PAGE_BYTES  # noqa: ASYNC240
 
 
 SECRETS = [b"where is the treasure", b"under the old oak"]
