@@ -61,11 +61,13 @@ class ChunkedRows:
         self[self._rows - 1] = values
 
     def extend(self, values: Matrix) -> None:
-        """Adds many rows. Beside them it copies the last chunk, if that has no room for them and is not full."""
+        """Adds many rows. Beside them it copies the last chunk, if that is not full, and has no room for them
+        or is shared."""
         begin, filled = 0, self._rows & self._mask
         if filled and len(values):
             begin = min(len(values), self._chunk_rows - filled)
-            if filled + begin > len(self._chunks[-1]):
+            last = len(self._chunks) - 1
+            if last in self._frozen or filled + begin > len(self._chunks[last]):
                 self._resize_last(filled, min(self._chunk_rows, max(2 * filled, filled + begin)))
             self._chunks[-1][filled : filled + begin] = values[:begin]
         for start in range(begin, len(values), self._chunk_rows):
