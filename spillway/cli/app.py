@@ -17,10 +17,10 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from spillway.cli import asking, cost, jobs, keys, learning, replaying, reporting
+from spillway.cli import asking, cache, cost, jobs, keys, learning, replaying, reporting
+from spillway.cli.addresses import find_addresses
 from spillway.cli.breakers import show_breakers
 from spillway.cli.certificates import adopt
-from spillway.cli.executors import find_executors
 from spillway.cli.health import find_services, show_services
 from spillway.cli.modules import run_module
 from spillway.cli.state import AlreadyRunningError, learned_in, read_state
@@ -217,7 +217,7 @@ def breakers(
     """Show the circuit breaker of every target in every executor, live. Ctrl-C ends it."""
 
     def show() -> None:
-        addresses = find_executors(target, config, os.environ, Path.cwd())
+        addresses = find_addresses("executor", target, config, os.environ, Path.cwd())
         if not target and config is None:
             _adopt_certificates()
         asyncio.run(show_breakers(addresses, interval_s=interval_s, once=once, as_json=as_json))
@@ -346,4 +346,5 @@ def _fail(message: str) -> None:
     raise typer.Exit(1)
 
 
+cache.register(app, _run)
 jobs.register(app, _run, _text)

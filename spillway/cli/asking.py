@@ -15,8 +15,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from spillway.calling import CredentialsError
-from spillway.cli.executors import NoExecutorError
-from spillway.cli.health import NoServiceError
+from spillway.cli.addresses import NoServiceError
 from spillway.cli.recording import RecordingError
 from spillway.cli.replay import NoFlagshipError
 from spillway.cli.show import completion_view, explanation_view, hops_view
@@ -55,7 +54,6 @@ FAILURES = (
     RequestError,
     RecordingError,
     NoFlagshipError,
-    NoExecutorError,
     NoServiceError,
     UnreadablePromptError,
     CredentialsError,

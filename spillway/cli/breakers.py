@@ -12,7 +12,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from spillway.cli.executors import ExecutorHealth, Executors, NoExecutorError, TargetHealth
+from spillway.cli.addresses import NoServiceError
+from spillway.cli.executors import ExecutorHealth, Executors, TargetHealth
 from spillway.cli.terminal import ms, open_console
 
 __all__ = ["breakers_json", "breakers_table", "show_breakers"]
@@ -25,14 +26,14 @@ _STATE_COLUMNS = 16  # "open 12 s (peer)": the columns beside it do not move whe
 async def show_breakers(addresses: Sequence[str], *, interval_s: float, once: bool, as_json: bool) -> None:
     """Prints the states; on a terminal, unless `once`, again every `interval_s` seconds until it is ended.
 
-    Raises NoExecutorError when none answers the first time.
+    Raises NoServiceError when none answers the first time.
     """
     console = open_console()
     async with Executors(addresses) as executors:
         seen = await executors.ask()
         if all(one.error for one in seen):
             where = ", ".join(f"{one.address} ({one.error})" for one in seen) or "no address"
-            raise NoExecutorError(f"no executor answers: {where}\nIs the suite running? Another address: --target.")
+            raise NoServiceError(f"no executor answers: {where}\nIs the suite running? Another address: --target.")
         if as_json:
             print(breakers_json(seen))
             return

@@ -1,36 +1,26 @@
-"""The executors of a suite, as the command sees them: where they are, and what each knows of its targets.
+"""The executors of a suite, as the command sees them: what each knows of its targets.
 
-Promises: asks every address of a name, not only one that a channel would choose; an executor that does not answer
-within `ASK_S_MAX` is reported as such, and delays the others no longer than that.
+Promises: an executor that does not answer within `ASK_S_MAX` is reported as such, and delays the others no longer than
+that.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import grpc
 
-from services.runtime.config import ConfigError, load
 from spillway.cli.channels import open_channel
-from spillway.cli.state import read_state
 from spillway.v1 import executor_pb2, executor_pb2_grpc
 
-__all__ = ["ExecutorHealth", "Executors", "NoExecutorError", "TargetHealth", "addresses_of", "find_executors"]
+__all__ = ["ExecutorHealth", "Executors", "TargetHealth"]
 
-ADDRESSES_MAX = 64
 ASK_S_MAX = 2.0
 _STATE_PREFIX = "BREAKER_STATE_"
-
-
-class NoExecutorError(Exception):
-    """There is no executor to ask, or none answers. The message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,56 +47,6 @@ class ExecutorHealth:
     address: str
     targets: tuple[TargetHealth, ...] = ()
     error: str = ""
-
-
-def find_executors(
-    target: str, config: Path | None, environment: Mapping[str, str], directory: Path
-) -> tuple[str, ...]:
-    """Their addresses: what was said, else the suite of this directory, else what the configuration names.
-
-    Raises NoExecutorError.
-    """
-    if target:
-        return addresses_of(target)
-    state = read_state(directory) if config is None else None
-    if state is not None:
-        return tuple(one.address for one in state.services if one.name.partition("-")[0] == "executor")
-    try:
-        return addresses_of(load(config, environment).settings.services.executor.target)
-    except ConfigError as error:
-        raise NoExecutorError(str(error)) from error
-
-
-def addresses_of(target: str) -> tuple[str, ...]:
-    """Every address behind a gRPC target; a name that cannot be resolved stands for itself.
-
-    Understands what the configuration may hold: host:port, dns:///host:port, ipv4:a:1,b:2, ipv6:…, unix:/path.
-    """
-    scheme, _, rest = target.partition(":")
-    if scheme == "unix":
-        return (target,)
-    if scheme in {"ipv4", "ipv6"}:
-        return tuple(rest.split(","))[:ADDRESSES_MAX]
-    names = rest.rpartition("/")[2] if scheme == "dns" else target
-    found = [address for name in names.split(",") if name for address in _resolved(name.strip())]
-    return tuple(dict.fromkeys(found))[:ADDRESSES_MAX]
-
-
-def _resolved(name: str) -> Sequence[str]:
-    host, _, port = name.rpartition(":")
-    try:
-        ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        try:
-            found = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
-        except (OSError, ValueError):
-            return (name,)
-        return [_joined(str(address[0]), int(address[1])) for *_, address in found]
-    return (name,)
-
-
-def _joined(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class Executors:

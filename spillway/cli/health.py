@@ -23,13 +23,12 @@ from rich.text import Text
 
 from services.runtime.config import ConfigError, load
 from services.runtime.health import CONFIG_NAME, KEPT_KEY, REFUSED_KEY, VERSION_KEY
+from spillway.cli.addresses import NoServiceError, addresses_of
 from spillway.cli.channels import open_channel
-from spillway.cli.executors import addresses_of
 from spillway.cli.state import read_state
 from spillway.cli.terminal import open_console
 
 __all__ = [
-    "NoServiceError",
     "ServiceHealth",
     "find_services",
     "service_health",
@@ -41,10 +40,6 @@ __all__ = [
 ASK_S_MAX: Final = 2.0
 # A connection of its own, past every proxy: what is asked is whether this process answers now.
 _OPTIONS: Final = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0))
-
-
-class NoServiceError(Exception):
-    """There is nothing to ask, or nothing answers. The message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)

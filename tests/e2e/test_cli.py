@@ -164,6 +164,8 @@ def test_a_suite_behind_tls_and_its_commands_need_nothing_beside_the_file(up: Up
     up.run("explain", "Sum number 1?")
     assert all(one["serving"] for one in json.loads(up.run("status", "--json"))["services"])
     assert len(json.loads(up.run("breakers", "--once", "--json"))["executors"]) == 2
+    assert [one["error"] for one in json.loads(up.run("cache", "stats", "--json"))["caches"]] == [""]
+    assert up.run("cache", "invalidate", "--tenant", "nobody", "--yes") == "0 entries removed\n"
 
 
 def test_the_demo_shows_a_repeat_the_same_words_and_an_escalation(tmp_path: Path) -> None:

@@ -19,8 +19,9 @@ import grpc
 import pytest
 from rich.console import Console
 
+from spillway.cli.addresses import NoServiceError, addresses_of, find_addresses
 from spillway.cli.breakers import breakers_json, breakers_table, show_breakers
-from spillway.cli.executors import ExecutorHealth, NoExecutorError, TargetHealth, addresses_of, find_executors
+from spillway.cli.executors import ExecutorHealth, TargetHealth
 from spillway.cli.state import ServiceState, StateFile, SuiteState
 from spillway.v1 import executor_pb2, executor_pb2_grpc
 
@@ -72,13 +73,16 @@ def test_what_is_said_wins_over_the_suite_and_the_suite_over_the_configuration(t
     )
     with StateFile(tmp_path) as file:
         file.write(SuiteState(7, "127.0.0.1:7", "", "x.yaml", services))
-        assert find_executors("", None, {}, tmp_path) == ("127.0.0.1:0", "127.0.0.1:2")
-        assert find_executors("127.0.0.1:5", None, {}, tmp_path) == ("127.0.0.1:5",)
-        assert find_executors("", config, {}, tmp_path) == ("127.0.0.1:9", "127.0.0.1:10")
-    assert find_executors("", None, {"SPILLWAY_CONFIG": str(config)}, tmp_path) == ("127.0.0.1:9", "127.0.0.1:10")
+        assert find_addresses("executor", "", None, {}, tmp_path) == ("127.0.0.1:0", "127.0.0.1:2")
+        assert find_addresses("executor", "127.0.0.1:5", None, {}, tmp_path) == ("127.0.0.1:5",)
+        assert find_addresses("executor", "", config, {}, tmp_path) == ("127.0.0.1:9", "127.0.0.1:10")
+    assert find_addresses("executor", "", None, {"SPILLWAY_CONFIG": str(config)}, tmp_path) == (
+        "127.0.0.1:9",
+        "127.0.0.1:10",
+    )
     config.write_text("tiers: 7\n")
-    with pytest.raises(NoExecutorError, match="providers"):
-        find_executors("", config, {}, tmp_path)
+    with pytest.raises(NoServiceError, match="providers"):
+        find_addresses("executor", "", config, {}, tmp_path)
 
 
 def test_the_table_says_it_all_in_a_hundred_columns() -> None:
@@ -153,7 +157,7 @@ async def test_every_executor_is_asked_and_one_that_is_gone_is_said_to_be(capsys
 
 
 async def test_without_any_answer_it_says_what_to_do() -> None:
-    with pytest.raises(NoExecutorError, match=r"127\.0\.0\.1:1 \(unavailable\)(.|\n)*--target"):
+    with pytest.raises(NoServiceError, match=r"127\.0\.0\.1:1 \(unavailable\)(.|\n)*--target"):
         await show_breakers(["127.0.0.1:1"], interval_s=1.0, once=False, as_json=False)
 
 
