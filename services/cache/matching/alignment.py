@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
-from services.cache.matching.inflection import LOOKALIKES, kin_of, may_be_mistyped, same_word
+from services.cache.matching.close_words import are_close
+from services.cache.matching.inflection import LOOKALIKES, kin_of, may_be_mistyped, merely_close, same_word
 from services.cache.matching.reading import Aligned, Reading
 
 __all__ = ["WORDS_MAX", "alike", "has_word", "has_words", "shared_matter", "unmatched"]
@@ -65,12 +66,12 @@ def has_word(word: str, a: Reading, b: Reading) -> bool:
 
 def alike(word: str, other: str, a: Reading, b: Reading) -> bool:
     """Whether `word` of `a` and `other` of `b` are one word: inflected, mistyped, or a synonym."""
-    return _alike(word, other, names=word in a.shouted or other in b.shouted)
+    return _alike(word, other, a.aligned, b.aligned)
 
 
-def _alike(word: str, other: str, *, names: bool) -> bool:
-    if same_word(word, other, names=names):
-        return True
+def _alike(word: str, other: str, a: Aligned, b: Aligned) -> bool:
+    if same_word(word, other, names=word in a[3] or other in b[3]):
+        return not merely_close(word, other) or are_close(word, other, a[4], b[4])
     if word[:_STEM_CHARS_MIN] != other[:_STEM_CHARS_MIN] or other in LOOKALIKES.get(word, frozenset()):
         return False
     x, y = _root(word), _root(other)
@@ -78,18 +79,17 @@ def _alike(word: str, other: str, *, names: bool) -> bool:
 
 
 def _stands(word: str, a: Aligned, b: Aligned) -> bool:
-    matter, kin, initials, shouted = b
+    matter, kin, initials = b[:3]
     initial = word[0]
     if not kin_of(word).isdisjoint(kin):
-        named = word in a[3]
-        return any(_alike(word, other, names=named or other in shouted) for other in matter)
+        return any(_alike(word, other, a, b) for other in matter)
     if initial not in initials:
         return False
-    named, start = word in a[3], word[:_STEM_CHARS_MIN]
+    start = word[:_STEM_CHARS_MIN]
     near = [
         other for other in matter if other[0] == initial and (other.startswith(start) or may_be_mistyped(word, other))
     ]
-    return bool(near) and any(_alike(word, other, names=named or other in shouted) for other in near)
+    return bool(near) and any(_alike(word, other, a, b) for other in near)
 
 
 def _root(word: str) -> str:

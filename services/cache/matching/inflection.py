@@ -12,7 +12,17 @@ from services.cache.matching.lexicon import ANTONYMS, CONFUSABLES, IRREGULAR, SY
 from services.cache.matching.near_synonyms import NEAR_SYNONYMS
 from services.cache.matching.remembered import remembered
 
-__all__ = ["LOOKALIKES", "OPPOSITES", "forms_of", "kin_of", "may_be_mistyped", "same_word", "stems_of"]
+__all__ = [
+    "LOOKALIKES",
+    "OPPOSITES",
+    "base_forms",
+    "forms_of",
+    "kin_of",
+    "may_be_mistyped",
+    "merely_close",
+    "same_word",
+    "stems_of",
+]
 
 TYPO_CHARS_MIN = 6
 """Shorter words one letter apart are different words too often."""
@@ -85,10 +95,15 @@ def forms_of(word: str) -> frozenset[str]:
 @remembered(FORMS_MAX)
 def kin_of(word: str) -> frozenset[str]:
     """Its forms, and the groups of NEAR_SYNONYMS that it is in: words that share one of them may ask the same."""
-    return forms_of(word).union(*(NEAR_SYNONYMS[form] for form in _surely(word) if form in NEAR_SYNONYMS))
+    return forms_of(word).union(*(NEAR_SYNONYMS[form] for form in base_forms(word) if form in NEAR_SYNONYMS))
 
 
-def _surely(word: str) -> Iterator[str]:
+def merely_close(a: str, b: str) -> bool:
+    """Whether words that are the same (`same_word`) are so by NEAR_SYNONYMS alone."""
+    return a != b and forms_of(a).isdisjoint(forms_of(b)) and not _is_mistyped(a, b)
+
+
+def base_forms(word: str) -> Iterator[str]:
     """What it is an inflection of, but for guesses: a stem is often another word ("planes", "caring", "rating"), and a
     word in its place would be a third one."""
     yield word

@@ -21,6 +21,7 @@ from services.cache.matching.capitals import (
     names_in,
     spellings_in,
 )
+from services.cache.matching.close_words import closed_groups
 from services.cache.matching.courtesies import question_span, without_courtesies
 from services.cache.matching.figures import Figures, figures_in
 from services.cache.matching.frame import Frame, read_frame
@@ -47,9 +48,9 @@ from services.cache.matching.traits import Traits
 
 __all__ = ["Aligned", "Reading", "read"]
 
-Aligned = tuple[frozenset[str], frozenset[str], frozenset[str], frozenset[str]]
-"""What words are aligned by: the matter, the kin and the initials of that, and what is shouted. All are hashed
-once."""
+Aligned = tuple[frozenset[str], frozenset[str], frozenset[str], frozenset[str], frozenset[str]]
+"""What words are aligned by: the matter, the kin and the initials of that, what is shouted, and which groups of close
+words do not hold. All are hashed once."""
 
 _POLITE = word_set("the a an please kindly hi hello hey thanks thank")
 
@@ -222,7 +223,7 @@ class Reading:
     @kept
     def aligned(self) -> Aligned:
         traits = self.traits
-        return (traits.matter, traits.kin, traits.initials, self.shouted)
+        return (traits.matter, traits.kin, traits.initials, self.shouted, closed_groups(self.words))
 
     @kept
     def wording(self) -> tuple[str, ...]:
