@@ -11,6 +11,7 @@ English; of other languages everything but case and punctuation must be the same
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Final
 
 from services.cache.matching.alignment import alike, has_word, shared_matter, unmatched
@@ -18,7 +19,7 @@ from services.cache.matching.asking import SPANS
 from services.cache.matching.inflection import OPPOSITES
 from services.cache.matching.lexicon import LIGHT_WORDS, NEGATIONS, UNITS, word_set
 from services.cache.matching.reading import Reading
-from services.cache.matching.traits import DISABLING, ENABLING, PERSONAL, SWITCHING, TURNING
+from services.cache.matching.traits import DISABLING, ENABLING, PERSONAL, SWITCHING, TURNING, Traits
 
 __all__ = ["GENERIC_WORDS", "clears", "hard_differences", "opposes", "reverses"]
 
@@ -36,6 +37,7 @@ LACKING_ONE_OF: Final = 4
 
 _SOURCE: Final = "from"
 _TARGETS: Final = frozenset({"to", "into", "onto"})
+_TURNED: Final = word_set("up down over in into around back")
 _PREFIX: Final = "negation: a word stands against the same word with a negating prefix"
 _DIRECTION: Final = "direction: it is turned round"
 _OPPOSITE: Final = "opposites: a word and its opposite are exchanged"
@@ -171,15 +173,22 @@ def _opposed(a: Reading, b: Reading) -> tuple[set[str], int]:
     one of them is denied: "not right" and "wrong"."""
     mine, theirs = a.traits, b.traits
     found, denied = set[str](), 0
-    if not mine.opposed or mine.opposed.keys().isdisjoint(theirs.vocabulary):
-        return found, denied
-    for other in mine.opposed.keys() & theirs.vocabulary:
-        for word in mine.opposed[other] - theirs.vocabulary:
-            if (word in mine.negated) != (other in theirs.negated):
-                denied += 1
-            else:
-                found.add(word)
+    for word, other in _opposites(mine, theirs):
+        if (word in mine.negated) != (other in theirs.negated):
+            denied += 1
+        else:
+            found.add(word)
     return found, denied
+
+
+def _opposites(mine: Traits, theirs: Traits) -> set[tuple[str, str]]:
+    """Words that only the one has, each with an opposite that only the other has: by either's table, as the "in" that
+    is "out" turned round is in every other sentence."""
+    if not mine.opposed and not theirs.opposed:
+        return set()
+    found = {(word, other) for other in mine.opposed.keys() & theirs.vocabulary for word in mine.opposed[other]}
+    found.update((word, other) for word in theirs.opposed.keys() & mine.vocabulary for other in theirs.opposed[word])
+    return {pair for pair in found if pair[0] not in theirs.vocabulary and pair[1] not in mine.vocabulary}
 
 
 def _prefixed(a: Reading, b: Reading) -> tuple[list[tuple[str, str]], int]:
@@ -215,19 +224,25 @@ def _turned(a: Reading, b: Reading) -> list[str]:
 
 
 def _switched_otherwise(a: Reading, b: Reading) -> bool:
-    """Whether something is turned on in the one and off in the other, in whatever words."""
-    x, y = a.traits.vocabulary, b.traits.vocabulary
-    if SWITCHING.isdisjoint(x) or SWITCHING.isdisjoint(y):
+    """Whether something is turned on in the one and off, up or over in the other, in whatever words."""
+    if SWITCHING.isdisjoint(a.traits.vocabulary) or SWITCHING.isdisjoint(b.traits.vocabulary):
         return False
-    return _switched(x) * _switched(y) < 0
+    x, y = _switched(a), _switched(b)
+    return bool(x and y) and x != y
 
 
-def _switched(words: frozenset[str]) -> int:
-    """1 where something is turned on, -1 where it is turned off, 0 where neither or both are said."""
+def _switched(reading: Reading) -> str:
+    """ "on" where something is turned on, "off" where it is turned off, or where else it is turned to; empty where
+    neither of these or both are said."""
+    words = reading.traits.vocabulary
     turned = not TURNING.isdisjoint(words)
     on = not ENABLING.isdisjoint(words) or (turned and "on" in words)
     off = not DISABLING.isdisjoint(words) or (turned and "off" in words)
-    return int(on) - int(off)
+    if on or off:
+        return "" if on and off else "on" if on else "off"
+    last = reading.words[-1]
+    found = {behind for word, behind in pairwise(reading.words) if word in TURNING} | ({last} if turned else set())
+    return "".join(sorted(found & _TURNED))
 
 
 def _targets_exchanged(a: Reading, b: Reading) -> bool:
