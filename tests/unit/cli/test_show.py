@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from pathlib import Path
 
 import grpc
 import pytest
 from rich.console import Console, RenderableType
 
+from services.sandbox import wire
+from services.sandbox.answers import AnswerMaker
+from services.sandbox.replay import Replay
+from services.sandbox.script import Step
+from services.sandbox.wire import Call
 from spillway.chat import FinishReason, Message, Role, Usage
-from spillway.cli.demo import PROMPTS, Demo, demo_view
+from spillway.cli.demo import PROMPTS, Demo, demo_view, own_command, what_next
 from spillway.cli.replay_figures import Result, figures_by_task
 from spillway.cli.replay_view import replay_view
 from spillway.cli.show import completion_view, explanation_view
@@ -116,6 +122,15 @@ def test_an_answer_that_was_not_proven_says_so() -> None:
     assert "not proven" in shown(completion_view(replace(COMPLETION, accepted=False)))
 
 
+def test_an_answer_that_is_none_of_the_sandbox_is_said_to_be() -> None:
+    assert "sandbox" not in shown(completion_view(COMPLETION))
+    answers = AnswerMaker(Replay([]), len, examples_mode=True, clock=float)
+    call = Call("m", (wire.Message("user", "Who wrote this?"),), stream=False, tools_json="", parameters={})
+    said = answers.make(call, Step(), answer_id="1", tool_call_id_prefix="c").text
+    unanswered = replace(COMPLETION, message=Message.of(Role.ASSISTANT, said or ""))
+    assert "sandbox     it has no answer to this prompt" in shown(completion_view(unanswered))
+
+
 def test_a_hit_shows_its_kind_and_age() -> None:
     hit = CacheOutcome(CacheKind.SEMANTIC_HIT, "every guard passed", age_s=12.4)
     text = shown(completion_view(replace(COMPLETION, cache=hit, attempts=(), cost=CostSummary(0, 48_000, "f"))))
@@ -158,6 +173,21 @@ def test_the_demo_shows_hits_escalations_savings_and_failures() -> None:
     assert "2 answered, 1 from the cache, 1 escalated" in text
     assert "1 failed" in text
     assert demo.most_telling is COMPLETION
+
+
+def test_what_next_names_the_command_as_this_shell_finds_it(tmp_path: Path) -> None:
+    python, elsewhere = tmp_path / ".venv" / "bin" / "python", tmp_path / "usr"
+    script = python.with_name("spillway")
+    script.parent.mkdir(parents=True)
+    elsewhere.mkdir()
+    assert own_command(python, tmp_path, str(elsewhere)) == f"{python} -m spillway.cli"
+    for path in (script, elsewhere / "spillway"):
+        path.write_text("#!/bin/sh\n")
+        path.chmod(0o755)
+    assert own_command(python, tmp_path, str(elsewhere)) == ".venv/bin/spillway"
+    assert own_command(python, elsewhere, "") == str(script)
+    assert own_command(python, tmp_path, f"{script.parent}:{elsewhere}") == "spillway"
+    assert ".venv/bin/spillway explain 'Prove" in what_next(".venv/bin/spillway", with_sandbox=True).plain
 
 
 def test_the_figures_fit_and_say_what_was_saved_and_lost() -> None:
