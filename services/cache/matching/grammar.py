@@ -70,6 +70,13 @@ _QUESTION_FORM: Final = word_set(
     "who whom what when where why how many much long old far often big tall high fast soon"
 )
 _QUANTITIES: Final = _QUESTION_FORM - word_set("who whom what when where why how much")
+_CIRCUMSTANCES: Final = word_set("when where why whose")
+_CIRCUMSTANTIAL: Final = _ASKED_FOR | word_set("""
+    year day month hour dates times places location town city country address site spot reason reasons cause causes
+    purpose point owner for people
+""")
+"""By these "what" asks when, where, why or whose."""
+
 _INNER_KINDS: Final = frozenset({"do", "can", "should", "will"})
 _MEASURING: Final = word_set("cost costs weigh weighs measure measures last lasts charge charges pay")
 
@@ -94,7 +101,7 @@ def order_or_roles(a: Reading, b: Reading) -> str:
     only_a, only_b = unmatched(a, b)
     if (only_a | only_b) - LIGHT_WORDS:
         return ""
-    if not stand_otherwise and _is_permuted(a, b) and not _may_stand_so(a, b):
+    if not stand_otherwise and (_is_permuted(a, b) or _is_permuted(b, a)) and not _may_stand_so(a, b):
         return _ORDER
     difference = frame_difference(a.frame, b.frame)
     if is_passive(a) != is_passive(b):
@@ -185,6 +192,8 @@ def asks_else(a: Reading, b: Reading) -> bool:
     if not only_a or not only_b or not found <= _QUESTION_FORM or a.questions | b.questions == _HOW | {"where"}:
         return False
     if "what" not in found or not found.isdisjoint(_QUANTITIES):
+        return True
+    if not found.isdisjoint(_CIRCUMSTANCES) and _CIRCUMSTANTIAL.isdisjoint({*a.words, *b.words}):
         return True
     behind = [(word, next_word) for r in (a, b) for word, next_word in pairwise(r.words)]
     if "much" in found:
