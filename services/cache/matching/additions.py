@@ -17,12 +17,13 @@ from services.cache.matching.contraries import GENERIC_WORDS
 from services.cache.matching.grammar import asks_else, form_added, keeps_form, question_kind
 from services.cache.matching.inflection import same_word
 from services.cache.matching.lexicon import LIGHT_WORDS, UNITS, word_set
+from services.cache.matching.quantifiers import restricts
 from services.cache.matching.reading import Reading
 
 __all__ = ["added", "adds_matter", "contrasts", "orders_more"]
 
 _COURTESIES: Final = frozenset({"thank", "thanks", "please", "hello", "hi", "help", "question", "advise", "regards"})
-_LIMITING: Final = frozenset({"than", "only", "every", "each", "another"})
+_LIMITING: Final = frozenset({"than", "another"})
 _MEASURES: Final = word_set("""
     number amount size length width height depth weight age price speed distance frequency duration volume temperature
     colour percentage share
@@ -47,6 +48,7 @@ _ASKING: Final = "asking: one asks who, whether, or what happens; the other how 
 _ELSE: Final = "asking: it asks another thing of the same matter"
 _ACTING: Final = "acting: one needs, gets or gives what the other does not"
 _MEASURE: Final = "measure: one asks for another measure than the other"
+_OF_FEWER: Final = "asking: one asks of fewer of them, or in another degree"
 _WIDER: Final = "matter: it asks for something wider than all of the answer's own questions"
 
 
@@ -194,7 +196,7 @@ def _added(asked: Reading, stored: Reading) -> Iterator[str]:
         yield _ACTOR
     if _asks_otherwise(asked, stored) or _asks_otherwise(stored, asked):
         yield _ASKING
-    if other := other_answer(asked.asking, stored.asking):
+    if other := other_answer(asked.asking, stored.asking) or _restricts(asked, stored):
         yield other
     if mine.light and theirs.light and mine.light.isdisjoint(theirs.light):
         yield _ACTING
@@ -213,7 +215,9 @@ def _added_of_few(asked: Reading, stored: Reading) -> Iterator[str]:
         yield _ACTOR
     if _asks_otherwise(asked, stored) or _asks_otherwise(stored, asked):
         yield _ASKING
-    if asked.asking is not stored.asking and (other := other_answer(asked.asking, stored.asking)):
+    if asked.asking is not stored.asking and (
+        other := other_answer(asked.asking, stored.asking) or _restricts(asked, stored)
+    ):
         yield other
     if mine.light and theirs.light and mine.light.isdisjoint(theirs.light):
         yield _ACTING
@@ -239,6 +243,14 @@ def _asks_otherwise(a: Reading, b: Reading) -> bool:
     if a.particulars.outcome and not b.particulars.outcome:
         return "when" in b.questions or "how" in b.questions
     return "how" in b.questions and ("who" in a.questions - b.questions or a.frame.opening == "should")
+
+
+def _restricts(a: Reading, b: Reading) -> str:
+    mine, theirs = a.asking.quantities, b.asking.quantities
+    if mine == theirs or not restricts(mine, theirs):
+        return ""
+    more, less = unmatched(a, b)
+    return "" if (more | less) - _FORMAL else _OF_FEWER
 
 
 def _goes_on(a: Reading, b: Reading) -> bool:

@@ -6,14 +6,18 @@ Promises: pure, total, linear; closed lists of words. A difference is told only 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 
+from services.cache.matching.courtesies import spoken_courtesies
 from services.cache.matching.kept import NOTHING, shared
 from services.cache.matching.lexicon import FUNCTION_WORDS, UNITS, word_set
+from services.cache.matching.quantifiers import quantifies_otherwise, quantities_in
+from services.cache.matching.tenses import tense_of, tenses_differ
 
 __all__ = ["SPANS", "Asking", "ask_how_long", "other_answer", "read_asking"]
 
@@ -87,20 +91,30 @@ _DONE: Final = word_set("""
 """What was once is so from then on."""
 
 _WONDERING: Final = frozenset({("may", "i", "ask"), ("can", "i", "ask"), ("could", "i", "ask")})
-_MUST: Final = word_set("must mandatory obligatory obliged compulsory required necessary")
+_MUST: Final = word_set("must mandatory obligatory obliged compulsory required necessary gotta")
 _MAY: Final = word_set("can may could allowed permitted possible able")
+_WORTH: Final = word_set("worth worthwhile advisable recommended advised")
+_SHOULD: Final = word_set("should ought")
+_MODALITIES: Final = ({"must", "may"}, {"must", "worth"}, {"may", "worth"})
+_OPEN: Final = word_set("what which how")
 _HAVING_TO: Final = frozenset({("have", "to"), ("has", "to"), ("need", "to"), ("needs", "to")})
 _FACT_OPENINGS: Final = frozenset({"be", "do", "have", "will"})
 _WAYS: Final = word_set("there way possible allowed permitted able know have need")
-_ALL: Final = word_set("all every each both")
-_ANY: Final = word_set("any some either")
+_IN_YEAR: Final = re.compile(r"\d|first|last")
+_OFFICES: Final = word_set("""
+    king queen president emperor pope chancellor premier minister monarch ruler governor mayor chief head leader ceo cfo
+    cto chairman chairwoman chair director manager coach captain owner boss champion secretary editor dean principal
+""")
+"""Who holds one now is not who held it, if no year nor number says who is meant."""
+
 _NOW: Final = word_set("is are am")
 _THEN: Final = word_set("was were")
 
 _MEASURE: Final = "asking: one asks for another measure than the other"
-_OF_WHICH: Final = "asking: one asks of all of them, the other of any"
-_MODALITY: Final = "asking: one asks whether it must be, the other whether it may"
+_OF_WHICH: Final = "asking: one asks of more of them than the other, or in another degree"
+_MODALITY: Final = "asking: one asks what must be, the other what may be or is worth it"
 _WHETHER_HOW: Final = "asking: one asks whether it is so, the other how it is done"
+_ORDERED: Final = "asking: one is to be given or shown what the other is to have explained"
 _TENSE: Final = "tense: one asks what was, the other what is"
 
 
@@ -108,8 +122,9 @@ _TENSE: Final = "tense: one asks what was, the other what is"
 class Asking:
     """`measures`: what it asks to be told in numbers, a cost, a time and so on; `named`: the measures that its words
     are of. `long` and `days`: "how long" and "how many days". `whether`: if something is so, and not for a way to do
-    it; `how`: how it is done. Of a question that asks whether, `must` is "must" or "may", `which` "all" or "any", right
-    behind the auxiliary, and `tense` "now" or "then". All empty where it does not say."""
+    it; `how`: how it is done. `must` is "must", "may", "worth" or "should"; `now` is "now" or "then" where it asks
+    whether, for a measure or for who holds an office; `tense`: as `tenses` has it; `quantities`: as `quantifiers`. All
+    empty where it does not say."""
 
     measures: frozenset[str]
     named: frozenset[str]
@@ -118,25 +133,38 @@ class Asking:
     whether: bool
     how: bool
     must: str
-    which: str
+    quantities: frozenset[str]
+    now: str
     tense: str
 
 
-def read_asking(words: Sequence[str], questions: frozenset[str], units: frozenset[str], opening: str) -> Asking:
-    """Of words in lower case, the kinds of question in them, their units, and the kind of auxiliary they open with."""
+def read_asking(
+    text: str,
+    words: Sequence[str],
+    tokens: Sequence[str],
+    questions: frozenset[str],
+    units: frozenset[str],
+    opening: str,
+) -> Asking:
+    """Of a text, its words and tokens in lower case, the kinds of question in it, its units, and the kind of auxiliary
+    that it opens with."""
     measuring = [word for word in words if word in _BY_WORD]
     named = [_BY_WORD[word] for word in sorted(measuring, key=_TOTAL.__eq__)]  # "the total price" is a price
     decides = questions == _WHETHER
+    measures = _measures(words, questions, units, named[0] if named else NOTHING)
+    changes = bool(measures) and measures.isdisjoint(_TIME)
+    changes = (changes or not _OFFICES.isdisjoint(words)) and not _IN_YEAR.search(text)
     return _asking(
-        _measures(words, questions, units, named[0] if named else NOTHING),
+        measures,
         shared(NOTHING.union(*named)) if named else NOTHING,
         _LONG in questions,
         _MANY in questions and len(units) == 1 and units <= SPANS,
         decides and opening in _FACT_OPENINGS and _WAYS.isdisjoint(words),
         "how" in questions,
-        _modality(words) if decides else "",
-        _of_which(words) if decides else "",
-        _tense(words) if decides else "",
+        _modality(words) if decides or _is_of_some(words, questions) else "",
+        quantities_in(tokens, whether=decides),
+        _now(words) if decides or changes else "",
+        tense_of(text, words),
     )
 
 
@@ -149,11 +177,13 @@ def other_answer(a: Asking, b: Asking) -> str:
         return _MEASURE
     if (a.whether and b.how) or (b.whether and a.how):
         return _WHETHER_HOW
-    if a.must and b.must and a.must != b.must:
+    if {a.must, b.must} in _MODALITIES:
         return _MODALITY
-    if a.which and b.which and a.which != b.which:
+    if a.quantities != b.quantities and quantifies_otherwise(a.quantities, b.quantities):
         return _OF_WHICH
-    return _TENSE if a.tense and b.tense and a.tense != b.tense else ""
+    if a.now and b.now and a.now != b.now:
+        return _TENSE
+    return _TENSE if tenses_differ(a.tense, b.tense) else ""
 
 
 def ask_how_long(a: Asking, b: Asking) -> bool:
@@ -171,7 +201,7 @@ def _measures(
     sum_of = _SUM if is_sum else NOTHING
     if named and _WHAT_AGE in pairs and _PAST.isdisjoint(words):
         return named | _TIME  # "at what age do they walk"
-    for kind in questions:
+    for kind in sorted(questions):
         if kind == "how much" and not _WEIGHING.isdisjoint(words):
             return _BY_WORD["weight"]
         if kind == _MANY and _YEARS_OLD in pairs:
@@ -191,11 +221,12 @@ def _measures(
     return named | sum_of if "size" in named else named
 
 
-def _tense(words: Sequence[str]) -> str:
+def _now(words: Sequence[str]) -> str:
     """Of what was done once and is done now, none: "was my order shipped", "is my order shipped"."""
-    if words[-1] in _DONE:
+    if not words or words[-1] in _DONE:
         return ""
-    return "now" if words[0] in _NOW else "then" if words[0] in _THEN else ""
+    word = next((word for word in words if word in _NOW or word in _THEN), "")
+    return "now" if word in _NOW else "then" if word else ""
 
 
 def _modality(words: Sequence[str]) -> str:
@@ -206,10 +237,16 @@ def _modality(words: Sequence[str]) -> str:
             return "must"
         if pair[0] in _MAY:
             return "may"
+        if pair[0] in _WORTH:
+            return "worth"
+        if pair[0] in _SHOULD:
+            return "should"
     return ""
 
 
-def _of_which(words: Sequence[str]) -> str:
-    """What is right behind the auxiliary: "do all birds fly", "do any birds fly"."""
-    word = "".join(words[1:2])
-    return "all" if word in _ALL else "any" if word in _ANY else ""
+def _is_of_some(words: Sequence[str], questions: frozenset[str]) -> bool:
+    """Whether it asks who, when, where, why, how much or which of them: not what is to be done, nor how."""
+    if questions <= _OPEN:
+        asked = next((behind for word, behind in pairwise(words) if word in _GENERAL), "")
+        return bool(asked) and "how" not in questions and asked not in FUNCTION_WORDS
+    return True

@@ -29,6 +29,7 @@ GENERIC_WORDS: Final = word_set("""
     happens need needs want make makes making take takes taking use using used do go get find count calculate compute
     work works time number possible allowed permitted say called name list overview summary summarize
     summarise recipe code write currently current good advisable required require requires know look per via considered
+    all several numerous plenty couple majority mostly solely merely exclusively precisely sufficient
 """)
 """Content words that carry the form of a question more than its matter: they may stand against any other word."""
 

@@ -22,7 +22,7 @@ from services.cache.matching.capitals import (
     spellings_in,
 )
 from services.cache.matching.close_words import closed_groups
-from services.cache.matching.courtesies import question_span, without_courtesies
+from services.cache.matching.courtesies import leading_order, question_span, without_courtesies
 from services.cache.matching.figures import Figures, figures_in
 from services.cache.matching.frame import Frame, read_frame
 from services.cache.matching.kept import NOTHING, kept, shared
@@ -40,8 +40,10 @@ from services.cache.matching.lexicon import (
     UNITS,
     word_set,
 )
+from services.cache.matching.notation import in_one_notation
 from services.cache.matching.particulars import Particulars, may_go_on, read_particulars
 from services.cache.matching.plain_texts import Absent, PlainText, plain_text
+from services.cache.matching.spelling import in_one_spelling
 from services.cache.matching.symbols import code_in, literals_in
 from services.cache.matching.tokens import bare_word, bare_words, is_shouted, tokens_in, word_spans, words_in
 from services.cache.matching.traits import Traits
@@ -236,7 +238,7 @@ class Reading:
 
     @kept
     def asking(self) -> Asking:
-        return read_asking(self.words, self.questions, self.units, self.frame.opening)
+        return read_asking(self.normal, self.words, self.plain.split(), self.questions, self.units, self.frame.opening)
 
     @kept
     def particulars(self) -> Particulars:
@@ -249,22 +251,27 @@ class Reading:
 
     @property
     def core(self) -> Reading:
-        """The same without the courtesies around it; itself where it has none, or they have more in them than words."""
+        """The same without the courtesies around it (if they have no more in them than words), in one notation and
+        spelling; itself where nothing changes."""
         return self._core or self
 
     @kept
     def _core(self) -> Reading | None:
+        core = self._without_courtesies()
+        core = in_one_spelling(in_one_notation(core, self.words), self.words, self.tokens)
+        return None if core == self.normal else _reading(core)
+
+    def _without_courtesies(self) -> str:
         start, end = question_span(self.words)
         if end - start == len(self.words):
-            return None
+            return self.normal
         spans = word_spans(self.normal)
         begins = spans[start - 1][1] if start else 0
         ends = spans[end][0] if end < len(spans) else len(self.normal)
         cut = self.normal[:begins] + self.normal[ends:]
         if not all(char.isalpha() or char in _COURTEOUS for char in cut):
-            return None
-        core = _BEHIND_COURTESY.sub("", self.normal[begins:ends], count=1).rstrip(" ,;-")
-        return _reading(core)
+            return self.normal
+        return _BEHIND_COURTESY.sub("", self.normal[begins:ends], count=1).rstrip(" ,;-")
 
 
 def read(text: str) -> Reading:

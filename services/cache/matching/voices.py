@@ -29,6 +29,7 @@ _ASKED: Final = word_set("who what which")
 _NOW_OR_THEN: Final = frozenset({"do", "will"})
 _OBLIGED: Final = frozenset({"do", "should"})
 _OBLIGING: Final = ("have", "to")
+_DONE: Final = word_set("past perfect")
 _STANDING: Final = word_set("cover covers include includes serve serves")
 _THEN: Final = word_set("was were did")
 _NOW: Final = word_set("is are")
@@ -57,8 +58,11 @@ def asks_as_much(being: Reading, doing: Reading) -> bool:
 
 
 def opens_alike(a: Reading, b: Reading) -> bool:
-    """Whether two that open with different auxiliaries ask the same by them: "must I", "do I have to"; "does it cover",
-    "will it cover". What else it does is not what it will do, nor what I should do what I have to."""
+    """Whether two with different auxiliaries ask the same by them: "did it go", "has it gone"; "must I", "do I have
+    to"; "does it cover", "will it cover". What else it does is not what it will do, nor what I should do what I have
+    to."""
+    if {a.asking.tense, b.asking.tense} == _DONE:
+        return a.frame.objects == b.frame.objects and _in_one_order(a, b)
     kinds = {a.frame.opening, b.frame.opening}
     if kinds == _OBLIGED:
         must, have = (a, b) if b.frame.opening == "do" else (b, a)
