@@ -123,8 +123,8 @@ class Asking:
     """`measures`: what it asks to be told in numbers, a cost, a time and so on; `named`: the measures that its words
     are of. `long` and `days`: "how long" and "how many days". `whether`: if something is so, and not for a way to do
     it; `how`: how it is done. `must` is "must", "may", "worth" or "should"; `now` is "now" or "then" where it asks
-    whether, for a measure or for who holds an office; `tense`: as `tenses` has it; `quantities`: as `quantifiers`. All
-    empty where it does not say."""
+    whether, for a measure or for who holds an office; `tense`: as `tenses` has it; `quantities`: as `quantifiers`;
+    `order` and `spoken`: as `courtesies`. All empty where it does not say."""
 
     measures: frozenset[str]
     named: frozenset[str]
@@ -136,6 +136,8 @@ class Asking:
     quantities: frozenset[str]
     now: str
     tense: str
+    order: str
+    spoken: frozenset[str]
 
 
 def read_asking(
@@ -145,9 +147,10 @@ def read_asking(
     questions: frozenset[str],
     units: frozenset[str],
     opening: str,
+    order: str,
 ) -> Asking:
-    """Of a text, its words and tokens in lower case, the kinds of question in it, its units, and the kind of auxiliary
-    that it opens with."""
+    """Of a text, its words and tokens in lower case, the kinds of question in it, its units, the kind of auxiliary that
+    it opens with, and what is ordered before it."""
     measuring = [word for word in words if word in _BY_WORD]
     named = [_BY_WORD[word] for word in sorted(measuring, key=_TOTAL.__eq__)]  # "the total price" is a price
     decides = questions == _WHETHER
@@ -165,6 +168,8 @@ def read_asking(
         quantities_in(tokens, whether=decides),
         _now(words) if decides or changes else "",
         tense_of(text, words),
+        order,
+        spoken_courtesies(words),
     )
 
 
@@ -181,6 +186,8 @@ def other_answer(a: Asking, b: Asking) -> str:
         return _MODALITY
     if a.quantities != b.quantities and quantifies_otherwise(a.quantities, b.quantities):
         return _OF_WHICH
+    if a.spoken != b.spoken or (a.order and b.order and a.order != b.order):
+        return _ORDERED
     if a.now and b.now and a.now != b.now:
         return _TENSE
     return _TENSE if tenses_differ(a.tense, b.tense) else ""

@@ -238,7 +238,20 @@ class Reading:
 
     @kept
     def asking(self) -> Asking:
-        return read_asking(self.normal, self.words, self.plain.split(), self.questions, self.units, self.frame.opening)
+        return read_asking(
+            self.normal,
+            self.words,
+            self.plain.split(),
+            self.questions,
+            self.units,
+            self.frame.opening,
+            self.order,
+        )
+
+    @kept
+    def order(self) -> str:
+        """What it orders by the courtesy before it, also where that is cut off."""
+        return leading_order(self.words)
 
     @kept
     def particulars(self) -> Particulars:
@@ -259,7 +272,11 @@ class Reading:
     def _core(self) -> Reading | None:
         core = self._without_courtesies()
         core = in_one_spelling(in_one_notation(core, self.words), self.words, self.tokens)
-        return None if core == self.normal else _reading(core)
+        if core == self.normal:
+            return None
+        found = _reading(core)
+        found.__dict__["order"] = self.order
+        return found
 
     def _without_courtesies(self) -> str:
         start, end = question_span(self.words)
