@@ -149,6 +149,35 @@ def test_the_group_heard_of_longest_ago_makes_room() -> None:
     assert again.kept()[0][0] not in digests
 
 
+def test_what_was_counted_of_a_group_that_made_room_speaks_for_no_more_questions_than_it_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(answer_words, "GROUPS_MAX", 2)
+    words = AnswerWords()
+    for group in (*["first"] * 20, "second", "third", "first"):
+        words.add(group, (group,))
+    assert 0.0 < words.margin("first", ("third",), ("first",)) < 0.5
+
+
+def test_many_words_that_all_speak_for_an_answer_say_no_more_than_the_bound() -> None:
+    words = AnswerWords()
+    told = [str(number) for number in range(60)]
+    for _ in range(50):
+        words.add("on", told)
+        words.add("off", ("off",))
+    assert words.margin("on", NEAR, told) == MARGIN_MAX
+    assert words.margin("off", NEAR, told) == -MARGIN_MAX
+
+
+def test_what_was_restored_is_not_told_of_what_comes_later_elsewhere() -> None:
+    words, again = lamps(), AnswerWords()
+    again.restore(*words.kept())
+    before = again.margin("on", NEAR, ("on",))
+    for _ in range(20):
+        words.add("off", ("on",))
+    assert again.margin("on", NEAR, ("on",)) == before > 0.0
+
+
 def test_every_process_has_the_same_cells() -> None:
     words = AnswerWords()
     words.add("a group", ("café", "\ud800"))
