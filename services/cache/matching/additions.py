@@ -54,7 +54,7 @@ _WIDER: Final = "matter: it asks for something wider than all of the answer's ow
 
 def added(asked: Reading, stored: Reading) -> Iterator[str]:
     """All that makes another question, the gravest first."""
-    if asked.exact == stored.exact:
+    if asked.exact == stored.exact and asked.order == stored.order:
         return iter(())
     few = asked.particulars.few and stored.particulars.few
     return _added_of_few(asked, stored) if few else _added(asked, stored)

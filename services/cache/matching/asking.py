@@ -110,6 +110,9 @@ _OFFICES: Final = word_set("""
 _NOW: Final = word_set("is are am")
 _THEN: Final = word_set("was were")
 
+_OPENS_OR_OPENED: Final = {"present", "then"}
+"""When it is done, and when it once was."""
+
 _MEASURE: Final = "asking: one asks for another measure than the other"
 _OF_WHICH: Final = "asking: one asks of more of them than the other, or in another degree"
 _MODALITY: Final = "asking: one asks what must be, the other what may be or is worth it"
@@ -190,7 +193,8 @@ def other_answer(a: Asking, b: Asking) -> str:
         return _ORDERED
     if a.now and b.now and a.now != b.now:
         return _TENSE
-    return _TENSE if tenses_differ(a.tense, b.tense) else ""
+    opens = a.measures & b.measures == _TIME and {a.tense, b.tense} == _OPENS_OR_OPENED
+    return _TENSE if opens or tenses_differ(a.tense, b.tense) else ""
 
 
 def ask_how_long(a: Asking, b: Asking) -> bool:

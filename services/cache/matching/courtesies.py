@@ -46,8 +46,9 @@ _WONDERING: Final = frozenset({"i", "id", "let"})
 
 _ASKING: Final = word_set("who whom whose what whats which when where wheres why how hows if whether")
 _HEAD_WORDS_MAX: Final = 3
+_ALIKE: Final = frozenset({("know", "the"), ("give", "about")})
 _TOLD: Final = word_set("""
-    about cause causes concept definition description difference differences distinction explanation history idea
+    cause causes concept definition description difference differences distinction explanation history idea
     importance instructions meaning method methods overview principle procedure process reason reasons rules step steps
     summary way ways
 """)
@@ -104,7 +105,7 @@ def leading_order(words: tuple[str, ...]) -> str:
     rest = words[start:]
     if not order or rest[0] in AUXILIARIES or not _ASKING.isdisjoint(rest):
         return ""
-    if not _TOLD.isdisjoint(rest[:_HEAD_WORDS_MAX]) or (order == "know" and rest[0] == "the"):
+    if not _TOLD.isdisjoint(rest[:_HEAD_WORDS_MAX]) or (order, rest[0]) in _ALIKE:
         return ""
     return order
 

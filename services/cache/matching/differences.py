@@ -15,7 +15,7 @@ from services.cache.matching.asking import SPANS, ask_how_long
 from services.cache.matching.contraries import GENERIC_WORDS, hard_differences
 from services.cache.matching.grammar import grammar_differences, order_or_roles, question_kind, turns
 from services.cache.matching.inflection import forms_of, same_word
-from services.cache.matching.lexicon import IRREGULAR, LIGHT_WORDS, word_set
+from services.cache.matching.lexicon import IRREGULAR, LIGHT_WORDS, STRANDED_WORDS, word_set
 from services.cache.matching.reading import Reading
 from services.cache.matching.voices import MAKERS
 
@@ -120,7 +120,9 @@ def _agents(a: Reading, b: Reading) -> frozenset[str]:
     if "who" not in a.questions or not b.frame.bare_question or b.words[:1] != ("who",) or "of" not in a.words:
         return frozenset()
     noun = a.words[a.words.index("of") - 1]
-    verb = b.words[1] if len(b.words) > 1 else ""
+    verb, behind = (*b.words[1:3], "", "")[:2]
+    if behind in STRANDED_WORDS:  # who wrote to her
+        return frozenset()
     if not (verb.endswith("ed") or verb in IRREGULAR) or (noun not in MAKERS and _THEN.isdisjoint(a.words)):
         return frozenset()
     stems = {noun.removesuffix(ending) for ending in ("r", "er", "or") if noun.endswith(("er", "or"))}

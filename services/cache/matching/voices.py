@@ -79,6 +79,8 @@ def _is_noun_of(being: Reading, doing: Reading) -> bool:
         return False
     nouns = [word for word, behind in pairwise(being.words) if behind == "of"]
     verbs = [behind for word, behind in pairwise(doing.words) if word in _ASKED]
+    if not doing.frame.prepositions.isdisjoint(doing.words[2:3]):  # who wrote to her
+        return False
     if len(nouns) != 1 or len(verbs) != 1 or not same_word(nouns[0], verbs[0]):
         return False
     return nouns[0] in _CAUSES or ("who" in being.words and nouns[0] in MAKERS)
