@@ -6,7 +6,7 @@ One that never learned enough to serve anything and was idle for `IDLE_CALLS`
 makes room for a new one.
 The limit then holds for all who share it together.
 
-Promises: memory is bounded (some 1.5 MB a class); fitting happens in a thread, one fit at a time for each class; what
+Promises: memory is bounded (some 2 MB a class); fitting happens in a thread, one fit at a time for each class; what
 was learned survives a restart where there is a directory, and a file that cannot be used is left out and logged. Each
 replica learns by itself: a sum of shares that are each below the limit is below it.
 
