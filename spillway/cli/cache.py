@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spillway.cli.addresses import NoServiceError, find_addresses
-from spillway.cli.caches import CacheStats, ClassStats, Removal, Selection, ask_all, remove_from, wrong_in
+from spillway.cli.caches import NOT_ADMITTED, CacheStats, ClassStats, Removal, Selection, ask_all, remove_from, wrong_in
 from spillway.cli.certificates import adopt
 from spillway.cli.state import read_state
 from spillway.cli.terminal import harmless_json, open_console, percent
@@ -125,11 +125,7 @@ def removals_view(done: Sequence[Removal], *, dry_run: bool) -> RenderableType:
     for one in done:
         where = f"{one.address}: " if len(done) > 1 else ""
         if one.error:
-            others = any(not other.error for other in done)
-            again = (
-                "" if dry_run else "; invalidate again" + (", unless it shares a Redis with one that answered" * others)
-            )
-            lines.append(Text(f"{one.address}: {one.error}{again}", "red"))
+            lines.append(Text(f"{one.address}: {one.error}{_what_to_do(one, done, dry_run=dry_run)}", "red"))
             continue
         what = "would be removed" if dry_run else "removed"
         lines.append(Text(f"{where}{_entries(one.entries)} {what}"))
@@ -209,6 +205,14 @@ def _classes(classes: Sequence[ClassStats]) -> Table:
             serves,
         )
     return table
+
+
+def _what_to_do(failed: Removal, done: Sequence[Removal], *, dry_run: bool) -> str:
+    """Where it is not known whether entries were removed."""
+    if dry_run or failed.error == NOT_ADMITTED:
+        return ""
+    answered = any(not one.error for one in done)
+    return "; invalidate again" + (", unless it shares a Redis with one that answered" if answered else "")
 
 
 def _entries(count: int) -> str:

@@ -21,14 +21,16 @@ from spillway.failure import read_failure
 from spillway.v1 import cache_pb2, cache_pb2_grpc
 from spillway.validation import LABEL_CHARS_MAX, TAG_CHARS_MAX, TENANT_CHARS_MAX
 
-__all__ = ["CacheStats", "ClassStats", "Removal", "Selection", "ask_all", "remove_from", "wrong_in"]
+__all__ = ["NOT_ADMITTED", "CacheStats", "ClassStats", "Removal", "Selection", "ask_all", "remove_from", "wrong_in"]
 
 ASK_S_MAX: Final = 2.0
 INVALIDATE_S_MAX: Final = 30.0
 """A cache deletes for up to 2 s within the call (Redis), or in parts of up to 5 s each (a file)."""
 
+NOT_ADMITTED: Final = "this certificate is not among tls.callers.cache"
+"""The error of a cache that turned the command away: nothing happened there."""
+
 _ENTRY_KEY: Final = re.compile(r"[0-9a-f]{68}")
-_NOT_ADMITTED: Final = "this certificate is not among tls.callers.cache"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +182,7 @@ def _sentence(error: grpc.aio.AioRpcError) -> str:
     """What a person reads: the service's own sentence, where it is the service that says so."""
     failure = read_failure(error)
     if failure.code is grpc.StatusCode.PERMISSION_DENIED:
-        return _NOT_ADMITTED
+        return NOT_ADMITTED
     if failure.reason and failure.message:
         fields = "; ".join(f"{path} {what}" for path, what in failure.violations)
         return f"{failure.message} ({fields})" if fields else failure.message

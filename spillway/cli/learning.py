@@ -121,8 +121,9 @@ def calibrate_cache(
 ) -> None:
     """Report hit rate against wrong rate for every way to decide a semantic hit; write a starting verifier.
 
-    A row of pairs is {"a": QUESTION, "b": QUESTION, "same": 1 or 0}: does one answer serve both? 400 at least. A row of
-    a stream is {"text": QUESTION, "answer": NAME}, where questions with one right answer have one name; at most 20000.
+    A row of pairs is {"a": QUESTION, "b": QUESTION, "same": 1 or 0}: does one answer serve both? 400 rows at least.
+
+    A row of a stream is {"text": QUESTION, "answer": NAME}; questions of one right answer share a name. 20,000 at most.
     """
     options = _given({"--out": out, "--plot": plot, "--seed": seed, "--orders": orders, "--limit": limit})
     _run("lab.calibrate_cache", *options, *(["--report=json"] if as_json else []), "--", str(file))

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from spillway.cli.app import app
 from spillway.cli.cache import removals_json, removals_view, stats_json, stats_view
-from spillway.cli.caches import CacheStats, ClassStats, Removal, Selection, ask_all, remove_from, wrong_in
+from spillway.cli.caches import NOT_ADMITTED, CacheStats, ClassStats, Removal, Selection, ask_all, remove_from, wrong_in
 from spillway.v1 import cache_pb2, cache_pb2_grpc
 
 COLUMNS = 100
@@ -65,9 +65,12 @@ def test_of_several_caches_each_says_what_became_of_it() -> None:
         "a:1: 2,000 entries removed",
         "b:1: unavailable; invalidate again, unless it shares a Redis with one that answered",
     ]
-    assert printed(removals_view([Removal("b:1", error="unavailable")], dry_run=False)) == [
-        "b:1: unavailable; invalidate again"
-    ]
+    for error, dry_run, said in (
+        ("unavailable", False, "b:1: unavailable; invalidate again"),
+        ("unavailable", True, "b:1: unavailable"),
+        (NOT_ADMITTED, False, f"b:1: {NOT_ADMITTED}"),
+    ):
+        assert printed(removals_view([Removal("b:1", error=error)], dry_run=dry_run)) == [said]
 
 
 @pytest.mark.parametrize(
