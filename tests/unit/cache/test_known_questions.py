@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 
 from services.cache.entry import Entry, Scope
+from services.cache.matching.condensed import is_complete
 from services.cache.matching.known_questions import KNOWN_BYTES_EACH, KnownQuestions, same_words
 from services.cache.matching.pair_features import IDF_BUCKETS
-from services.cache.matching.sketches import SKETCH_BYTES, SKETCH_TEXT_BYTES, Sketches
+from services.cache.matching.sketches import (
+    CONDENSED_BYTES,
+    CONDENSED_TEXT_BYTES,
+    SKETCH_BYTES,
+    SKETCH_TEXT_BYTES,
+    Sketches,
+)
 from tests.support.cache_parts import answer
 
 IDF = np.full(IDF_BUCKETS, 3.0, np.float32)
@@ -87,20 +94,47 @@ def test_questions_are_bounded_in_bytes_and_the_oldest_leave() -> None:
     assert len(known) == 100
 
 
+READ_EACH = SKETCH_BYTES + 7 * SKETCH_TEXT_BYTES
+CONDENSED_EACH = CONDENSED_BYTES + 7 * CONDENSED_TEXT_BYTES
+
+
 def test_sketches_are_bounded_in_bytes_and_the_newest_is_among_them() -> None:
-    kept = Sketches(IDF, bytes_max=20 * (SKETCH_BYTES + 7 * SKETCH_TEXT_BYTES))
+    kept = Sketches(IDF, bytes_max=20 * READ_EACH, condensed_bytes_max=50 * CONDENSED_EACH)
     for number in range(200):
         text = f"say {number:03}"
         made = kept.of((False, text), text)
         assert kept.of((False, text), text) is made
-        assert len(kept._kept) == len(kept._sizes) == min(number + 1, 20)
-    long = "word " * 200
+        assert len(kept._read) == min(number + 1, 20)
+        assert len(kept._condensed) == len(kept._sizes) == min(max(0, number + 1 - 20), 50)
+    long = "word " * 20_000
     assert kept.of((True, "key"), long) is kept.of((True, "key"), long)
-    assert kept._bytes == sum(size for _, size in kept._sizes) <= kept._bytes_max
+    assert len(kept._read) == 1
+    assert kept.of((True, "k"), "short") is kept.of((True, "k"), "short")
+    assert kept._condensed_bytes == sum(size for _, size in kept._sizes)
+    assert kept._bytes == READ_EACH - 2 * SKETCH_TEXT_BYTES
 
 
 def test_of_questions_in_turns_a_part_is_still_kept() -> None:
-    kept = Sketches(IDF, bytes_max=50 * (SKETCH_BYTES + 7 * SKETCH_TEXT_BYTES))
+    kept = Sketches(IDF, bytes_max=READ_EACH, condensed_bytes_max=50 * CONDENSED_EACH)
     texts = [f"say {number:03}" for number in range(100)]
-    made = {text: kept.of((False, text), text) for _ in range(5) for text in texts}
-    assert sum(kept.of((False, text), text) is made[text] for text in texts[-80:]) > 8
+    for _ in range(5):
+        for text in texts:
+            kept.of((False, text), text)
+    assert sum((False, text) in kept._condensed for text in texts[-80:]) > 8
+
+
+def test_a_question_that_was_condensed_is_read_as_before_and_condensed_anew_when_more_of_it_was_read() -> None:
+    kept = Sketches(IDF, bytes_max=READ_EACH)
+    first = kept.of((True, "k"), "how do I pay by card").reading
+    assert first.words
+    kept.of((False, "another"), "another")
+    assert not is_complete(kept._condensed[True, "k"])
+    again = kept.of((True, "k"), "how do I pay by card").reading
+    assert again is not first
+    assert again == first
+    for name in ("words", "frame", "questions", "order", "asking", "particulars"):
+        assert getattr(again, name) == getattr(first, name)
+        assert getattr(again.core, name) == getattr(first.core, name)
+    kept.of((False, "another"), "another")
+    assert is_complete(kept._condensed[True, "k"])
+    assert len(kept._sizes) == 2

@@ -11,14 +11,16 @@ import pytest
 
 from services.cache.entry import Question, Scope
 from services.cache.matching.alignment import unmatched
+from services.cache.matching.condensed import Condensed, condensed
 from services.cache.matching.grammar import keeps_form
 from services.cache.matching.kept import shared
 from services.cache.matching.known_questions import KnownQuestions
-from services.cache.matching.pair_features import pair_features
+from services.cache.matching.pair_features import pair_features, sketch
 from services.cache.matching.proposal_guard import proposal_refusal
 from services.cache.matching.reading import Reading, read
 from services.cache.matching.remembered import REMEMBERED_CHARS_MAX, remembered
 from services.cache.matching.reorderings import only_moved
+from services.cache.matching.sketches import CONDENSED_BYTES, CONDENSED_TEXT_BYTES, SKETCH_BYTES, SKETCH_TEXT_BYTES
 from tests.support.cache_parts import pair_model
 
 CHINESE = [chr(code) for code in range(0x4E00, 0x9FFF)]
@@ -124,15 +126,36 @@ def test_a_sketch_is_counted_at_about_what_it_takes_or_more(letters: str | list[
     rng, known = Random(2), known_questions()
     stored = known.sketch_of("k", STORED)
     texts = [words(rng, letters, each) for _ in range(20)]
+    made = [sketch(text, pair_model().idf) for text in texts]
 
     def ask() -> None:
-        for text in texts:
-            asked = known.read(text)
+        for asked in made:
             pair_features(asked, stored, 0.9)
             proposal_refusal(asked.reading, [stored.reading], aliases=1)
 
-    before = known._sketches._bytes
-    assert taken(ask) < 1.3 * (known._sketches._bytes - before)
+    counted = sum(SKETCH_BYTES + SKETCH_TEXT_BYTES * len(text.encode()) for text in texts)
+    assert taken(ask) < 1.3 * counted
+
+
+@pytest.mark.parametrize(
+    ("letters", "each"), [(CHINESE, CHARS - 1), (CHINESE, 20), (CHINESE, 1), (RARE, 30), (LATIN, 3), (LATIN, 60)]
+)
+def test_a_condensed_one_is_counted_at_about_what_it_takes_or_more(letters: str | list[str], each: int) -> None:
+    rng, stored = Random(2), known_questions().sketch_of("k", STORED)
+    texts = [words(rng, letters, each) for _ in range(20)]
+    kept: list[Condensed] = []
+
+    def keep() -> None:
+        kept.clear()
+        for text in texts:
+            asked = read(text)
+            proposal_refusal(asked, [stored.reading], aliases=1)
+            kept.append(condensed(asked))
+
+    keep()  # what is remembered of words is counted elsewhere
+    kept.clear()
+    counted = sum(CONDENSED_BYTES + CONDENSED_TEXT_BYTES * len(text.encode()) for text in texts)
+    assert taken(keep) < 1.3 * counted
 
 
 @pytest.mark.parametrize(
