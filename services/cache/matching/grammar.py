@@ -28,7 +28,7 @@ from services.cache.matching.lexicon import (
 )
 from services.cache.matching.reading import Reading
 from services.cache.matching.reorderings import asks_last, is_passive, is_passive_of, only_moved
-from services.cache.matching.voices import asks_as_much, opens_alike
+from services.cache.matching.voices import asks_as_much, is_done_to, opens_alike
 
 __all__ = [
     "asks_else",
@@ -104,7 +104,7 @@ def order_or_roles(a: Reading, b: Reading) -> str:
     if not stand_otherwise and (_is_permuted(a, b) or _is_permuted(b, a)) and not _may_stand_so(a, b):
         return _ORDER
     difference = frame_difference(a.frame, b.frame)
-    if is_passive(a) != is_passive(b):
+    if is_passive(a) != is_passive(b) or is_done_to(a, b):
         return _VOICE
     if not difference or asks_as_much(a, b) or asks_as_much(b, a) or opens_alike(a, b):
         return ""

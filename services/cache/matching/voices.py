@@ -13,7 +13,7 @@ from services.cache.matching.inflection import same_word
 from services.cache.matching.lexicon import AUXILIARIES, IRREGULAR, LIGHT_WORDS, PERSONS, word_set
 from services.cache.matching.reading import Reading
 
-__all__ = ["MAKERS", "asks_as_much", "opens_alike"]
+__all__ = ["MAKERS", "asks_as_much", "is_done_to", "opens_alike"]
 
 MAKERS: Final = word_set("author builder composer creator discoverer founder inventor painter writer")
 """Who was one is one for ever: "who is the inventor of it" and "who invented it"."""
@@ -36,6 +36,7 @@ _NOW: Final = word_set("is are")
 _CAUSES: Final = word_set("cause causes")
 _NEEDED: Final = word_set("needed required")
 _BEEN: Final = "been"
+_SUFFERING: Final = word_set("be been being get gets got")
 
 
 def asks_as_much(being: Reading, doing: Reading) -> bool:
@@ -55,6 +56,19 @@ def asks_as_much(being: Reading, doing: Reading) -> bool:
     if not doing.frame.bare_question and not _HAVING.isdisjoint(y) and _BEEN not in y:
         return _HAVING.isdisjoint(x) and not _HELD.isdisjoint(x) and not mine and not theirs
     return _in_one_order(being, doing) and _is_inflected(being, doing, mine, theirs)
+
+
+def is_done_to(a: Reading, b: Reading) -> bool:
+    """Whether to the one who does it in the one it is done in the other: "can I contact", "can I be contacted"."""
+    for doing, suffering in ((a, b), (b, a)):
+        if _SUFFERING.isdisjoint(suffering.words):
+            continue
+        acts = [(PERSONS[word], behind) for word, behind in pairwise(doing.words) if word in PERSONS]
+        three = zip(suffering.words, suffering.words[1:], suffering.words[2:], strict=False)
+        done = [(PERSONS[word], verb) for word, by, verb in three if word in PERSONS and by in _SUFFERING]
+        if any(actor == person and same_word(verb, act) for person, verb in done for actor, act in acts):
+            return True
+    return False
 
 
 def opens_alike(a: Reading, b: Reading) -> bool:

@@ -101,6 +101,10 @@ def test_a_question_without_a_framed_word_closes_no_group() -> None:
         ("Who is the writer of Ivanhoe?", "Who wrote to Ivanhoe?"),
         ("Who is the painter of Anna?", "Who painted for Anna?"),
         ("What time does it close?", "When was it closed?"),
+        ("How can I be contacted?", "How can I contact you?"),
+        ("Will I be paid in May?", "Will I pay in May?"),
+        ("When do I get paid?", "When do I pay?"),
+        ("When can I be vaccinated?", "When can I vaccinate?"),
     ],
 )
 def test_what_is_ordered_or_said_otherwise_is_refused_both_ways_and_never_lifted(a: str, b: str) -> None:
