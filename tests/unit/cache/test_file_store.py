@@ -167,6 +167,13 @@ def scribble_on_the_schema(path: Path) -> None:
     path.write_bytes(data.replace(b"tableentriesentries", b"tableentries\x87ntries"))
 
 
+def other_encoding(path: Path) -> None:
+    """No key could be read then, and all rows would be deleted."""
+    data = bytearray(path.read_bytes())
+    data[59] ^= 2
+    path.write_bytes(bytes(data))
+
+
 def key_twice(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("INSERT INTO entries SELECT max(row) + 1, key, expires_at, packed FROM entries")
@@ -187,6 +194,7 @@ def noise(path: Path) -> None:
         scribble_on_an_index,
         scribble_on_the_schema,
         key_twice,
+        other_encoding,
         noise,
     ],
 )
