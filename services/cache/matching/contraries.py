@@ -10,6 +10,7 @@ English; of other languages everything but case and punctuation must be the same
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Final
@@ -128,7 +129,7 @@ def _figures(a: Reading, b: Reading) -> Iterator[str]:
         yield "numbers: numbers or identifiers differ"
     if a.units != b.units and not _is_span(a, b) and not _is_span(b, a):
         yield "units: units or dates differ"
-    if a.literals != b.literals:
+    if a.literals != b.literals and not (_has_unquoted(a, b) or _has_unquoted(b, a)):
         yield "literals: quoted texts differ"
     if a.traits.ordinals != b.traits.ordinals:
         yield "ordinals: one picks out another of several"
@@ -136,6 +137,15 @@ def _figures(a: Reading, b: Reading) -> Iterator[str]:
         yield "code: code, names with symbols or symbols differ"
     elif ("\n" in a.exact or "\n" in b.exact) and a.exact.split() == b.exact.split():
         yield "code: lines are indented or broken otherwise"
+
+
+def _has_unquoted(a: Reading, b: Reading) -> bool:
+    """Whether `b` quotes nothing, and has what `a` quotes just so, and more than one word or no word: a title of one
+    word is often a common one."""
+    return not b.literals and all(
+        not quoted.isalpha() and re.search(rf"(?<!\S){re.escape(quoted)}(?![^\s?.,])", b.normal)
+        for quoted in a.literals
+    )
 
 
 def _is_span(a: Reading, b: Reading) -> bool:

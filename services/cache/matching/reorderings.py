@@ -34,6 +34,7 @@ REMEMBERED_CHARS_MAX: Final = 200
 _ASKING: Final = word_set("what which who whom whose when where why how")
 _SIDE_BY_SIDE: Final = word_set("between or vs versus")
 _MOVABLE: Final = word_set("in on with for at of")
+_AT_TIMES: Final = word_set("in on at")
 _GOVERNING: Final = _MOVABLE | word_set("by to from into onto about against over under before after than as")
 _JOINING: Final = word_set("and or vs versus")
 _BE: Final = word_set("is are was were be been being am")
@@ -49,6 +50,12 @@ _ACTING_BEHIND: Final = (_BY, "at", "in")
 _HOLDING: Final = word_set("included contained supported")
 """What is so in something is so by it; what else is done in it, it does not do: "served in bottles"."""
 
+_COUNTED: Final = word_set("second 3rd 4th 5th 6th 7th 8th 9th 10th")
+_WHEN: Final = word_set("""
+    january february march april may june july august september october november december monday tuesday wednesday
+    thursday friday saturday sunday spring summer autumn winter christmas easter morning afternoon evening night noon
+    weekend weekday day week month year today tomorrow
+""")
 _JOINED_MAX: Final = 3
 _ADVERB_CHARS_MIN: Final = 6
 _PLURAL_CHARS_MIN: Final = 4
@@ -126,8 +133,9 @@ def _is_passive_of(a: Reading, b: Reading, preposition: str) -> bool:
     if words.count(preposition) != 1 or _BE.isdisjoint(words):
         return False
     at = words.index(preposition)
-    behind, before = _phrase(words, at + 1), _matter(words[:at])
-    asked = words[at + 1 : at + 2] in (("who",), ("whom",))
+    behind = tuple(word.removesuffix("'s") for word in _phrase(words, at + 1))
+    before = _matter(words[:at])
+    asked = words[at + 1 : at + 2] in (("who",), ("whom",)) or (preposition == _BY and _asks_by_whom(words))
     if preposition == "in" and not (before and before[-1] in _HOLDING):
         return False
     if preposition != _BY and not (before and _is_participle(before[-1])):
@@ -137,11 +145,16 @@ def _is_passive_of(a: Reading, b: Reading, preposition: str) -> bool:
         rest: tuple[str, ...] = ()
     else:
         rest = _matter(words[at + 1 :])[len(behind) :]
-    if not before or (not behind and not asked) or (asked and b.words[:1] != ("who",)):
+    if not before or not (behind or asked) or (asked and b.words[:1] != ("who",)):
         return False
     active = (*behind, before[-1], *before[:-1], *rest)
     theirs = _matter(_asking_first(_tokens(b.plain)))
     return len(active) == len(theirs) and all(alike(p, q, a, b) for p, q in zip(active, theirs, strict=True))
+
+
+def _asks_by_whom(words: Sequence[str]) -> bool:
+    """ "who was it made by"."""
+    return words[0] in ("who", "whom") and words[-1] == _BY
 
 
 def _is_participle(word: str) -> bool:
@@ -201,6 +214,7 @@ def _orders(words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         yield _matter(first)
     for each in {words, first}:
         yield from map(_matter, _joined(each))
+        yield from map(_matter, _times_moved(each))
         for moved in (_predicate_first(each), _object_first(each)):
             if moved:
                 yield _matter(moved)
@@ -226,6 +240,18 @@ def _joined(words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
                     yield (*words[: at - len(one)], *other, word, *one, *words[at + 1 + len(other) :])
 
 
+def _times_moved(words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Where something is and when, which stand next to each other, exchanged: "in Rome in May"."""
+    for at, word in enumerate(words):
+        if word not in _AT_TIMES or not (first := _phrase(words, at + 1)):
+            continue
+        middle = words.index(first[-1], at) + 1
+        if words[middle : middle + 1] and words[middle] in _AT_TIMES and (second := _phrase(words, middle + 1)):
+            end = words.index(second[-1], middle) + 1
+            if _WHEN.isdisjoint(first) != _WHEN.isdisjoint(second):
+                yield (*words[:at], *words[middle:end], *words[at:middle], *words[end:])
+
+
 def _predicate_first(words: tuple[str, ...]) -> tuple[str, ...]:
     """ "which route is the fastest to Bonn" as "the fastest route to Bonn"."""
     if words[:1] not in (("which",), ("what",)):
@@ -235,7 +261,10 @@ def _predicate_first(words: tuple[str, ...]) -> tuple[str, ...]:
     places = [at + 1 + place for place, word in enumerate(behind) if _is_matter(word)]
     if at < 2 or not places or (behind[0] not in ("the", "best") and places[0] != at + 1):
         return ()
-    return (words[places[0]], *words[1:at], *words[places[0] + 1 :])
+    end = places[0] + 1
+    if words[places[0]] in _COUNTED and words[end : end + 1] and words[end].endswith("est"):
+        end += 1  # "the second highest"
+    return (*words[places[0] : end], *words[1:at], *words[end:])
 
 
 def _object_first(words: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,4 +1,5 @@
-"""One spelling and one name for what has several: "colour" and "color", "the US" and "the USA". English.
+"""One spelling and one name for what has several: "colour" and "color", "the US" and "the USA", "how come" and "why".
+English.
 
 Promises: pure, total, linear; closed lists, by whole words. For the guards alone: the pair model was fitted without it.
 """
@@ -8,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from typing import Final
+
+from services.cache.matching.lexicon import word_set
 
 __all__ = ["in_one_spelling"]
 
@@ -76,6 +79,14 @@ _NAME: Final = re.compile(
     rf"(?<![\w./-])(?:{'|'.join(map(re.escape, sorted(_NAMES, key=len, reverse=True)))})(?![\w/-])"
 )
 _IN_NAMES: Final = frozenset(name.rstrip(".").split()[-1] for name in _NAMES) | {"America", "Netherlands"}
+_PHRASES: Final = (
+    (re.compile(r"\bhow come\b", re.IGNORECASE), "why"),
+    (re.compile(r"\b(who|what|why|how|when|where) (?:is|was) it that\b", re.IGNORECASE), r"\1"),
+    (re.compile(r"\b(what|which) (?:sort|type)s? of\b", re.IGNORECASE), r"\1 kind of"),
+    (re.compile(r"\bwhat (?:happens|(?:would|will|does|could|might) happen) (?:if|when)\b", re.IGNORECASE),
+     "what happens if"),
+)  # fmt: skip
+_IN_PHRASES: Final = word_set("come that sort type sorts types happen happens")
 _WORD: Final = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 
 
@@ -84,6 +95,9 @@ def in_one_spelling(text: str, words: Sequence[str], tokens: Sequence[str]) -> s
     written."""
     if not _IN_NAMES.isdisjoint(tokens):
         text = _NAME.sub(lambda found: _NAMES[found[0]], text)
+    if not _IN_PHRASES.isdisjoint(words):
+        for pattern, written in _PHRASES:
+            text = pattern.sub(written, text)
     if not _SPELLED.isdisjoint(words) or any("is" in word and _ISE.fullmatch(word) for word in words):
         text = _WORD.sub(lambda found: _american(found[0]), text)
     return text

@@ -115,8 +115,28 @@ def test_whatever_is_written_has_one_notation(words: list[str]) -> None:
         ("What is the oven temperature in Celsius?", "What's the oven temperature in °C?"),
         ("How do you play whist with three players?", "How is whist played with 3 players?"),
         ("Who invented grey paint?", "Who invented gray paint?"),
+        ("What happens if you pour oil into fire?", "What happens when oil is poured into fire?"),
+        ("What happens if the ice melts?", "What would happen if the ice melted?"),
+        ("Why do dogs chase cats?", "Why is it that dogs chase cats?"),
+        ("Who beat Anna at chess?", "Who was it that beat Anna at chess?"),
+        ("What type of soil do ferns need?", "What kind of soil do ferns need?"),
+        ("What does `tar -x dir/` do?", "What does tar -x dir/ do?"),
     ],
 )
 def test_a_question_in_another_notation_is_served_both_ways(a: str, b: str) -> None:
     assert kind_of(proposal_refusal(read(a), [read(b)], aliases=1)) == ""
     assert kind_of(proposal_refusal(read(b), [read(a)], aliases=1)) == ""
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("What does `tar -x dir/` do?", "What does tar -x dir / do?"),
+        ("Who wrote 'It'?", "Who wrote it?"),
+        ("What does `rm A` do?", "What does rm a do?"),
+        ("What does 'over the moon' mean?", "What does 'under the moon' mean?"),
+    ],
+)
+def test_what_is_quoted_is_the_same_without_quotes_only_where_it_is_the_same_to_the_letter(a: str, b: str) -> None:
+    assert kind_of(proposal_refusal(read(a), [read(b)], aliases=1)) != ""
+    assert kind_of(proposal_refusal(read(b), [read(a)], aliases=1)) != ""

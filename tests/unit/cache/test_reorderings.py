@@ -36,6 +36,11 @@ def differs(a: str, b: str) -> bool:
         ("Who invented the zipper?", "By whom was the zipper invented?"),
         ("Who was hired by Tim?", "Who did Tim hire?"),
         ("Is the 1040 form due?", "Is form 1040 due?"),
+        ("Who trains a new guide?", "Who is a new guide trained by?"),
+        ("Does my union's health fund cover my son?", "Is my son covered by my union's health fund?"),
+        # where it is and when, which of several
+        ("Is it hot in Lima in June?", "Is it hot in June in Lima?"),
+        ("Which river is the second longest in Asia?", "Which is the second longest river in Asia?"),
         # other auxiliaries
         ("How many legs does a crab have?", "How many legs are on a crab?"),
         ("What does the code 17 mean?", "What is the meaning of the code 17?"),
@@ -59,6 +64,8 @@ def test_another_way_to_say_the_same_is_no_difference(a: str, b: str) -> None:
     [
         ("Who did Tim hire?", "Who hired Tim?"),
         ("Who was hired by Tim?", "Who hired Tim?"),
+        ("Who was Tim hired by?", "Who did Tim hire?"),
+        ("Which river is the longest in the second state?", "Which is the second longest river in the state?"),
         ("Does my son help Ann?", "Is my son helped by Ann?"),
         ("What can I do in Peru that I cannot do in Chile?", "What can I do in Chile that I cannot do in Peru?"),
         ("Does the dog bite the man?", "Does the man bite the dog?"),
