@@ -179,9 +179,8 @@ def _counts(one: CacheStats) -> Table:
     away = f", {one.unavailable:,} while the store was away" if one.unavailable else ""
     rows.add_row("lookups", f"{one.lookups:,}: {hits}{away}")
     rows.add_row("stored", f"{one.stored:,}; not admitted {one.not_admitted:,}{overtaken}; dropped {one.dropped:,}")
-    rows.add_row(
-        "index", f"{one.indexed_entries:,} entries in {one.partitions:,} partitions; evicted {one.evicted:,} entries"
-    )
+    places = f"{one.indexed_entries:,} entries by meaning, in {one.partitions:,} partitions"
+    rows.add_row("index", f"{places}; evicted {one.evicted:,} for lack of room")
     return rows
 
 

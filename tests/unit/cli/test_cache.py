@@ -46,7 +46,7 @@ def test_the_counts_say_it_all_in_a_hundred_columns() -> None:
     text = "\n".join(lines)
     assert "250,000: 4,000 the same request, 61,003 by meaning, 7 while the store was away" in text
     assert "9,000; not admitted 80 (3 of them invalidated meanwhile); dropped 2" in text
-    assert "8,989 entries in 14 partitions; evicted 11 entries" in text
+    assert "8,989 entries by meaning, in 14 partitions; evicted 11 for lack of room" in text
     assert "nothing was looked up by meaning yet" in text
     assert lines[-1] == "127.0.0.1:50253 no answer: unavailable"
 
