@@ -101,7 +101,7 @@ def order_or_roles(a: Reading, b: Reading) -> str:
     only_a, only_b = unmatched(a, b)
     if (only_a | only_b) - LIGHT_WORDS:
         return ""
-    if not stand_otherwise and (_is_permuted(a, b) or _is_permuted(b, a)) and not _may_stand_so(a, b):
+    if not stand_otherwise and _is_permuted(a, b) and _is_permuted(b, a) and not _may_stand_so(a, b):
         return _ORDER
     difference = frame_difference(a.frame, b.frame)
     if is_passive(a) != is_passive(b) or is_done_to(a, b):

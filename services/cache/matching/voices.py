@@ -63,7 +63,11 @@ def is_done_to(a: Reading, b: Reading) -> bool:
     for doing, suffering in ((a, b), (b, a)):
         if _SUFFERING.isdisjoint(suffering.words):
             continue
-        acts = [(PERSONS[word], behind) for word, behind in pairwise(doing.words) if word in PERSONS]
+        acts = [
+            (PERSONS[word], behind)
+            for before, word, behind in zip(("", *doing.words), doing.words, doing.words[1:], strict=False)
+            if word in PERSONS and AUXILIARIES.get(before) != "be"  # "was I charged"
+        ]
         three = zip(suffering.words, suffering.words[1:], suffering.words[2:], strict=False)
         done = [(PERSONS[word], verb) for word, by, verb in three if word in PERSONS and by in _SUFFERING]
         if any(actor == person and same_word(verb, act) for person, verb in done for actor, act in acts):

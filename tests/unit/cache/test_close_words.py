@@ -126,6 +126,7 @@ def test_what_is_ordered_or_said_otherwise_is_refused_both_ways_and_never_lifted
         ("How do you say thanks in Greek?", "How do you say thank you in Greek?"),
         ("Who is the writer of Ivanhoe?", "Who wrote Ivanhoe?"),
         ("What time does it close?", "When does it close?"),
+        ("Was I charged for the trial?", "Have I been charged for the trial?"),
     ],
 )
 def test_what_comes_to_the_same_answer_may_be_ordered_or_asked(a: str, b: str) -> None:
