@@ -66,7 +66,7 @@ _PERSONS: Final = frozenset({"1", "2"})
 _ACTOR_WORDS_MAX: Final = 6
 _PRESENT: Final = word_set("do does")
 _OTHERS: Final = re.compile(r"\banother(?= (?:\w+'s\b|\w+s'))|(?<=one |ody )\belse\b", re.IGNORECASE)
-_LIGHT_ACTS: Final = frozenset({"need", "get", "give"})
+_LIGHT_ACTS: Final = word_set("need get give explain describe show tell")
 
 
 _SAID: Final = PEOPLE | TIMES | CORRECTIONS | PREVENTIONS | word_set("another else happens")
@@ -80,7 +80,7 @@ PARTICULAR_WORDS: Final = _SAID | _ACTING | JOINING_WORDS | word_set("do does di
 class Particulars(NamedTuple):
     """`owners` are possessors and people; `times`, `corrections` the words of these; `prevents`: whether something is
     kept from happening; `actors` maps a verb to who does it, "1" for the asker, "2" for you; `light` are those of need,
-    get and give that the asker does; `outcome`: what happens is asked; `tense` of "do", empty of none or
+    get, give, explain and show that the asker does; `outcome`: what happens is asked; `tense` of "do", empty of none or
     both; `orders` are what clauses but the first begin with; `further` the content words of each sentence behind it.
     `few`: there is nothing but actors, what they do, what happens and a tense.
     """
