@@ -44,7 +44,7 @@ FRAME_WORDS_MAX: Final = 16
 
 _DIGITS_MAX: Final = 40
 
-_MARKUP: Final = re.compile(r"```\w*|[*`#>]+|(?<!\w)_+|_+(?!\w)")
+_MARKUP: Final = re.compile(r"```\w*|[*`#>]+|(?<!\w)_+|(?<!_)_+(?!\w)")
 _FINAL: Final = re.compile(
     r'"(?:final_?)?answer"\s{0,8}:\s{0,8}(?P<json>"(?:[^"\\]|\\.){0,400}"|[^,}\n]{1,200})'
     r"|####[ \t]{0,8}(?P<hashes>[^\n]{1,200})"

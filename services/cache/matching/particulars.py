@@ -50,11 +50,11 @@ ORDERS: Final = word_set("""
 """)
 """Verbs that order what the answer shall be, where a clause begins with them."""
 
-_CLAUSE: Final = re.compile(r"[.?!;:\n]+(?=\s|$)|,\s|\s(?:and|then|but)\s")
+_CLAUSE: Final = re.compile(r"(?<![.?!;:\n])[.?!;:\n]+(?=\s|$)|,\s|\s(?:and|then|but)\s")
 _CUT: Final = re.compile(r"[.?!;:\n,]|\s(?:and|then|but)\s")
 _ENDS: Final = ".?!;:\n "
-_SENTENCE: Final = re.compile(r"[.?!;\n]+(?=\s|$)")
-_OWNER: Final = re.compile(r"([^\W\d_]+?)(?:'s|(?<=s)')(?!\w)")
+_SENTENCE: Final = re.compile(r"(?<![.?!;\n])[.?!;\n]+(?=\s|$)")
+_OWNER: Final = re.compile(r"(?<![^\W\d_])([^\W\d_]+)(?:'s|(?<=s)')(?!\w)")
 _PROSE: Final = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
 _CONTRACTING: Final = word_set("what who when why how where it that there here he she let")
 _LEADING: Final = word_set("please just only then and but so kindly instead also always now")

@@ -17,7 +17,7 @@ __all__ = ["code_in", "literals_in", "may_be_code"]
 REMEMBERED_MAX: Final = 8_192
 """Tokens of which it is remembered whether they may be code."""
 
-_QUOTED: Final = re.compile(r'"([^"]*)"|«([^»]*)»|`([^`]*)`|(?<!\w)\'([^\']*)\'(?!\w)')
+_QUOTED: Final = re.compile(r'"([^"]*)"|«([^«»]*)»|`([^`]*)`|(?<!\w)\'([^\']*)\'(?!\w)')
 _PROSE_WORD: Final = re.compile(r"[^\W\d_]{3,}")
 _ALTERNATIVES: Final = re.compile(r"[^\W\d_]{2,}(?:/[^\W\d_]{2,})+")
 _BRAND_CHARS_MIN: Final = 4

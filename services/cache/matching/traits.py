@@ -5,6 +5,7 @@ Promises: pure, total, linear.
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -157,11 +158,12 @@ def _negations(words: Sequence[str]) -> list[int]:
 def _denied(words: Sequence[str], matter: frozenset[str]) -> frozenset[str] | None:
     """The next content words behind each negation."""
     denied: set[str] = set()
+    places = [place for place, word in enumerate(words) if word in matter and word not in NEGATIONS]
     for place in _negations(words):
-        behind = [word for word in words[place + 1 :] if word in matter and word not in NEGATIONS][:_DENIED_WORDS]
-        if not behind:
+        first = bisect(places, place)
+        if first == len(places):
             return None
-        denied.update(behind)
+        denied.update([words[each] for each in places[first : first + _DENIED_WORDS]])
     return frozenset(denied)
 
 
