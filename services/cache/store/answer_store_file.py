@@ -110,7 +110,7 @@ class FileStore:
         return await self._memory.moment(key)
 
     async def put(self, entry: Entry, *, since: str | None = None) -> bool:
-        moment = self._memory.admits(entry, since)
+        moment = self._memory.history.admits(entry, since)
         if moment is None:
             return False
         packed = pack_entry(entry)
@@ -129,7 +129,7 @@ class FileStore:
         if len(self._invalidations) >= INVALIDATIONS_MAX:
             raise StoreUnavailableError("too many invalidations are under way")
         holding = ExitStack()
-        began = holding.enter_context(self._memory.invalidating(selector))
+        began = holding.enter_context(self._memory.history.invalidating(selector))
         told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         task = asyncio.create_task(self._invalidate(selector, began, holding, told), name="cache-file-invalidation")
         self._invalidations.add(task)

@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import itertools
-import secrets
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, aclosing, contextmanager
+from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
 
 from services.cache.entry import Entry, Question, Selector
@@ -37,7 +34,7 @@ from services.cache.store.entry_codec import (
     unpack_vector,
 )
 from services.cache.store.eviction import Evictor
-from services.cache.store.moment import Moment, parse_moment
+from services.cache.store.memory_history import MemoryHistory
 from services.runtime.clock import Clock
 from services.runtime.tasks import end_tasks
 
@@ -58,7 +55,8 @@ class _Kept:
 
 
 class MemoryStore:
-    """Entries in this process's memory: for one machine and for tests. Belongs to one event loop."""
+    """Entries in this process's memory: for one machine and for tests. `history`: of its invalidations. Belongs to one
+    event loop."""
 
     INVALIDATIONS_MAX = 1_000
     """Invalidations remembered for entries on their way here; one that is overtaken by more is not stored."""
@@ -98,10 +96,7 @@ class MemoryStore:
         self._expiries: list[tuple[float, str]] = []
         self._log = ChangeLog(self.CHANGES_MAX)
         self._evicted = 0
-        self._era = secrets.token_hex(8)  # no moment of an earlier process is one of this history
-        self._moment = 0  # counts invalidations
-        self._invalidated: deque[Selector] = deque(maxlen=self.INVALIDATIONS_MAX)
-        self._sweeping: dict[int, Selector] = {}
+        self.history = MemoryHistory(self.INVALIDATIONS_MAX)
         self._sweeps: set[asyncio.Task[int]] = set()
 
     def __len__(self) -> int:
@@ -122,28 +117,15 @@ class MemoryStore:
         return entry, await self.moment(key)
 
     async def moment(self, key: str) -> str:
-        return Moment(self._era, self._moment).text
+        return self.history.moment
 
     async def put(self, entry: Entry, *, since: str | None = None) -> bool:
-        moment = self.admits(entry, since)
+        moment = self.history.admits(entry, since)
         if moment is None:
             return False
         self.expire(self.EXPIRED_PER_PUT_MAX)
         self.take_in(entry, pack_entry(entry), moment=moment)
         return True
-
-    def admits(self, entry: Entry, since: str | None) -> int | None:
-        """The present moment, unless an invalidation that began after `since` takes the entry."""
-        if since is None:
-            return self._moment
-        began = parse_moment(since)
-        if began is None or began.era != self._era:
-            return None
-        behind = max(0, self._moment - began.number)
-        if behind > len(self._invalidated):
-            return None
-        news = itertools.islice(self._invalidated, len(self._invalidated) - behind, None)
-        return None if any(each.takes(entry.key, entry.scope, entry.tags) for each in news) else self._moment
 
     def take_in(self, entry: Entry, packed: bytes, *, moment: int) -> tuple[str, ...]:
         """A put of an entry that was packed and admitted before; the keys of those that had to leave."""
@@ -239,7 +221,7 @@ class MemoryStore:
         if len(self._sweeps) >= self.SWEEPS_MAX:
             raise StoreUnavailableError("too many invalidations are under way")
         holding = ExitStack()
-        began = holding.enter_context(self.invalidating(selector))
+        began = holding.enter_context(self.history.invalidating(selector))
         sweep = asyncio.create_task(self._sweep(selector, began, holding), name="cache-memory-invalidation")
         self._sweeps.add(sweep)
         sweep.add_done_callback(self._sweeps.discard)
@@ -253,18 +235,6 @@ class MemoryStore:
                 removed += await self.delete(self.older(found[start : start + self.DELETED_PER_TURN_MAX], began))
                 await asyncio.sleep(0)
         return removed
-
-    @contextmanager
-    def invalidating(self, selector: Selector) -> Iterator[int]:
-        """Inside the block nobody finds what the selector takes of what was stored before it; which moment it began."""
-        self._moment += 1
-        moment = self._moment
-        self._invalidated.append(selector)
-        self._sweeping[moment] = selector
-        try:
-            yield moment
-        finally:
-            del self._sweeping[moment]
 
     def older(self, keys: Iterable[str], moment: int) -> tuple[str, ...]:
         """Those of the keys under which nothing lies that was put at this moment or after it."""
@@ -304,11 +274,9 @@ class MemoryStore:
 
     def _living(self, key: str) -> _Kept | None:
         kept = self._unexpired(key)
-        if kept is not None and self._sweeping:
-            for moment, selector in self._sweeping.items():
-                if kept.moment < moment and selector.takes(key, kept.common.scope, kept.common.tags):
-                    return None
-        return kept
+        if kept is None or self.history.is_quiet:
+            return kept
+        return None if self.history.takes(key, kept.moment, kept.common.scope, kept.common.tags) else kept
 
     def _unexpired(self, key: str) -> _Kept | None:
         kept = self._entries.get(key)
@@ -317,7 +285,7 @@ class MemoryStore:
     def _findable(self, keys: Sequence[str], entries: Sequence[_Kept]) -> Iterable[IndexedMany]:
         """Of these entries the living ones that can be found by meaning, by model."""
         by_model: dict[str, tuple[list[str], list[str], list[bytes], list[float]]] = {}
-        now, swept = self._clock.unix(), bool(self._sweeping)
+        now, swept = self._clock.unix(), not self.history.is_quiet
         for key, kept in zip(keys, entries, strict=True):
             common = kept.common
             if not common.partition or kept.expires_at_unix_s <= now or (swept and self._living(key) is None):
