@@ -198,6 +198,7 @@ def _wrong_rate(report: ClassReport) -> pb.WrongRate:
         wrong_rate_low=report.risk.wrong_rate_low,
         wrong_rate_high=report.risk.wrong_rate_high,
         threshold=report.threshold,
+        outcomes=report.risk.observations,
     )
 
 

@@ -698,6 +698,7 @@ class WrongRate(_message.Message):
     WRONG_RATE_LOW_FIELD_NUMBER: _builtins.int
     WRONG_RATE_HIGH_FIELD_NUMBER: _builtins.int
     THRESHOLD_FIELD_NUMBER: _builtins.int
+    OUTCOMES_FIELD_NUMBER: _builtins.int
     partition_class: _builtins.str
     """The class: the kind of work and the tenant's own name for it, e.g. "factual_qa"."""
     lookups: _builtins.int
@@ -716,6 +717,10 @@ class WrongRate(_message.Message):
     """Its 95 % interval: upper end."""
     threshold: _builtins.float
     """The least P(same answer) that is served now; above 1 nothing is served."""
+    outcomes: _builtins.int
+    """Outcomes that the class has learned from: answers compared, audits, verdicts. Too few of them, and only the same
+    words are served.
+    """
     def __init__(
         self,
         *,
@@ -728,10 +733,11 @@ class WrongRate(_message.Message):
         wrong_rate_low: _builtins.float = ...,
         wrong_rate_high: _builtins.float = ...,
         threshold: _builtins.float = ...,
+        outcomes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audited", b"audited", "hits", b"hits", "lookups", b"lookups", "partition_class", b"partition_class", "threshold", b"threshold", "wrong", b"wrong", "wrong_rate", b"wrong_rate", "wrong_rate_high", b"wrong_rate_high", "wrong_rate_low", b"wrong_rate_low"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audited", b"audited", "hits", b"hits", "lookups", b"lookups", "outcomes", b"outcomes", "partition_class", b"partition_class", "threshold", b"threshold", "wrong", b"wrong", "wrong_rate", b"wrong_rate", "wrong_rate_high", b"wrong_rate_high", "wrong_rate_low", b"wrong_rate_low"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
