@@ -187,9 +187,9 @@ def _counts(one: CacheStats) -> Table:
 def _classes(classes: Sequence[ClassStats]) -> Table:
     table = Table(box=None, padding=(0, 1), header_style="dim")
     table.add_column("class", overflow="fold", style="bold")
-    for name in ("by meaning", "hits", "checked", "wrong"):
+    for name in ("by meaning", "hits", "outcomes", "checked", "wrong"):
         table.add_column(name, no_wrap=True, justify="right")
-    table.add_column("wrong of all, 95 %", no_wrap=True)
+    table.add_column("of all, 95 %", no_wrap=True)
     table.add_column("serves", no_wrap=True)
     for one in classes:
         rate = f"{percent(one.wrong_rate, 2)} [{one.wrong_rate_low * 100:.2f}, {one.wrong_rate_high * 100:.2f}]"
@@ -198,6 +198,7 @@ def _classes(classes: Sequence[ClassStats]) -> Table:
             Text(one.name),
             f"{one.lookups:,}",
             f"{one.hits:,}",
+            f"{one.outcomes:,}",
             f"{one.checked:,}",
             Text(f"{one.wrong:,}", style="red" if one.wrong else ""),
             rate,

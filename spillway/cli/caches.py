@@ -36,11 +36,13 @@ _ENTRY_KEY: Final = re.compile(r"[0-9a-f]{68}")
 @dataclass(frozen=True, slots=True)
 class ClassStats:
     """What a class of partitions has counted since the cache's start. Rates are shares of its lookups, 0 to 1, with a
-    95 % interval. `threshold`: the least P(same answer) that is served; None while only the same words are."""
+    95 % interval. `outcomes`: how many it has learned from. `threshold`: the least P(same answer) that is served; None
+    while only the same words are."""
 
     name: str
     lookups: int
     hits: int
+    outcomes: int
     checked: int
     wrong: int
     wrong_rate: float
@@ -158,6 +160,7 @@ def _class(one: cache_pb2.WrongRate) -> ClassStats:
         one.partition_class,
         lookups=one.lookups,
         hits=one.hits,
+        outcomes=one.outcomes,
         checked=one.audited,
         wrong=one.wrong,
         wrong_rate=one.wrong_rate,

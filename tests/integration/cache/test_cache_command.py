@@ -76,11 +76,13 @@ async def test_the_counts_are_those_of_the_service(tmp_path: Path) -> None:
         await stub.Store(store_request(ON))
         for text in (ON, ON_TOO, OFF):
             await stub.Lookup(lookup_request(text))
+        await stub.Store(store_request(OFF))
         (one,) = json.loads(await run("stats", "--json", "--target", address))["caches"]
-    assert (one["lookups"], one["exact_hits"], one["semantic_hits"], one["stored"]) == (3, 1, 1, 1)
-    assert (one["indexed_entries"], one["partitions"], one["error"]) == (1, 1, "")
+    assert (one["lookups"], one["exact_hits"], one["semantic_hits"], one["stored"]) == (3, 1, 1, 2)
+    assert (one["indexed_entries"], one["partitions"], one["error"]) == (2, 1, "")
     (other,) = one["classes"]
     assert (other["name"], other["lookups"], other["hits"], other["threshold"]) == ("other/acme", 2, 1, None)
+    assert other["outcomes"] == 1
 
 
 async def test_what_was_said_is_removed_and_nothing_else(tmp_path: Path) -> None:

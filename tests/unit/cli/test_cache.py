@@ -20,8 +20,8 @@ from spillway.v1 import cache_pb2, cache_pb2_grpc
 
 COLUMNS = 100
 KEY = "0" * 68
-CLOSED = ClassStats("factual_qa", 40, 3, 0, 0, 0.0003, 0.0, 0.65, None)
-OPEN = ClassStats("other/a-tenant-with-a-long-name", 123_456, 61_000, 2_900, 31, 0.0031, 0.0024, 0.0040, 0.9871)
+CLOSED = ClassStats("factual_qa", 40, 3, 37, 0, 0, 0.0003, 0.0, 0.65, None)
+OPEN = ClassStats("other/a-tenant-with-a-long-name", 123_456, 61_000, 52_000, 2_900, 31, 0.0031, 0.0024, 0.0040, 0.9871)
 SEEN = (
     CacheStats("127.0.0.1:50053", 250_000, 4_000, 61_003, 7, 9_000, 80, 3, 2, 11, 8_989, 14, (CLOSED, OPEN)),
     CacheStats("127.0.0.1:50153"),
@@ -38,11 +38,11 @@ def printed(view: RenderableType) -> list[str]:
 def test_the_counts_say_it_all_in_a_hundred_columns() -> None:
     lines = printed(stats_view(SEEN))
     assert max(len(line) for line in lines) <= COLUMNS
-    assert lines[5].split()[:5] == ["factual_qa", "40", "3", "0", "0"]
+    assert lines[5].split()[:6] == ["factual_qa", "40", "3", "37", "0", "0"]
     assert lines[5].rstrip().endswith("0.03 % [0.00, 65.00]  the same words")
-    assert lines[6].split()[1:5] == ["123,456", "61,000", "2,900", "31"]
+    assert lines[6].split()[1:6] == ["123,456", "61,000", "52,000", "2,900", "31"]
     assert "0.31 % [0.24, 0.40]   P ≥ 0.987" in lines[6]
-    assert lines[6].split()[0] + lines[7].split()[0] == OPEN.name
+    assert "".join(line.split()[0] for line in lines[6:8]) == OPEN.name
     text = "\n".join(lines)
     assert "250,000: 4,000 the same request, 61,003 by meaning, 7 while the store was away" in text
     assert "9,000; not admitted 80 (3 of them invalidated meanwhile); dropped 2" in text
@@ -146,7 +146,7 @@ class FakeCache(cache_pb2_grpc.CacheServiceServicer):
         raise NotImplementedError
 
     async def GetStats(self, request: Any, context: Any) -> cache_pb2.GetStatsResponse:  # noqa: N802
-        rates = [cache_pb2.WrongRate(threshold=least) for least in (0.5, 1.0, 2.0)]
+        rates = [cache_pb2.WrongRate(threshold=least, outcomes=4) for least in (0.5, 1.0, 2.0)]
         return cache_pb2.GetStatsResponse(lookups=7, wrong_rates=rates)
 
     async def Invalidate(self, request: Any, context: Any) -> cache_pb2.InvalidateResponse:  # noqa: N802
@@ -194,4 +194,4 @@ async def test_every_cache_is_asked_and_what_keeps_one_from_it_is_said() -> None
     assert [one.entries for one in done] == [0, 5, 0]
     assert [one.error for one in done] == ["this certificate is not among tls.callers.cache", "", "unavailable"]
     assert [(one.lookups, one.error) for one in seen] == [(7, ""), (0, "unavailable")]
-    assert [one.threshold for one in seen[0].classes] == [0.5, 1.0, None]
+    assert [(one.threshold, one.outcomes) for one in seen[0].classes] == [(0.5, 4), (1.0, 4), (None, 4)]
