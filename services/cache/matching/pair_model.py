@@ -15,13 +15,13 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-import zipfile
 from dataclasses import dataclass, fields
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from services.cache.matching.packed_arrays import PackedArraysError, unpack_arrays
 from services.cache.matching.pair_features import IDF_BUCKETS, NAMES, Idf
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
 Floats = npt.NDArray[np.float32]
 
 ARTIFACT_BYTES_MAX: Final = 4 * 1024 * 1024
+UNPACKED_BYTES_MAX: Final = 16 * 1024 * 1024
 LAYOUT: Final = 2
 """Of the arrays; another one is refused. 1 had no digest, and two numbers for each dimension."""
 
@@ -158,8 +159,7 @@ def parse_pair_model(data: bytes) -> PairModel:
     if len(data) > ARTIFACT_BYTES_MAX:
         raise PairModelError("the pair model's file is too large")
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            arrays: dict[str, npt.NDArray[np.generic]] = {name: archive[name] for name in archive.files}
+        arrays = unpack_arrays(data, unpacked_bytes_max=UNPACKED_BYTES_MAX)
         if int(arrays["layout"]) != LAYOUT:
             raise PairModelError("the pair model is of another layout")
         if str(arrays["digest"]) != _digest(arrays):
@@ -179,7 +179,9 @@ def parse_pair_model(data: bytes) -> PairModel:
         )
     except PairModelError:
         raise
-    except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
+    except PackedArraysError as error:
+        raise PairModelError(f"the pair model's file is unreadable ({error})") from error
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise PairModelError(f"the pair model's file is unreadable ({type(error).__name__})") from error
     _check(model)
     return model

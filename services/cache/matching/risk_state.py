@@ -1,14 +1,12 @@
 """What a risk controller learned, as bytes: .npz without pickles, and read with suspicion.
 
-Promises: pure; reading takes no more memory than `UNPACKED_BYTES_MAX` allows; what was read has the shapes, the ranges
-and the kinds of guards of this version, or RiskStateError is raised and nothing was taken over.
+Promises: pure; reading takes no more memory than `UNPACKED_BYTES_MAX` allows; what was read has the shapes, the ranges,
+the kinds of guards and the numbers of evidence of this version, or RiskStateError is raised and nothing was taken over.
 """
 
 from __future__ import annotations
 
 import io
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,6 +18,7 @@ from services.cache.matching.answer_words import CELLS, QUESTIONS_MAX
 from services.cache.matching.group_records import GROUPS_MAX, OUTCOMES_MAX
 from services.cache.matching.guard_evidence import GUARD_CODES
 from services.cache.matching.neighbourhood import NAMES
+from services.cache.matching.packed_arrays import PackedArraysError, unpack_arrays
 from services.cache.matching.proposal_guard import LIFTABLE
 
 __all__ = ["STATE_BYTES_MAX", "UNPACKED_BYTES_MAX", "RiskState", "RiskStateError", "pack_state", "parse_state"]
@@ -43,13 +42,15 @@ _MEMBERS: Final = (
     "recent_audits",
     "guards",
     "kinds",
+    "names",
     "groups",
     "group_counts",
     "word_groups",
     "word_questions",
     "word_cells",
 )
-_NO_NUMBERS: Final = ("kinds", "groups", "word_groups", "word_questions", "word_cells")
+_TEXTS: Final = ("kinds", "names")
+_COUNTS: Final = ("groups", "word_groups", "word_questions", "word_cells")
 
 
 class RiskStateError(ValueError):
@@ -91,6 +92,7 @@ def pack_state(state: RiskState) -> bytes:
         recent_audits=audits,
         guards=state.guards,
         kinds=np.asarray(LIFTABLE),
+        names=np.asarray(NAMES),
         groups=state.groups,
         group_counts=state.group_counts,
         word_groups=state.word_groups,
@@ -105,18 +107,19 @@ def parse_state(data: bytes, *, least: Sequence[float], observations_max: int) -
     if len(data) > STATE_BYTES_MAX:
         raise RiskStateError("the state is too large")
     try:
-        read = _unpacked(data)
-        kinds = tuple(str(kind) for kind in read["kinds"].tolist())
-        numbers = {name: read[name].astype(np.float64) for name in _MEMBERS if name not in _NO_NUMBERS}
-        groups, words = read["groups"], [read[name] for name in _NO_NUMBERS[2:]]
+        read = unpack_arrays(data, unpacked_bytes_max=UNPACKED_BYTES_MAX)
+        kinds, names = (tuple(map(str, read[name].tolist())) for name in _TEXTS)
+        numbers = {name: read[name].astype(np.float64) for name in _MEMBERS if name not in (*_TEXTS, *_COUNTS)}
+        groups, *words = (read[name] for name in _COUNTS)
         observed = int(numbers["observed"])
-    except (
-        ValueError, KeyError, TypeError, OSError, EOFError, OverflowError, MemoryError, NotImplementedError,
-        RuntimeError, zipfile.BadZipFile, zlib.error,
-    ) as error:  # fmt: skip
+    except PackedArraysError as error:
+        raise RiskStateError(f"the state is unreadable ({error})") from error
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise RiskStateError(f"the state is unreadable ({type(error).__name__})") from error
     if kinds != LIFTABLE:
         raise RiskStateError("the state is of other guards")
+    if names != NAMES:
+        raise RiskStateError("the state is of other evidence")
     shaped = _has_shapes(numbers, counters=len(least), observations_max=observations_max)
     if not shaped or not _has_ranges(numbers, np.asarray(least)) or not _are_words(*words):
         raise RiskStateError("the state has wrong shapes or values")
@@ -136,14 +139,6 @@ def parse_state(data: bytes, *, least: Sequence[float], observations_max: int) -
         word_questions=words[1],
         word_cells=words[2],
     )
-
-
-def _unpacked(data: bytes) -> dict[str, npt.NDArray[Any]]:
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        if sum(each.file_size for each in archive.infolist()) > UNPACKED_BYTES_MAX:
-            raise ValueError("the state unpacks to too much")
-    with np.load(io.BytesIO(data), allow_pickle=False) as found:
-        return {name: found[name] for name in _MEMBERS}
 
 
 def _has_shapes(read: dict[str, Floats], *, counters: int, observations_max: int) -> bool:

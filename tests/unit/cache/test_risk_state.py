@@ -78,6 +78,8 @@ def put(at: Any, value: Any) -> Callable[[np.ndarray], None]:
         ("counters", 11, 1e10),
         ("observed", (), 299),
         ("kinds", 0, "words"),
+        ("names", slice(None), NAMES[::-1]),
+        ("names", 0, "vote"),
     ],
 )
 def test_a_state_with_a_value_out_of_range_is_refused_and_changes_nothing(name: str, at: Any, value: Any) -> None:
@@ -105,5 +107,5 @@ def test_a_state_that_unpacks_to_too_much_is_refused_before_it_is_unpacked() -> 
     stream = io.BytesIO()
     np.savez_compressed(stream, features=np.zeros((2_000_000, len(NAMES))))
     assert len(stream.getvalue()) < STATE_BYTES_MAX
-    with pytest.raises(RiskStateError, match="ValueError"):
+    with pytest.raises(RiskStateError, match="unpack to too much"):
         RiskController(RiskPolicy(), Random(1)).restore(stream.getvalue())
