@@ -247,7 +247,7 @@ def _asks_otherwise(a: Reading, b: Reading) -> bool:
 
 def _restricts(a: Reading, b: Reading) -> str:
     mine, theirs = a.asking.quantities, b.asking.quantities
-    if mine == theirs or not restricts(mine, theirs):
+    if mine == theirs or not restricts(mine, theirs, whether=_WHETHER in (a.questions, b.questions)):
         return ""
     more, less = unmatched(a, b)
     return "" if (more | less) - _FORMAL else _OF_FEWER

@@ -57,6 +57,7 @@ _ARBITRARY: Final = word_set("any either")
 _ONE: Final = word_set("a an")
 _RATED: Final = UNITS.keys() | {"time"}
 _SURELY: Final = word_set("enough least")
+_PLURALS: Final = word_set("people men women children mice geese feet teeth fish sheep cattle police")
 _MUCH: Final = word_set("much many")
 _ALL_OF_THEM: Final = "all of them"
 _DETERMINING: Final = word_set("of the my our your his her its their these those this that")
@@ -72,6 +73,7 @@ _ALIKE: Final = (
     frozenset({"all", "both", _ALL_OF_THEM}),
     word_set("only exactly"),
 )
+_MOST: Final = frozenset({"most", "most so"})
 _RESTRICTING: Final = frozenset().union(*_DIMENSIONS) - (
     word_set("both many some any either one exactly none") | {_ALL_OF_THEM, "more so"}
 )
@@ -105,13 +107,15 @@ def quantifies_otherwise(a: frozenset[str], b: frozenset[str]) -> bool:
     return any(not _alike(x, y) for dimension in _DIMENSIONS for x in mine & dimension for y in theirs & dimension)
 
 
-def restricts(a: frozenset[str], b: frozenset[str]) -> bool:
-    """Whether one of two questions that are otherwise the same asks of fewer of them, or in another degree."""
-    return _restricts(a - b, b - a) or _restricts(b - a, a - b)
+def restricts(a: frozenset[str], b: frozenset[str], *, whether: bool) -> bool:
+    """Whether one of two questions that are otherwise the same asks of fewer of them, or in another degree. `whether`:
+    it asks if something is so; in another question "most" restricts nothing ("what are the most useful maps")."""
+    restricting = _RESTRICTING if whether else _RESTRICTING - _MOST
+    return _restricts((a - b) & restricting, b - a) or _restricts((b - a) & restricting, a - b)
 
 
 def _restricts(these: frozenset[str], others: frozenset[str]) -> bool:
-    return any(not any(_alike(x, y) for y in others) for x in these & _RESTRICTING)
+    return any(not any(_alike(x, y) for y in others) for x in these)
 
 
 def _alike(x: str, y: str) -> bool:
@@ -148,7 +152,7 @@ def _phrase_at(tokens: Sequence[str], at: int) -> tuple[str, int]:
         return ("as much", 3) if compares else ("", 1)
     is_matter = bool(behind) and behind not in FUNCTION_WORDS
     if word == "most":
-        quantifies = behind.endswith("s") and "the" not in tokens[at - 1 : at]
+        quantifies = (behind.endswith("s") or behind in _PLURALS) and "the" not in tokens[at - 1 : at]
         return ("" if not is_matter else "most" if quantifies else "most so"), 1
     is_degree = is_matter or word in _SURELY or behind in _MUCH
     return (_DEGREES.get(word, "") if is_degree else ""), 1

@@ -72,9 +72,11 @@ def test_two_of_one_class_are_never_told_apart(table: dict[str, tuple[str, ...]]
         ("Can I eat before at least 3 hours?", "Can I eat before at most 3 hours?"),
         ("Which birds can swim?", "Which birds can only swim?"),
         ("Are spiders dangerous?", "Are most spiders dangerous?"),
+        ("Why do most people sleep?", "Why do some people sleep?"),
         ("Is the tea too hot?", "Is the tea hot enough?"),
         ("Is the tea too hot?", "Is the tea hot?"),
-        ("Which lakes are salty?", "Which lakes are the least salty?"),
+        ("Is Mono a salty lake?", "Is Mono the most salty lake?"),
+        ("Which lakes are the most salty?", "Which lakes are the least salty?"),
         ("Is Rome bigger than Oslo?", "Is Rome as big as Oslo?"),
         ("How do I play with 3 players?", "How do I play with at least 3 players?"),
         ("May I eat it on an empty stomach?", "May I eat it on anything but an empty stomach?"),
@@ -93,6 +95,7 @@ def test_a_question_that_quantifies_otherwise_is_refused_both_ways_and_never_lif
         ("Is every square a rhombus?", "Is each square a rhombus?"),
         ("Are some owls grey?", "Are any owls grey?"),
         ("What are some good books on owls?", "What are good books on owls?"),
+        ("What are useful maps?", "What are the most useful maps?"),
         ("Which games need at most 3 players?", "Which games need no more than 3 players?"),
         ("Which planets have more than one moon?", "Which planets have two or more moons?"),
         ("Which laptops weigh less than a kilo?", "Which laptops weigh under a kilo?"),
@@ -118,5 +121,9 @@ def test_any_of_them_is_told_from_all_where_it_is_asked_whether_and_nowhere_else
 
 
 def test_all_some_and_many_in_one_question_alone_restrict_nothing_that_most_or_only_does() -> None:
-    assert not any(restricts(classes(text), frozenset()) for text in ("all the owls", "some owls", "many owls"))
-    assert all(restricts(frozenset(), classes(text)) for text in ("most owls", "only owls", "half of the owls"))
+    assert not any(
+        restricts(classes(text), frozenset(), whether=True) for text in ("all the owls", "some owls", "many owls")
+    )
+    assert all(
+        restricts(frozenset(), classes(text), whether=True) for text in ("most owls", "only owls", "half of the owls")
+    )
