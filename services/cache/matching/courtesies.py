@@ -29,7 +29,9 @@ _GREETINGS: Final = frozenset(
     tuple(phrase.split())
     for phrase in (*_SAYABLE, "good morning", "good afternoon", "good evening", "good day", "excuse me", "pardon me")
 )
-_NAMING: Final = word_set("say says saying said sign spell for of is word phrase mean means")
+_NAMING: Final = word_set(
+    "say says saying said sign spell pronounce translate learn teach for of is word phrase mean means"
+)
 """A courtesy right behind these is what is asked for."""
 
 _NAMED_IN: Final = word_set("in for of as mean means")

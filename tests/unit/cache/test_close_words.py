@@ -97,6 +97,7 @@ def test_a_question_without_a_framed_word_closes_no_group() -> None:
         ("What is the Greek word for please?", "What is the Greek word for thank you?"),
         ("How do you say thanks?", "How do you say please?"),
         ("How do I sign hello in class?", "How do I sign please in class?"),
+        ("Translate hello into Greek", "Translate thanks into Greek"),
         ("Good morning in Greek?", "Good evening in Greek?"),
         ("Hello in Greek?", "Thanks in Greek?"),
         ("Can my niece send money to me?", "Can my niece send money?"),
