@@ -52,6 +52,8 @@ def asks_as_much(being: Reading, doing: Reading) -> bool:
     if not _MEANING.isdisjoint(x) and not _MEANING.isdisjoint(y):
         return mine == theirs
     if not _ABLE.isdisjoint(x):
+        if "it" in x and "for" not in x and not theirs and "be" not in y:  # who can, that is not said
+            return False
         return any(AUXILIARIES.get(word) == "can" for word in y) and mine <= theirs
     if not doing.frame.bare_question and not _HAVING.isdisjoint(y) and _BEEN not in y:
         return _HAVING.isdisjoint(x) and not _HELD.isdisjoint(x) and not mine and not theirs
@@ -84,7 +86,8 @@ def opens_alike(a: Reading, b: Reading) -> bool:
     kinds = {a.frame.opening, b.frame.opening}
     if kinds == _OBLIGED:
         must, have = (a, b) if b.frame.opening == "do" else (b, a)
-        return must.words[0] == "must" and have.words[0] in _DOES and _OBLIGING in pairwise(have.words)
+        same = _persons(must.traits.vocabulary) == _persons(have.traits.vocabulary)
+        return same and must.words[0] == "must" and have.words[0] in _DOES and _OBLIGING in pairwise(have.words)
     if kinds != _NOW_OR_THEN or "did" in a.words or "did" in b.words:
         return False
     return not _STANDING.isdisjoint(a.words) and not _STANDING.isdisjoint(b.words)

@@ -107,6 +107,8 @@ def test_a_question_without_a_framed_word_closes_no_group() -> None:
         ("How do I get an explanation of my bill?", "How do I explain my bill?"),
         ("What time does it close?", "When was it closed?"),
         ("How can I be contacted?", "How can I contact you?"),
+        ("Must I sweep?", "Does he have to sweep?"),
+        ("Is it possible to film the crew?", "Can the crew film?"),
         ("Will I be paid in May?", "Will I pay in May?"),
         ("When do I get paid?", "When do I pay?"),
         ("When can I be vaccinated?", "When can I vaccinate?"),
