@@ -100,6 +100,7 @@ async def build(loaded: Loaded) -> Service:
         policy=_policy(settings),
         clock=clock,
         snapshots=_snapshots(loaded, threads),
+        reads_ahead=settings.store != "redis",
     )
     export_metrics(metrics.get_meter("spillway.cache"), cache)
     servicer = CacheServicer(cache)

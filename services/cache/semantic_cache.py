@@ -55,7 +55,9 @@ class SemanticCache:
         policy: CachePolicy,
         clock: Clock,
         snapshots: Snapshots | None = None,
+        reads_ahead: bool = False,
     ) -> None:
+        """`reads_ahead`: for stores whose entries are in this process."""
         self._store = store
         self._index = index
         self._search = search
@@ -64,6 +66,8 @@ class SemanticCache:
         self._group_secret = secrets.token_bytes(SECRET_BYTES)
         self._clock = clock
         self._stats = Stats()
+        self._reads_ahead = reads_ahead
+        self._reading: asyncio.Task[None] | None = None
         self._follower = Follower(store, index, clock=clock, snapshots=snapshots)
 
     def ruled_by(self, policy: CachePolicy, *, similarity_min: float) -> SemanticCache:
@@ -80,9 +84,14 @@ class SemanticCache:
         """Returns when the index is warm, or known not to become so soon."""
         await self._search.classes.load()
         await self._follower.start()
+        if self._reads_ahead:
+            self._reading = asyncio.create_task(self._search.read_ahead(), name="read-ahead")
 
     async def close(self) -> None:
         """Keeps what was learned, and lets go of the store."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
         await self._search.classes.close()
         await self._follower.close()
         await self._store.close()

@@ -13,7 +13,7 @@ import heapq
 import math
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
-from itertools import repeat
+from itertools import islice, repeat
 
 import numpy as np
 
@@ -115,6 +115,10 @@ class VectorIndex:
         """How many entries the partition holds, those that expired a moment ago included."""
         found = self._partitions.get(partition)
         return 0 if found is None else len(found)
+
+    def newest(self, count: int) -> list[str]:
+        """The keys of the entries that came last, the last first."""
+        return list(islice(reversed(self._places), count))
 
     def check_dimension(self, model: str, vector: Vector) -> None:
         """Raises DimensionMismatchError when the model's vectors had another dimension before."""

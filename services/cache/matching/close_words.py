@@ -32,6 +32,8 @@ _GOTTEN: Final = "+got"
 def closed_groups(words: Sequence[str]) -> frozenset[str]:
     """Groups that do not hold for the words of a question, in lower case; with a mark where something is got or needed:
     who gets an approval approves nothing."""
+    if not any(map(_framed, words)):  # as of most questions
+        return NOTHING
     found = set()
     before = ""
     for word, behind in pairwise((*words, "")):

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from services.cache.matching.reading import Reading
 
-__all__ = ["Condensed", "condensed", "expanded", "is_complete"]
+__all__ = ["Condensed", "condensed", "expanded", "is_complete", "read_through"]
 
 Condensed = tuple[Any, ...]
 """The texts `normal` and `exact`, what it is known not to have, its core, and the parts below, in their order."""
@@ -33,6 +33,14 @@ def condensed(reading: Reading) -> Condensed:
     names = _PARTS if absent is None else _PARTS_OF_WORDS
     parts = [read.get(name, _UNREAD) for name in names]
     return (reading.normal, reading.exact, absent, condensed(core) if isinstance(core, Reading) else core, *parts)
+
+
+def read_through(reading: Reading) -> Condensed:
+    """Of all that guards ask of it, read now."""
+    core = reading.core
+    for name in _PARTS:
+        getattr(core, name)
+    return condensed(reading)
 
 
 def is_complete(found: Condensed) -> bool:

@@ -79,6 +79,11 @@ class KnownQuestions:
     def __len__(self) -> int:
         return len(self._known)
 
+    @property
+    def entries_max(self) -> int:
+        """At most so many are known."""
+        return self._entries_max
+
     def get(self, key: str) -> KnownQuestion | None:
         """What is known of the entry."""
         return self._known.get(key)
@@ -100,6 +105,15 @@ class KnownQuestions:
         self._bytes += _size(known)
         while len(self._known) > self._entries_max or self._bytes > self._bytes_max:
             self.forget(next(iter(self._known)))
+
+    def read_ahead(self, question: Question) -> bool:
+        """Learns of a question that nobody asks for yet, and reads it; False where another would have to leave."""
+        if len(self._known) >= self._entries_max or self._bytes + QUESTION_BYTES >= self._bytes_max:
+            return False
+        if question.key not in self._known:
+            self.learn(question)
+        self._sketches.read_ahead((True, question.key), question.question)
+        return True
 
     def forget(self, key: str) -> None:
         """The entry is gone."""

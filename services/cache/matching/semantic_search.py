@@ -32,6 +32,7 @@ from services.cache.matching.pair_features import Sketch, pair_features
 from services.cache.matching.pair_model import PairModel
 from services.cache.matching.partition_classes import PartitionClass, PartitionClasses
 from services.cache.matching.proposal_guard import kind_of
+from services.cache.matching.read_ahead import read_ahead
 from services.cache.matching.refusals import Refusals
 from services.cache.matching.risk_control import Judged, Source
 from services.cache.store.answer_store import AnswerStore, StoreUnavailableError
@@ -67,7 +68,7 @@ class SemanticSearch:
         similarity_min: float,
         known_max: int,
     ) -> None:
-        self._index = index
+        self._store, self._index = store, index
         self._pair_model = pair_model
         self.classes = classes
         self._judge = judge
@@ -253,6 +254,10 @@ class SemanticSearch:
     def _may_be_elsewhere(self, deciding: PartitionClass, hit: tuple[str, str]) -> bool:
         """Once of each, and of no more than were served here: each replica gets as many of others as others of its."""
         return hit not in self._told and deciding.told_elsewhere < deciding.hits
+
+    async def read_ahead(self) -> None:
+        """Reads what is stored, a little at a time, until as much is known as may be."""
+        await read_ahead(self._store, self._index, self._known)
 
     def stored(self, entry: Entry, task_type: TaskType) -> None:
         """What this process has just stored, it need not read. A class that was ever asked for an answer is told of the

@@ -11,7 +11,7 @@ from __future__ import annotations
 from random import Random
 from typing import Final
 
-from services.cache.matching.condensed import Condensed, condensed, expanded, is_complete
+from services.cache.matching.condensed import Condensed, condensed, expanded, is_complete, read_through
 from services.cache.matching.pair_features import Idf, Sketch
 from services.cache.matching.reading import read
 
@@ -26,14 +26,14 @@ SKETCH_TEXT_BYTES: Final = 110
 (measured: 8 to 12 KB of usual questions, 18 of 110 letters; of 2,000 other letters, whose words nobody shares, 100 to
 300 KB, and 160 to 520 where they are Chinese: mostly their trigrams)."""
 
-CONDENSED_BYTES_MAX: Final = 64 * 1024 * 1024
+CONDENSED_BYTES_MAX: Final = 96 * 1024 * 1024
 """Of questions kept condensed; reading one again costs about 0.02 ms, and a lookup holds up to 16 of them against its
 question."""
 
-CONDENSED_BYTES: Final = 900
-CONDENSED_TEXT_BYTES: Final = 25
+CONDENSED_BYTES: Final = 300
+CONDENSED_TEXT_BYTES: Final = 30
 """What a condensed one takes, and more for each byte of its text (measured: 1,000 of usual questions, with its places
-in the tables; of 2,000 letters in short words with capitals 60 KB)."""
+in the tables; of 2,000 letters, each a word, 125 KB)."""
 
 Key = tuple[bool, str]
 
@@ -68,6 +68,15 @@ class Sketches:
             self._condense_oldest()
         self._read[key] = made, text_bytes
         return made
+
+    def read_ahead(self, key: Key, text: str) -> None:
+        """Condenses the text, if it is not known and there is room without another's leaving."""
+        size = CONDENSED_BYTES + CONDENSED_TEXT_BYTES * len(text.encode("utf-8", "surrogatepass"))
+        if key in self._read or key in self._condensed or self._condensed_bytes + size > self._condensed_bytes_max:
+            return
+        self._condensed_bytes += size
+        self._condensed[key] = read_through(read(text))
+        self._sizes.append((key, size))
 
     def _condense_oldest(self) -> None:
         key = next(iter(self._read))
