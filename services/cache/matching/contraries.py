@@ -17,7 +17,7 @@ from typing import Final
 
 from services.cache.matching.alignment import alike, has_word, shared_matter, unmatched
 from services.cache.matching.asking import SPANS
-from services.cache.matching.inflection import OPPOSITES
+from services.cache.matching.inflection import OPPOSITES, forms_of
 from services.cache.matching.lexicon import LIGHT_WORDS, NEGATIONS, UNITS, word_set
 from services.cache.matching.reading import Reading
 from services.cache.matching.traits import DISABLING, ENABLING, PERSONAL, SWITCHING, TURNING, Traits
@@ -39,6 +39,7 @@ LACKING_ONE_OF: Final = 4
 
 _SOURCE: Final = "from"
 _TARGETS: Final = frozenset({"to", "into", "onto"})
+_PARTICLE: Final = "in"
 _TURNED: Final = word_set("up down over in into around back")
 _PREFIX: Final = "negation: a word stands against the same word with a negating prefix"
 _DIRECTION: Final = "direction: it is turned round"
@@ -199,7 +200,22 @@ def _opposites(mine: Traits, theirs: Traits) -> set[tuple[str, str]]:
         return set()
     found = {(word, other) for other in mine.opposed.keys() & theirs.vocabulary for word in mine.opposed[other]}
     found.update((word, other) for word in theirs.opposed.keys() & mine.vocabulary for other in theirs.opposed[word])
-    return {pair for pair in found if pair[0] not in theirs.vocabulary and pair[1] not in mine.vocabulary}
+    return {
+        pair
+        for pair in found
+        if pair[0] not in theirs.vocabulary
+        and pair[1] not in mine.vocabulary
+        and (_PARTICLE not in pair or _are_behind_one_word(pair[0], mine, pair[1], theirs))
+    }
+
+
+def _are_behind_one_word(word: str, mine: Traits, other: str, theirs: Traits) -> bool:
+    """ "log in" and "log out"; but not "wrong in my account" and "coming out of it"."""
+    one, another = (
+        {form for before, behind in pairwise(traits.words) if behind == each for form in forms_of(before)}
+        for each, traits in ((word, mine), (other, theirs))
+    )
+    return not one.isdisjoint(another)
 
 
 def _prefixed(a: Reading, b: Reading) -> tuple[list[tuple[str, str]], int]:

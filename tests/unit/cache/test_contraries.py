@@ -64,6 +64,7 @@ def test_one_that_differs_itself_clears_nothing() -> None:
         ("how many days does a transfer take", "how long does a transfer take"),
         ("my transfer has been waiting for a week", "my transfer has been waiting"),
         ("is there only one way to pay", "is there one way to pay"),
+        ("a wrong rate in my statement", "I got cash out at a wrong rate"),
     ],
 )
 def test_what_is_denied_twice_or_only_said_more_closely_is_no_contrary(a: str, b: str) -> None:
