@@ -23,7 +23,7 @@ from services.cache.matching.reading import Reading
 __all__ = ["added", "adds_matter", "contrasts", "orders_more"]
 
 _COURTESIES: Final = frozenset({"thank", "thanks", "please", "hello", "hi", "help", "question", "advise", "regards"})
-_LIMITING: Final = frozenset({"than", "another"})
+_LIMITING: Final = frozenset({"than", "only", "another"})
 _MEASURES: Final = word_set("""
     number amount size length width height depth weight age price speed distance frequency duration volume temperature
     colour percentage share
