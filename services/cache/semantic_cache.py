@@ -217,7 +217,8 @@ class SemanticCache:
             return Comparison.UNKNOWN
         if isinstance(evidence, Answer) and not refusal_reason(evidence, size_bytes_max=self._policy.entry_bytes_max):
             same = verdict is Comparison.SAME
-            link = Link(group_of(entry), entry.aliases + 1) if same else Link()
+            is_linked = same and self._search.may_link(meaning, entry, evidence)
+            link = Link(group_of(entry), entry.aliases + 1) if is_linked else Link()
             if same:
                 ttl_s = min(lifetime_s(ttl_s, tags, self._policy.ttl), entry.expires_at_unix_s - entry.stored_at_unix_s)
             await self._keep(scope, chat, evidence, meaning, link, ttl_s=ttl_s, tags=tags, since=since)

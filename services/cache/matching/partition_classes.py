@@ -2,13 +2,13 @@
 
 A class is a tenant's work of one kind. `OWN_MAX` have a controller of their own; whoever finds none shares the
 controller of its kind of work, at once; no guard is lifted there, as one tenant's questions would lift it for others.
-One that never learned enough to serve anything and was idle for `IDLE_CALLS`
-makes room for a new one.
-The limit then holds for all who share it together.
+One that never learned enough to serve anything and was idle for `IDLE_CALLS` makes room for a new one. The limit then
+holds for all who share it together.
 
-Promises: memory is bounded (some 2 MB a class); fitting happens in a thread, one fit at a time for each class; what
-was learned survives a restart where there is a directory, and a file that cannot be used is left out and logged. Each
-replica learns by itself: a sum of shares that are each below the limit is below it.
+Promises: memory is bounded (some 2 MB a class); fitting happens in a thread, one fit at a time for each class; what was
+learned survives a restart where there is a directory, of the KEPT_MAX classes that learned last: files of others are
+removed, and one that cannot be used is left out and logged. Each replica learns by itself: a sum of shares that are
+each below the limit is below it.
 
 Belongs to one event loop.
 """
@@ -22,6 +22,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -50,6 +51,8 @@ NOTHING_SERVED: Final = 2.0
 
 SUFFIX: Final = ".risk"
 HEAD_BYTES_MAX: Final = 16_384
+KEPT_MAX: Final = 2 * OWN_MAX
+"""Files of classes: those that have a controller of their own, the shared ones, and some that had."""
 SAVE_EVERY: Final = 50
 """Pieces of evidence after which a class is written again."""
 
@@ -271,10 +274,15 @@ def _write(directory: Path, name: str, state: bytes) -> None:
 
 
 def _read_all(directory: Path) -> tuple[list[tuple[TaskType, str | None, bytes]], int]:
-    """What was written, the newest first, and how many files cannot be read."""
-    found: list[tuple[float, TaskType, str | None, bytes]] = []
+    """What was written, the newest first, and how many files cannot be read. Those of the oldest classes, beyond
+    KEPT_MAX, are removed unread."""
+    found: list[tuple[TaskType, str | None, bytes]] = []
     left_out = 0
-    for path in directory.glob(f"*{SUFFIX}"):
+    paths = sorted(directory.glob(f"*{SUFFIX}"), key=_changed_at, reverse=True)
+    for path in paths[KEPT_MAX:]:
+        with suppress(OSError):
+            path.unlink()
+    for path in paths[:KEPT_MAX]:
         try:
             with path.open("rb") as file:
                 head = json.loads(file.readline(HEAD_BYTES_MAX))
@@ -282,8 +290,14 @@ def _read_all(directory: Path) -> tuple[list[tuple[TaskType, str | None, bytes]]
             task_type, tenant = head
             if tenant is not None and not isinstance(tenant, str):
                 raise TypeError("a tenant is a text")
-            found.append((path.stat().st_mtime, TaskType(task_type), tenant, state))
+            found.append((TaskType(task_type), tenant, state))
         except (OSError, ValueError, TypeError, RecursionError):
             left_out += 1
-    found.sort(key=lambda each: -each[0])
-    return [(task_type, tenant, state) for _, task_type, tenant, state in found[: 2 * OWN_MAX]], left_out
+    return found, left_out
+
+
+def _changed_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # gone meanwhile
+        return 0.0

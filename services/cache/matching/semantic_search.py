@@ -182,10 +182,20 @@ class SemanticSearch:
         for key_near in nearby.candidates.keys:  # the nearest of those that say the same
             for entry in stored:
                 alike = entry.key == key_near and found[entry.key] is Comparison.SAME
-                if alike and self._may_link(asked, entry, answer):
+                if alike and self.may_link(meaning, entry, answer):
                     group = group_of(entry)
                     return Link(group, 1 + max(sizes.get(group, 1), entry.aliases))
         return Link()
+
+    def may_link(self, meaning: Meaning, entry: Entry, answer: Answer) -> bool:
+        """Whether an answer that says the same as that entry's shows that both questions have one answer.
+
+        One that many questions have shows nothing of two of them, unless they hardly differ.
+        """
+        if not is_common_word(answer.message.text):
+            return True
+        asked, stored = self._known.read(meaning.question).reading, self._sketch(entry).reading
+        return not (certain_difference(asked, stored) or exchanged_content(asked, stored))
 
     async def check(self, scope: Scope, meaning: Meaning, entry_key: str) -> Entry | None:
         """The entry, if it is one that a lookup with that meaning could have found."""
@@ -296,13 +306,6 @@ class SemanticSearch:
 
     def _refusal(self, asked: Sketch, nearby: Nearby) -> str:
         return self._refusals.of(asked.reading, nearby.keys, aliases=nearby.aliases)
-
-    def _may_link(self, asked: Sketch, entry: Entry, answer: Answer) -> bool:
-        """An answer that many questions have proves nothing of two of them, unless they hardly differ."""
-        if not is_common_word(answer.message.text):
-            return True
-        stored = self._sketch(entry).reading
-        return not (certain_difference(asked.reading, stored) or exchanged_content(asked.reading, stored))
 
     def _explain(self, deciding: PartitionClass, nearby: Nearby, p_same: float, bar: float) -> Explanation:
         others = (near.similarity for near in nearby.near if near.group != nearby.proposal.group)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -80,6 +82,29 @@ def test_when_all_have_learned_newcomers_share_one_for_their_kind_of_work() -> N
     assert len(classes.all()) == OWN_MAX + 2
 
 
+def files(directory: Path) -> set[Path]:
+    return set(directory.glob("*.risk"))
+
+
+async def test_the_classes_that_learned_last_are_taken_up_and_the_files_of_others_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partition_classes, "KEPT_MAX", 3)
+    first = PartitionClasses(RiskPolicy(), random=Random(1), directory=tmp_path)
+    written: dict[Path, str] = {}
+    for tenant in ("a", "b", "c", "d", "e"):
+        teach(first, first.of(QA, tenant), count=1)
+        await first.close()
+        (path,) = files(tmp_path) - written.keys()
+        written[path] = tenant
+    for age, path in enumerate(written):
+        os.utime(path, (1_000.0 - age, 1_000.0 - age))
+    again = PartitionClasses(RiskPolicy(), random=Random(1), directory=tmp_path)
+    await again.load()
+    assert [each.tenant for each in again.all()] == ["a", "b", "c"]
+    assert {written[path] for path in files(tmp_path)} == {"a", "b", "c"}
+
+
 async def test_a_fit_in_a_thread_is_taken_up_when_it_is_done() -> None:
     with ThreadPoolExecutor(1) as threads:
         classes = PartitionClasses(RiskPolicy(), random=Random(1), threads=threads)
@@ -106,8 +131,10 @@ def test_a_hit_of_another_replica_names_the_guard_that_spoke_against_it() -> Non
     mine = classes.of(QA, "acme")
     teach(classes, mine)
     features = np.full(len(NAMES), 3.0)
-    for _ in range(400):
-        mine.controller.observe(Judged(features, 0.0, "wording"), same=True, source=Source.MISS)
+    for number in range(400):
+        mine.controller.observe(
+            Judged(features, 0.0, "wording", group=f"answer {number % 20}"), same=True, source=Source.MISS
+        )
     before = mine.controller.guards.surcharge("wording")
     mine.drawn(Judged(features, 0.01, audit=True))
     for _ in range(20):
@@ -139,9 +166,8 @@ def test_in_a_class_that_tenants_share_no_guard_is_lifted_by_what_one_of_them_as
     for tenant, is_lifted in (("tenant 0", True), ("attacker", False)):
         each = classes.of(QA, tenant)
         teach(classes, each)
-        for _ in range(5_000):
-            each.controller.observe(
-                Judged(np.full(len(NAMES), 3.0), 0.01, "wording", 0.01, audit=True), same=True, source=Source.AUDIT
-            )
+        for number in range(5_000):
+            judged = Judged(np.full(len(NAMES), 3.0), 0.01, "wording", 0.01, audit=True, group=f"answer {number % 20}")
+            each.controller.observe(judged, same=True, source=Source.AUDIT)
         assert (each.controller.guards.surcharge("wording") < math.inf) is is_lifted
     assert classes.of(QA, "victim") is classes.of(QA, "attacker")

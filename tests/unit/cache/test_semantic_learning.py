@@ -18,6 +18,7 @@ from services.cache.matching.neighbourhood import NAMES
 from services.cache.matching.proposal_guard import ALIASES_KNOWN, LIFTABLE
 from services.cache.matching.risk_control import RiskPolicy
 from services.cache.matching.risk_model import LOG_ODDS, RiskModel
+from services.cache.partition import entry_key
 from services.cache.semantic_cache import SemanticCache
 from services.cache.store.answer_store_memory import MemoryStore
 from services.runtime.clock import FakeClock
@@ -218,6 +219,26 @@ async def test_a_fresh_answer_of_an_audit_is_kept_for_its_own_request() -> None:
     assert await evidence(bench, key, "unplug_it", text="reset the router how") is Comparison.DIFFERENT
     found = await bench.cache.lookup(ACME, chat("reset the router how"))
     assert found.answer == answer("unplug_it")
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "linked"),
+    [
+        ("how can the router be reset", "hold_the_button", True),
+        ("how can the router be reset", "Yes.", False),
+        ("how do I reset my router", "Yes.", True),
+    ],
+)
+async def test_an_answer_that_many_questions_have_joins_nothing_where_it_is_evidence(
+    text: str, said: str, linked: bool
+) -> None:
+    bench = Bench()
+    key = await put(bench.cache, "How do I reset my router?", said, near("r", 0.1))
+    assert await evidence(bench, key, said, text=text) is Comparison.SAME
+    one, other = await bench.store.get_many([key, entry_key(ACME, chat(text))])
+    assert one is not None
+    assert other is not None
+    assert (group_of(one) == group_of(other), other.aliases) == (linked, 1 + linked)
 
 
 async def test_an_entry_that_was_oftener_wrong_than_right_for_those_it_served_is_forgotten() -> None:
