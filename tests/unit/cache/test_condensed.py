@@ -14,6 +14,7 @@ from tests.support.hypothesis_profiles import examples
 TEXTS = (
     "How do I pay by card?",
     "please tell me how do I pay by card, thanks",
+    "give me a recipe for bread",
     "show me how to pay two thousand dollars on the first of May",
     "Can I get from London to Paris, and what's the fare? My wife's ticket is \"open\" - order 4711!",
     "I can't unlock my PIN. Is it not the first one?",

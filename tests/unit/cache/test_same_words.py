@@ -12,6 +12,7 @@ import pytest
 
 from services.cache.entry import Entry, Scope
 from services.cache.matching.answer_comparison import Comparison
+from services.cache.matching.known_questions import KnownQuestion, same_words
 from services.cache.matching.neighbourhood import NAMES
 from services.cache.matching.partition_classes import PartitionClass
 from services.cache.matching.risk_control import Judged, RiskController, RiskPolicy, Source
@@ -222,3 +223,15 @@ async def test_what_many_others_may_outvote_is_not_served_before_they_were_read(
     looked_up = await cache.lookup(ACME, chat(ASKED), embedding=embedding("r"), task_type=TaskType.OTHER)
     assert looked_up.outcome.kind is CacheKind.MISS
     assert len(found) == 1
+
+
+@pytest.mark.parametrize("text", ["how  do I pay?", "How do I pay.", "how do I pay", " How do I pay"])
+def test_a_known_question_has_the_words_of_a_text_with_other_spaces_one_mark_and_another_capital(text: str) -> None:
+    assert same_words(text) == same_words("How do I pay")
+    assert KnownQuestion("How do I pay", "group", 1).has_words_of(text)
+    assert KnownQuestion(text, "group", 1).has_words_of("How do I pay")
+
+
+@pytest.mark.parametrize("text", ["How do I pay??", "How do I pay you", "How do I", "How do I pa", "", "How do I pày"])
+def test_a_known_question_has_no_other_words(text: str) -> None:
+    assert not KnownQuestion("How do I pay", "group", 1).has_words_of(text)
