@@ -1,10 +1,10 @@
 """What a class of partitions has seen of its guards: how often one alone kept an answer back, and was right.
 
-Promises: pure; bounded (two numbers a kind). A refused proposal is a miss, so a model answers, and its answer tells
-whether the refusal was needed: a guard is judged by full evidence, at no risk. Only kinds of LIFTABLE are ever lifted;
-with no evidence none is, and with little, what decides is raised by what may still come. What was served all the same
-is booked at what is to be expected (docs/adr/0025). Once lifted, it is judged by its audited hits, and comes back when
-they speak for it.
+Promises: pure; bounded (three numbers and 50 digests a kind). A refused proposal is a miss, so a model answers, and its
+answer tells whether the refusal was needed: a guard is judged by full evidence, at no risk. Only kinds of LIFTABLE are
+ever lifted; with no evidence none is, nor by the questions of a few answers, which one caller can plant; and with
+little, what decides is raised by what may still come. What was served all the same is booked at what is to be expected
+(docs/adr/0025). Once lifted, it is judged by its audited hits, and comes back when they speak for it.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from services.cache.matching.group_records import digest
 from services.cache.matching.proposal_guard import LIFTABLE
 
-__all__ = ["GUARDED_WRONG_MAX", "GUARD_CODES", "GuardEvidence", "guard_code"]
+__all__ = ["GUARDED_WRONG_MAX", "GUARD_CODES", "HEARD_EACH_MAX", "HEARD_MAX", "GuardEvidence", "guard_code"]
 
 Floats = npt.NDArray[np.float64]
+Digests = npt.NDArray[np.uint64]
 
 GUARDED_WRONG_MAX: Final = 0.05
 """What is refused is evidence of its guard where nothing else speaks against it, up to this P(wrong); and only there
@@ -27,6 +29,12 @@ the guard may be lifted."""
 
 SEEN_MIN: Final = 50.0
 """Such outcomes before a guard is lifted."""
+
+HEARD_EACH_MAX: Final = 3
+"""Of one answer no more outcomes count for these."""
+
+HEARD_MAX: Final = int(SEEN_MIN)
+"""Answers of each kind that are counted at most: then there are enough."""
 
 SURCHARGE_PROVEN: Final = 2.0
 """Up to this surcharge, what a guard speaks against counts like the rest when probabilities are recalibrated."""
@@ -48,23 +56,32 @@ def guard_code(guard: str) -> int:
 
 class GuardEvidence:
     """`counts` [len(LIFTABLE), 3]: what was observed of each kind, the wrong ones among them, and how many wrong ones
-    were foretold by what was known but for the guard; all faded by age. `lifts`: whether anything is ever lifted."""
+    were foretold by what was known but for the guard; all faded by age. `lifts`: whether anything is ever lifted.
+
+    Beside these it is known of which answers the first outcomes of each kind were, until there are enough."""
 
     def __init__(self, *, lifts: bool = True) -> None:
         self.counts: Floats = np.zeros((len(LIFTABLE), 3))
+        self._heard: tuple[dict[int, int], ...] = tuple({} for _ in LIFTABLE)
         self._lifts = lifts
 
     def fade(self, factor: float) -> None:
         """Another lookup: what was seen counts for so much less."""
         self.counts *= factor
 
-    def add(self, guard: str, *, wrong: float, same: bool, served: bool = False) -> None:
+    def add(self, guard: str, *, group: str, wrong: float, same: bool, served: bool = False) -> None:
         """The outcome of a proposal that the guard spoke against, whose P(wrong) was otherwise `wrong`, not tightened.
 
-        `served`: it was served all the same, so it counts however dear it looks.
+        `group`: whose answer was proposed. `served`: it was served all the same, so it counts however dear it looks.
         """
-        if guard in LIFTABLE and (served or wrong <= GUARDED_WRONG_MAX):
-            self.counts[LIFTABLE.index(guard)] += (1.0, float(not same), wrong)
+        if guard not in LIFTABLE or not (served or wrong <= GUARDED_WRONG_MAX):
+            return
+        kind = LIFTABLE.index(guard)
+        self.counts[kind] += (1.0, float(not same), wrong)
+        heard = self._heard[kind]
+        if sum(heard.values()) < SEEN_MIN:
+            key = digest(group)
+            heard[key] = min(HEARD_EACH_MAX, heard.get(key, 0) + 1)
 
     def surcharge(self, guard: str) -> float:
         """By how much P(wrong) is to be multiplied where the guard speaks: at least 1, infinite while it is not lifted.
@@ -75,8 +92,9 @@ class GuardEvidence:
             return 1.0
         if guard not in LIFTABLE or not self._lifts:
             return math.inf
-        seen, wrong, foretold = self.counts[LIFTABLE.index(guard)].tolist()
-        if seen < SEEN_MIN or foretold <= 0.0:
+        kind = LIFTABLE.index(guard)
+        seen, wrong, foretold = self.counts[kind].tolist()
+        if min(seen, sum(self._heard[kind].values())) < SEEN_MIN or foretold <= 0.0:
             return math.inf
         return max(1.0, _poisson_high(float(wrong)) / float(foretold))
 
@@ -91,6 +109,19 @@ class GuardEvidence:
             return 1.0
         _, wrong, foretold = self.counts[LIFTABLE.index(guard)].tolist()
         return max(1.0, float((wrong + 1.0) / foretold)) if foretold > 0.0 else 1.0
+
+    def kept(self) -> tuple[Digests, Floats]:
+        """Of which answers was heard: digests [n], and the kind's place and how many outcomes [n, 2]: for `restore`."""
+        found = [(key, kind, count) for kind, heard in enumerate(self._heard) for key, count in heard.items()]
+        digests = np.asarray([key for key, *_ in found], dtype=np.uint64)
+        return digests, np.asarray([rest for _, *rest in found], dtype=np.float64).reshape(-1, 2)
+
+    def restore(self, counts: Floats, digests: Digests, heard: Floats) -> None:
+        """Goes on from `counts` and what was `kept`."""
+        self.counts = counts
+        self._heard = tuple({} for _ in LIFTABLE)
+        for key, (kind, count) in zip(digests.tolist(), heard.astype(int).tolist(), strict=True):
+            self._heard[kind][key] = count
 
     def refuses(self) -> Floats:
         """By `guard_code`, whether what a guard of that kind speaks against is no evidence of other things: 0 or 1."""

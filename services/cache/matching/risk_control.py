@@ -143,7 +143,7 @@ class RiskController:
             self._observed += 1
             if judged.guard and not praise and (served or self._model is not None):
                 foretold = judged.foretold if served else self._foretold(judged.features)
-                self.guards.add(judged.guard, wrong=foretold, same=same, served=served)
+                self.guards.add(judged.guard, group=judged.group, wrong=foretold, same=same, served=served)
         if judged.group and not praise:
             self._groups.add(judged.group, same=same)
         if source is Source.MISS or praise or not served:
@@ -193,6 +193,7 @@ class RiskController:
         kept = min(self._observed, OBSERVATIONS_MAX)
         groups, group_counts = self._groups.kept()
         word_groups, word_questions, word_cells = self.words.kept()
+        guard_groups, guard_heard = self.guards.kept()
         return pack_state(
             RiskState(
                 features=self._features[:kept],
@@ -202,6 +203,8 @@ class RiskController:
                 recent=self._budget.recent,
                 recent_audits=self._audits.recent,
                 guards=self.guards.counts,
+                guard_groups=guard_groups,
+                guard_heard=guard_heard,
                 groups=groups,
                 group_counts=group_counts,
                 word_groups=word_groups,
@@ -217,7 +220,7 @@ class RiskController:
         kept = len(found.features)
         self._features[:kept], self._outcomes[:kept] = found.features, found.outcomes
         self._observed = self._next_fit = found.observed
-        self.guards.counts = found.guards
+        self.guards.restore(found.guards, found.guard_groups, found.guard_heard)
         self._groups.restore(found.groups, found.group_counts)
         self.words.restore(found.word_groups, found.word_questions, found.word_cells)
         budgets = len(BUDGET_COUNTERS_LEAST)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from services.cache.matching.answer_words import CELLS, QUESTIONS_MAX
 from services.cache.matching.group_records import GROUPS_MAX, OUTCOMES_MAX
-from services.cache.matching.guard_evidence import GUARD_CODES
+from services.cache.matching.guard_evidence import GUARD_CODES, HEARD_EACH_MAX, HEARD_MAX
 from services.cache.matching.neighbourhood import NAMES
 from services.cache.matching.packed_arrays import PackedArraysError, unpack_arrays
 from services.cache.matching.proposal_guard import LIFTABLE
@@ -41,6 +41,8 @@ _MEMBERS: Final = (
     "recent",
     "recent_audits",
     "guards",
+    "guard_heard",
+    "guard_groups",
     "kinds",
     "names",
     "groups",
@@ -50,7 +52,7 @@ _MEMBERS: Final = (
     "word_cells",
 )
 _TEXTS: Final = ("kinds", "names")
-_COUNTS: Final = ("groups", "word_groups", "word_questions", "word_cells")
+_COUNTS: Final = ("guard_groups", "groups", "word_groups", "word_questions", "word_cells")
 
 
 class RiskStateError(ValueError):
@@ -61,8 +63,9 @@ class RiskStateError(ValueError):
 class RiskState:
     """`features` [n, len(NAMES)] and `outcomes` [n, 2] (same, code of the guard), the newest of `observed`;
     `counters` and `recent` are the controller's own; `recent_audits` are as `RiskAudits.recent`; `guards`
-    [len(LIFTABLE), 3] as `GuardEvidence.counts`; `groups` and `group_counts` as `GroupRecords.kept`; `word_groups`,
-    `word_questions` [m + 1] and `word_cells` as `AnswerWords.kept`."""
+    [len(LIFTABLE), 3] as `GuardEvidence.counts`, `guard_groups` and `guard_heard` as its `kept`; `groups` and
+    `group_counts` as `GroupRecords.kept`; `word_groups`, `word_questions` [m + 1] and `word_cells` as
+    `AnswerWords.kept`."""
 
     features: Floats
     outcomes: Floats
@@ -71,6 +74,8 @@ class RiskState:
     recent: tuple[float, ...]
     recent_audits: tuple[tuple[bool, float, float], ...]
     guards: Floats
+    guard_groups: npt.NDArray[np.uint64]
+    guard_heard: Floats
     groups: npt.NDArray[np.uint64]
     group_counts: Floats
     word_groups: npt.NDArray[np.uint64]
@@ -91,6 +96,8 @@ def pack_state(state: RiskState) -> bytes:
         recent=np.asarray(state.recent),
         recent_audits=audits,
         guards=state.guards,
+        guard_groups=state.guard_groups,
+        guard_heard=state.guard_heard,
         kinds=np.asarray(LIFTABLE),
         names=np.asarray(NAMES),
         groups=state.groups,
@@ -110,7 +117,7 @@ def parse_state(data: bytes, *, least: Sequence[float], observations_max: int) -
         read = unpack_arrays(data, unpacked_bytes_max=UNPACKED_BYTES_MAX)
         kinds, names = (tuple(map(str, read[name].tolist())) for name in _TEXTS)
         numbers = {name: read[name].astype(np.float64) for name in _MEMBERS if name not in (*_TEXTS, *_COUNTS)}
-        groups, *words = (read[name] for name in _COUNTS)
+        guard_groups, groups, *words = (read[name] for name in _COUNTS)
         observed = int(numbers["observed"])
     except PackedArraysError as error:
         raise RiskStateError(f"the state is unreadable ({error})") from error
@@ -123,7 +130,7 @@ def parse_state(data: bytes, *, least: Sequence[float], observations_max: int) -
     shaped = _has_shapes(numbers, counters=len(least), observations_max=observations_max)
     if not shaped or not _has_ranges(numbers, np.asarray(least)) or not _are_words(*words):
         raise RiskStateError("the state has wrong shapes or values")
-    if not _are_groups(groups, numbers["group_counts"]):
+    if not _are_groups(groups, numbers["group_counts"]) or not _are_heard(guard_groups, numbers["guard_heard"]):
         raise RiskStateError("the state has wrong shapes or values")
     return RiskState(
         features=numbers["features"],
@@ -133,6 +140,8 @@ def parse_state(data: bytes, *, least: Sequence[float], observations_max: int) -
         recent=tuple(numbers["recent"].tolist()),
         recent_audits=tuple((bool(wrong), *rest) for wrong, *rest in numbers["recent_audits"].tolist()),
         guards=numbers["guards"],
+        guard_groups=guard_groups,
+        guard_heard=numbers["guard_heard"],
         groups=groups,
         group_counts=numbers["group_counts"],
         word_groups=words[0],
@@ -173,6 +182,17 @@ def _are_groups(digests: npt.NDArray[Any], counts: Floats) -> bool:
         _are_digests(digests)
         and counts.shape == (len(digests), 2)
         and bool(((counts >= 0.0) & (counts <= OUTCOMES_MAX)).all())
+    )
+
+
+def _are_heard(digests: npt.NDArray[Any], heard: Floats) -> bool:
+    return bool(
+        digests.dtype == np.uint64
+        and digests.ndim == 1
+        and len(digests) <= HEARD_MAX * len(LIFTABLE)
+        and heard.shape == (len(digests), 2)
+        and np.isin(heard[:, 0], np.arange(len(LIFTABLE))).all()
+        and np.isin(heard[:, 1], np.arange(1, HEARD_EACH_MAX + 1)).all()
     )
 
 

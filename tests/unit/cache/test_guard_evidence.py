@@ -9,7 +9,13 @@ from random import Random
 import numpy as np
 import pytest
 
-from services.cache.matching.guard_evidence import GUARDED_WRONG_MAX, GuardEvidence, guard_code
+from services.cache.matching.guard_evidence import (
+    GUARDED_WRONG_MAX,
+    HEARD_EACH_MAX,
+    HEARD_MAX,
+    GuardEvidence,
+    guard_code,
+)
 from services.cache.matching.neighbourhood import NAMES
 from services.cache.matching.proposal_guard import LIFTABLE
 from services.cache.matching.risk_control import Judged, RiskController, RiskPolicy, Source
@@ -21,10 +27,10 @@ HARD = (
 )  # fmt: skip
 
 
-def seen(guard: str, right: int, wrong: int = 0, p: float = 0.01) -> GuardEvidence:
+def seen(guard: str, right: int, wrong: int = 0, p: float = 0.01, answers: int = 20) -> GuardEvidence:
     evidence = GuardEvidence()
     for number in range(right + wrong):
-        evidence.add(guard, wrong=p, same=number >= wrong)
+        evidence.add(guard, group=f"answer {number % answers}", wrong=p, same=number >= wrong)
     return evidence
 
 
@@ -46,6 +52,35 @@ def test_a_guard_is_lifted_when_what_it_refused_was_shown_to_be_right() -> None:
     assert seen("wording", 300).surcharge("wording") == 1.0
     assert seen("wording", 300).surcharge("case") == math.inf
     assert seen("wording", 300).refuses().tolist().count(0.0) == 2
+
+
+def test_the_questions_of_a_few_answers_lift_no_guard_however_many_they_are() -> None:
+    few = (HEARD_MAX - 1) // HEARD_EACH_MAX
+    assert seen("unheard", 5_000, answers=few).surcharge("unheard") == math.inf
+    assert seen("unheard", 5_000, answers=few + 1).surcharge("unheard") == 1.0
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_whoever_plants_questions_of_one_answer_opens_no_way_to_the_others(seed: int) -> None:
+    rng, controller = np.random.default_rng(seed), RiskController(RiskPolicy(), Random(seed))
+
+    def ask(clear: float, wrong: float, group: str, guard: str = "") -> bool:
+        features, same = rng.normal(size=len(NAMES)) * 0.5 + clear, bool(rng.random() >= wrong)
+        decision = controller.decide(features, group=group, refusal=lambda: guard and f"{guard}: it speaks")
+        if decision.judged is not None and (decision.audit or not decision.serve):
+            controller.observe(decision.judged, same=same, source=Source.AUDIT if decision.audit else Source.MISS)
+        if controller.stale:
+            controller.adopt(fit_risk_model(controller.observations()))
+        return decision.serve
+
+    honest = 0
+    for number in range(3_000):
+        clear = rng.random() < 0.55
+        honest += ask(2.0, 0.002, f"answer {number % 40}") if clear else ask(0.0, 0.5, f"answer {number % 40}")
+    assert honest > 1_000
+    for _ in range(120):
+        ask(2.0, 0.0, "planted", "unheard")
+    assert not any(ask(2.0, 1.0, f"answer {number % 40}", "unheard") for number in range(300))
 
 
 def test_wrong_answers_make_what_a_guard_speaks_against_dearer() -> None:
@@ -70,10 +105,12 @@ def test_a_hit_under_a_lifted_guard_is_decided_by_the_bound_and_booked_by_the_me
     controller = RiskController(RiskPolicy(0.5), Random(1))
     controller.adopt(Sure(0.01))  # type: ignore[arg-type]
     features = np.zeros(len(NAMES))
-    for _ in range(100):
+    for number in range(100):
         controller.decide(None)
         controller.decide(features)
-        controller.observe(Judged(features, 0.0, "wording"), same=True, source=Source.MISS)
+        controller.observe(
+            Judged(features, 0.0, "wording", group=f"answer {number % 20}"), same=True, source=Source.MISS
+        )
     controller.observe(Judged(features, 0.0, "wording"), same=False, source=Source.MISS)
     decision = controller.decide(features, refusal=lambda: "wording: they differ")
     assert decision.serve
@@ -96,12 +133,14 @@ def test_old_evidence_fades() -> None:
 
 def learned(controller: RiskController, *, guard: str, right: float, count: int = 3_000) -> None:
     rng = np.random.default_rng(2)
-    for _ in range(count):
+    for number in range(count):
         clarity = float(rng.normal(3.0, 3.0))
         guarded = bool(rng.random() < 0.3)
         same = bool(rng.random() < 1 / (1 + np.exp(-clarity))) and not (guarded and rng.random() > right)
         said = f"{guard}: it speaks" if guarded else ""
-        decision = controller.decide(np.full(len(NAMES), clarity), refusal=partial(str, said))
+        decision = controller.decide(
+            np.full(len(NAMES), clarity), group=f"answer {number % 20}", refusal=partial(str, said)
+        )
         if decision.judged is not None and (decision.audit or not decision.serve):
             source = Source.AUDIT if decision.audit else Source.MISS
             controller.observe(decision.judged, same=same, source=source)
@@ -130,14 +169,16 @@ def test_of_audited_hits_under_a_lifted_guard_the_guard_hears() -> None:
     controller = RiskController(RiskPolicy(0.02, audit_rate=0.1), Random(1))
     learned(controller, guard="wording", right=1.0)
     clear = np.full(len(NAMES), 9.0)
-    for _ in range(300):
-        controller.observe(Judged(clear, 0.0, "wording"), same=True, source=Source.MISS)
+    for number in range(300):
+        controller.observe(Judged(clear, 0.0, "wording", group=f"answer {number % 20}"), same=True, source=Source.MISS)
     decision = controller.decide(clear, refusal=lambda: "wording: they differ")
     assert decision.serve
     assert decision.judged is not None
     assert decision.judged.guard == "wording"
-    for _ in range(300):
-        controller.observe(Judged(clear, 0.001, "wording"), same=False, source=Source.MISS)
+    for number in range(300):
+        controller.observe(
+            Judged(clear, 0.001, "wording", group=f"answer {number % 20}"), same=False, source=Source.MISS
+        )
     assert not controller.consider(clear, refusal=lambda: "wording: they differ").serve
 
 
@@ -150,8 +191,10 @@ def test_what_is_foretold_of_a_guard_is_not_raised_by_tightening() -> None:
         for _ in range(wrong_audits):
             controller.observe(Judged(features, 0.05, audit=True), same=False, source=Source.AUDIT)
         assert (controller.report().tightening > 1.0) == bool(wrong_audits)
-        for _ in range(100):
-            controller.observe(Judged(features, 0.0, "wording"), same=True, source=Source.MISS)
+        for number in range(100):
+            controller.observe(
+                Judged(features, 0.0, "wording", group=f"answer {number % 20}"), same=True, source=Source.MISS
+            )
         charges.append(controller.guards.surcharge("wording"))
     assert charges[0] == charges[1]
 
@@ -160,8 +203,10 @@ def test_a_wrong_hit_under_a_lifted_guard_counts_against_it_however_dear_it_look
     controller = RiskController(RiskPolicy(0.02), Random(1))
     controller.adopt(Sure(0.004))  # type: ignore[arg-type]
     features = np.zeros(len(NAMES))
-    for _ in range(400):
-        controller.observe(Judged(features, 0.0, "wording"), same=True, source=Source.MISS)
+    for number in range(400):
+        controller.observe(
+            Judged(features, 0.0, "wording", group=f"answer {number % 20}"), same=True, source=Source.MISS
+        )
     before = controller.guards.surcharge("wording")
     served = Judged(features, 0.004, "wording", 0.004, audit=True)
     controller.adopt(Sure(0.5))  # type: ignore[arg-type]

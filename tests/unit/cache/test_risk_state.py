@@ -41,7 +41,7 @@ def changed(name: str, change: Callable[[np.ndarray], None], **others: Any) -> b
     controller = RiskController(RiskPolicy(), Random(1))
     rng = np.random.default_rng(1)
     for number in range(300):
-        judged = Judged(rng.normal(size=len(NAMES)), 0.01, "wording", 0.01, audit=True)
+        judged = Judged(rng.normal(size=len(NAMES)), 0.01, "wording", 0.01, audit=True, group=f"answer {number % 20}")
         controller.observe(judged, same=bool(number % 2), source=Source.AUDIT)
     with np.load(io.BytesIO(controller.state())) as archive:
         parts = {each: archive[each] for each in archive.files}
@@ -68,6 +68,10 @@ def put(at: Any, value: Any) -> Callable[[np.ndarray], None]:
         ("guards", (0, slice(None)), (100.0, -5.0, 1.0)),
         ("guards", (0, slice(None)), (10.0, 11.0, 1.0)),
         ("guards", (0, slice(None)), (10.0, 1.0, 11.0)),
+        ("guard_heard", (0, 0), 1e9),
+        ("guard_heard", (0, 0), 0.5),
+        ("guard_heard", (0, 1), 0.0),
+        ("guard_heard", (0, 1), 4.0),
         ("features", (0, 0), 1e9),
         ("features", (0, 0), np.nan),
         ("recent_audits", (0, 1), 2.0),
