@@ -4,8 +4,9 @@ Promises: pure. A bucket of tenants has a history: an era, and a number that gro
 carries both as they were when it was stored; it is living when it is of this era and no younger rule takes it. So it
 matters neither who stored it, nor when the index hears of it, nor when its body is deleted. Whatever is unknown (no
 history, no stamp, another era, what cannot be read) is not living: history that was lost makes misses. A rule of which
-only the number can be read takes everything up to it. A history with a rule of which not even that can be read is none,
-and whoever comes across it begins it anew: no record makes misses for ever.
+only the number can be read, or whose name is not that of its conditions, takes everything up to it. A history with a
+rule of which not even that can be read is none, and whoever comes across it begins it anew: no record makes misses for
+ever.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ NO_HISTORY = History("", "")
 
 def rule_name(selector: Selector) -> str:
     """The field of the selector's rule: the same selector again replaces its rule."""
-    return RULE_PREFIX + hashlib.sha256(rule_text(selector).encode()).hexdigest()[:32]
+    return _name_of_text(rule_text(selector).encode())
 
 
 def rule_text(selector: Selector) -> str:
@@ -80,7 +81,9 @@ def history_of_fields(fields: Mapping[bytes, bytes]) -> History:
     """
     try:
         latest = int(fields.get(b"number") or 0)
-        rules = tuple(_rule(value, latest) for name, value in fields.items() if name.startswith(RULE_PREFIX.encode()))
+        rules = tuple(
+            _rule(name, value, latest) for name, value in fields.items() if name.startswith(RULE_PREFIX.encode())
+        )
         return History(
             fields.get(b"era", b"").decode("ascii"),
             fields.get(b"token", b"").decode("ascii"),
@@ -91,12 +94,17 @@ def history_of_fields(fields: Mapping[bytes, bytes]) -> History:
         return NO_HISTORY
 
 
-def _rule(value: bytes, latest: int) -> Rule:
+def _name_of_text(text: bytes) -> str:
+    return RULE_PREFIX + hashlib.sha256(text).hexdigest()[:32]
+
+
+def _rule(name: bytes, value: bytes, latest: int) -> Rule:
     """Raises ValueError."""
     number, _, rest = value.partition(b" ")
     if not number.isdigit() or not 0 < int(number) <= latest:
         raise ValueError("no number of a rule of this history")
-    return Rule(int(number), _selector(rest.partition(b" ")[2]))
+    text = rest.partition(b" ")[2]
+    return Rule(int(number), _selector(text) if name == _name_of_text(text).encode() else EVERYTHING)
 
 
 def _selector(text: bytes) -> Selector:

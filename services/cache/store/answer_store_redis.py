@@ -134,12 +134,18 @@ class RedisStore:
         return await self._guarded(self._names.shard_of(key), ask)
 
     async def moment(self, key: str) -> str:
-        return await self._guarded(self._names.shard_of(key), lambda redis: self._puts.moment(redis, key))
+        async def ask(redis: Redis) -> str:
+            return await self._listing.with_history(redis, key, lambda redis: self._puts.moment(redis, key))
+
+        return await self._guarded(self._names.shard_of(key), ask)
 
     async def put(self, entry: Entry, *, since: str | None = None) -> bool:
-        return await self._guarded(
-            self._names.shard_of(entry.key), lambda redis: self._puts.put(redis, entry, since=since)
-        )
+        async def write(redis: Redis) -> bool:
+            return await self._listing.with_history(
+                redis, entry.key, lambda redis: self._puts.put(redis, entry, since=since)
+            )
+
+        return await self._guarded(self._names.shard_of(entry.key), write)
 
     def _living(self, keys: Sequence[str], read: Reading) -> list[Entry | None]:
         entries = [
@@ -153,15 +159,7 @@ class RedisStore:
         ]
 
     async def find(self, selector: Selector) -> list[str]:
-        if selector.entry_key is not None:
-            judged = await self._listing.judged(
-                self._names.shard_of(selector.entry_key), selector, [selector.entry_key]
-            )
-            return [each.key for each in judged if each.is_living]
-        keys: dict[str, None] = {}  # a scan may tell of an entry twice
-        async for _, judged in self._listing.entries(selector):
-            keys.update(dict.fromkeys(each.key for each in judged if each.is_living))
-        return list(keys)
+        return [key for key, is_living in (await self._judged(selector)).items() if is_living]
 
     async def delete(self, keys: Sequence[str]) -> int:
         return sum(
@@ -176,7 +174,11 @@ class RedisStore:
         if selector.entry_key is not None:
             await self._mark_deleted(selector.entry_key)
         if selector.tenant is None or selector.entry_key is not None:
-            return await self.delete(await self.find(selector))
+            judged = await self._judged(selector)
+            removed = await self.delete([key for key, is_living in judged.items() if is_living])
+            # What this replica takes for invalid, one that can read more of its rules may serve.
+            await self.delete([key for key, is_living in judged.items() if not is_living])
+            return removed
         bucket = tenant_bucket(selector.tenant)
         arguments = (
             new_token(),
@@ -192,7 +194,7 @@ class RedisStore:
             writing: Any = redis.eval(redis_scripts.INVALIDATE, 1, self._names.history(bucket), *arguments)
             await writing
 
-        await self._listing.unhurried(self._names.shard_of(bucket), write)
+        await self._write_history(bucket, write)
         return await self._sweeps.swept(selector)
 
     def served(self, key: str) -> None:
@@ -204,6 +206,18 @@ class RedisStore:
     async def close(self) -> None:
         await self._sweeps.close()
         await self._servers.close()
+
+    async def _judged(self, selector: Selector) -> dict[str, bool]:
+        """Of what is there and the selector takes, whether it may be served."""
+        living: dict[str, bool] = {}  # a scan may tell of an entry twice
+        if selector.entry_key is not None:
+            shard = self._names.shard_of(selector.entry_key)
+            looked_at = await self._listing.judged(shard, selector, [selector.entry_key])
+            living.update((each.key, each.is_living) for each in looked_at)
+        else:
+            async for _, looked_at in self._listing.entries(selector):
+                living.update((each.key, each.is_living) for each in looked_at)
+        return living
 
     def _by_shard(self, keys: Sequence[str]) -> list[tuple[int, list[str]]]:
         groups: dict[int, list[str]] = {}
@@ -219,7 +233,12 @@ class RedisStore:
             writing: Any = redis.eval(redis_scripts.DELETE_MARK, len(names), *names, *arguments)
             await writing
 
-        await self._listing.unhurried(self._names.shard_of(key), write)
+        await self._write_history(key, write)
+
+    async def _write_history(self, key: str, write: Callable[[Redis], Awaitable[None]]) -> None:
+        await self._listing.unhurried(
+            self._names.shard_of(key), lambda redis: self._listing.with_history(redis, key, write)
+        )
 
     async def _delete_batch(self, shard: int, keys: Sequence[str]) -> int:
         async def remove(redis: Redis) -> int:

@@ -3,7 +3,7 @@
 Promises: an entry and the history of its bucket come in one round trip, the history after it, so that an invalidation
 in between counts, and then the server's word that it is still a primary (ReadOnlyError otherwise); what nobody waits
 for is asked even while requests leave Redis alone, within `ADMIN_TIMEOUT_S` for each round trip. A history that cannot
-be read is forgotten, with all answers of its bucket, and logged.
+be read is forgotten, with all answers of its bucket, and logged; so is what stands in its place and is no hash.
 
 Belongs to one event loop.
 """
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis
-from redis.exceptions import ReadOnlyError, RedisError
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from services.cache.entry import Selector
 from services.cache.invalidation import NO_HISTORY, History, history_of_fields
@@ -87,12 +87,15 @@ class RedisListing:
                 pipe.hmget(self._names.history(bucket), layout.HISTORY_HEAD)
             pipe.execute_command("ROLE")
             *reply, role = await pipe.execute(raise_on_error=False)
-        for each in reply:
+        for each in reply[: len(keys)]:
             if isinstance(each, Exception):
                 raise each
         if is_replica(role):  # one that was demoted keeps its connections
             raise ReadOnlyError("the server is not a primary any more")
-        heads = dict(zip(buckets, reply[len(keys) :], strict=True))
+        heads = {
+            bucket: await self._head(redis, bucket, head)
+            for bucket, head in zip(buckets, reply[len(keys) :], strict=True)
+        }
         moments = {bucket: moment_of_head(head, minute) for bucket, head in heads.items()}
         histories = {
             bucket: NO_HISTORY if moments[bucket] is None else await self._history(redis, bucket, head)
@@ -130,6 +133,17 @@ class RedisListing:
             self._servers.suspect(error)
             raise StoreUnavailableError(type(error).__name__) from error
 
+    async def with_history(self, redis: Redis, key: str, work: Callable[[Redis], Awaitable[_Result]]) -> _Result:
+        """Runs what needs the history of the key's bucket and does nothing without; once more where no hash stood in
+        its place. Raises RedisError."""
+        try:
+            return await work(redis)
+        except ResponseError as error:
+            if not _is_wrong_type(error):
+                raise
+            await self._forget(redis, bucket_of(key), b"", b"")
+            return await work(redis)
+
     def _shards_of(self, tenant: str | None) -> Sequence[int]:
         return range(self._names.shards) if tenant is None else (self._names.shard_of(tenant_bucket(tenant)),)
 
@@ -148,6 +162,17 @@ class RedisListing:
                 yield keys[start : start + BATCH_KEYS_MAX]
             if cursor == 0:
                 return
+
+    async def _head(
+        self, redis: Redis, bucket: str, reply: Sequence[bytes | None] | Exception
+    ) -> Sequence[bytes | None]:
+        """The head of a history; of none where no hash stands in its place, which is forgotten."""
+        if not isinstance(reply, Exception):
+            return reply
+        if not _is_wrong_type(reply):
+            raise reply
+        await self._forget(redis, bucket, b"", b"")
+        return (None,) * len(layout.HISTORY_HEAD)
 
     async def _history(self, redis: Redis, bucket: str, head: Sequence[bytes | None]) -> History:
         """The history with this head: the one in memory, unless there was an invalidation since it was read."""
@@ -176,6 +201,11 @@ class RedisListing:
     def _count_unreadable(self, bucket: str, *, is_forgotten: bool) -> None:
         self.unreadable += 1
         self._log.error("cache_invalidations_unreadable", bucket=bucket, is_forgotten=is_forgotten)
+
+
+def _is_wrong_type(error: Exception) -> bool:
+    """Whether a key, of a command or of a script, is of another type of Redis."""
+    return isinstance(error, ResponseError) and "WRONGTYPE" in str(error)
 
 
 def moment_of_head(head: Sequence[bytes | None], minute: int) -> Moment | None:

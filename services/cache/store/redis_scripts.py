@@ -96,12 +96,14 @@ redis.call('HSET', KEYS[1], 'token', ARGV[2], ARGV[3],
 milliseconds a rule has nothing left to forget, and how many names of the past to keep. The clock is Redis's own."""
 
 FORGET = """
-local is_same = (redis.call('HGET', KEYS[1], 'era') or '') == ARGV[1]
+local is_same = redis.call('TYPE', KEYS[1]).ok ~= 'hash'
+  or (redis.call('HGET', KEYS[1], 'era') or '') == ARGV[1]
   and (redis.call('HGET', KEYS[1], 'token') or '') == ARGV[2]
 return is_same and redis.call('DEL', KEYS[1]) or 0
 """
 """Ends a history that cannot be read, and with it all of the bucket's answers. KEYS: history. ARGV: its era and token
-as they were read; when they are others, somebody else began it anew, and nothing happens."""
+as they were read; when they are others, somebody else began it anew, and nothing happens. What stands there and is no
+hash ends whatever was read."""
 
 SWEEP = """
 local removed = {}

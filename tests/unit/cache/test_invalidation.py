@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,6 +53,23 @@ def test_a_rule_is_read_as_it_was_written(selector: Selector, number: int) -> No
 
 
 @given(selectors, selectors)
+def test_a_rule_under_the_name_of_others_conditions_takes_everything_up_to_it(one: Selector, other: Selector) -> None:
+    value = f"5 1700000000000 {rule_text(one)}".encode()
+    history = history_of_fields({b"era": b"e", b"token": b"t", b"number": b"7", rule_name(other).encode(): value})
+    assert history.unreadable == (one != other)
+    assert one == other or not history.is_living(b"e 4", "k", SCOPE, ())
+    assert history.is_living(b"e 5", "k", SCOPE, ())
+
+
+def test_a_rules_name_is_that_of_every_version_of_the_layout() -> None:
+    value = b'5 1700000000000 {"tenant": "acme", "tag": "red"}'
+    name = b"rule:648795a029c12b8ff20fedfd34b4bb11"
+    history = history_of_fields({b"era": b"e", b"token": b"t", b"number": b"7", name: value})
+    assert history.rules == (Rule(5, Selector(tenant="acme", tag="red")),)
+    assert rule_name(Selector(tenant="acme", tag="red")).encode() == name
+
+
+@given(selectors, selectors)
 def test_two_selectors_share_a_rule_exactly_when_they_are_equal(one: Selector, other: Selector) -> None:
     assert (rule_name(one) == rule_name(other)) == (one == other)
 
@@ -72,7 +91,8 @@ def test_a_rule_without_a_number_of_its_history_leaves_none(value: bytes) -> Non
     [b"5 2 {}", b"5 2 []", b'5 2 {"tenant": 1}', b'5 2 {"unheard": "x"}', b"5", b"5 \xff", b"5 2 " + b"[" * 10**5],
 )
 def test_a_rule_of_which_only_the_number_can_be_read_takes_everything_up_to_it(value: bytes) -> None:
-    history = history_of_fields({b"era": b"e", b"token": b"t", b"number": b"7", b"rule:x": value})
+    name = b"rule:" + hashlib.sha256(value.partition(b" 2 ")[2]).hexdigest()[:32].encode()
+    history = history_of_fields({b"era": b"e", b"token": b"t", b"number": b"7", name: value})
     assert history.unreadable == 1
     assert not history.is_living(b"e 4", "k", Scope("globex"), ())
     assert history.is_living(b"e 5", "k", SCOPE, ())
