@@ -31,8 +31,8 @@ from services.cache.entry import Entry, Question, Selector
 from services.cache.store.answer_store import Change, StoreUnavailableError
 from services.cache.store.answer_store_memory import MemoryStore
 from services.cache.store.entry_codec import Outline, pack_entry, renewed, unpack_outline
-from services.cache.store.entry_file import SCHEMA_VERSION, Deletion, EntryFile, FileStoreError, Row
-from services.cache.store.file_writer import FileWriter, Put
+from services.cache.store.entry_file import Deletion, EntryFile, FileStoreError, Row
+from services.cache.store.file_writer import FileWriter, Part, Put
 from services.cache.store.prompt_cipher import PromptCipher
 from services.runtime.clock import Clock
 from services.runtime.logs import get_logger
@@ -150,16 +150,25 @@ class FileStore:
                     told.set_result(removed)
 
     async def _deleted(self, selector: Selector, began: int, told: asyncio.Future[int]) -> int:
-        found = dict.fromkeys(await self._memory.taken(selector))
-        found.update(dict.fromkeys(self._writer.taken(selector)))  # stored before, and not yet in memory
+        # What was put before is in memory or on its way there. Memory is listed with the first step of the search, in
+        # the same turn as this; asked afterwards, what arrived meanwhile would be in neither.
+        waiting = self._writer.taken(selector)
+        found = dict.fromkeys((*waiting, *await self._memory.taken(selector)))
         removed = 0
-        for some in _parts(found):
-            written = self._writer.write(Deletion(self._memory.older(some, began)), is_urgent=True)
+        for part in self._parts(found, began):
+            written = self._writer.write(part, is_urgent=True)
             await asyncio.wait({written}, timeout=WRITE_S_MAX)
             if not written.done() and not told.done():
                 told.set_exception(StoreUnavailableError(TOO_SLOW))
             removed += await written
         return removed
+
+    def _parts(self, found: Iterable[str], began: int) -> Iterator[Part]:
+        """And all that had expired before the start, whose scope nobody has read: it lives when a clock is put back."""
+        for some in _parts(found):
+            yield Part(some, began)
+        while self._file.expired:
+            yield Part((), began, DELETED_PER_COMMIT_MAX)
 
     def served(self, key: str) -> None:
         self._memory.served(key)
@@ -214,7 +223,8 @@ class FileStore:
 
 
 def _place(key: str) -> str:
-    return f"file/{SCHEMA_VERSION}/{key}"
+    """What a row is bound to when it is sealed, in files of every version: another text would open none of them."""
+    return f"file/1/{key}"
 
 
 def _parts(keys: Iterable[str]) -> Iterator[tuple[str, ...]]:

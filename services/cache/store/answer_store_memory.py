@@ -241,13 +241,10 @@ class MemoryStore:
         entries = self._entries
         return tuple(key for key in keys if (kept := entries.get(key)) is None or kept.moment < moment)
 
-    def holds(self, key: str) -> bool:
-        """Whether there is an entry of that key that has not expired, be it found or not."""
-        return self._unexpired(key) is not None
-
     async def taken(self, selector: Selector) -> list[str]:
-        """The keys of all entries that the selector takes, also of those that nobody finds any more."""
-        return await self._matching(selector, lambda key: self._unexpired(key) is not None)
+        """The keys of all entries that the selector takes, also of those that nobody finds any more, and of those that
+        have expired, as a clock may be put back."""
+        return await self._matching(selector, lambda key: True)
 
     def served(self, key: str) -> None:
         self._evictor.use(key)

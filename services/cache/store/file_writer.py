@@ -2,7 +2,7 @@
 
 Promises: a change is acknowledged, and seen in memory, when the file has it; one that the file refused changes neither.
 What left the memory for lack of room leaves the file with the next commit, and by itself; what has expired leaves both
-with the changes of others.
+with the changes of others. Of an invalidation nothing leaves that was put after it began.
 
 Belongs to one event loop.
 """
@@ -20,7 +20,7 @@ from services.cache.store.answer_store_memory import MemoryStore
 from services.cache.store.entry_file import Deletion, EntryFile, Row
 from services.runtime.logs import get_logger
 
-__all__ = ["FileWriter", "Put"]
+__all__ = ["FileWriter", "Part", "Put"]
 
 PENDING_MAX = 10_000
 """Changes that wait for the disk; further ones are refused at once."""
@@ -43,10 +43,20 @@ class Put:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """Of an invalidation that began at a moment: the keys, but those of entries that were put at it or after it; and
+    up to so many of those that had expired before the start."""
+
+    keys: tuple[str, ...]
+    began: int
+    expired_max: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class _Pending:
     """A change, and what its caller waits for."""
 
-    change: Put | Deletion
+    change: Put | Deletion | Part
     done: asyncio.Future[int]
 
 
@@ -73,7 +83,7 @@ class FileWriter:
         """Once."""
         self._task = asyncio.create_task(self._write_all(), name="cache-file-writer")
 
-    def write(self, change: Put | Deletion, *, is_urgent: bool = False) -> asyncio.Future[int]:
+    def write(self, change: Put | Deletion | Part, *, is_urgent: bool = False) -> asyncio.Future[int]:
         """Done when the change is on the disk and in memory, with how many entries it put there or took away, or with
         StoreUnavailableError. Raises it when too many wait, unless it `is_urgent`, and after `close`."""
         if self._closing or (len(self._pending) >= PENDING_MAX and not is_urgent):
@@ -112,22 +122,38 @@ class FileWriter:
         gone, self.gone = self.gone, set()
         gone.update(self._memory.expire(max(EXPIRED_PER_BATCH_MIN, 2 * len(batch))))
         self._writing = batch
-        changes = [each.change.row if isinstance(each.change, Put) else each.change for each in batch]
+        changes = self._judged(batch)
+        rows = [each.row if isinstance(each, Put) else each for each in changes]
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._file.commit, changes, gone)
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._file.commit, rows, gone)
         except sqlite3.Error as error:
-            self._log.error("cache_file_not_written", file=self._name, error=type(error).__name__)
+            self._log.error("cache_file_not_written", file=self._name, error=type(error).__name__, reason=str(error))
             self.gone |= gone
             self._writing = []
             for pending in batch:
                 _fail(pending, "the file cannot be written")
             return False
-        for pending in batch:
-            result = await self._take_in(pending.change)
+        for pending, change in zip(batch, changes, strict=True):
+            result = await self._take_in(change)
             if not pending.done.done():
                 pending.done.set_result(result)
         self._writing = []
         return True
+
+    def _judged(self, batch: list[_Pending]) -> list[Put | Deletion]:
+        """What each change comes to, now that memory has all that was before these."""
+        changes: list[Put | Deletion] = []
+        latest: dict[str, int] = {}
+        for change in (each.change for each in batch):
+            if isinstance(change, Part):
+                older = self._memory.older(change.keys, change.began)
+                keys = tuple(key for key in older if latest.get(key, -1) < change.began)
+                changes.append(Deletion(keys, change.expired_max))
+                continue
+            if isinstance(change, Put):
+                latest[change.entry.key] = change.moment
+            changes.append(change)
+        return changes
 
     async def _take_in(self, change: Put | Deletion) -> int:
         if isinstance(change, Deletion):

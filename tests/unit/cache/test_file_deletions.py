@@ -17,7 +17,7 @@ from services.cache.entry import Entry, Scope, Selector
 from services.cache.store import answer_store_file
 from services.cache.store.answer_store import StoreUnavailableError
 from services.cache.store.answer_store_file import FileStore
-from services.cache.store.entry_file import FREE_PAGES_MAX
+from services.cache.store.entry_file import FREE_BYTES_MAX, PAGE_BYTES
 from services.runtime.clock import FakeClock
 from tests.support.cache_parts import entry, file_store
 
@@ -87,7 +87,7 @@ async def test_a_change_that_was_committed_counts_though_no_space_can_be_given_b
         await on_the_disk(store, deny(sqlite3.SQLITE_PRAGMA, "incremental_vacuum"))
         assert await store.delete(keys[1:]) == 79
         assert await on_the_disk(store, lambda file: file.execute("PRAGMA freelist_count").fetchone()[0]) > (
-            FREE_PAGES_MAX
+            FREE_BYTES_MAX // PAGE_BYTES
         )
         late = entry("late", now_unix_s=clock.unix(), scope=Scope("many"))
         assert await store.put(late)

@@ -15,7 +15,7 @@ from services.cache.entry import Scope, Selector
 from services.cache.store import file_writer
 from services.cache.store.answer_store import StoreUnavailableError
 from services.cache.store.answer_store_file import FileStore
-from services.cache.store.entry_file import FREE_PAGES_MAX, PAGE_BYTES, FileStoreError
+from services.cache.store.entry_file import FREE_BYTES_MAX, PAGE_BYTES, FileStoreError
 from services.cache.store.prompt_cipher import PromptCipher
 from services.runtime.clock import FakeClock
 from tests.support.cache_parts import entry, file_store
@@ -416,7 +416,7 @@ async def test_deleted_entries_give_their_space_back(path: Path) -> None:
         await store.delete([each.key for each in entries[1:]])
         for _ in range(20):
             await store.put(entries[0])
-    assert path.stat().st_size < (FREE_PAGES_MAX + 75) * PAGE_BYTES  # noqa: ASYNC240
+    assert path.stat().st_size < FREE_BYTES_MAX + 75 * PAGE_BYTES  # noqa: ASYNC240
 
 
 SECRETS = [b"where is the treasure", b"under the old oak"]
