@@ -39,16 +39,16 @@ DAMAGE = [
 
 
 ACME = Selector(tenant="acme")
-CALLS: list[Callable[[RedisStore, Entry], Awaitable[Any]]] = [
-    lambda store, put: store.get_many([put.key]),
-    lambda store, put: store.get_questions([put.key]),
-    lambda store, put: store.read(put.key),
-    lambda store, put: store.moment(put.key),
-    lambda store, put: store.put(put),
-    lambda store, put: store.find(ACME),
-    lambda store, put: store.invalidate(ACME),
-    lambda store, put: store.invalidate(Selector(tenant="acme", entry_key=put.key)),
-]
+CALLS: dict[str, Callable[[RedisStore, Entry], Awaitable[Any]]] = {
+    "get_many": lambda store, put: store.get_many([put.key]),
+    "get_questions": lambda store, put: store.get_questions([put.key]),
+    "read": lambda store, put: store.read(put.key),
+    "moment": lambda store, put: store.moment(put.key),
+    "put": lambda store, put: store.put(put),
+    "find": lambda store, put: store.find(ACME),
+    "invalidate": lambda store, put: store.invalidate(ACME),
+    "delete by key": lambda store, put: store.invalidate(Selector(tenant="acme", entry_key=put.key)),
+}
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ async def test_what_is_invalidated_of_every_tenant_through_such_a_replica_is_gon
     assert await store.get_many([put.key, later.key]) == [None, None]
 
 
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 async def test_what_is_no_hash_is_forgotten_by_whatever_meets_it_and_told_once(
     redis_server: RedisServer, store: RedisStore, put: Entry, call: Callable[[RedisStore, Entry], Awaitable[Any]]
 ) -> None:
