@@ -5,20 +5,18 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
-import threading
 from collections.abc import Awaitable, Callable
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from services.cache.entry import Entry, Scope, Selector
+from services.cache.entry import Scope, Selector
 from services.cache.store import answer_store_file
 from services.cache.store.answer_store import StoreUnavailableError
 from services.cache.store.answer_store_file import FileStore
 from services.cache.store.entry_file import FREE_BYTES_MAX, PAGE_BYTES
 from services.runtime.clock import FakeClock
+from tests.support.cache_files import deny, held_up, of_tenant, on_the_disk, put_all, served
 from tests.support.cache_parts import entry, file_store
 
 PART = 10
@@ -35,49 +33,10 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answer_store_file, "DELETED_PER_COMMIT_MAX", PART)
 
 
-def of_tenant(clock: FakeClock, count: int, *, text: str = "yes") -> list[Entry]:
-    scope = Scope("many")
-    return [entry(f"q{number}", now_unix_s=clock.unix(), scope=scope, text=text) for number in range(count)]
-
-
-async def put_all(store: FileStore, entries: list[Entry]) -> list[str]:
-    await asyncio.gather(*(store.put(each) for each in entries))
-    return [each.key for each in entries]
-
-
-async def served(store: FileStore, keys: list[str]) -> int:
-    return sum(each is not None for each in await store.get_many(keys))
-
-
-async def on_the_disk(store: FileStore, work: Callable[[sqlite3.Connection], Any]) -> Any:
-    """Runs where the file is written."""
-    connection = store._file.connection
-    assert connection is not None
-    return await asyncio.get_running_loop().run_in_executor(store._thread, work, connection)
-
-
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(30.0):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.001)
-
-
-@contextmanager
-def held_up(store: FileStore) -> Any:
-    """A disk that takes its time, until the end of the block or until what is given is set."""
-    is_back = threading.Event()
-    store._thread.submit(is_back.wait)
-    try:
-        yield is_back
-    finally:
-        is_back.set()
-
-
-def deny(action: int, name: str | None = None) -> Callable[[sqlite3.Connection], None]:
-    def refuses(asked: int, first: str | None, *_: object) -> int:
-        return sqlite3.SQLITE_DENY if asked == action and name in (None, first) else sqlite3.SQLITE_OK
-
-    return lambda connection: connection.set_authorizer(refuses)
 
 
 async def test_a_change_that_was_committed_counts_though_no_space_can_be_given_back(path: Path) -> None:

@@ -1,0 +1,196 @@
+"""Which entries of a file an invalidation takes: those on their way when it began, none that were put after it, and
+those that had expired by a clock that is put back."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from services.cache.entry import Entry, Scope, Selector
+from services.cache.store import answer_store_file, entry_file
+from services.cache.store.answer_store import StoreUnavailableError
+from services.cache.store.answer_store_memory import MemoryStore
+from services.runtime.clock import FakeClock
+from tests.support.cache_files import deny, of_tenant, on_the_disk, put_all
+from tests.support.cache_parts import entry, file_store
+
+TENANT = Selector(tenant="many")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "cache.sqlite"
+
+
+def put_back(clock: FakeClock, seconds: float) -> None:
+    clock._unix_offset -= seconds
+
+
+@pytest.mark.parametrize("turn", [0, 1, 2, 5, 20, 39])
+async def test_it_takes_every_put_that_began_before_it_and_none_that_began_after_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch, turn: int
+) -> None:
+    monkeypatch.setattr(MemoryStore, "ENTRIES_PER_TURN_MAX", 2)  # the search gives many turns to others
+    monkeypatch.setattr(answer_store_file, "DELETED_PER_COMMIT_MAX", 10)
+    clock = FakeClock()
+    old, anew = of_tenant(clock, 60), of_tenant(clock, 120, text="anew")
+    puts = [each for pair in zip(anew[:20], anew[60:80], strict=True) for each in pair]  # of old keys and of new ones
+    async with file_store(path, clock) as store:
+        await put_all(store, old)
+        tasks: list[asyncio.Future[int] | asyncio.Future[bool]] = []
+        for number, put in enumerate(puts):
+            if number == turn:
+                tasks.append(asyncio.ensure_future(store.invalidate(TENANT)))
+            tasks.append(asyncio.ensure_future(store.put(put)))
+            await asyncio.sleep(0)
+        await asyncio.gather(*tasks)
+        expected: list[Entry | None] = [*[None] * turn, *puts[turn:]]
+        assert await store.get_many([each.key for each in puts]) == expected
+        assert len(store) == len(puts) - turn
+    async with file_store(path, clock) as store:
+        assert await store.get_many([each.key for each in puts]) == expected
+        assert len(store) == len(puts) - turn
+
+
+async def test_it_takes_a_put_that_the_disk_takes_while_its_search_goes_on(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = FakeClock()
+    late = entry("late", now_unix_s=clock.unix(), scope=Scope("many"))
+    async with file_store(path, clock) as store:
+        await put_all(store, of_tenant(clock, 20))
+        since, search = await store.moment(late.key), store._memory._matching
+        written = asyncio.Event()
+
+        async def slow(selector: Selector, is_meant: Callable[[str], bool]) -> list[str]:
+            found = await search(selector, is_meant)
+            await written.wait()
+            return found
+
+        monkeypatch.setattr(store._memory, "_matching", slow)
+        putting = asyncio.create_task(store.put(late, since=since))
+        putting.add_done_callback(lambda _: written.set())
+        await asyncio.sleep(0)
+        await store.invalidate(TENANT)
+        assert await putting
+        assert len(store) == 0
+    async with file_store(path, clock) as store:
+        assert len(store) == 0
+
+
+@pytest.mark.parametrize("selector", [TENANT, Selector(entry_key=entry("q0", now_unix_s=0.0, scope=Scope("many")).key)])
+async def test_it_takes_what_had_expired_before_the_start_when_the_clock_is_put_back(
+    path: Path, monkeypatch: pytest.MonkeyPatch, selector: Selector
+) -> None:
+    monkeypatch.setattr(entry_file, "EXPIRED_PER_COMMIT_MAX", 2)
+    monkeypatch.setattr(answer_store_file, "DELETED_PER_COMMIT_MAX", 3)
+    clock = FakeClock()
+    async with file_store(path, clock) as store:
+        keys = await put_all(store, of_tenant(clock, 30))
+    clock.advance(4_000.0)
+    async with file_store(path, clock) as store:
+        put_back(clock, 4_000.0)
+        await store.invalidate(selector)
+    async with file_store(path, clock) as store:
+        assert await store.get_many(keys) == [None] * 30
+
+
+async def test_it_is_refused_while_the_disk_keeps_what_had_expired(path: Path) -> None:
+    clock = FakeClock()
+    async with file_store(path, clock) as store:
+        keys = await put_all(store, of_tenant(clock, 3))
+    clock.advance(4_000.0)
+    async with file_store(path, clock) as store:
+        put_back(clock, 4_000.0)
+        await on_the_disk(store, deny(sqlite3.SQLITE_DELETE))
+        with pytest.raises(StoreUnavailableError):
+            await store.invalidate(TENANT)
+        await on_the_disk(store, lambda connection: connection.set_authorizer(None))
+        assert await store.invalidate(TENANT) == 0
+    async with file_store(path, clock) as store:
+        assert await store.get_many(keys) == [None] * 3
+
+
+async def test_what_had_expired_before_the_start_is_deleted_by_its_key(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entry_file, "EXPIRED_PER_COMMIT_MAX", 1)
+    clock = FakeClock()
+    async with file_store(path, clock) as store:
+        keys = await put_all(store, of_tenant(clock, 30))
+    clock.advance(4_000.0)
+    async with file_store(path, clock) as store:
+        put_back(clock, 4_000.0)
+        await store.delete([keys[7], keys[29]])  # one that this commit removes for its age, too
+    async with file_store(path, clock) as store:
+        assert await store.get_many([keys[7], keys[29], keys[3]]) == [None, None, of_tenant(clock, 4)[3]]
+
+
+async def test_a_put_of_what_had_expired_before_the_start_takes_its_place(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entry_file, "EXPIRED_PER_COMMIT_MAX", 1)
+    clock = FakeClock()
+    async with file_store(path, clock) as store:
+        keys = await put_all(store, of_tenant(clock, 30))
+    clock.advance(4_000.0)
+    async with file_store(path, clock) as store:
+        put_back(clock, 4_000.0)
+        again = of_tenant(clock, 30, text="anew")
+        for number in (4, 28, 4):
+            await store.put(again[number])
+    async with file_store(path, clock) as store:
+        assert await store.get_many([keys[4], keys[28]]) == [again[4], again[28]]
+
+
+@pytest.mark.parametrize("is_living", [False, True])
+async def test_a_row_that_had_expired_beside_another_of_its_key_leaves_with_it(path: Path, is_living: bool) -> None:
+    """As an earlier version left them."""
+    clock = FakeClock()
+    put = entry("q", now_unix_s=clock.unix(), scope=Scope("many"))
+    async with file_store(path, clock) as store:
+        await store.put(put)
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            "INSERT INTO entries SELECT row + 1, key, ?, packed FROM entries", (clock.unix() - 1.0 - is_living,)
+        )
+        connection.execute("UPDATE entries SET expires_at = ? WHERE row = 1", (clock.unix() + is_living,))
+    connection.close()
+    async with file_store(path, clock) as store:
+        assert len(store) == is_living
+        put_back(clock, 4.0)
+        assert await store.delete([put.key]) == is_living
+    async with file_store(path, clock) as store:
+        assert len(store) == 0
+
+
+async def test_all_that_had_expired_before_the_start_leaves_with_several_commits(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entry_file, "EXPIRED_PER_COMMIT_MAX", 2)
+    clock = FakeClock()
+    async with file_store(path, clock) as store:
+        await put_all(store, of_tenant(clock, 7))
+    clock.advance(4_000.0)
+    async with file_store(path, clock) as store:
+        for left in (5, 3, 1, 0, 0):
+            await store.delete([])
+            assert store._file.expired == left
+            assert await on_the_disk(store, lambda file: file.execute("SELECT count(*) FROM entries").fetchone()) == (
+                left,
+            )
+
+
+async def test_in_memory_too_it_takes_what_has_expired_when_the_clock_is_put_back() -> None:
+    clock = FakeClock()
+    store = MemoryStore(entries_max=10, clock=clock)
+    put = entry("q", now_unix_s=clock.unix(), scope=Scope("many"), ttl_s=10.0)
+    await store.put(put)
+    clock.advance(11.0)
+    assert await store.invalidate(TENANT) == 0
+    put_back(clock, 11.0)
+    assert await store.get_many([put.key]) == [None]
