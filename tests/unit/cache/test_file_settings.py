@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sqlite3
 from functools import partial
 from itertools import pairwise
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from services.cache.entry import Entry
+from services.cache.entry import Entry, Selector
 from services.cache.store.answer_store import StoreUnavailableError
 from services.cache.store.answer_store_file import FileStore
 from services.cache.store.entry_codec import pack_entry
@@ -162,44 +161,58 @@ async def test_a_key_opens_what_it_sealed_in_a_file_of_version_1(path: Path) -> 
         await store.close()
 
 
-class _Full(sqlite3.Connection):
+def full_for(what: str) -> type[sqlite3.Connection]:
     """Of a disk that has no room for what gives room back."""
 
-    def executescript(self, sql: str) -> sqlite3.Cursor:
-        if "vacuum" in sql.lower() or "checkpoint" in sql.lower():
-            raise sqlite3.OperationalError(f"database or disk is full ({errno.ENOSPC})")
-        return super().executescript(sql)
+    class Full(sqlite3.Connection):
+        def executescript(self, sql: str) -> sqlite3.Cursor:
+            if what in sql.lower():
+                raise sqlite3.OperationalError(f"no room for {what}")
+            return super().executescript(sql)
+
+    return Full
 
 
+@pytest.mark.parametrize("what", ["vacuum", "checkpoint"])
 async def test_with_a_key_a_full_disk_ends_no_start_that_has_nothing_to_delete(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     clock = FakeClock()
     put = entry("q", now_unix_s=clock.unix())
     store = await keyed(path, clock)
     await store.put(put)
     await store.close()
-    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=_Full))
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=full_for(what)))
     with capture_logs() as logs:
         store = await keyed(path, clock)
     assert await store.get_many([put.key]) == [put]
     await store.close()
-    assert [each["error"] for each in logs if each["event"] == "cache_file_not_tidied"] == [
-        f"database or disk is full ({errno.ENOSPC})"
-    ] * 2
+    assert [each["error"] for each in logs if each["event"] == "cache_file_not_tidied"] == [f"no room for {what}"]
 
 
+@pytest.mark.parametrize("what", ["vacuum", "checkpoint"])
 @pytest.mark.parametrize("is_expired", [False, True])
 async def test_with_a_key_a_full_disk_ends_a_start_that_finds_something_in_the_clear(
-    path: Path, monkeypatch: pytest.MonkeyPatch, is_expired: bool
+    path: Path, monkeypatch: pytest.MonkeyPatch, is_expired: bool, what: str
 ) -> None:
     clock = FakeClock()
     async with file_store(path, clock) as store:
         await put_all(store, of_tenant(clock, 3))
     clock.advance(4_000.0 if is_expired else 0.0)
-    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=_Full))
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=full_for(what)))
     with pytest.raises(FileStoreError, match=path.name):
         await keyed(path, clock)
+
+
+async def test_what_a_key_removed_at_the_start_is_looked_for_by_no_later_deletion(path: Path) -> None:
+    clock = FakeClock()
+    async with file_store(path, clock) as store:
+        keys = await put_all(store, of_tenant(clock, 3))
+    clock.advance(4_000.0)
+    store = await keyed(path, clock)
+    assert await store.delete(keys) == 0
+    assert await store.invalidate(Selector(tenant="many")) == 0
+    await store.close()
 
 
 async def test_a_damaged_file_that_takes_no_change_is_called_that_in_the_log(path: Path) -> None:
