@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import io
 import math
-import zipfile
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from services.classifier.array_archive import ArrayArchiveError, arrays_of
 
 __all__ = [
     "ARTIFACT_BYTES_MAX",
@@ -247,8 +248,7 @@ def parse_head(data: bytes) -> Head:
         message = "the head's file is too large"
         raise HeadError(message)
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            arrays: dict[str, npt.NDArray[np.generic]] = {name: archive[name] for name in archive.files}
+        arrays = arrays_of(data)
         examples = arrays["examples"].astype(np.float64)
         _, dimensions = examples.shape
         lengths = np.linalg.norm(examples, axis=1, keepdims=True)
@@ -266,8 +266,11 @@ def parse_head(data: bytes) -> Head:
         )
     except HeadError:
         raise
-    except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
-        message = f"the head's file is unreadable ({type(error).__name__})"
+    except ArrayArchiveError as error:
+        message = f"the head's file {error}"
+        raise HeadError(message) from error
+    except (ValueError, KeyError, TypeError) as error:
+        message = f"the head's file is no head ({type(error).__name__})"
         raise HeadError(message) from error
     _check(head)
     return head

@@ -44,4 +44,8 @@ def open_head(path: Path) -> Head:
     except OSError as error:
         message = f"the head {path.name} cannot be read"
         raise HeadError(message) from error
-    return parse_head(data)
+    try:
+        return parse_head(data)
+    except HeadError as error:
+        message = f"the head {path.name} cannot be used: {error}"
+        raise HeadError(message) from error

@@ -19,13 +19,13 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
 
+from services.classifier.array_archive import ArrayArchiveError, arrays_of
 from services.classifier.lexical import BUCKETS, SURFACE_NAMES, Lexical, read
 
 __all__ = [
@@ -48,8 +48,7 @@ __all__ = [
 ]
 
 ARTIFACT_BYTES_MAX = 16 * 1024 * 1024
-# Unpacked, an artifact of the sizes below has at most some 60 MB; a file that claims more is refused unread.
-UNPACKED_BYTES_MAX = 64 * 1024 * 1024
+# Unpacked, an artifact of the sizes below has at most some 60 MB (`array_archive` refuses more).
 LANDMARKS_MAX = 2_048
 CENTROIDS_MAX = 1_024
 DIMENSIONS_MAX = 4_096
@@ -276,22 +275,13 @@ _HALVES = frozenset({"landmarks", "landmark_surface", "centroids"})
 _DOUBLES = frozenset({"bias", "calibration", "distance_quantiles", "surface_quantiles", "novelty_quantiles"})
 
 
-def _unpack(data: bytes) -> dict[str, npt.NDArray[np.generic]]:
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        if sum(entry.file_size for entry in archive.infolist()) > UNPACKED_BYTES_MAX:
-            message = "the model's arrays are too large"
-            raise SufficiencyError(message)
-    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
-
-
 def parse_sufficiency(data: bytes) -> SufficiencyModel:
     """Reads what `serialise_sufficiency` wrote. Raises SufficiencyError on anything else; never unpickles."""
     if len(data) > ARTIFACT_BYTES_MAX:
         message = "the model's file is too large"
         raise SufficiencyError(message)
     try:
-        arrays = _unpack(data)
+        arrays = arrays_of(data)
         header = json.loads(arrays.pop("header").tobytes())
         if header.pop("format") != FORMAT:
             message = f"the file is no {FORMAT}"
@@ -310,7 +300,10 @@ def parse_sufficiency(data: bytes) -> SufficiencyModel:
         _check(model)
     except SufficiencyError:
         raise
-    # Whatever the libraries raise at bytes that are no model (of zlib, lzma, zipfile, numpy, ...): it is no model.
+    except ArrayArchiveError as error:
+        message = f"the model's file {error}"
+        raise SufficiencyError(message) from error
+    # Whatever comes of arrays and a header that are no model: it is no model.
     except Exception as error:
         message = f"the model's file is unreadable ({type(error).__name__})"
         raise SufficiencyError(message) from error
