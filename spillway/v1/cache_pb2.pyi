@@ -507,7 +507,9 @@ Global___RecordEvidenceResponse: _TypeAlias = RecordEvidenceResponse  # noqa: Y0
 
 @_typing.final
 class InvalidateRequest(_message.Message):
-    """Which entries to remove. All set conditions must hold; at least one must be set."""
+    """Which entries to remove. All set conditions must hold; at least one must be set. At most 128 characters for the tenant,
+    64 for the tag, 256 for each of the others.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -634,7 +636,7 @@ class GetStatsResponse(_message.Message):
     EVICTED_FIELD_NUMBER: _builtins.int
     OVERTAKEN_FIELD_NUMBER: _builtins.int
     lookups: _builtins.int
-    """Lookups."""
+    """Lookups; one with `skip_exact` goes on with one that was counted, here or by another replica."""
     exact_hits: _builtins.int
     """Of these, exact hits."""
     semantic_hits: _builtins.int
