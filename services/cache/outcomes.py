@@ -45,7 +45,9 @@ class Stored:
 
 @dataclass(slots=True)
 class Stats:
-    """Counts since the start. `overtaken`: of those not admitted, the ones that had been invalidated."""
+    """Counts since the start. `lookups`: of requests, each of which may ask here exactly and then by meaning, or one of
+    the two elsewhere: hits by meaning may be of lookups that another replica counted. `overtaken`: of those not
+    admitted, the ones that had been invalidated."""
 
     lookups: int = 0
     exact_hits: int = 0

@@ -108,10 +108,11 @@ class SemanticCache:
     ) -> Found:
         """The answer to this request, or to one with the same meaning. Raises InvalidVectorError.
 
-        `peek`: nothing is served, so nothing is counted.
+        `skip_exact`: the rest of a lookup that was begun, here or at another replica, and counted there. `peek`:
+        nothing is served, so nothing is counted.
         """
         vector = None if embedding is None else unit_vector(embedding.values)
-        self._stats.lookups += not peek
+        self._stats.lookups += not (peek or skip_exact)  # with which a request's one lookup goes on
         if unfit := self._policy.unfit(chat):
             return Found(CacheOutcome(CacheKind.NEVER_CACHED, f"the question is {unfit.replace('_', ' ')}"))
         key, token = entry_key(scope, chat), ""

@@ -6,7 +6,7 @@ know that nothing was removed. Spans carry the outcome and its reason, never a t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import grpc
@@ -29,7 +29,7 @@ from spillway.chat import Embedding
 from spillway.routing import CacheKind, CacheOutcome
 from spillway.v1 import cache_pb2 as pb
 from spillway.v1 import cache_pb2_grpc, chat_pb2
-from spillway.validation import LABEL_CHARS_MAX, TENANT_CHARS_MAX, check_tags
+from spillway.validation import LABEL_CHARS_MAX, TAG_CHARS_MAX, TENANT_CHARS_MAX, check_tags
 
 __all__ = ["CacheServicer"]
 
@@ -41,6 +41,17 @@ loop for long."""
 
 RETRY_AFTER_S = 1.0
 """When an invalidation may be tried again: the store is asked anew after that time."""
+
+_CHARS_MAX = {
+    "tenant": TENANT_CHARS_MAX,
+    "namespace": LABEL_CHARS_MAX,
+    "template_version": LABEL_CHARS_MAX,
+    "knowledge_version": LABEL_CHARS_MAX,
+    "tag": TAG_CHARS_MAX,
+    "entry_key": LABEL_CHARS_MAX,
+    "answer_version": LABEL_CHARS_MAX,
+}
+_SCOPE = ("tenant", "namespace", "template_version", "knowledge_version")
 
 _RESULTS = {
     StoreResult.STORED: pb.StoreResponse.OUTCOME_STORED,
@@ -124,6 +135,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
     async def Invalidate(self, request: pb.InvalidateRequest, context: Context) -> pb.InvalidateResponse:
         if not request.HasField("tenant") and not request.HasField("entry_key"):
             raise InvalidRequest([("tenant", "must be set unless entry_key is")])
+        _check_lengths(request, (*_SCOPE, "tag", "entry_key"))
         selector = Selector(
             tenant=request.tenant if request.HasField("tenant") else None,
             namespace=request.namespace if request.HasField("namespace") else None,
@@ -148,6 +160,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
             raise InvalidRequest([("embedding", "must be set")])
         if not request.entry_key:
             raise InvalidRequest([("entry_key", "must be set")])
+        _check_lengths(request, ("entry_key", "answer_version"))
         kind = request.WhichOneof("evidence")
         if kind is None:
             raise InvalidRequest([("evidence", "must be set")])
@@ -225,17 +238,19 @@ def _is_large(chat: chat_pb2.ChatRequest) -> bool:
     return chat.ByteSize() > CHAT_BYTES_MAX
 
 
-def _scope(scope: pb.CacheScope) -> Scope:
-    limits = (
-        ("tenant", scope.tenant, TENANT_CHARS_MAX),
-        ("namespace", scope.namespace, LABEL_CHARS_MAX),
-        ("template_version", scope.template_version, LABEL_CHARS_MAX),
-        ("knowledge_version", scope.knowledge_version, LABEL_CHARS_MAX),
-    )
+def _check_lengths(
+    message: pb.CacheScope | pb.InvalidateRequest | pb.RecordEvidenceRequest, names: Iterable[str], path: str = ""
+) -> None:
     if violations := [
-        (f"scope.{name}", f"must be at most {most} characters") for name, text, most in limits if len(text) > most
+        (path + name, f"must be at most {_CHARS_MAX[name]} characters")
+        for name in names
+        if len(getattr(message, name)) > _CHARS_MAX[name]
     ]:
         raise InvalidRequest(violations)
+
+
+def _scope(scope: pb.CacheScope) -> Scope:
+    _check_lengths(scope, _SCOPE, "scope.")
     return Scope(scope.tenant, scope.namespace, scope.template_version, scope.knowledge_version)
 
 

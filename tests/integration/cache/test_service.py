@@ -72,6 +72,12 @@ async def test_an_invalidation_is_tried_dry_and_then_done(stub: CacheServiceAsyn
 BROKEN = chat_pb2.Embedding(values=b"\0" * 8, model="m/1")
 
 
+def evidence_request(**changed: str) -> pb.RecordEvidenceRequest:
+    asked = lookup_request(ON)
+    fields: dict[str, Any] = {"entry_key": "k", **changed}
+    return pb.RecordEvidenceRequest(scope=ACME, chat=asked.chat, embedding=asked.embedding, right=True, **fields)
+
+
 @pytest.mark.parametrize(
     ("request_", "field"),
     [
@@ -96,11 +102,24 @@ BROKEN = chat_pb2.Embedding(values=b"\0" * 8, model="m/1")
         (store_request(ON, answer=answer_to_proto(answer(score=math.nan))), "answer.score"),
         (pb.InvalidateRequest(), "tenant"),
         (pb.InvalidateRequest(tag="red"), "tenant"),
+        (pb.InvalidateRequest(tenant="t" * 129), "tenant"),
+        (pb.InvalidateRequest(tenant="acme", namespace="n" * 257), "namespace"),
+        (pb.InvalidateRequest(tenant="acme", template_version="v" * 257), "template_version"),
+        (pb.InvalidateRequest(tenant="acme", knowledge_version="v" * 257), "knowledge_version"),
+        (pb.InvalidateRequest(tenant="acme", tag="t" * 65), "tag"),
+        (pb.InvalidateRequest(entry_key="k" * 257), "entry_key"),
+        (evidence_request(entry_key="k" * 257), "entry_key"),
+        (evidence_request(answer_version="v" * 257), "answer_version"),
     ],
 )
 async def test_a_wrong_field_is_named(tmp_path: Path, request_: Any, field: str) -> None:
     async with served(tmp_path, {}) as stub:
-        method = {pb.LookupRequest: stub.Lookup, pb.StoreRequest: stub.Store, pb.InvalidateRequest: stub.Invalidate}
+        method = {
+            pb.LookupRequest: stub.Lookup,
+            pb.StoreRequest: stub.Store,
+            pb.InvalidateRequest: stub.Invalidate,
+            pb.RecordEvidenceRequest: stub.RecordEvidence,
+        }
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await cast("Any", method[type(request_)])(request_)
     error = from_rpc_error(raised.value)

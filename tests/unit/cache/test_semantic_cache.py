@@ -234,6 +234,15 @@ async def test_every_lookup_and_store_is_counted_once(bench: Bench) -> None:
     assert (stats.indexed_entries, stats.partitions) == (1, 1)
 
 
+async def test_a_request_that_is_looked_up_exactly_and_then_by_meaning_is_one_lookup(bench: Bench) -> None:
+    await bench.put()
+    for text in (ON_TOO, OFF):
+        await bench.cache.lookup(ACME, chat(text))
+        await bench.kind(text, skip_exact=True)
+    stats = bench.cache.stats()
+    assert (stats.lookups, stats.exact_hits, stats.semantic_hits, stats.unavailable) == (2, 0, 1, 0)
+
+
 class AbsentStore:
     """A store that is away, or never answers."""
 
