@@ -3,19 +3,21 @@
 Promises: pure. A bucket of tenants has a history: an era, and a number that grows with every invalidation. An entry
 carries both as they were when it was stored; it is living when it is of this era and no younger rule takes it. So it
 matters neither who stored it, nor when the index hears of it, nor when its body is deleted. Whatever is unknown (no
-history, no stamp, another era, what cannot be read) is not living: history that was lost makes misses. A rule of which
-only the number can be read, or whose name is not that of its conditions, takes everything up to it. A history with a
-rule of which not even that can be read is none, and whoever comes across it begins it anew: no record makes misses for
-ever.
+history, no stamp, another era, a stamp ahead of the history, what cannot be read) is not living: history that was lost
+makes misses. A rule of which only the number can be read, or whose name is not that of its conditions, takes everything
+up to it. A history with a rule of which not even that can be read is none, and whoever comes across it begins it anew:
+no record makes misses for ever. So does whoever knows of a history what it does not say any more (`History.follows`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from services.cache.admission import TTL_S_MAX
 from services.cache.entry import Scope, Selector
 
 __all__ = ["BUCKET_RULES_MAX", "NO_HISTORY", "History", "Rule", "history_of_fields", "rule_name", "rule_text"]
@@ -29,24 +31,31 @@ RULE_PREFIX = "rule:"
 EVERYTHING = Selector()
 """Of a bucket: what a rule takes of which no more can be read than when it was made."""
 
+_MILLISECONDS = re.compile(rb"\d{1,15}")
+
 _CONDITIONS = ("tenant", "namespace", "template_version", "knowledge_version", "tag")
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """All that `selector` takes and that was stored up to invalidation `number`, is invalid."""
+    """All that `selector` takes and that was stored up to invalidation `number`, is invalid. `name`: of its field, and
+    `made_unix_ms` by Redis's clock; 0 where that cannot be read."""
 
     number: int
     selector: Selector
+    name: str = ""
+    made_unix_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The rules of one bucket. `token` is another one after every invalidation, and says whether this is current.
-    `unreadable`: how many rules take everything up to their number, as no more of them can be read."""
+    """The rules of one bucket. `token` is another one after every invalidation, and says whether this is current;
+    `number`: of the latest. `unreadable`: how many rules take everything up to their number, as no more of them can be
+    read."""
 
     era: str
     token: str
+    number: int = 0
     rules: tuple[Rule, ...] = ()
     unreadable: int = 0
 
@@ -56,7 +65,22 @@ class History:
         if not era or era != self.era or not number.isdecimal():
             return False
         stored_at = int(number)
+        if stored_at > self.number:  # or what is invalidated from now on would not take it
+            return False
         return not any(rule.number > stored_at and rule.selector.takes(key, scope, tags) for rule in self.rules)
+
+    def follows(self, known: History, *, now_unix_s: float) -> bool:
+        """Whether this may be what became of `known`. Not when its number is lower, or a rule has left or has a lower
+        one, as in a backup that was restored; but rules leave that are older than any entry."""
+        if self.era != known.era:
+            return True
+        if self.number < known.number:
+            return False
+        numbers = {rule.name: rule.number for rule in self.rules}
+        oldest_unix_ms = (now_unix_s - TTL_S_MAX) * 1_000
+        return all(
+            numbers.get(rule.name, 0) >= rule.number or 0 < rule.made_unix_ms < oldest_unix_ms for rule in known.rules
+        )
 
 
 NO_HISTORY = History("", "")
@@ -87,6 +111,7 @@ def history_of_fields(fields: Mapping[bytes, bytes]) -> History:
         return History(
             fields.get(b"era", b"").decode("ascii"),
             fields.get(b"token", b"").decode("ascii"),
+            latest,
             rules,
             sum(rule.selector is EVERYTHING for rule in rules),
         )
@@ -103,8 +128,13 @@ def _rule(name: bytes, value: bytes, latest: int) -> Rule:
     number, _, rest = value.partition(b" ")
     if not number.isdigit() or not 0 < int(number) <= latest:
         raise ValueError("no number of a rule of this history")
-    text = rest.partition(b" ")[2]
-    return Rule(int(number), _selector(text) if name == _name_of_text(text).encode() else EVERYTHING)
+    made, _, text = rest.partition(b" ")
+    return Rule(
+        int(number),
+        _selector(text) if name == _name_of_text(text).encode() else EVERYTHING,
+        name.decode("ascii", "replace"),
+        int(made) if _MILLISECONDS.fullmatch(made) else 0,
+    )
 
 
 def _selector(text: bytes) -> Selector:

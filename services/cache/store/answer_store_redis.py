@@ -73,7 +73,7 @@ class RedisStore:
         self._servers = RedisServers(parse_redis_url(url), password=password, clock=clock)
         self._names = layout.Names(self._servers.shards)
         self._cooldowns = [Cooldown(pause_s=PAUSE_S) for _ in range(self._servers.shards)]
-        self._listing = RedisListing(self._servers, self._names)
+        self._listing = RedisListing(self._servers, self._names, clock=clock)
         self._sweeps = RedisSweeps(self._listing, self._names, changes_max=CHANGES_MAX)
         self._puts = RedisPuts(self._names, clock=clock, cipher=cipher)
         self._feed = RedisFeed(self._servers, clock=clock, cipher=cipher)
@@ -85,7 +85,7 @@ class RedisStore:
 
     @property
     def unreadable(self) -> int:
-        """Histories of invalidations that were met of which a part, or nothing, could be read."""
+        """Histories of invalidations that were met of which a part, or all, could not be read or was lost."""
         return self._listing.unreadable
 
     async def get_many(self, keys: Sequence[str]) -> list[Entry | None]:

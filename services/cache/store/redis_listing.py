@@ -3,7 +3,8 @@
 Promises: an entry and the history of its bucket come in one round trip, the history after it, so that an invalidation
 in between counts, and then the server's word that it is still a primary (ReadOnlyError otherwise); what nobody waits
 for is asked even while requests leave Redis alone, within `ADMIN_TIMEOUT_S` for each round trip. A history that cannot
-be read is forgotten, with all answers of its bucket, and logged; so is what stands in its place and is no hash.
+be read is forgotten, with all answers of its bucket, and logged; so is what stands in its place and is no hash, and a
+history that does not say any more what is known of it here.
 
 Belongs to one event loop.
 """
@@ -27,6 +28,7 @@ from services.cache.store import redis_scripts
 from services.cache.store.answer_store import StoreUnavailableError
 from services.cache.store.moment import Moment, parse_moment
 from services.cache.store.redis_servers import RedisServers
+from services.runtime.clock import Clock
 from services.runtime.logs import get_logger
 from services.runtime.redis_connections import is_replica
 
@@ -68,11 +70,12 @@ class Reading:
 
 class RedisListing:
     """Reads entries of the shards that `names` names. `unreadable`: how often it came across a history of invalidations
-    of which a part, or nothing, could be read."""
+    of which a part, or all, could not be read or was lost."""
 
-    def __init__(self, servers: RedisServers, names: layout.Names) -> None:
+    def __init__(self, servers: RedisServers, names: layout.Names, *, clock: Clock) -> None:
         self._servers = servers
         self._names = names
+        self._clock = clock
         self._histories: OrderedDict[str, History] = OrderedDict()
         self._log = get_logger(__name__)
         self.unreadable = 0
@@ -176,21 +179,32 @@ class RedisListing:
 
     async def _history(self, redis: Redis, bucket: str, head: Sequence[bytes | None]) -> History:
         """The history with this head: the one in memory, unless there was an invalidation since it was read."""
-        era, token = (value or b"" for value in head[:2])
+        era, token, number = (value or b"" for value in head[:3])
         known = self._histories.get(bucket)
-        if known is None or (known.era.encode(), known.token.encode()) != (era, token):
-            reading: Any = redis.hgetall(self._names.history(bucket))
-            known = history_of_fields(await reading)
-            if known is NO_HISTORY:
-                await self._forget(redis, bucket, era, token)
-                return known
-            if known.unreadable:
-                self._count_unreadable(bucket, is_forgotten=False)
-            self._histories[bucket] = known
-            if len(self._histories) > HISTORIES_MAX:
-                self._histories.popitem(last=False)
+        if known is not None and (known.era.encode(), known.token.encode(), known.number) == (
+            era,
+            token,
+            int(number or 0),
+        ):
+            self._histories.move_to_end(bucket)
+            return known
+        reading: Any = redis.hgetall(self._names.history(bucket))
+        found, now_unix_s = history_of_fields(await reading), self._clock.unix()
+        if found is NO_HISTORY:
+            await self._forget(redis, bucket, era, token)
+            return found
+        if known is not None and not found.follows(known, now_unix_s=now_unix_s):
+            await self._forget(redis, bucket, found.era.encode(), found.token.encode())
+            return NO_HISTORY
+        if found.unreadable:
+            self._count_unreadable(bucket, is_forgotten=False)
+        latest = self._histories.setdefault(bucket, found)
+        if latest is not found and found.follows(latest, now_unix_s=now_unix_s):  # another may have read more meanwhile
+            self._histories[bucket] = found
         self._histories.move_to_end(bucket)
-        return known
+        if len(self._histories) > HISTORIES_MAX:
+            self._histories.popitem(last=False)
+        return found
 
     async def _forget(self, redis: Redis, bucket: str, era: bytes, token: bytes) -> None:
         """Or nothing of the bucket would be found ever again."""

@@ -248,7 +248,7 @@ async def test_a_lookup_that_read_what_others_have_ended_since_leaves_the_histor
         assert (await store.read(put.key))[0] is None
         assert await store.put(put)
 
-    listing = RedisListing(servers, NAMES)
+    listing = RedisListing(servers, NAMES, clock=SystemClock())
     overtaken = cast("Redis", _Overtaken(await servers.client(0), meanwhile))
     reading = await listing.read(overtaken, [put.key], META_FIELDS)
     assert set(reading.moments.values()) == {None}

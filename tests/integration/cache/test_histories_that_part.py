@@ -1,7 +1,9 @@
 """A server that takes over lacks an invalidation that its predecessor acknowledged: what was asked in between is not
-kept on the strength of a number that now means another one."""
+kept on the strength of a number that now means another one, and who knew the invalidation serves nothing it took."""
 
 from __future__ import annotations
+
+import asyncio
 
 import pytest
 
@@ -23,14 +25,26 @@ def red() -> Entry:
     return entry("q", tags=("red",), now_unix_s=SystemClock().unix())
 
 
-async def parted(server: RedisServer, store: RedisStore, key: str) -> str:
-    """A moment after an invalidation that the server then no longer knows of."""
+async def parted(server: RedisServer, key: str) -> str:
+    """A moment after an invalidation that the server then no longer knows of, as no replica that is left does."""
+    gone = RedisStore(server.url, timeout_s=10.0, clock=SystemClock())
     with server.client() as client:
         kept = client.dump(HISTORY)
-        await store.invalidate(LOST)
-        since = await store.moment(key)
+        await gone.invalidate(LOST)
+        since = await gone.moment(key)
         client.restore(HISTORY, 0, kept, replace=True)
+    await gone.close()
     return since
+
+
+def restored(server: RedisServer, before: bytes) -> None:
+    with server.client() as client:
+        client.restore(HISTORY, 0, before, replace=True)
+
+
+def hash_of(server: RedisServer) -> bytes:
+    with server.client() as client:
+        return client.dump(HISTORY) or b""
 
 
 @pytest.mark.parametrize("before", [0, 2])
@@ -41,7 +55,7 @@ async def test_what_was_asked_after_a_lost_invalidation_and_taken_by_its_success
     await store.put(red)
     for _ in range(before):
         await store.invalidate(OTHER)
-    since = await parted(redis_server, store, red.key)
+    since = await parted(redis_server, red.key)
     for selector in after:
         await store.invalidate(selector)
     assert not await store.put(red, since=since)
@@ -55,7 +69,7 @@ async def test_what_was_asked_before_the_servers_parted_is_kept_unless_it_was_ta
     await store.put(red)
     await store.invalidate(OTHER)
     since = await store.moment(red.key)
-    await parted(redis_server, store, red.key)
+    await parted(redis_server, red.key)
     await store.invalidate(OTHER)
     await store.invalidate(OTHER_STILL)
     assert await store.put(red, since=since)
@@ -116,3 +130,80 @@ async def test_a_history_of_an_older_version_goes_on(redis_server: RedisServer, 
     since = await store.moment(red.key)
     await store.invalidate(OTHER_STILL)
     assert await store.put(red, since=since)
+
+
+@pytest.mark.parametrize("since", [(), (OTHER,), (OTHER, OTHER_STILL), (RED,)])
+async def test_what_was_invalidated_as_a_replica_knows_comes_back_to_nobody_with_a_backup(
+    redis_server: RedisServer,
+    store: RedisStore,
+    red: Entry,
+    monkeypatch: pytest.MonkeyPatch,
+    since: tuple[Selector, ...],
+) -> None:
+    monkeypatch.setattr("services.cache.store.redis_sweep.SWEEPS_MAX", 0)  # the bodies stay, as in the backup
+    another = RedisStore(redis_server.url, timeout_s=10.0, clock=SystemClock())
+    await store.put(red)
+    await store.invalidate(OTHER)
+    before = hash_of(redis_server)
+    await store.invalidate(LOST if since == (RED,) else RED)
+    assert await store.get_many([red.key]) == [red if since == (RED,) else None]
+    restored(redis_server, before)
+    for selector in since:
+        await another.invalidate(selector)
+    assert await store.get_many([red.key]) == [None]
+    assert store.unreadable == 1
+    assert await another.get_many([red.key]) == [None]
+    assert await another.put(red, since=(await store.read(red.key))[1])
+    assert await store.get_many([red.key]) == await another.get_many([red.key]) == [red]
+    await another.close()
+
+
+@pytest.mark.parametrize("field", ["number", "rule"])
+async def test_what_vanished_of_a_history_takes_with_it_what_a_replica_knows_it_took(
+    redis_server: RedisServer, store: RedisStore, red: Entry, monkeypatch: pytest.MonkeyPatch, field: str
+) -> None:
+    monkeypatch.setattr("services.cache.store.redis_sweep.SWEEPS_MAX", 0)
+    await store.put(red)
+    await store.invalidate(RED)
+    assert await store.get_many([red.key]) == [None]
+    with redis_server.client() as client:
+        (rule,) = [name for name in client.hkeys(HISTORY) if name.startswith(b"rule:")]
+        client.hdel(HISTORY, rule if field == "rule" else field)
+    assert await store.get_many([red.key]) == [None]
+    await store.invalidate(OTHER)
+    assert await store.get_many([red.key]) == [None]
+    assert store.unreadable == 1
+    assert await store.put(red, since=(await store.read(red.key))[1])
+    assert await store.get_many([red.key]) == [red]
+
+
+async def test_what_was_stored_ahead_of_a_history_is_served_to_nobody_and_taken_by_the_next_invalidation(
+    redis_server: RedisServer, store: RedisStore, red: Entry
+) -> None:
+    await store.invalidate(OTHER)
+    before = hash_of(redis_server)
+    for _ in range(2):
+        await store.invalidate(OTHER)
+    await store.put(red)
+    restored(redis_server, before)
+    another = RedisStore(redis_server.url, timeout_s=10.0, clock=SystemClock())
+    assert await another.get_many([red.key]) == [None]
+    for selector in (RED, OTHER, OTHER):
+        await another.invalidate(selector)
+        assert await another.get_many([red.key]) == [None]
+    await another.close()
+
+
+async def test_many_invalidations_at_once_are_no_loss(store: RedisStore, red: Entry) -> None:
+    await store.put(red)
+
+    async def look() -> None:
+        for _ in range(30):
+            assert await store.get_many([red.key]) == [red]
+
+    async def invalidate(replica: int) -> None:
+        for number in range(30):
+            await store.invalidate(Selector(tenant="acme", tag=f"{replica} {number}"))
+
+    await asyncio.gather(look(), look(), look(), invalidate(0), invalidate(1))
+    assert store.unreadable == 0

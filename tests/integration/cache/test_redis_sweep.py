@@ -26,7 +26,7 @@ class _Overtaken(RedisListing):
     """Somebody does something after each look, before what was seen is acted upon."""
 
     def __init__(self, servers: RedisServers, meanwhile: Callable[[], Awaitable[None]]) -> None:
-        super().__init__(servers, NAMES)
+        super().__init__(servers, NAMES, clock=SystemClock())
         self._meanwhile = meanwhile
 
     async def entries(self, selector: Selector) -> AsyncGenerator[tuple[int, list[JudgedEntry]], None]:
@@ -76,7 +76,7 @@ async def test_what_is_put_anew_between_look_and_deletion_stays(
 async def test_what_is_living_is_not_swept(servers: RedisServers, store: RedisStore) -> None:
     put = entry("q", now_unix_s=SystemClock().unix())
     await store.put(put)
-    sweeps = RedisSweeps(RedisListing(servers, NAMES), NAMES, changes_max=100)
+    sweeps = RedisSweeps(RedisListing(servers, NAMES, clock=SystemClock()), NAMES, changes_max=100)
     assert await sweeps.swept(ACME) == 0
     assert await store.get_many([put.key]) == [put]
 
@@ -85,7 +85,7 @@ async def test_a_sweep_without_redis_ends_and_harms_nobody(
     redis_server: RedisServer, servers: RedisServers, store: RedisStore
 ) -> None:
     await store.put(entry("q", now_unix_s=SystemClock().unix()))
-    sweeps = RedisSweeps(RedisListing(servers, NAMES), NAMES, changes_max=100)
+    sweeps = RedisSweeps(RedisListing(servers, NAMES, clock=SystemClock()), NAMES, changes_max=100)
     redis_server.kill()
     assert await sweeps.swept(ACME) == 0
     await sweeps.close()

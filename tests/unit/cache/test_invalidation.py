@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -13,12 +14,20 @@ from services.cache.invalidation import NO_HISTORY, History, Rule, history_of_fi
 
 SCOPE = Scope("acme", "shop", "1", "2026")
 RULE = Rule(5, Selector(tenant="acme", namespace="shop"))
-HISTORY = History("era", "token", (RULE,))
+HISTORY = History("era", "token", 6, (RULE,))
 
 
 @pytest.mark.parametrize(
     ("stamp", "is_living"),
-    [(b"era 4", False), (b"era 5", True), (b"era 6", True), (b"other 6", False), (b"era", False), (b"era x", False)],
+    [
+        (b"era 4", False),
+        (b"era 5", True),
+        (b"era 6", True),
+        (b"era 7", False),  # ahead of the history
+        (b"other 6", False),
+        (b"era", False),
+        (b"era x", False),
+    ],
 )
 def test_only_what_was_stored_since_the_rule_stands(stamp: bytes, is_living: bool) -> None:
     assert HISTORY.is_living(stamp, "k", SCOPE, ()) is is_living
@@ -47,9 +56,9 @@ selectors = st.builds(
 
 @given(selectors, st.integers(1, 2**53))
 def test_a_rule_is_read_as_it_was_written(selector: Selector, number: int) -> None:
-    value = f"{number} 1700000000000 {rule_text(selector)}".encode()
-    fields = {b"era": b"e", b"token": b"t", b"number": str(2**53).encode(), rule_name(selector).encode(): value}
-    assert history_of_fields(fields) == History("e", "t", (Rule(number, selector),))
+    value, name = f"{number} 1700000000000 {rule_text(selector)}".encode(), rule_name(selector)
+    fields = {b"era": b"e", b"token": b"t", b"number": str(2**53).encode(), name.encode(): value}
+    assert history_of_fields(fields) == History("e", "t", 2**53, (Rule(number, selector, name, 1_700_000_000_000),))
 
 
 @given(selectors, selectors)
@@ -65,7 +74,8 @@ def test_a_rules_name_is_that_of_every_version_of_the_layout() -> None:
     value = b'5 1700000000000 {"tenant": "acme", "tag": "red"}'
     name = b"rule:648795a029c12b8ff20fedfd34b4bb11"
     history = history_of_fields({b"era": b"e", b"token": b"t", b"number": b"7", name: value})
-    assert history.rules == (Rule(5, Selector(tenant="acme", tag="red")),)
+    (rule,) = history.rules
+    assert (rule.number, rule.selector) == (5, Selector(tenant="acme", tag="red"))
     assert rule_name(Selector(tenant="acme", tag="red")).encode() == name
 
 
@@ -96,3 +106,33 @@ def test_a_rule_of_which_only_the_number_can_be_read_takes_everything_up_to_it(v
     assert history.unreadable == 1
     assert not history.is_living(b"e 4", "k", Scope("globex"), ())
     assert history.is_living(b"e 5", "k", SCOPE, ())
+
+
+NOW_UNIX_S = 1_700_000_000.0
+KEPT_S = 30 * 86_400.0
+KNOWN = History("era", "token", 6, (replace(RULE, name="rule:a", made_unix_ms=int(NOW_UNIX_S * 1_000)),))
+
+
+@pytest.mark.parametrize(
+    ("later", "age_s", "follows"),
+    [
+        (KNOWN, 0.0, True),
+        (replace(KNOWN, token="another", number=7), 0.0, True),
+        (replace(KNOWN, rules=(replace(KNOWN.rules[0], number=6),)), 0.0, True),  # the same selector again
+        (replace(KNOWN, number=5), 0.0, False),
+        (replace(KNOWN, number=9, rules=()), KEPT_S, False),
+        (replace(KNOWN, number=9, rules=()), KEPT_S + 1.0, True),  # nothing that it took can be there any more
+        (replace(KNOWN, number=9, rules=(replace(KNOWN.rules[0], number=4),)), 0.0, False),
+        (replace(KNOWN, number=9, rules=(replace(KNOWN.rules[0], name="rule:b"),)), 0.0, False),
+        (History("another era", "token"), 0.0, True),
+    ],
+)
+def test_a_history_follows_what_was_known_unless_something_of_it_is_undone(
+    later: History, age_s: float, follows: bool
+) -> None:
+    assert later.follows(KNOWN, now_unix_s=NOW_UNIX_S + age_s) is follows
+
+
+def test_a_rule_whose_age_cannot_be_read_never_leaves() -> None:
+    known = replace(KNOWN, rules=(replace(KNOWN.rules[0], made_unix_ms=0),))
+    assert not replace(known, number=9, rules=()).follows(known, now_unix_s=NOW_UNIX_S + 2 * KEPT_S)
