@@ -12,9 +12,10 @@ from typing import Any
 import faiss
 import numpy as np
 
-from bench.cache_service import rss_bytes, timed
+from bench.cache_service import timed
 from bench.cache_stores import ENTRIES_MAX
 from bench.cache_workload import MODEL, Vectors, Workload
+from bench.processes import rss_bytes
 from services.cache.index.index_snapshot import load_snapshot, save_snapshot
 from services.cache.index.vector_index import VectorIndex
 

@@ -6,11 +6,6 @@ CPU time is that of the processes which serve, all threads: the cache's from sch
 from __future__ import annotations
 
 import asyncio
-import json
-import resource
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -22,61 +17,38 @@ import yaml
 
 from bench.cache_stores import FileSite, RedisSite
 from bench.cache_workload import Vectors, Warming, Workload, lookup_request, store_request
+from bench.processes import cpu_s, rss_bytes
 from spillway.v1 import cache_pb2
 from spillway.v1.cache_pb2_grpc import CacheServiceStub
+from tests.support.processes import Process
 
 if TYPE_CHECKING:
     from spillway.v1.cache_pb2_grpc import CacheServiceAsyncStub
 
-__all__ = ["over_grpc", "rss_bytes", "timed"]
+__all__ = ["over_grpc", "timed"]
 
-REPOSITORY: Final = Path(__file__).resolve().parents[1]
 CONCURRENCY: Final = 16
 READY_S: Final = 600.0
 
 
-class Service:
+def start(folder: Path, cache: dict[str, Any]) -> Process:
     """The cache's process. `cache` are its settings."""
-
-    def __init__(self, folder: Path, cache: dict[str, Any]) -> None:
-        config = folder / "spillway.yaml"
-        price = {"input_usd_per_mtok": 1.0, "output_usd_per_mtok": 4.0}
-        target = {"name": "m", "provider": "p", "model": "m", "price": price}
-        config.write_text(
-            yaml.safe_dump(
-                {
-                    "version": 1,
-                    "providers": {"p": {"base_url": "http://127.0.0.1:9"}},
-                    "tiers": [{"name": "only", "targets": [target]}],
-                    "log": {"level": "warning"},
-                    "cache": cache,
-                }
-            ),
-            encoding="utf-8",
-        )
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "services.cache", "--config", str(config), "--listen", "127.0.0.1:0"],
-            cwd=REPOSITORY,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._process.stdout is not None
-        self.address: str = json.loads(self._process.stdout.readline())["listen"]
-
-    def cpu_s(self) -> float:
-        tasks = Path(f"/proc/{self._process.pid}/task")
-        return sum(int(path.read_text(encoding="ascii").split()[0]) for path in tasks.glob("*/schedstat")) / 1e9
-
-    def rss_bytes(self) -> int:
-        return rss_bytes(self._process.pid)
-
-    def stop(self) -> None:
-        self._process.send_signal(signal.SIGTERM)
-        self._process.wait(READY_S)
-
-
-def rss_bytes(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
+    config = folder / "spillway.yaml"
+    price = {"input_usd_per_mtok": 1.0, "output_usd_per_mtok": 4.0}
+    target = {"name": "m", "provider": "p", "model": "m", "price": price}
+    config.write_text(
+        yaml.safe_dump(
+            {
+                "version": 1,
+                "providers": {"p": {"base_url": "http://127.0.0.1:9"}},
+                "tiers": [{"name": "only", "targets": [target]}],
+                "log": {"level": "warning"},
+                "cache": cache,
+            }
+        ),
+        encoding="utf-8",
+    )
+    return Process("services.cache", ["--config", str(config), "--listen", "127.0.0.1:0"], {}, folder / "cache.log")
 
 
 async def timed(
@@ -140,13 +112,14 @@ async def over_grpc(
     """Warm-up, memory and every kind of call, by one caller and by several at once."""
     figures: dict[str, Any] = {}
     began = time.perf_counter()
-    service = Service(folder, site.settings)
+    service = start(folder, site.settings)
 
-    def cpu_s() -> float:
-        return service.cpu_s() + site.cpu_s()
+    def all_cpu_s() -> float:
+        return cpu_s(service.pid) + site.cpu_s()
 
     try:
-        async with grpc.aio.insecure_channel(service.address) as channel:
+        address = service.ready(READY_S)["listen"]
+        async with grpc.aio.insecure_channel(address) as channel:
             stub = CacheServiceStub(channel)
             while True:
                 stats = await stub.GetStats(cache_pb2.GetStatsRequest())
@@ -156,8 +129,8 @@ async def over_grpc(
                     raise SystemExit("the service does not get warm")
                 await asyncio.sleep(0.05)
             figures["warm_up_s"] = round(time.perf_counter() - began, 2)
-            figures["warm_up_cpu_s"] = round(service.cpu_s(), 2)
-            figures["rss_bytes_per_entry"] = round(service.rss_bytes() / len(work.vectors))
+            figures["warm_up_cpu_s"] = round(cpu_s(service.pid), 2)
+            figures["rss_bytes_per_entry"] = round(rss_bytes(service.pid) / len(work.vectors))
             if only_start:
                 return figures
 
@@ -187,12 +160,12 @@ async def over_grpc(
                 ("miss", work.miss),
             ):
                 calls = [looked_up(*each) for each in asked]
-                figures[kind] = await timed(calls, cpu_s)
-                figures[f"{kind}, again"] = await timed(calls, cpu_s)
-                figures[f"{kind}, {CONCURRENCY} at once"] = await timed(calls, cpu_s, CONCURRENCY)
+                figures[kind] = await timed(calls, all_cpu_s)
+                figures[f"{kind}, again"] = await timed(calls, all_cpu_s)
+                figures[f"{kind}, {CONCURRENCY} at once"] = await timed(calls, all_cpu_s, CONCURRENCY)
             calls = [stored(*each) for each in work.miss]
-            figures["store"] = await timed(calls, cpu_s)
-            figures[f"store, {CONCURRENCY} at once"] = await timed(calls, cpu_s, CONCURRENCY)
+            figures["store"] = await timed(calls, all_cpu_s)
+            figures[f"store, {CONCURRENCY} at once"] = await timed(calls, all_cpu_s, CONCURRENCY)
     finally:
-        service.stop()
+        service.stop(READY_S)
     return figures

@@ -31,7 +31,7 @@ import numpy as np
 import uvloop
 import yaml
 
-from bench.processes import REPOSITORY, Server, cpu_s, rss_bytes
+from bench.processes import cpu_s, rss_bytes
 from services.classifier.batched_embedder import BatchedEmbedder, ThreadedEncoder
 from services.classifier.complexity import Classifier
 from services.classifier.encoder import Encoder
@@ -41,6 +41,7 @@ from services.classifier.startup import BUILTIN_HEAD
 from spillway.chat import Message, Role
 from spillway.v1 import classifier_pb2, classifier_pb2_grpc
 from spillway.wire import message_to_proto
+from tests.support.processes import Process
 
 MIXED: Final = (8, 250)
 """Lengths between these, evenly on a logarithmic scale: short prompts are more frequent than long ones."""
@@ -68,7 +69,7 @@ class Peer:
 
     def __init__(self, python: str) -> None:
         self._process = subprocess.Popen(
-            [python, str(REPOSITORY / "bench" / "sentence_transformers_worker.py"), str(package_directory())],
+            [python, str(Path(__file__).with_name("sentence_transformers_worker.py")), str(package_directory())],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         self.ready = self._line()
@@ -129,7 +130,7 @@ def request_of(text: str) -> classifier_pb2.ClassifyRequest:
 
 
 def ways_of(
-    embedder: BatchedEmbedder, classifier: Classifier, server: Server, stub: Any
+    embedder: BatchedEmbedder, classifier: Classifier, server: Process, stub: Any
 ) -> dict[str, tuple[Way, Callable[[], float]]]:
     """Our own, each with the CPU seconds of the process that works for it."""
 
@@ -155,11 +156,11 @@ def ways_of(
     return {
         "embed": (embed, time.process_time),
         "Classify": (classify, time.process_time),
-        "Classify over gRPC": (over_grpc, server.cpu_s),
+        "Classify over gRPC": (over_grpc, lambda: cpu_s(server.pid)),
     }
 
 
-async def compare(arguments: argparse.Namespace, server: Server, stub: Any, peer: Peer | None) -> list[dict[str, Any]]:
+async def compare(arguments: argparse.Namespace, server: Process, stub: Any, peer: Peer | None) -> list[dict[str, Any]]:
     """A row for each way, length and concurrency."""
     encoder = Encoder(load_verified(model_directory(os.environ)), threads=1)
     embedder = BatchedEmbedder(ThreadedEncoder(encoder, workers=1), workers=1)
@@ -233,16 +234,15 @@ async def run(arguments: argparse.Namespace) -> dict[str, Any]:
     try:
         for threads in (1, None):
             with tempfile.TemporaryDirectory() as folder:
-                server = Server(
-                    "-m", "services.classifier", "--config", str(configuration(Path(folder), threads)),
-                    "--listen", "127.0.0.1:0",
-                )  # fmt: skip
+                config = configuration(Path(folder), threads)
+                words = ["--config", str(config), "--listen", "127.0.0.1:0"]
+                server = Process("services.classifier", words, {}, Path(folder) / "classifier.log")
                 try:
-                    async with grpc.aio.insecure_channel(server.ready["listen"]) as channel:
+                    async with grpc.aio.insecure_channel(server.ready()["listen"]) as channel:
                         stub = classifier_pb2_grpc.ClassifierServiceStub(channel)
                         if threads == 1:
                             found["rows"] = await compare(arguments, server, stub, peer)
-                            found["rss_mb"] = server.rss_bytes() / MIB
+                            found["rss_mb"] = rss_bytes(server.pid) / MIB
                             if peer:
                                 found |= {"peer_rss_mb": peer.rss_mb(), "cosine_min": fidelity(peer)}
                         name = f"overload_threads_{threads or 'default'}"

@@ -30,11 +30,12 @@ import uvloop
 import yaml
 from httpx_aiohttp import AiohttpTransport
 
-from bench.processes import Server
+from bench.processes import cpu_s
 from spillway.chat import ChatRequest, Message, Role
 from spillway.routing import Plan, PlannedTier, Strategy
 from spillway.v1 import executor_pb2, executor_pb2_grpc
 from spillway.wire import chat_request_to_proto, plan_to_proto
+from tests.support.processes import Process
 
 CONCURRENCY: Final = (1, 16, 64)
 PROMPT: Final = "Name three rivers of Europe and say through which countries they flow. " * 4
@@ -125,7 +126,7 @@ def bare(client: httpx.AsyncClient, url: str) -> dict[str, Call]:
     return {"unary": unary, "stream": stream}
 
 
-async def measure(call: Call, requests: int, concurrency: int, executor: Server | None, into: Figures) -> None:
+async def measure(call: Call, requests: int, concurrency: int, executor: Process | None, into: Figures) -> None:
     """Makes `requests` calls, so many at once, and notes their figures."""
     taken: list[tuple[float, float]] = []
     left = requests
@@ -136,24 +137,24 @@ async def measure(call: Call, requests: int, concurrency: int, executor: Server 
             left -= 1
             taken.append(await call())
 
-    executor_before = executor.cpu_s() if executor else 0.0
+    executor_before = cpu_s(executor.pid) if executor else 0.0
     client_before = time.process_time()
     await asyncio.gather(*(worker() for _ in range(concurrency)))
     into.client_cpu.append((time.process_time() - client_before) * 1e3 / requests)
-    into.executor_cpu.append(((executor.cpu_s() if executor else 0.0) - executor_before) * 1e3 / requests)
+    into.executor_cpu.append(((cpu_s(executor.pid) if executor else 0.0) - executor_before) * 1e3 / requests)
     whole = statistics.quantiles((end for _, end in taken), n=100)
     into.p50.append(whole[49] * 1e3)
     into.p99.append(whole[98] * 1e3)
     into.first_p50.append(statistics.median(first for first, _ in taken) * 1e3)
 
 
-async def run(arguments: argparse.Namespace, executor: Server, url: str) -> list[dict[str, Any]]:
+async def run(arguments: argparse.Namespace, executor: Process, url: str) -> list[dict[str, Any]]:
     """All figures: one entry for each kind of call, concurrency and way."""
     limits = httpx.Limits(max_connections=max(CONCURRENCY), max_keepalive_connections=max(CONCURRENCY))
     session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=max(CONCURRENCY)))
     rows: list[dict[str, Any]] = []
     async with (
-        grpc.aio.insecure_channel(executor.ready["listen"]) as channel,
+        grpc.aio.insecure_channel(executor.ready()["listen"]) as channel,
         httpx.AsyncClient(limits=limits, timeout=CALL_TIMEOUT_S, trust_env=False) as default,
         httpx.AsyncClient(
             transport=AiohttpTransport(verify=False, client=session), timeout=CALL_TIMEOUT_S, trust_env=False
@@ -214,13 +215,15 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     arguments = parser.parse_args()
     load_before = os.getloadavg()[0]
-    provider = Server("-m", "bench.stub_provider")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        provider = Process("bench.stub_provider", [], {}, folder / "provider.log")
         try:
-            path = configuration(Path(folder), provider.ready["url"])
-            executor = Server("-m", "services.executor", "--config", str(path), "--listen", "127.0.0.1:0")
+            url = provider.ready()["url"]
+            config = ["--config", str(configuration(folder, url))]
+            executor = Process("services.executor", [*config, "--listen", "127.0.0.1:0"], {}, folder / "executor.log")
             try:
-                rows = uvloop.run(run(arguments, executor, provider.ready["url"]))
+                rows = uvloop.run(run(arguments, executor, url))
             finally:
                 executor.stop()
         finally:

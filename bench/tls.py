@@ -18,6 +18,7 @@ from pathlib import Path
 
 import yaml
 
+from bench.processes import cpu_s
 from services.runtime.channel import open_channel
 from services.runtime.tls import open_certificates
 from spillway.v1 import executor_pb2_grpc
@@ -30,11 +31,6 @@ REQUEST_CHARS = 1_000
 
 Figures = tuple[float, float, float]
 """CPU milliseconds per call of the caller and of the server, calls a second."""
-
-
-def cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def measured(folder: Path, *, calls: int, secure: bool) -> Figures:

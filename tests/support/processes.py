@@ -60,9 +60,9 @@ class Process:
     def pid(self) -> int:
         return self._popen.pid
 
-    def ready(self) -> dict[str, Any]:
+    def ready(self, within_s: float = READY_WAIT_S) -> dict[str, Any]:
         """The fields of the ready line."""
-        deadline = time.monotonic() + READY_WAIT_S
+        deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
             try:
                 line = self._lines.get(timeout=0.1)
