@@ -28,8 +28,9 @@ from services.cache.index.vector_index import VectorIndex, unit_vector
 from services.cache.store.answer_store import CaughtUp, Indexed, IndexedMany, Reached
 from services.cache.store.answer_store_redis import RedisStore
 from services.runtime.clock import SystemClock
-from tests.support.cache_parts import MODEL, entry, eventually
+from tests.support.cache_parts import MODEL, entry
 from tests.support.redis_server import RedisServer
+from tests.support.waiting import until
 
 DIMENSIONS = 384
 SEED = 1
@@ -147,7 +148,7 @@ async def rejoin(server: RedisServer, count: int) -> tuple[float, float]:
         async def knows_all() -> bool:
             return len(index) == count + REJOIN_CHANGES
 
-        await eventually(knows_all, what="the replica is warm", within_s=120.0)
+        await until(knows_all, what="the replica is warm", within_s=120.0)
         took_s = time.perf_counter() - began_s, time.process_time() - cpu_s
         await store.close()
         await follower.close()

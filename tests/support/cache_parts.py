@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
@@ -41,7 +39,6 @@ __all__ = [
     "chat",
     "embedding",
     "entry",
-    "eventually",
     "indexed",
     "policy",
     "vector",
@@ -155,14 +152,6 @@ def cache_over(
         known_max=100_000,
     )
     return SemanticCache(store, index, search=search, policy=rules or policy(), clock=clock)
-
-
-async def eventually(condition: Callable[[], Awaitable[bool]], *, what: str, within_s: float = 20.0) -> None:
-    """Waits until the condition holds; AssertionError when it does not in time."""
-    deadline = time.monotonic() + within_s
-    while not await condition():
-        assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
-        await asyncio.sleep(0.01)
 
 
 @asynccontextmanager

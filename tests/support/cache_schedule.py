@@ -23,8 +23,9 @@ from services.cache.store.answer_store import StoreUnavailableError
 from services.cache.store.answer_store_redis import PAUSE_S, RedisStore
 from services.runtime.clock import SystemClock
 from spillway.routing import CacheKind, TaskType
-from tests.support.cache_parts import answer, cache_over, chat, embedding, eventually, policy
+from tests.support.cache_parts import answer, cache_over, chat, embedding, policy
 from tests.support.fault_proxy import Ending, Fault, FaultProxy, fault_proxy
+from tests.support.waiting import until
 
 __all__ = ["Report", "run_schedule"]
 
@@ -328,7 +329,7 @@ async def _quiesce(replicas: list[_Replica], model: _Model, seed: int) -> None:
                     seen.add(text)
                     return True
 
-                await eventually(agrees, what=f"seed {seed}: replicas agree on {place}: {model.texts(place)}")
+                await until(agrees, what=f"seed {seed}: replicas agree on {place}: {model.texts(place)}")
         assert len(seen) == 1, f"seed {seed}: {place} is {seen}"
 
 

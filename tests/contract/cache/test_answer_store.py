@@ -14,7 +14,8 @@ from services.cache.store.answer_store import AnswerStore, CaughtUp, Change, For
 from services.cache.store.answer_store_memory import MemoryStore
 from services.cache.store.moment import MOMENT_CHARS_MAX
 from services.runtime.clock import FakeClock, SystemClock
-from tests.support.cache_parts import entry, eventually, indexed
+from tests.support.cache_parts import entry, indexed
+from tests.support.waiting import until
 
 WELL_S = 10.0
 KEY = entry("q", now_unix_s=0.0).key
@@ -24,7 +25,7 @@ def now() -> float:
     return SystemClock().unix()
 
 
-async def until(store: AnswerStore, stop: Callable[[list[Change]], bool]) -> list[Change]:
+async def changes_until(store: AnswerStore, stop: Callable[[list[Change]], bool]) -> list[Change]:
     """A follower's changes up to where `stop` holds."""
     seen: list[Change] = []
     async with contextlib.aclosing(store.changes()) as changes, asyncio.timeout(WELL_S):
@@ -55,7 +56,7 @@ async def test_questions_are_those_of_the_entries_that_are_found(store: AnswerSt
     async def expired() -> bool:
         return await store.get_many([short.key]) == [None]
 
-    await eventually(expired, what="the entry expires")
+    await until(expired, what="the entry expires")
     asked = Question(kept.key, kept.scope, kept.partition, kept.question, kept.expires_at_unix_s, "g", 3)
     keys = [gone.key, kept.key, short.key, "0" * 64]
     assert await store.get_questions(keys) == [None, asked, None, None]
@@ -112,7 +113,7 @@ async def test_an_entry_is_gone_at_its_expiry_and_no_read_prolongs_it(store: Ans
     async def gone() -> bool:
         return await store.get_many([short.key, long.key]) == [None, long]
 
-    await eventually(gone, what="the entry expires")
+    await until(gone, what="the entry expires")
     assert now() >= short.expires_at_unix_s - 0.01
     assert await store.find(Selector(tenant="acme")) == [long.key]
     assert await store.delete([short.key]) == 0
@@ -171,7 +172,7 @@ async def test_a_follower_begins_with_what_is_there(store: AnswerStore) -> None:
     for each in (a, b, entry("found exactly only", now_unix_s=now(), partition="")):
         await store.put(each)
     await store.delete([b.key])
-    seen = await until(store, caught_up)
+    seen = await changes_until(store, caught_up)
     assert isinstance(seen[0], Forget)
     assert indexed(seen[1:-1]) == [Indexed(a.key, a.partition, a.embedding_model, a.vector, a.expires_at_unix_s)]
 
@@ -187,7 +188,7 @@ async def test_a_follower_learns_of_every_later_put_and_deletion_in_order(store:
                 following.set()
             return isinstance(seen[-1], Removed)
 
-        return await until(store, stop)
+        return await changes_until(store, stop)
 
     follower = asyncio.create_task(follow())
     await following.wait()

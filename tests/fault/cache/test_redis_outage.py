@@ -13,8 +13,9 @@ from services.cache.store.answer_store import StoreUnavailableError
 from services.cache.store.answer_store_redis import PAUSE_S, RedisStore
 from services.runtime.clock import FakeClock, SystemClock
 from spillway.routing import CacheKind, TaskType
-from tests.support.cache_parts import answer, cache_over, chat, embedding, eventually, policy
+from tests.support.cache_parts import answer, cache_over, chat, embedding, policy
 from tests.support.redis_server import RedisServer
+from tests.support.waiting import until
 
 ACME = Scope("acme")
 ON, ON_TOO = "How do I turn on the heater?", "how do I turn on  the heater"
@@ -47,7 +48,7 @@ async def until_stored(cache: SemanticCache) -> None:
     async def stored() -> bool:
         return await put(cache) is StoreResult.STORED
 
-    await eventually(stored, what="the store takes answers again")
+    await until(stored, what="the store takes answers again")
 
 
 async def test_a_killed_redis_makes_lookups_unavailable_and_stores_dropped(
@@ -71,12 +72,12 @@ async def test_a_restarted_redis_is_used_again_without_help(cache: SemanticCache
         # It came back empty. Without an embedding, so that no lookup by meaning tidies the index.
         return (await cache.lookup(ACME, chat(ON))).outcome.kind is CacheKind.MISS
 
-    await eventually(missed, what="lookups reach Redis again")
+    await until(missed, what="lookups reach Redis again")
 
     async def forgotten() -> bool:
         return cache.stats().indexed_entries == 0
 
-    await eventually(forgotten, what="the index forgets what Redis lost")
+    await until(forgotten, what="the index forgets what Redis lost")
     await until_stored(cache)
     assert await kind(cache) is CacheKind.EXACT_HIT
     assert await kind(cache, ON_TOO) is CacheKind.SEMANTIC_HIT
@@ -95,7 +96,7 @@ async def test_a_frozen_redis_makes_lookups_unavailable_until_it_thaws(
     async def exact_hit() -> bool:
         return await kind(cache) is CacheKind.EXACT_HIT
 
-    await eventually(exact_hit, what="the entry is found again")
+    await until(exact_hit, what="the entry is found again")
     assert await kind(cache, ON_TOO) is CacheKind.SEMANTIC_HIT
 
 
@@ -113,7 +114,7 @@ async def test_answers_after_a_thaw_belong_to_their_questions(cache: SemanticCac
     async def well() -> bool:
         return await kind(cache, texts[0]) is CacheKind.EXACT_HIT
 
-    await eventually(well, what="lookups reach Redis again")
+    await until(well, what="lookups reach Redis again")
     for text in texts:
         found = await cache.lookup(ACME, chat(text))
         assert found.answer == answer(f"answer to {text}")
@@ -131,7 +132,7 @@ async def test_what_another_replica_stored_during_an_interruption_is_caught_up(
     async def semantic_hit() -> bool:
         return await kind(cache, ON_TOO) is CacheKind.SEMANTIC_HIT
 
-    await eventually(semantic_hit, what="the change arrives after the reconnection")
+    await until(semantic_hit, what="the change arrives after the reconnection")
     await other.close()
 
 
@@ -147,7 +148,7 @@ async def test_a_replica_that_starts_without_redis_serves_cold_and_warms_up_late
     async def semantic_hit() -> bool:
         return await kind(late, ON_TOO) is CacheKind.SEMANTIC_HIT
 
-    await eventually(semantic_hit, what="the late replica warms up")
+    await until(semantic_hit, what="the late replica warms up")
     await late.close()
     await other.close()
 

@@ -14,10 +14,11 @@ from services.cache.store.answer_store import StoreUnavailableError
 from services.cache.store.answer_store_redis import RedisStore
 from services.runtime.clock import SystemClock
 from spillway.routing import CacheKind, TaskType
-from tests.support.cache_parts import answer, cache_over, chat, embedding, eventually, policy
+from tests.support.cache_parts import answer, cache_over, chat, embedding, policy
 from tests.support.fault_proxy import Fault, FaultProxy, fault_proxy
 from tests.support.processes import wait_until
 from tests.support.redis_server import RedisServer
+from tests.support.waiting import until
 
 ACME = Scope("acme")
 FILLING = 2_000
@@ -43,7 +44,7 @@ async def until_served(cache: SemanticCache) -> None:
     async def served() -> bool:
         return (await cache.lookup(ACME, chat(TEXTS[0]))).outcome.kind is CacheKind.EXACT_HIT
 
-    await eventually(served, what="answers are served again")
+    await until(served, what="answers are served again")
 
 
 @pytest.fixture

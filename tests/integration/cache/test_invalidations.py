@@ -19,8 +19,9 @@ from services.cache.store.answer_store import StoreUnavailableError
 from services.cache.store.answer_store_redis import RedisStore
 from services.cache.store.redis_layout import Names
 from services.runtime.clock import SystemClock
-from tests.support.cache_parts import entry, eventually
+from tests.support.cache_parts import entry
 from tests.support.redis_server import RedisServer
+from tests.support.waiting import until
 
 NAMES = Names(1)
 
@@ -108,7 +109,7 @@ async def test_a_replica_that_comes_back_goes_on_from_its_snapshot(redis_server:
             await store.put(removed)
             follower = Follower(store, VectorIndex(entries_max=10), clock=SystemClock(), snapshots=snapshots)
             await follower.start()
-            await eventually(lambda: _knows_position(follower), what="a position is known")
+            await until(lambda: _knows_position(follower), what="a position is known")
             await follower.close()
             await store.delete([removed.key])
             await store.put(later)

@@ -18,10 +18,11 @@ from services.runtime.clock import FakeClock, SystemClock
 from services.runtime.redis_places import LOOKUP_EVERY_S
 from spillway.configuration.redis_url import parse_redis_url
 from spillway.routing import CacheKind, TaskType
-from tests.support.cache_parts import answer, cache_over, chat, embedding, entry, eventually, indexed
+from tests.support.cache_parts import answer, cache_over, chat, embedding, entry, indexed
 from tests.support.fake_sentinel import fake_sentinels
 from tests.support.redis_server import RedisServer
 from tests.support.redis_sites import Cluster, SentinelSite, cluster, command, sentinel_site
+from tests.support.waiting import until
 
 WELL_S = 10.0
 TENANTS = [f"tenant {number}" for number in range(40)]
@@ -74,7 +75,7 @@ async def replicated(primary: RedisServer) -> None:
             told = asking.info("replication")
         return bool(told["connected_slaves"] and told["slave0"]["offset"] >= told["master_repl_offset"])
 
-    await eventually(even, what="the replica has what the primary has")
+    await until(even, what="the replica has what the primary has")
 
 
 async def test_a_cluster_keeps_entries_on_all_of_its_nodes_and_replicas_follow_every_one(nodes: Cluster) -> None:
@@ -85,7 +86,7 @@ async def test_a_cluster_keeps_entries_on_all_of_its_nodes_and_replicas_follow_e
         async def followed() -> bool:
             return two.stats().indexed_entries == len(TENANTS)
 
-        await eventually(followed, what="the other replica follows every shard")
+        await until(followed, what="the other replica follows every shard")
         for tenant in TENANTS:
             assert await kind(two, tenant) is CacheKind.EXACT_HIT
             assert await kind(two, tenant, "how do I turn on  the heater") is CacheKind.SEMANTIC_HIT
@@ -126,7 +127,7 @@ async def test_a_cluster_node_that_is_replaced_by_its_replica_is_found_again(nod
             async def served(tenant: str = tenant) -> bool:
                 return await kind(cache, tenant) is CacheKind.EXACT_HIT
 
-            await eventually(served, what="the successor is asked")
+            await until(served, what="the successor is asked")
         assert {await put(cache, tenant) for tenant in TENANTS} == {StoreResult.STORED}
 
 
@@ -140,13 +141,13 @@ async def test_a_primary_that_fails_is_replaced_by_the_one_that_the_sentinels_na
         async def stored() -> bool:
             return await put(cache, "other") is StoreResult.STORED
 
-        await eventually(stored, what="the promoted replica takes answers")
+        await until(stored, what="the promoted replica takes answers")
         assert [await kind(cache, tenant) for tenant in ("acme", "other")] == [CacheKind.EXACT_HIT] * 2
 
         async def both_indexed() -> bool:
             return cache.stats().indexed_entries == 2
 
-        await eventually(both_indexed, what="the index follows the promoted replica")
+        await until(both_indexed, what="the index follows the promoted replica")
         for tenant in ("acme", "other"):
             assert await kind(cache, tenant, "how do I turn on  the heater") is CacheKind.SEMANTIC_HIT
     async with replica(site.url) as late:
@@ -165,7 +166,7 @@ async def test_a_primary_that_became_a_replica_is_not_asked_any_more(site: Senti
             with site.primary.client() as primary:
                 return bool(primary.info("replication")["role"] == "slave")
 
-        await eventually(switched, what="the old primary is demoted")
+        await until(switched, what="the old primary is demoted")
         site.primary.freeze()  # it would answer, but hears of nothing any more
         try:
             async with replica(site.url) as other:
@@ -173,7 +174,7 @@ async def test_a_primary_that_became_a_replica_is_not_asked_any_more(site: Senti
                 async def invalidated() -> bool:
                     return await other.invalidate(Selector(tenant="acme"), dry_run=False) >= 0
 
-                await eventually(invalidated, what="the invalidation reaches the new primary")
+                await until(invalidated, what="the invalidation reaches the new primary")
         finally:
             site.primary.thaw()
 
@@ -182,7 +183,7 @@ async def test_a_primary_that_became_a_replica_is_not_asked_any_more(site: Senti
             assert outcome is not CacheKind.EXACT_HIT
             return outcome is CacheKind.MISS
 
-        await eventually(missed, what="the new primary is asked")
+        await until(missed, what="the new primary is asked")
 
 
 async def test_a_follower_of_a_cluster_goes_on_from_its_position(nodes: Cluster) -> None:
@@ -219,9 +220,9 @@ async def test_once_it_has_asked_the_cache_goes_on_asking_its_sentinels_though_n
             async def is_asked_again(before: int = asked) -> bool:
                 return sentinel.asked > before
 
-            await eventually(_watching(clock), what="it waits for the next time")
+            await until(_watching(clock), what="it waits for the next time")
             clock.advance(LOOKUP_EVERY_S)
-            await eventually(is_asked_again, what="it asks again")
+            await until(is_asked_again, what="it asks again")
         await servers.close()
 
 

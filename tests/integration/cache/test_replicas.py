@@ -13,8 +13,9 @@ from services.cache.store import redis_feed, redis_puts
 from services.cache.store.answer_store_redis import RedisStore
 from services.runtime.clock import SystemClock
 from spillway.routing import CacheKind, TaskType
-from tests.support.cache_parts import answer, cache_over, chat, embedding, eventually
+from tests.support.cache_parts import answer, cache_over, chat, embedding
 from tests.support.redis_server import RedisServer
+from tests.support.waiting import until
 
 ACME = Scope("acme")
 ON, ON_TOO = "How do I turn on the heater?", "how do I turn on  the heater"
@@ -50,7 +51,7 @@ async def sees(cache: SemanticCache) -> None:
     async def semantic_hit() -> bool:
         return await kind(cache) is CacheKind.SEMANTIC_HIT
 
-    await eventually(semantic_hit, what="the other replica's entry is found by meaning")
+    await until(semantic_hit, what="the other replica's entry is found by meaning")
 
 
 async def test_a_replica_sees_its_own_writes_at_once_and_the_others_soon(
@@ -77,7 +78,7 @@ async def test_what_one_replica_removes_the_other_misses_at_its_next_lookup(
     async def forgotten() -> bool:
         return one.stats().indexed_entries == 0
 
-    await eventually(forgotten, what="the removal reaches the other index")
+    await until(forgotten, what="the removal reaches the other index")
 
 
 async def test_a_new_replica_is_warm_before_it_serves(
@@ -114,7 +115,7 @@ async def test_a_replica_that_was_overtaken_by_the_trimming_loads_everything_aga
     async def forgotten() -> bool:
         return two.stats().indexed_entries == 0
 
-    await eventually(forgotten, what="the follower begins anew")
+    await until(forgotten, what="the follower begins anew")
     await one.close()
     await two.close()
 

@@ -14,7 +14,8 @@ from services.cache.matching.read_ahead import read_ahead
 from services.cache.store.answer_store import StoreUnavailableError
 from services.cache.store.answer_store_memory import MemoryStore
 from services.runtime.clock import FakeClock
-from tests.support.cache_parts import cache_over, entry, eventually, pair_model, vector
+from tests.support.cache_parts import cache_over, entry, pair_model, vector
+from tests.support.waiting import until
 
 
 class Away(MemoryStore):
@@ -85,7 +86,7 @@ async def test_a_cache_reads_ahead_from_its_start_and_ends_it_when_it_is_closed(
     async def is_known() -> bool:
         return len(cache._search._known) == 1
 
-    await eventually(is_known, what="the question is known")
+    await until(is_known, what="the question is known")
     begun = asyncio.Event()
 
     async def for_ever() -> None:
