@@ -18,9 +18,11 @@ PUT = """
 local head = redis.call('HMGET', KEYS[2], 'era', 'number', 'deletions', 'last')
 local number = head[2] or '0'
 if ARGV[2] ~= '' then
+  local began, deletions = tonumber(ARGV[3]), tonumber(head[3] or '0') or 0
   local era, deletion = string.match(redis.call('GET', KEYS[5]) or '', '^(%S+) (%d+)$')
-  if ARGV[4] == '1' then era, deletion = head[1], head[3] or '0' end
-  if era == head[1] and tonumber(deletion) > tonumber(ARGV[3]) then return 'gone' end
+  if ARGV[4] == '1' then era, deletion = head[1], deletions end
+  local is_first = ARGV[10] ~= '' and ARGV[10] == head[4] and tonumber(deletion or 0) > deletions
+  if began > deletions or (era == head[1] and tonumber(deletion) > began and not is_first) then return 'gone' end
   if ARGV[10] ~= '' and ARGV[10] ~= head[4] then
     if not string.find(redis.call('HGET', KEYS[2], 'past') or '', ARGV[10], 1, true) then return 'gone' end
   end
@@ -43,8 +45,10 @@ that must still be the present one, empty for any; how many deletions by key the
 that was so long ago that marks of deletions may be gone; the expiry and the present in Unix ms; the entry's member; its
 key for the stream, empty for none; how many records to keep; the name of what came last before the put began, empty for
 none; the fields. 'late': there were other invalidations since the moment; 'gone': the entry was deleted, or may have
-been, or what came last is no part of this history's past. Then nothing is written. Of the expired ones on the list 64
-leave with each put: more at once would hold up all others."""
+been, or what came last is no part of this history's past. Then nothing is written. Where the count of deletions was
+lost and begins anew, what began before that is gone, and a mark ahead of the count turns nothing away that began after
+all that has happened since. Of the expired ones on the list 64 leave with each put: more at once would hold up all
+others."""
 
 _NO_NUMBERS = """
 for _, count in ipairs(redis.call('HMGET', KEYS[1], 'number', 'deletions')) do

@@ -196,6 +196,25 @@ async def test_a_mark_of_an_era_that_is_over_turns_nothing_away(redis_server: Re
         assert await store.put(put, since=await store.moment(put.key))
 
 
+@pytest.mark.parametrize("again", [0, 1])
+async def test_a_count_of_deletions_that_was_lost_turns_away_what_began_before_and_nothing_later(
+    redis_server: RedisServer, again: int
+) -> None:
+    async with store_at(redis_server) as store:
+        put = entry("q", now_unix_s=SystemClock().unix())
+        first = await store.moment(put.key)
+        for _ in range(3):
+            await store.invalidate(Selector(entry_key=put.key))
+        second = await store.moment(put.key)
+        with redis_server.client() as client:
+            client.hdel(NAMES.history(tenant_bucket("acme")), "deletions")
+        for _ in range(again):
+            await store.invalidate(Selector(entry_key=put.key))
+        for since in (first, second):
+            assert not await store.put(put, since=since)
+        assert await store.put(put, since=await store.moment(put.key))
+
+
 async def test_puts_are_kept_while_others_delete_and_invalidate_in_the_same_tenant(redis_server: RedisServer) -> None:
     async with store_at(redis_server) as store:
 
