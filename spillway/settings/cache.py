@@ -67,7 +67,9 @@ class Cache(Section):
         0.5, description="Answers to questions below this cosine similarity are never served; the verifier decides."
     )
     max_wrong_rate: Ratio = Field(
-        0.005, description="Wrong answers served by meaning, as a share of all lookups, at most. 0: exact hits only."
+        0.005,
+        description="Wrong answers served by meaning, at most, as a share of the lookups by meaning of each class (a"
+        " tenant's work of one kind), and so of all lookups. 0: exact hits only.",
     )
     verifier: str = Field("", description="An artifact of `spillway calibrate cache`. Default: the built-in one.")
     audits: Audits = Audits()

@@ -712,7 +712,7 @@ class WrongRate(_message.Message):
     wrong: _builtins.int
     """Of these, wrong ones."""
     wrong_rate: _builtins.float
-    """The estimated share of wrong answers among all lookups, 0 to 1."""
+    """The estimated share of wrong answers among the class's lookups by meaning in this replica, 0 to 1."""
     wrong_rate_low: _builtins.float
     """Its 95 % interval: lower end."""
     wrong_rate_high: _builtins.float
