@@ -193,13 +193,13 @@ def answer(text: str) -> Answer:
     return Answer(
         Message.of(Role.ASSISTANT, text),
         FinishReason.STOP,
-        True,
         "simple",
         "m",
         "m",
         Usage(20, 150),
         50_000,
-        0.9,
+        accepted=True,
+        score=0.9,
     )
 
 

@@ -6,9 +6,9 @@ question). Times are Unix seconds; an entry is gone at `expires_at_unix_s`, howe
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from spillway.chat import FinishReason, Message, Usage
+from spillway.routing import CachedAnswer as Answer
 
 __all__ = ["Answer", "Entry", "Question", "Scope", "Selector"]
 
@@ -21,25 +21,6 @@ class Scope:
     namespace: str = ""
     template_version: str = ""
     knowledge_version: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A model's answer.
-
-    `cost_nanousd` is what the whole execution had cost, and so what a hit saves. `score` is the least score that a gate
-    gave it, 0 to 1; None when no gate gave one.
-    """
-
-    message: Message
-    finish_reason: FinishReason
-    accepted: bool
-    tier: str = ""
-    target: str = ""
-    model: str = ""
-    usage: Usage = field(default_factory=Usage)
-    cost_nanousd: int = 0
-    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

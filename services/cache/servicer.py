@@ -19,7 +19,7 @@ from services.cache.matching.findings import Explanation
 from services.cache.matching.partition_classes import ClassReport
 from services.cache.outcomes import StoreResult
 from services.cache.semantic_cache import SemanticCache
-from services.cache.store.answer_codec import answer_from_proto, answer_to_proto
+from services.cache.store.answer_codec import answer_from_proto
 from services.cache.store.answer_store import StoreUnavailableError
 from services.cache.store.moment import MOMENT_CHARS_MAX
 from services.runtime import telemetry
@@ -106,7 +106,7 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         if found.audit and found.answer is not None:
             response.answer_version = answer_version(found.answer)
         if found.answer is not None:
-            response.answer.CopyFrom(answer_to_proto(found.answer))
+            response.answer.CopyFrom(wire.cached_answer_to_proto(found.answer))
         return response
 
     async def Store(self, request: pb.StoreRequest, context: Context) -> pb.StoreResponse:

@@ -17,7 +17,7 @@ from typing import Final, Protocol
 from uuid import uuid4
 
 from services.orchestrator.background import Background
-from services.orchestrator.hops import CachedAnswer, CacheHop, CacheQuery, ClassifierHop, Judgement
+from services.orchestrator.hops import CacheHop, CacheQuery, ClassifierHop, Judgement
 from services.orchestrator.ledger_hop import Decided, LedgerHop
 from services.orchestrator.outcomes import OutcomeReporter
 from services.orchestrator.record import prompt_sha256
@@ -25,6 +25,7 @@ from services.runtime.clock import Clock
 from services.runtime.errors import SpillwayError
 from spillway.chat import FinishReason
 from spillway.routing import (
+    CachedAnswer,
     CacheKind,
     CacheMode,
     Completion,

@@ -15,9 +15,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Hashable
 
-from services.orchestrator.hops import CachedAnswer
 from services.runtime.clock import Clock
-from spillway.routing import CompletionRequest
+from spillway.routing import CachedAnswer, CompletionRequest
 
 __all__ = ["Flights", "Seat", "flight_key"]
 

@@ -5,9 +5,8 @@ Promises: pure.
 
 from __future__ import annotations
 
-from services.orchestrator.hops import CachedAnswer
 from spillway.chat import FinishReason
-from spillway.routing import AttemptOutcome, Execution, Verdict
+from spillway.routing import AttemptOutcome, CachedAnswer, Execution, Verdict
 
 __all__ = ["fresh_answer", "is_proven"]
 

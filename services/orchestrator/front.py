@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from services.orchestrator.disclosure import SHARED
 from services.orchestrator.flights import Flights, flight_key
-from services.orchestrator.hops import CachedAnswer, CacheHop, CacheReply, ClassifierHop, Unanswered
+from services.orchestrator.hops import CacheHop, CacheReply, ClassifierHop, Unanswered
 from services.orchestrator.policy.opening import NoEligibleTargetError, Opening
 from services.orchestrator.policy.rollout import Arm
 from services.orchestrator.policy.rough import rough_classification
@@ -25,7 +25,7 @@ from services.runtime.clock import Clock
 from services.runtime.errors import FailedPrecondition
 from services.runtime.logs import get_logger
 from spillway.chat import Embedding
-from spillway.routing import CacheKind, CacheMode, CacheOutcome
+from spillway.routing import CachedAnswer, CacheKind, CacheMode, CacheOutcome
 
 __all__ = ["Front", "refusals"]
 

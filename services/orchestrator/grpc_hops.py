@@ -8,7 +8,6 @@ from dataclasses import replace
 import grpc
 
 from services.orchestrator.hops import (
-    CachedAnswer,
     CacheQuery,
     CacheReply,
     EvidenceVerdict,
@@ -18,7 +17,7 @@ from services.orchestrator.hops import (
 )
 from spillway import wire
 from spillway.chat import ChatRequest, ImagePart, Message, TextPart
-from spillway.routing import CacheKind, CacheOutcome, TierOutcome
+from spillway.routing import CachedAnswer, CacheKind, CacheOutcome, TierOutcome
 from spillway.v1 import (
     cache_pb2,
     cache_pb2_grpc,
@@ -73,7 +72,7 @@ class GrpcCache:
             chat=wire.chat_request_to_proto(query.chat),
             embedding=wire.embedding_to_proto(query.embedding) if query.embedding else None,
             task_type=wire.task_type_to_proto(query.task_type),
-            answer=_answer(answer),
+            answer=wire.cached_answer_to_proto(answer),
             ttl=wire.duration_to_proto(ttl_s) if ttl_s is not None else None,
             tags=tags,
             store_token=token,
@@ -106,7 +105,7 @@ class GrpcCache:
             embedding=wire.embedding_to_proto(query.embedding) if query.embedding else None,
             task_type=wire.task_type_to_proto(query.task_type),
             entry_key=entry_key,
-            fresh_answer=_answer(fresh),
+            fresh_answer=wire.cached_answer_to_proto(fresh),
             ttl=wire.duration_to_proto(ttl_s) if ttl_s is not None else None,
             tags=tags,
             store_token=token,
@@ -161,39 +160,13 @@ def _scope(query: CacheQuery) -> cache_pb2.CacheScope:
     )
 
 
-def _answer(answer: CachedAnswer) -> cache_pb2.CachedAnswer:
-    return cache_pb2.CachedAnswer(
-        message=wire.message_to_proto(answer.message),
-        finish_reason=wire.finish_reason_to_proto(answer.finish_reason),
-        tier=answer.tier,
-        target=answer.target,
-        model=answer.model,
-        usage=wire.usage_to_proto(answer.usage),
-        cost_nanousd=answer.cost_nanousd,
-        accepted=answer.accepted,
-        score=answer.score,
-    )
-
-
 def _reply(response: cache_pb2.LookupResponse) -> CacheReply:
     outcome = wire.cache_finding_from_proto(response.outcome)
     if outcome.kind not in _HITS:
         return CacheReply(outcome, store_token=response.store_token)
-    pb = response.answer
-    message = wire.message_from_proto(pb.message, "answer.message")
     return CacheReply(
         outcome,
-        CachedAnswer(
-            message=message,
-            finish_reason=wire.finish_reason_from_proto(pb.finish_reason, "answer.finish_reason"),
-            tier=pb.tier,
-            target=pb.target,
-            model=pb.model,
-            usage=wire.usage_from_proto(pb.usage),
-            cost_nanousd=pb.cost_nanousd,
-            accepted=pb.accepted,
-            score=pb.score if pb.HasField("score") else None,
-        ),
+        wire.cached_answer_from_proto(response.answer),
         audit=response.audit,
         store_token=response.store_token,
         answer_version=response.answer_version,

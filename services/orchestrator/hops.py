@@ -14,9 +14,10 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from services.runtime.errors import SpillwayError
-from spillway.chat import ChatRequest, Embedding, FinishReason, Message, Usage
+from spillway.chat import ChatRequest, Embedding
 from spillway.routing import (
     AnswerDelta,
+    CachedAnswer,
     CacheOutcome,
     Classification,
     Execution,
@@ -32,7 +33,6 @@ __all__ = [
     "CacheHop",
     "CacheQuery",
     "CacheReply",
-    "CachedAnswer",
     "ClassifierHop",
     "EvidenceVerdict",
     "ExecutionError",
@@ -58,25 +58,6 @@ class CacheQuery:
     chat: ChatRequest
     embedding: Embedding | None = None
     task_type: TaskType | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CachedAnswer:
-    """An answer that was accepted before, or is to be stored.
-
-    `cost_nanousd` is what its whole execution had cost. `score` is the least score that a gate gave it, 0 to 1; None
-    when no gate gave one.
-    """
-
-    message: Message
-    finish_reason: FinishReason
-    tier: str
-    target: str
-    model: str
-    usage: Usage
-    cost_nanousd: int
-    accepted: bool
-    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from services.orchestrator.configured import Configured
 from services.orchestrator.decision_log import DecisionLog
 from services.orchestrator.flights import Flights
 from services.orchestrator.front import Front, refusals
-from services.orchestrator.hops import Again, CachedAnswer, CacheHop, ClassifierHop, ExecutorHop
+from services.orchestrator.hops import Again, CacheHop, ClassifierHop, ExecutorHop
 from services.orchestrator.ledger_reporter import LedgerReporter
 from services.orchestrator.outcomes import OutcomeReporter
 from services.orchestrator.planner import Planner
@@ -42,6 +42,7 @@ from services.runtime.errors import DeadlineExceeded, Internal
 from spillway.chat import FinishReason
 from spillway.routing import (
     AnswerDelta,
+    CachedAnswer,
     Classification,
     Completion,
     CompletionRequest,

@@ -16,7 +16,7 @@ import grpc
 from services.orchestrator.configured import Configured
 from services.orchestrator.flights import Seat
 from services.orchestrator.fresh_answer import is_proven
-from services.orchestrator.hops import CachedAnswer, CacheQuery, ExecutionError
+from services.orchestrator.hops import CacheQuery, ExecutionError
 from services.orchestrator.policy.policy_state import PolicyState
 from services.orchestrator.record import DecisionRecord, end_user_hash, prompt_sha256
 from services.runtime import telemetry
@@ -24,6 +24,7 @@ from services.runtime.clock import Clock
 from services.runtime.errors import SpillwayError
 from spillway.chat import Embedding
 from spillway.routing import (
+    CachedAnswer,
     CacheKind,
     CacheMode,
     CacheOutcome,

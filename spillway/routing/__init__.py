@@ -7,6 +7,7 @@ exact. Times are seconds.
 from __future__ import annotations
 
 from spillway.routing.completion import (
+    CachedAnswer,
     CacheKind,
     CacheMode,
     CacheOutcome,
@@ -67,6 +68,7 @@ __all__ = [
     "CacheKind",
     "CacheMode",
     "CacheOutcome",
+    "CachedAnswer",
     "Classification",
     "Completion",
     "CompletionRequest",

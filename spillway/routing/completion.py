@@ -14,6 +14,7 @@ __all__ = [
     "CacheKind",
     "CacheMode",
     "CacheOutcome",
+    "CachedAnswer",
     "Completion",
     "CompletionRequest",
     "CostSummary",
@@ -53,6 +54,25 @@ class CacheOutcome:
     similarity: float | None = None
     entry_key: str = ""
     age_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CachedAnswer:
+    """An answer as the cache keeps it.
+
+    `cost_nanousd` is what its whole execution had cost, and so what a hit saves. `score` is the least score that a gate
+    gave it, 0 to 1; None when no gate gave one.
+    """
+
+    message: Message
+    finish_reason: FinishReason
+    tier: str
+    target: str
+    model: str
+    usage: Usage
+    cost_nanousd: int
+    accepted: bool
+    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

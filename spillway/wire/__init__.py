@@ -20,6 +20,7 @@ from spillway.wire.aftermath import (
     measured_quality_from_proto,
     measured_quality_to_proto,
 )
+from spillway.wire.cached_answer import cached_answer_from_proto, cached_answer_to_proto
 from spillway.wire.chat import (
     chat_request_from_proto,
     chat_request_to_proto,
@@ -105,6 +106,8 @@ __all__ = [
     "cache_mode_to_proto",
     "cache_outcome_from_proto",
     "cache_outcome_to_proto",
+    "cached_answer_from_proto",
+    "cached_answer_to_proto",
     "chat_request_from_proto",
     "chat_request_to_proto",
     "classification_from_proto",

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.orchestrator.flights import IN_VAIN_MAX, Flights, Seat, flight_key
-from services.orchestrator.hops import CachedAnswer
 from services.runtime.clock import FakeClock
 from spillway import wire
 from spillway.chat import (
@@ -27,7 +26,7 @@ from spillway.chat import (
     ToolDefinition,
     Usage,
 )
-from spillway.routing import CompletionRequest, RoutingOptions, Strategy
+from spillway.routing import CachedAnswer, CompletionRequest, RoutingOptions, Strategy
 
 ANSWER = CachedAnswer(Message.of(Role.ASSISTANT, "a"), FinishReason.STOP, "t", "x", "m", Usage(1, 1), 1, True)
 

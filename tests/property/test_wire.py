@@ -97,6 +97,7 @@ KINDS: dict[str, type] = {
     "classification": routing.Classification,
     "cache_finding": routing.CacheOutcome,
     "cache_outcome": routing.CacheOutcome,
+    "cached_answer": routing.CachedAnswer,
     "gate_verdict": routing.GateVerdict,
     "attempt": routing.Attempt,
     "plan": routing.Plan,

@@ -8,11 +8,12 @@ import pytest
 
 from services.cache.__main__ import build
 from services.orchestrator.grpc_hops import GrpcCache
-from services.orchestrator.hops import CachedAnswer, CacheQuery
+from services.orchestrator.hops import CacheQuery
 from services.runtime.channel import open_channel
 from services.runtime.config import load
 from services.runtime.server import start
 from spillway.chat import ChatRequest, FinishReason, Message, Role, Usage
+from spillway.routing import CachedAnswer
 
 CHAT = ChatRequest((Message.of(Role.USER, "What is the capital of France?"),))
 

@@ -8,7 +8,7 @@ import struct
 import zlib
 
 from services.cache.entry import Entry
-from services.cache.store.answer_codec import answer_to_proto
+from spillway.wire import cached_answer_to_proto
 
 __all__ = ["packed_by_version_2"]
 
@@ -29,6 +29,6 @@ def packed_by_version_2(entry: Entry) -> bytes:
             entry.aliases,
         ]
     ).encode()
-    answer = answer_to_proto(entry.answer).SerializeToString()
+    answer = cached_answer_to_proto(entry.answer).SerializeToString()
     body = head + entry.vector + answer
     return struct.pack("<BIIII", 2, zlib.crc32(body), len(head), len(entry.vector), len(answer)) + body

@@ -23,9 +23,9 @@ from typing import NamedTuple
 from google.protobuf.message import DecodeError
 
 from services.cache.entry import Entry, Question, Scope
-from services.cache.store.answer_codec import answer_from_proto, answer_to_proto
+from services.cache.store.answer_codec import answer_from_proto
 from spillway.v1 import cache_pb2
-from spillway.wire import WireError
+from spillway.wire import WireError, cached_answer_to_proto
 
 __all__ = [
     "Common",
@@ -100,7 +100,7 @@ def pack_entry(entry: Entry) -> bytes:
         Common(entry.scope, entry.tags, entry.partition, entry.embedding_model),
         [entry.question, entry.group],
         entry.vector,
-        answer_to_proto(entry.answer).SerializeToString(),
+        cached_answer_to_proto(entry.answer).SerializeToString(),
         (entry.stored_at_unix_s, entry.expires_at_unix_s, entry.answer.cost_nanousd, entry.aliases),
     )
 

@@ -26,12 +26,12 @@ from redis.typing import EncodableT, FieldT
 
 from services.cache.entry import Entry, Question, Scope
 from services.cache.partition import BUCKET_DIGITS
-from services.cache.store.answer_codec import answer_from_proto, answer_to_proto
+from services.cache.store.answer_codec import answer_from_proto
 from services.cache.store.answer_store import Indexed, IndexedMany, Removed
 from services.cache.store.prompt_cipher import PromptCipher
 from services.cache.store.redis_servers import shard_tag
 from spillway.v1 import cache_pb2
-from spillway.wire import WireError
+from spillway.wire import WireError, cached_answer_to_proto
 
 __all__ = [
     "ENTRY_FIELDS",
@@ -133,7 +133,7 @@ def fields_of_entry(entry: Entry, cipher: PromptCipher | None = None) -> dict[Fi
     secrets = {
         "vector": entry.vector,
         "question": entry.question.encode(),
-        "answer": answer_to_proto(entry.answer).SerializeToString(),
+        "answer": cached_answer_to_proto(entry.answer).SerializeToString(),
     }
     if cipher is not None:
         secrets = {name: cipher.seal(plain, _place(entry.key, name)) for name, plain in secrets.items()}

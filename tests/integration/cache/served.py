@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services.cache.__main__ import build
-from services.cache.store.answer_codec import answer_to_proto
 from services.runtime.channel import open_channel
 from services.runtime.config import load
 from services.runtime.server import start
@@ -65,6 +64,6 @@ def store_request(text: str, **changed: Any) -> pb.StoreRequest:
         "chat": wire.chat_request_to_proto(chat(text)),
         "embedding": wire.embedding_to_proto(embedding("heater")),
         "task_type": OTHER,
-        "answer": answer_to_proto(answer()),
+        "answer": wire.cached_answer_to_proto(answer()),
     }
     return pb.StoreRequest(**(fields | changed))

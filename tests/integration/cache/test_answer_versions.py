@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from services.cache.store.answer_codec import answer_to_proto
 from spillway import wire
 from spillway.v1 import cache_pb2 as pb
 from spillway.v1 import chat_pb2
@@ -23,7 +22,7 @@ def evidence(found: pb.LookupResponse, fresh: str, version: str) -> pb.RecordEvi
         embedding=wire.embedding_to_proto(embedding("heater")),
         task_type=OTHER,
         entry_key=found.outcome.entry_key,
-        fresh_answer=answer_to_proto(answer(fresh)),
+        fresh_answer=wire.cached_answer_to_proto(answer(fresh)),
         store_token=found.store_token,
         answer_version=version,
     )
@@ -32,12 +31,12 @@ def evidence(found: pb.LookupResponse, fresh: str, version: str) -> pb.RecordEvi
 @pytest.mark.parametrize("anew", ["as_it_was", "otherwise"])
 async def test_an_audit_of_an_answer_that_was_replaced_teaches_nothing(tmp_path: Path, anew: str) -> None:
     async with served(tmp_path, {"store": "memory", "audits": {"share": 1.0}}) as stub:
-        await stub.Store(store_request(ON, answer=answer_to_proto(answer("as_it_was"))))
+        await stub.Store(store_request(ON, answer=wire.cached_answer_to_proto(answer("as_it_was"))))
         found = await stub.Lookup(lookup_request(ON_TOO))
         assert found.outcome.kind == chat_pb2.CacheOutcome.KIND_SEMANTIC_HIT
         assert found.audit
         assert found.answer_version
-        await stub.Store(store_request(ON, answer=answer_to_proto(answer(anew))))
+        await stub.Store(store_request(ON, answer=wire.cached_answer_to_proto(answer(anew))))
         told = await stub.RecordEvidence(evidence(found, "otherwise", found.answer_version))
         assert NAMES(told.verdict) == ("VERDICT_WRONG" if anew == "as_it_was" else "VERDICT_UNKNOWN")
         again = await stub.RecordEvidence(evidence(found, "otherwise", ""))
@@ -46,10 +45,10 @@ async def test_an_audit_of_an_answer_that_was_replaced_teaches_nothing(tmp_path:
 
 async def test_a_version_says_which_answer_it_was_and_only_of_hits_to_be_audited(tmp_path: Path) -> None:
     async with served(tmp_path, {"store": "memory", "audits": {"share": 1.0}}) as stub:
-        await stub.Store(store_request(ON, answer=answer_to_proto(answer("one"))))
+        await stub.Store(store_request(ON, answer=wire.cached_answer_to_proto(answer("one"))))
         exact = await stub.Lookup(lookup_request(ON))
         one = await stub.Lookup(lookup_request(ON_TOO))
-        await stub.Store(store_request(ON, answer=answer_to_proto(answer("two"))))
+        await stub.Store(store_request(ON, answer=wire.cached_answer_to_proto(answer("two"))))
         two = await stub.Lookup(lookup_request(ON_TOO))
         assert one.answer_version != two.answer_version
         assert (one.audit, exact.audit, exact.answer_version) == (True, False, "")

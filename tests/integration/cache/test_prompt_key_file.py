@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from services.cache.__main__ import build
-from services.cache.store.answer_codec import answer_to_proto
 from services.runtime.channel import open_channel
 from services.runtime.config import load
 from services.runtime.server import start
@@ -70,10 +69,10 @@ async def test_with_a_key_nothing_lies_in_the_clear_and_no_index_on_disk(
         running.address, service_name="spillway.v1.CacheService", message_bytes_max=8_388_608
     ) as channel:
         stub = CacheServiceStub(channel)
-        stored = await stub.Store(pb.StoreRequest(**fields, answer=answer_to_proto(answer(ANSWER))))
+        stored = await stub.Store(pb.StoreRequest(**fields, answer=wire.cached_answer_to_proto(answer(ANSWER))))
         assert stored.outcome == pb.StoreResponse.OUTCOME_STORED
         found = await stub.Lookup(pb.LookupRequest(**fields))
-    assert found.answer == answer_to_proto(answer(ANSWER))
+    assert found.answer == wire.cached_answer_to_proto(answer(ANSWER))
     await running.stop()
     with redis_server.client() as client:
         dumped = [value for key in client.keys("*entry*") for value in client.hgetall(key).values()]

@@ -14,7 +14,6 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from services.cache.servicer import CHAT_BYTES_MAX, CacheServicer
-from services.cache.store.answer_codec import answer_to_proto
 from services.cache.store.answer_store_memory import MemoryStore
 from services.runtime.clock import FakeClock
 from services.runtime.errors import from_rpc_error
@@ -34,7 +33,7 @@ async def test_an_answer_is_found_exactly_by_meaning_and_not_at_all(stub: CacheS
     assert NAMES(stored.outcome) == "OUTCOME_STORED"
     exact, similar, opposite = [await stub.Lookup(lookup_request(text)) for text in (ON, ON_TOO, OFF)]
     assert exact.outcome.kind == chat_pb2.CacheOutcome.KIND_EXACT_HIT
-    assert exact.answer == similar.answer == answer_to_proto(answer())
+    assert exact.answer == similar.answer == wire.cached_answer_to_proto(answer())
     assert exact.outcome.entry_key == similar.outcome.entry_key == stored.entry_key
     assert similar.outcome.kind == chat_pb2.CacheOutcome.KIND_SEMANTIC_HIT
     assert similar.outcome.similarity == pytest.approx(1.0)
@@ -48,13 +47,13 @@ async def test_an_answer_is_found_exactly_by_meaning_and_not_at_all(stub: CacheS
 
 @pytest.mark.parametrize("score", [None, 0.0, 0.875, 1.0])
 async def test_the_score_of_an_answer_comes_back_with_it(stub: CacheServiceAsyncStub, score: float | None) -> None:
-    await stub.Store(store_request(ON, answer=answer_to_proto(answer(score=score))))
+    await stub.Store(store_request(ON, answer=wire.cached_answer_to_proto(answer(score=score))))
     for found in [await stub.Lookup(lookup_request(text)) for text in (ON, ON_TOO)]:
         assert (found.answer.score if found.answer.HasField("score") else None) == score
 
 
 async def test_an_answer_that_is_not_admitted_says_which_rule(stub: CacheServiceAsyncStub) -> None:
-    stored = await stub.Store(store_request(ON, answer=answer_to_proto(answer(accepted=False))))
+    stored = await stub.Store(store_request(ON, answer=wire.cached_answer_to_proto(answer(accepted=False))))
     assert NAMES(stored.outcome) == "OUTCOME_NOT_ADMITTED"
     assert (stored.reason, stored.entry_key) == ("not_accepted", "")
 
@@ -98,8 +97,8 @@ def evidence_request(**changed: str) -> pb.RecordEvidenceRequest:
         (store_request(ON, ttl=Duration(seconds=-5)), "ttl"),
         (store_request(ON, tags=["t"] * 17), "tags"),
         (store_request(ON, answer=pb.CachedAnswer()), "answer.message.role"),
-        (store_request(ON, answer=answer_to_proto(answer(score=1.1))), "answer.score"),
-        (store_request(ON, answer=answer_to_proto(answer(score=math.nan))), "answer.score"),
+        (store_request(ON, answer=wire.cached_answer_to_proto(answer(score=1.1))), "answer.score"),
+        (store_request(ON, answer=wire.cached_answer_to_proto(answer(score=math.nan))), "answer.score"),
         (pb.InvalidateRequest(), "tenant"),
         (pb.InvalidateRequest(tag="red"), "tenant"),
         (pb.InvalidateRequest(tenant="t" * 129), "tenant"),
@@ -180,7 +179,7 @@ async def test_evidence_is_a_verdict_or_a_fresh_answer_and_nothing_else(stub: Ca
         "embedding": wire.embedding_to_proto(embedding("heater")),
         "task_type": OTHER,
         "entry_key": stored.entry_key,
-        "fresh_answer": answer_to_proto(answer("Paris")),
+        "fresh_answer": wire.cached_answer_to_proto(answer("Paris")),
     }
     verdicts = pb.RecordEvidenceResponse
     found = await stub.RecordEvidence(pb.RecordEvidenceRequest(**fields))
@@ -188,7 +187,7 @@ async def test_evidence_is_a_verdict_or_a_fresh_answer_and_nothing_else(stub: Ca
     exact = await stub.Lookup(lookup_request("how can I turn on the heater"))
     assert exact.outcome.kind == chat_pb2.CacheOutcome.KIND_EXACT_HIT
     others = {
-        "fresh_answer": answer_to_proto(answer("Lyon")),
+        "fresh_answer": wire.cached_answer_to_proto(answer("Lyon")),
         "scope": pb.CacheScope(tenant="other"),
         "entry_key": "no such key",
     }

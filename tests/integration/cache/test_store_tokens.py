@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from services.cache.store.answer_codec import answer_to_proto
 from spillway import wire
 from spillway.v1 import cache_pb2 as pb
 from spillway.v1 import chat_pb2
@@ -56,7 +55,7 @@ async def test_an_audits_answer_that_was_invalidated_is_not_kept_and_counts_as_e
         embedding=wire.embedding_to_proto(embedding("heater")),
         task_type=OTHER,
         entry_key=found.outcome.entry_key,
-        fresh_answer=answer_to_proto(answer()),
+        fresh_answer=wire.cached_answer_to_proto(answer()),
         store_token="era-of-old 0 0 0",
     )
     told = await stub.RecordEvidence(evidence)

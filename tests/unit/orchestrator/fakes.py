@@ -13,7 +13,6 @@ from services.orchestrator.canary.canary import Canary
 from services.orchestrator.decision_log import DecisionLog
 from services.orchestrator.hops import (
     Again,
-    CachedAnswer,
     CacheQuery,
     CacheReply,
     EvidenceVerdict,
@@ -36,6 +35,7 @@ from spillway.routing import (
     AnswerDelta,
     Attempt,
     AttemptOutcome,
+    CachedAnswer,
     CacheKind,
     CacheOutcome,
     Completion,
