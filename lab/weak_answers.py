@@ -43,9 +43,9 @@ def same_number(answer: str, gold: str) -> bool:
 
 def _number(text: str) -> canonical.Number | None:
     marked = final_answer(text)
-    found = None if marked is None else canonical.number(marked.text)
+    found = None if marked is None else canonical.number(marked)
     if found is None:
-        last = last_number(text if marked is None else marked.text)
+        last = last_number(text if marked is None else marked)
         found = None if last is None else canonical.number(last)
     return found
 

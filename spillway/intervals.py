@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["Interval", "independent_difference", "mean_interval", "paired_difference", "wilson"]
+__all__ = ["Interval", "mean_interval", "paired_difference", "wilson"]
 
 Z: Final = 1.959963984540054
 
@@ -52,19 +52,6 @@ def paired_difference(both: int, first_only: int, second_only: int, neither: int
         difference,
         difference - margin(first.value - first.low, second.high - second.value),
         difference + margin(first.high - first.value, second.value - second.low),
-    )
-
-
-def independent_difference(
-    first_successes: int, first_count: int, second_successes: int, second_count: int
-) -> Interval:
-    """First share minus second share, over different subjects. Both counts are above 0."""
-    first, second = wilson(first_successes, first_count), wilson(second_successes, second_count)
-    difference = first.value - second.value
-    return Interval(
-        difference,
-        difference - math.hypot(first.value - first.low, second.high - second.value),
-        difference + math.hypot(first.high - first.value, second.value - second.low),
     )
 
 

@@ -41,7 +41,6 @@ __all__ = [
     "load_verified",
     "model_directory",
     "package_directory",
-    "reference_texts",
     "sha256_of",
 ]
 
@@ -157,11 +156,6 @@ def load_verified(directory: Path) -> ModelFiles:
 def _reference() -> tuple[tuple[str, ...], Vectors]:
     document = json.loads(REFERENCE_PATH.read_bytes())
     return tuple(document["texts"]), np.asarray(document["vectors"], dtype=np.float32)
-
-
-def reference_texts() -> tuple[str, ...]:
-    """The texts whose vectors are known."""
-    return _reference()[0]
 
 
 def check_reference(encode: Callable[[Sequence[str]], Vectors]) -> float:

@@ -83,7 +83,6 @@ class FeedbackDesk:
         cache: CacheHop,
         clock: Clock,
         background: Background,
-        new_id: Callable[[], str] = lambda: uuid4().hex,
     ) -> None:
         """`flagship` names the target that answers retries, now; `answer` is asked with their requests."""
         self._ledger = ledger
@@ -94,7 +93,6 @@ class FeedbackDesk:
         self._cache = cache
         self._clock = clock
         self._background = background
-        self._new_id = new_id
         self._told: OrderedDict[tuple[str, str, bool], None] = OrderedDict()
 
     async def send(self, feedback: Feedback, key_id: str = "") -> Completion | None:
@@ -102,7 +100,7 @@ class FeedbackDesk:
 
         Raises SpillwayError: of the ledger when the feedback was not kept, of the retry when that failed.
         """
-        feedback_id, received_at_unix_s = self._new_id(), self._clock.unix()
+        feedback_id, received_at_unix_s = uuid4().hex, self._clock.unix()
         decided = await self._keep(feedback, feedback_id, received_at_unix_s)
         retried: Completion | None = None
         token = await self._store_token(feedback)

@@ -10,7 +10,6 @@ import datetime as dt
 import ipaddress
 import os
 import tempfile
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -87,7 +86,7 @@ class Authority:
         return Issued(signed.public_bytes(serialization.Encoding.PEM), _key_pem(key))
 
 
-def make(folder: Path, *, services: Iterable[str] = (*SERVICES, CLIENT), days: float = DAYS) -> list[Path]:
+def make(folder: Path, *, days: float = DAYS) -> list[Path]:
     """In `folder` ca.crt and ca.key, made when they are not there, and for each service a folder with new files.
 
     SERVICE/tls.crt is good for the DNS names SERVICE and localhost, for 127.0.0.1 and ::1, and for
@@ -102,7 +101,7 @@ def make(folder: Path, *, services: Iterable[str] = (*SERVICES, CLIENT), days: f
         write(key_place, authority.pem.key)
         write(place, authority.pem.certificate)
     made = []
-    for service in services:
+    for service in (*SERVICES, CLIENT):
         issued = authority.issue(service, *_LOCAL, f"spiffe://spillway/{service}", days=days)
         own = folder / service
         own.mkdir(exist_ok=True)

@@ -19,7 +19,6 @@ from spillway.validation.chat import (
     SCHEMA_DEPTH_MAX,
     TOOLS_MAX,
     check_chat_request,
-    check_messages,
 )
 from spillway.validation.plan import check_plan
 from spillway.validation.request import (
@@ -60,7 +59,6 @@ __all__ = [
     "check_grades",
     "check_job_key",
     "check_job_submission",
-    "check_messages",
     "check_plan",
     "check_tags",
 ]

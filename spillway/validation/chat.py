@@ -34,7 +34,6 @@ __all__ = [
     "TOOL_CALLS_MAX",
     "chat_request",
     "check_chat_request",
-    "check_messages",
 ]
 
 # Every message, part and call takes time at every hop, on the event loop that all requests share.
@@ -61,11 +60,6 @@ _REFERENCES: Final = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
 def check_chat_request(value: ChatRequest, path: str = "chat") -> None:
     """Raises InvalidValue."""
     raise_if_any(chat_request(value, path))
-
-
-def check_messages(values: Sequence[Message], path: str = "messages") -> None:
-    """A conversation alone. Raises InvalidValue."""
-    raise_if_any(_messages(values, path))
 
 
 def chat_request(value: ChatRequest, path: str) -> Iterator[Violation]:

@@ -52,19 +52,11 @@ __all__ = [
     "ProtoEnum",
     "WireError",
     "at_most",
-    "cache_mode_from_proto",
-    "cache_mode_to_proto",
-    "complexity_from_proto",
-    "complexity_to_proto",
     "duration_from_proto",
     "duration_to_proto",
     "finish_reason_from_proto",
     "finish_reason_to_proto",
     "join",
-    "role_from_proto",
-    "role_to_proto",
-    "strategy_from_proto",
-    "strategy_to_proto",
     "task_type_from_proto",
     "task_type_to_proto",
     "timestamp_from_proto",
@@ -160,15 +152,6 @@ CACHE_KINDS = EnumMap.build(chat_pb2.CacheOutcome.Kind, "KIND_", CacheKind)
 NORMALIZERS = EnumMap.build(executor_pb2.AgreementGate.Normalizer, "NORMALIZER_", Normalizer, Normalizer.AUTO)
 
 
-def role_to_proto(value: Role) -> chat_pb2.Role.ValueType:
-    return ROLES.to_proto(value)
-
-
-def role_from_proto(number: int, path: str = "role") -> Role:
-    """Raises WireError for UNSPECIFIED and for an unknown number."""
-    return ROLES.required(number, path)
-
-
 def finish_reason_to_proto(value: FinishReason) -> chat_pb2.FinishReason.ValueType:
     return FINISH_REASONS.to_proto(value)
 
@@ -185,33 +168,6 @@ def task_type_to_proto(value: TaskType | None) -> chat_pb2.TaskType.ValueType:
 def task_type_from_proto(number: int, path: str = "task_type") -> TaskType | None:
     """UNSPECIFIED is None. Raises WireError for an unknown number."""
     return TASK_TYPES.optional(number, path)
-
-
-def complexity_to_proto(value: Complexity | None) -> chat_pb2.Complexity.ValueType:
-    return COMPLEXITIES.to_proto(value)
-
-
-def complexity_from_proto(number: int, path: str = "complexity") -> Complexity | None:
-    """UNSPECIFIED is None. Raises WireError for an unknown number."""
-    return COMPLEXITIES.optional(number, path)
-
-
-def strategy_to_proto(value: Strategy | None) -> chat_pb2.Strategy.ValueType:
-    return STRATEGIES.to_proto(value)
-
-
-def strategy_from_proto(number: int, path: str = "strategy") -> Strategy | None:
-    """UNSPECIFIED is None. Raises WireError for an unknown number."""
-    return STRATEGIES.optional(number, path)
-
-
-def cache_mode_to_proto(value: CacheMode | None) -> chat_pb2.CacheMode.ValueType:
-    return CACHE_MODES.to_proto(value)
-
-
-def cache_mode_from_proto(number: int, path: str = "cache_mode") -> CacheMode | None:
-    """UNSPECIFIED is None. Raises WireError for an unknown number."""
-    return CACHE_MODES.optional(number, path)
 
 
 def _split(seconds: float) -> tuple[int, int]:

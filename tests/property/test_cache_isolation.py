@@ -28,7 +28,6 @@ PAIRS = 1_000
 SEED = 20_261_124
 LETTERS = "ab\0|:,;/ \n{}é漢😀"
 QUESTION, PARAPHRASE = "How do I turn on the heater?", "how do I turn on  the heater"
-HITS = (CacheKind.EXACT_HIT, CacheKind.SEMANTIC_HIT)
 
 
 def name(chance: random.Random) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from services.executor.gates import canonical
-from services.executor.gates.final_answer import FinalAnswer, final_answer, last_number, nesting_depth, unfenced
+from services.executor.gates.final_answer import final_answer, last_number, nesting_depth, unfenced
 from spillway.chat import Message
 from spillway.routing import AgreementSpec, GateVerdict, Normalizer, TaskType, Verdict
 
@@ -78,29 +78,28 @@ def agree(
     return _same(one, other, normalizer, task_type)
 
 
-def _extract(text: str, normalizer: Normalizer, task_type: TaskType | None) -> FinalAnswer | None:
+def _extract(text: str, normalizer: Normalizer, task_type: TaskType | None) -> str | None:
     found = final_answer(text)
     if found is not None:
         return found
     whole = unfenced(text)
     if whole and len(whole) <= _SHORT_CHARS_MAX and "\n" not in whole:
-        return FinalAnswer(whole)
+        return whole
     if normalizer is Normalizer.NUMBER or (normalizer is Normalizer.AUTO and task_type is TaskType.MATH):
-        number = last_number(text)
-        return None if number is None else FinalAnswer(number)
+        return last_number(text)
     return None
 
 
-def _same(one: FinalAnswer, other: FinalAnswer, normalizer: Normalizer, task_type: TaskType | None) -> bool | None:
+def _same(one: str, other: str, normalizer: Normalizer, task_type: TaskType | None) -> bool | None:
     if normalizer is Normalizer.NUMBER:
-        numbers = [_number(a.text) or _inner_number(a.text) for a in (one, other)]
+        numbers = [_number(a) or _inner_number(a) for a in (one, other)]
         return None if numbers[0] is None or numbers[1] is None else numbers[0].same(numbers[1])
     if normalizer is Normalizer.CHOICE:
-        letters = [canonical.choice(a.text) for a in (one, other)]
+        letters = [canonical.choice(a) for a in (one, other)]
         return None if None in letters else letters[0] == letters[1]
     if normalizer is Normalizer.LITERAL or task_type is TaskType.CODE:
-        return _same_literal(one.text, other.text)
-    return _same_auto(one.text, other.text)
+        return _same_literal(one, other)
+    return _same_auto(one, other)
 
 
 def _same_auto(one: str, other: str) -> bool:

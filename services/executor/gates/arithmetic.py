@@ -50,9 +50,9 @@ class _Sum:
 
     __slots__ = ("is_percent", "operators", "pending", "terms", "words")
 
-    def __init__(self, first: float | None = None, *, is_percent: bool = False) -> None:
+    def __init__(self, first: float | None = None) -> None:
         self.terms: list[float] = [] if first is None else [first]
-        self.is_percent: list[bool] = [] if first is None else [is_percent]
+        self.is_percent: list[bool] = [] if first is None else [False]
         self.operators: list[str] = []
         self.pending = ""
         self.words = 0

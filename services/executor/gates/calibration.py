@@ -45,7 +45,6 @@ __all__ = [
 
 FORMAT: Final = 1
 DEFAULT_HEAD: Final = "default"
-CONFIDENCE_MIN: Final = 0.80
 Z_MAX: Final = 4.0
 _REASONS_MAX: Final = 3
 _REASON_LEAST: Final = 0.05  # in log-odds; less is no reason
@@ -136,11 +135,9 @@ class Calibration:
     scaling: Scaling
     heads: Mapping[str, Head]
 
-    def p_acceptable(
-        self, signals: Signals, task_type: TaskType | None, head: str = DEFAULT_HEAD
-    ) -> tuple[float, tuple[Contribution, ...]]:
-        """P(acceptable), and the signals that moved it most, strongest first."""
-        assessment = self.assess(signals, task_type, head)
+    def p_acceptable(self, signals: Signals, task_type: TaskType | None) -> tuple[float, tuple[Contribution, ...]]:
+        """P(acceptable) by the default head, and the signals that moved it most, strongest first."""
+        assessment = self.assess(signals, task_type)
         return assessment.p, assessment.contributions
 
     def assess(self, signals: Signals, task_type: TaskType | None, head: str = DEFAULT_HEAD) -> Assessment:

@@ -11,10 +11,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["TEXT_CHARS_MAX", "FinalAnswer", "final_answer", "last_number", "nesting_depth", "unfenced"]
+__all__ = ["TEXT_CHARS_MAX", "final_answer", "last_number", "nesting_depth", "unfenced"]
 
 TEXT_CHARS_MAX: Final = 200_000
 _JSON_DEPTH_MAX: Final = 64
@@ -36,15 +35,7 @@ _NUMBER: Final = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class FinalAnswer:
-    """The answer's text; `value` when it was a JSON value other than text, which then compares by value."""
-
-    text: str
-    is_json: bool = False
-
-
-def final_answer(text: str) -> FinalAnswer | None:
+def final_answer(text: str) -> str | None:
     """The answer that `text` marks as final, or None."""
     text = text[-TEXT_CHARS_MAX:]
     found = _from_json(text)
@@ -52,15 +43,15 @@ def final_answer(text: str) -> FinalAnswer | None:
         return found
     hashes = _HASHES.search(text.rstrip().rpartition("\n")[2])
     if hashes is not None:
-        return FinalAnswer(hashes.group(1).strip())
+        return hashes.group(1).strip()
     boxed = _last(_BOXED, text)
     if boxed is not None:
-        return FinalAnswer(_braced(text, boxed.end()))
+        return _braced(text, boxed.end())
     phrase = _last(_PHRASE, text)
     if phrase is not None:
         said = _phrase(text[phrase.end() : phrase.end() + _PHRASE_CHARS_MAX])
         if said:
-            return FinalAnswer(said)
+            return said
     return None
 
 
@@ -105,7 +96,7 @@ def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
     return found
 
 
-def _from_json(text: str) -> FinalAnswer | None:
+def _from_json(text: str) -> str | None:
     matches = list(_KEY.finditer(text))
     if not matches:
         return None
@@ -116,7 +107,7 @@ def _from_json(text: str) -> FinalAnswer | None:
     return _json_value(text[match.end() :])
 
 
-def _json_value(rest: str) -> FinalAnswer | None:
+def _json_value(rest: str) -> str | None:
     """The JSON value at the start of `rest`; of a broken string what can be read of it."""
     if rest[:1] in ('"', "'"):
         return _json_string(rest)
@@ -129,28 +120,28 @@ def _json_value(rest: str) -> FinalAnswer | None:
     except (ValueError, RecursionError):
         # Not JSON: a bare word, a Python literal, a fraction. What stands there is the answer.
         cleaned = bare.split("\n", 1)[0].strip().rstrip(",").strip()
-        return FinalAnswer(cleaned) if cleaned else None
+        return cleaned or None
     tail = bare[end_of_value:].strip()
     if tail not in ("", ",") and not isinstance(value, (dict, list)):
-        return FinalAnswer(bare.strip().rstrip(","))  # "3/4", "12 apples" without quotes
-    return FinalAnswer(json.dumps(value, ensure_ascii=False), is_json=True)
+        return bare.strip().rstrip(",")  # "3/4", "12 apples" without quotes
+    return json.dumps(value, ensure_ascii=False)
 
 
-def _json_string(rest: str) -> FinalAnswer | None:
+def _json_string(rest: str) -> str | None:
     quote = rest[0]
     if quote == '"':
         try:
             value, end = json.JSONDecoder(strict=False).raw_decode(rest)
             # A quote that was not escaped ends the string early: what follows must be the object's next token.
             if re.match(r"\s*(?:[,}\]]|\Z|```)", rest[end:]):
-                return FinalAnswer(_with_backslashes(str(value)).strip())
+                return _with_backslashes(str(value)).strip()
         except ValueError:
             pass
     # Backslashes of LaTeX, raw quotes inside, or cut off: up to the quote that ends the object, else to the end.
     close = re.search(rf"{quote}\s*(?:\}}|,\s*\"|\Z|```)", rest[1:])
     raw = rest[1 : 1 + close.start()] if close else rest[1:].split("\n", 1)[0]
     raw = raw.replace('\\"', '"').replace("\\\\", "\\").strip()
-    return FinalAnswer(raw) if raw else None
+    return raw or None
 
 
 def _finite(text: str) -> float:

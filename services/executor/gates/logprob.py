@@ -71,10 +71,10 @@ def _span_mean(tokens: Sequence[tuple[str, float]]) -> float | None:
     """The mean over the tokens that the final answer, where it stands last, touches."""
     text = "".join(part for part, _ in tokens)
     marked = final_answer(text)
-    start = -1 if marked is None or not marked.text else text.rfind(marked.text)
-    if marked is None or start < 0:
+    start = text.rfind(marked) if marked else -1
+    if not marked or start < 0:
         return None
-    end = start + len(marked.text)
+    end = start + len(marked)
     values = []
     at = 0
     for part, value in tokens:

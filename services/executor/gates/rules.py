@@ -74,7 +74,7 @@ def _out_of_range(text: str, spec: RulesSpec) -> str:
     if spec.number_min is None and spec.number_max is None:
         return ""
     marked = final_answer(text)
-    number = canonical.number(marked.text) if marked else None
+    number = canonical.number(marked) if marked else None
     if number is None:
         written = last_number(text)
         number = canonical.number(written) if written else None

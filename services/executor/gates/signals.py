@@ -19,7 +19,7 @@ from typing import Final
 from services.executor.gates import canonical
 from services.executor.gates.agreement import agree
 from services.executor.gates.arithmetic import Sums, check_sums
-from services.executor.gates.final_answer import FinalAnswer, final_answer, last_number
+from services.executor.gates.final_answer import final_answer, last_number
 from spillway.routing import Normalizer, TaskType
 
 __all__ = ["NAMES", "OPINIONS_MAX", "TEXT_CHARS_MAX", "Observed", "Signals", "compare", "observe", "with_opinions"]
@@ -198,7 +198,7 @@ def with_opinions(alone: Signals, matrix: Sequence[Sequence[bool | None]]) -> Si
 def _alone(observed: Observed) -> Signals:
     answer, question = _bounded(observed.answer), _bounded(observed.question)
     final = final_answer(answer)
-    said = final.text if final is not None else last_number(answer)
+    said = final if final is not None else last_number(answer)
     number = None if said is None else canonical.number(said)
     body = _reasoning(answer, final)
     sums = check_sums(body)
@@ -304,11 +304,11 @@ def _some(pattern: re.Pattern[str], text: str) -> float:
     return min(2.0, sum(1 for _ in pattern.finditer(text)) / 10.0)
 
 
-def _reasoning(answer: str, final: FinalAnswer | None) -> str:
+def _reasoning(answer: str, final: str | None) -> str:
     """What stands before the final answer; all of it when that is not found."""
-    if final is None or not final.text:
+    if not final:
         return answer
-    at = answer.rfind(final.text)
+    at = answer.rfind(final)
     return answer[:at] if at > 0 else answer
 
 

@@ -52,9 +52,8 @@ class _Run:
 class MemoryBooks:
     """For one process. No method waits, so each is one step. Times are those of the clock, since 1970."""
 
-    def __init__(self, clock: Clock, *, windows_max: int = WINDOWS_MAX) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._windows_max = windows_max
         self._windows: dict[_WindowKey, _Count] = {}
         self._runs: dict[tuple[str, str], _Run] = {}
         self._rates: dict[_RateKey, float] = {}  # the theoretical arrival time of the next unit
@@ -81,7 +80,7 @@ class MemoryBooks:
         refused = self._too_much(order, windows, counts, now_s)
         if refused is not None:
             return refused
-        if len(self._windows) + len(self._rates) + len(self._runs) >= self._windows_max:
+        if len(self._windows) + len(self._rates) + len(self._runs) >= WINDOWS_MAX:
             raise BooksUnavailableError("too many windows, rates and runs are kept")
         for rate in order.rates:
             units = min(_units(order, rate), rate.per_minute)

@@ -101,12 +101,11 @@ class Replays:
         window_s: float,
         clock: Clock,
         lease_s: float = LEASE_S,
-        rng: random.Random | None = None,
         on_event: Callable[[ReplayEvent], None] = lambda event: None,
     ) -> None:
         self._on_event = on_event
         self._claims = Claims(
-            store, window_s=window_s, lease_s=lease_s, clock=clock, rng=rng or random.Random(), on_event=on_event
+            store, window_s=window_s, lease_s=lease_s, clock=clock, rng=random.Random(), on_event=on_event
         )
         self._flights: dict[str, _Flight] = {}
 

@@ -37,7 +37,6 @@ from spillway.validation import (
     InvalidValue,
     check_chat_request,
     check_completion_request,
-    check_messages,
     check_plan,
     check_tags,
 )
@@ -364,9 +363,6 @@ def test_paths_start_where_the_message_stands() -> None:
     with pytest.raises(InvalidValue) as caught:
         check_completion_request(CompletionRequest(ChatRequest(()), tags=("",)), "request")
     assert {v.path for v in caught.value.violations} == {"request.chat.messages", "request.tags[0]"}
-    with pytest.raises(InvalidValue) as caught:
-        check_messages(())
-    assert caught.value.violations[0].path == "messages"
 
 
 def test_no_text_of_the_request_is_in_an_error() -> None:

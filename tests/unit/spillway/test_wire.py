@@ -83,9 +83,6 @@ def test_an_empty_request_translates_to_defaults() -> None:
 
 def test_unspecified_is_the_default_where_a_field_may_be_absent() -> None:
     assert wire.task_type_from_proto(0) is None
-    assert wire.strategy_from_proto(0) is None
-    assert wire.cache_mode_from_proto(0) is None
-    assert wire.complexity_from_proto(0) is None
     assert wire.finish_reason_from_proto(0) is FinishReason.UNKNOWN
     chat = wire.chat_request_from_proto(
         chat_pb2.ChatRequest(tool_choice=chat_pb2.ToolChoice(), response_format=chat_pb2.ResponseFormat())
