@@ -154,21 +154,19 @@ class FileStore:
         # the same turn as this; asked afterwards, what arrived meanwhile would be in neither.
         waiting = self._writer.taken(selector)
         found = dict.fromkeys((*waiting, *await self._memory.taken(selector)))
+        # Of what had expired before the start, and lives when a clock is put back, nobody has read more than the keys.
+        is_by_key = selector == Selector(entry_key=selector.entry_key)
+        if selector.entry_key is not None and is_by_key:
+            found[selector.entry_key] = None
         removed = 0
-        for part in self._parts(found, began):
+        for number, some in enumerate(_parts(found)):
+            part = Part(some, began, ends_expired=number == 0 and not is_by_key)
             written = self._writer.write(part, is_urgent=True)
             await asyncio.wait({written}, timeout=WRITE_S_MAX)
             if not written.done() and not told.done():
                 told.set_exception(StoreUnavailableError(TOO_SLOW))
             removed += await written
         return removed
-
-    def _parts(self, found: Iterable[str], began: int) -> Iterator[Part]:
-        """And all that had expired before the start, whose scope nobody has read: it lives when a clock is put back."""
-        for some in _parts(found):
-            yield Part(some, began)
-        while self._file.expired:
-            yield Part((), began, DELETED_PER_COMMIT_MAX)
 
     def served(self, key: str) -> None:
         self._memory.served(key)

@@ -4,7 +4,8 @@ Promises: what was committed survives the death of the process and, as far as th
 after a commit nothing that fails makes it one that did not happen, and after the next commit nothing makes one that
 failed happen; a file that is no cache, is damaged, of another version, or used by another process is a FileStoreError
 that names it; only its owner can read it. What had expired before the start leaves, and its space is given back, with
-the commits of others; until then it is found for a deletion and a replacement, as a clock may be put back.
+the commits of others; until then it is found for a deletion and a replacement, as a clock may be put back. An
+invalidation ends all of it with one note (`ended_rows`), and it leaves in idle turns too.
 
 No index: a damaged one would leave a row there that is served again after the next start, though its deletion was
 acknowledged. Where each key's row lies is known from reading all of them; a row is deleted by its number and its key,
@@ -22,9 +23,10 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
+from services.cache.store.ended_rows import EndedRows, notes_of, with_note, write_notes
+from services.cache.store.entry_rows import EntryRows, RowChanges
 from services.runtime.clock import Clock
 from services.runtime.logs import get_logger
 
@@ -37,10 +39,11 @@ SCHEMA_VERSION = 2
 VERSIONS_READ = (1, 2)
 
 EXPIRED_PER_COMMIT_MAX = 256
+ENDED_PER_IDLE_COMMIT_MAX = 1_024
 FREE_BYTES_MAX = 4_194_304
 VACUUM_BYTES = 1_048_576
-"""Rows that had expired before the start leave with other changes; beyond 4 MiB of free pages, 1 MiB is given back with
-each commit."""
+"""Rows that had expired before the start leave with other changes, and once they are over, in idle commits of some 25
+ms; beyond 4 MiB of free pages, 1 MiB is given back with each commit."""
 
 LOG_BYTES = 4_194_304
 """A commit that finds a longer write-ahead log moves what is in it into the file."""
@@ -57,7 +60,7 @@ _SCHEMA = """
 CREATE TABLE entries (row INTEGER PRIMARY KEY, key TEXT NOT NULL, expires_at REAL NOT NULL, packed BLOB NOT NULL);
 """
 
-_NUMBERS = "SELECT rowid, key, CASE WHEN expires_at > ? THEN x'' END FROM entries ORDER BY rowid"
+_ROWS = "SELECT rowid, key, CASE WHEN expires_at > ? {but_ended} THEN {found} END FROM entries ORDER BY rowid"
 _DELETE = "DELETE FROM entries WHERE rowid = ? AND key = ?"
 
 
@@ -76,11 +79,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """Of the entries with these keys, those that the file has; and up to so many of those that had expired before the
-    start."""
+    """Of the entries with these keys, those that the file has; and perhaps all that had expired before the start."""
 
     keys: tuple[str, ...]
-    expired_max: int = 0
+    ends_expired: bool = False
 
 
 class EntryFile:
@@ -93,15 +95,21 @@ class EntryFile:
         self._log = get_logger(__name__)
         self._page_bytes = PAGE_BYTES
         self._read_at_unix_s = 0.0
-        self._rows: dict[str, int] = {}  # where each key lies
-        self._expired: dict[str, tuple[int, ...]] = {}  # and where it lay what had expired before the start
+        self._rows = EntryRows()
+        self._notes: list[EndedRows] = []
+        self._is_ended = False  # what had expired before the start
         self._is_unsure = False  # what a commit that failed wrote may still lie in the log, as if it had not
         self.connection: sqlite3.Connection | None = None
 
     @property
     def expired(self) -> int:
         """How many keys have rows that had expired before the start, and are still there. Any thread may ask."""
-        return len(self._expired)
+        return len(self._rows.expired)
+
+    @property
+    def is_tidy(self) -> bool:
+        """Whether nothing is there that should leave in idle turns. Any thread may ask."""
+        return not (self._is_ended and self._rows.expired)
 
     def open_and_read(self) -> list[tuple[int, str, bytes | None]]:
         """Of every row, oldest first, its number, its key, and what lies there if it has not expired. Raises
@@ -115,24 +123,19 @@ class EntryFile:
             connection.execute("PRAGMA locking_mode=EXCLUSIVE")
             self._check_version(connection)
             self._read_at_unix_s = self._clock.unix()
-            rows: list[tuple[int, str, bytes | None]] = connection.execute(
-                "SELECT rowid, key, CASE WHEN expires_at > ? THEN packed END FROM entries ORDER BY rowid",
-                (self._read_at_unix_s,),
-            ).fetchall()
-            self._note(rows)
-        return rows
+            self._notes = notes_of(connection)
+            return self._read_rows(connection, "packed")
 
-    def _note(self, rows: Sequence[tuple[int, str, bytes | None]]) -> None:
-        """What had expired may be there under its key beside others: earlier versions did not find it for a put."""
-        self._rows, self._expired, living = {}, {}, 0
-        for row, key, packed in rows:
-            if packed is None:
-                self._expired[key] = (*self._expired.get(key, ()), row)
-            else:
-                self._rows[key] = row
-                living += 1
-        if len(self._rows) < living:
-            raise sqlite3.DatabaseError("a key is there twice")
+    def _read_rows(self, connection: sqlite3.Connection, found: str) -> list[tuple[int, str, bytes | None]]:
+        """Of every row that has not expired and is not over, what is `found` there, and where each key lies."""
+        query = _ROWS.format(found=found, but_ended=" AND (rowid > ? OR expires_at > ?)" * len(self._notes))
+        bounds = [self._read_at_unix_s, *(bound for note in self._notes for bound in (note.row, note.until_unix_s))]
+        rows: list[tuple[int, str, bytes | None]] = connection.execute(query, bounds).fetchall()
+        try:
+            self._rows = EntryRows(rows)
+        except ValueError as error:
+            raise sqlite3.DatabaseError(str(error)) from error
+        return rows
 
     def check(self) -> None:
         """Whether any part of it is damaged, or does not fit the others, before anything of it is used; lets go of the
@@ -163,7 +166,7 @@ class EntryFile:
         connection = self._connected()
         try:
             connection.execute("BEGIN IMMEDIATE")
-            self._delete(connection, [(self._rows.pop(key), key) for key in unreadable])
+            self._delete(connection, [(self._rows.living.pop(key), key) for key in unreadable])
             clear = 0
             if is_sealed:  # those that have expired were not read
                 clear = connection.execute("DELETE FROM entries WHERE substr(packed, 1, 1) != x'ff'").rowcount
@@ -174,7 +177,7 @@ class EntryFile:
                 rewritten = bool(unreadable or clear or not left)
                 self._tidy("VACUUM" if rewritten else "PRAGMA incremental_vacuum", is_needed=bool(unreadable or clear))
                 if rewritten:  # in a file of version 1 rows may have other numbers now
-                    self._note(connection.execute(_NUMBERS, (self._read_at_unix_s,)).fetchall())
+                    self._read_rows(connection, "x''")
             if unreadable or is_sealed:
                 self._tidy("PRAGMA wal_checkpoint(TRUNCATE)", is_needed=bool(unreadable or clear))
         except sqlite3.Error as error:
@@ -222,9 +225,11 @@ class EntryFile:
                 f" PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
             )
 
-    def commit(self, changes: Sequence[Row | Deletion], gone: Iterable[str]) -> None:
-        """All changes, in their order, after the rows that are gone, or none. Raises sqlite3.Error."""
-        connection, rows = self._connected(), _Rows(self._rows, self._expired)
+    def commit(self, changes: Sequence[Row | Deletion], gone: Iterable[str], *, is_idle: bool = False) -> None:
+        """All changes, in their order, after the rows that are gone, or none; and what should leave with it, which is
+        more when it `is_idle`. Raises sqlite3.Error."""
+        connection, rows = self._connected(), RowChanges(self._rows)
+        notes, is_ended = self._notes, self._is_ended
         try:
             connection.execute("BEGIN IMMEDIATE")
             if self._is_unsure:  # whatever this commit has to write, it writes something, and over what lies there
@@ -233,15 +238,21 @@ class EntryFile:
             for change in changes:
                 if isinstance(change, Deletion):
                     self._delete(connection, rows.taken(change.keys))
-                    self._delete(connection, rows.expired(change.expired_max))
+                    if change.ends_expired and rows.has_expired and not is_ended:
+                        notes = with_note(notes, EndedRows(self._rows.last_expired, self._read_at_unix_s))
+                        write_notes(connection, notes)
+                        is_ended = True
                     continue
                 self._delete(connection, rows.taken((change.key,)))
-                put = connection.execute(
-                    "INSERT INTO entries (key, expires_at, packed) VALUES (?, ?, ?)",
-                    (change.key, change.expires_at_unix_s, change.packed),
+                connection.execute(
+                    "INSERT INTO entries (rowid, key, expires_at, packed) VALUES (?, ?, ?, ?)",
+                    (rows.put(change.key), change.key, change.expires_at_unix_s, change.packed),
                 )
-                rows.put(change.key, put.lastrowid or 0)
-            connection.executemany(_DELETE, rows.expired(EXPIRED_PER_COMMIT_MAX))
+            leaving = ENDED_PER_IDLE_COMMIT_MAX if is_idle else EXPIRED_PER_COMMIT_MAX
+            connection.executemany(_DELETE, rows.expired(leaving))
+            if notes and not rows.has_expired:
+                notes = []
+                write_notes(connection, notes)
             connection.execute("COMMIT")
         except sqlite3.Error:
             self._is_unsure = True
@@ -249,6 +260,7 @@ class EntryFile:
                 connection.execute("ROLLBACK")
             raise
         self._is_unsure = False
+        self._notes, self._is_ended = notes, is_ended
         rows.keep()
         with suppress(sqlite3.Error):  # a full disk, say: the changes are there all the same
             (free,) = connection.execute("PRAGMA freelist_count").fetchone()
@@ -267,50 +279,3 @@ class EntryFile:
         if self.connection is not None:
             self.connection.close()
             self.connection = None
-
-
-class _Rows:
-    """Where keys lie, with the changes of a transaction, which are kept or not."""
-
-    def __init__(self, rows: dict[str, int], expired: dict[str, tuple[int, ...]]) -> None:
-        self._rows = rows
-        self._expired = expired
-        self._changed: dict[str, int | None] = {}
-        self._left: set[str] = set()  # of those that had expired
-
-    def taken(self, keys: Iterable[str]) -> list[tuple[int, str]]:
-        """Of the keys that lie somewhere, the rows and the key; from now on they lie nowhere."""
-        taken = []
-        for key in keys:
-            row = self._changed[key] if key in self._changed else self._rows.get(key)
-            if row is not None:
-                taken.append((row, key))
-                self._changed[key] = None
-            if key in self._expired:
-                taken += self._leaving(key)
-        return taken
-
-    def expired(self, count: int) -> list[tuple[int, str]]:
-        """What had expired under up to `count` keys, which have nothing of that kind from now on."""
-        remaining = (key for key in reversed(self._expired) if key not in self._left)
-        return [pair for key in islice(remaining, count) for pair in self._leaving(key)]
-
-    def _leaving(self, key: str) -> list[tuple[int, str]]:
-        if key in self._left:
-            return []
-        self._left.add(key)
-        return [(row, key) for row in self._expired[key]]
-
-    def put(self, key: str, row: int) -> None:
-        self._changed[key] = row
-
-    def keep(self) -> None:
-        for key, row in self._changed.items():
-            if row is None:
-                self._rows.pop(key, None)
-            else:
-                self._rows[key] = row
-        for key in self._left:
-            del self._expired[key]
-        if self._left and self._expired:  # or the next look from its end would pass by the gaps of all that left
-            self._expired.update((self._expired.popitem(),))

@@ -2,7 +2,8 @@
 
 Promises: a change is acknowledged, and seen in memory, when the file has it; one that the file refused changes neither.
 What left the memory for lack of room leaves the file with the next commit, and by itself; what has expired leaves both
-with the changes of others. Of an invalidation nothing leaves that was put after it began.
+with the changes of others. Of an invalidation nothing leaves that was put after it began; what had expired before the
+start leaves after it, when nothing waits.
 
 Belongs to one event loop.
 """
@@ -13,6 +14,7 @@ import asyncio
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from services.cache.entry import Entry, Selector
 from services.cache.store.answer_store import StoreUnavailableError
@@ -45,11 +47,11 @@ class Put:
 @dataclass(frozen=True, slots=True)
 class Part:
     """Of an invalidation that began at a moment: the keys, but those of entries that were put at it or after it; and
-    up to so many of those that had expired before the start."""
+    perhaps all that had expired before the start."""
 
     keys: tuple[str, ...]
     began: int
-    expired_max: int = 0
+    ends_expired: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ class FileWriter:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._pending or self.gone:
+            while self._pending or self.gone or not (self._closing or self._file.is_tidy):
                 if not await self._write_batch() and not self._pending:
                     break
             if self._closing:
@@ -125,7 +127,8 @@ class FileWriter:
         changes = self._judged(batch)
         rows = [each.row if isinstance(each, Put) else each for each in changes]
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._file.commit, rows, gone)
+            commit = partial(self._file.commit, rows, gone, is_idle=not batch)
+            await asyncio.get_running_loop().run_in_executor(self._thread, commit)
         except sqlite3.Error as error:
             self._log.error("cache_file_not_written", file=self._name, error=type(error).__name__, reason=str(error))
             self.gone |= gone
@@ -148,7 +151,7 @@ class FileWriter:
             if isinstance(change, Part):
                 older = self._memory.older(change.keys, change.began)
                 keys = tuple(key for key in older if latest.get(key, -1) < change.began)
-                changes.append(Deletion(keys, change.expired_max))
+                changes.append(Deletion(keys, change.ends_expired))
                 continue
             if isinstance(change, Put):
                 latest[change.entry.key] = change.moment

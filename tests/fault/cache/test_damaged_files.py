@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from services.cache.entry import Scope, Selector
+from services.cache.store import entry_file
 from services.cache.store.answer_store import StoreUnavailableError
 from services.cache.store.answer_store_file import FileStore
 from services.cache.store.entry_file import PAGE_BYTES as PAGE
@@ -66,6 +67,14 @@ def cut(data: bytearray, rng: random.Random) -> None:
     del data[rng.randrange(len(data)) :]
 
 
+class EarlierClock(FakeClock):
+    """One that says what the other said before anything had expired."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__()
+        self._unix_offset += clock.unix() - self.unix() - 50.0
+
+
 KINDS: list[Callable[[bytearray, random.Random], None]] = [flip, overwrite, zero, repeat, cut]
 
 
@@ -79,8 +88,12 @@ def damage(path: Path, kind: Callable[[bytearray, random.Random], None], rng: ra
         file.truncate(len(data))
 
 
-async def take_back(store: FileStore, living: Living, clock: FakeClock, rng: random.Random) -> None:
-    """Deletes, invalidates, replaces and expires; what was acknowledged is no more in `living`."""
+async def take_back(
+    store: FileStore, living: Living, clock: FakeClock, rng: random.Random, expired: Living | None = None
+) -> None:
+    """Deletes, invalidates, replaces and expires; what was acknowledged is no more in `living`, nor in `expired`: what
+    lives again when the clock is put back."""
+    expired = {} if expired is None else expired
     keys = sorted(living)
     for key in rng.sample(keys, min(4, len(keys))):
         with suppress(StoreUnavailableError):
@@ -91,12 +104,15 @@ async def take_back(store: FileStore, living: Living, clock: FakeClock, rng: ran
             anew = entry(f"q{number}", scope=Scope(f"t{number % 4}"), now_unix_s=clock.unix(), text="anew")
             await store.put(anew)
             living[anew.key] = "anew"
+            expired.pop(anew.key, None)
     tenant = f"t{rng.randrange(4)}"
     theirs = [key for key in living if key in await store.find(Selector(tenant=tenant))]
     with suppress(StoreUnavailableError):
         await store.invalidate(Selector(tenant=tenant))
         for key in theirs:
             living.pop(key)
+        for number in range(int(tenant[1:]), ENTRIES, 4):
+            expired.pop(entry(f"q{number}", scope=Scope(tenant), now_unix_s=0.0).key, None)
 
 
 async def held_against(store: FileStore, living: Living, known: list[str]) -> None:
@@ -104,8 +120,9 @@ async def held_against(store: FileStore, living: Living, known: list[str]) -> No
         assert found is None or living.get(key) == found.answer.message.text, key
 
 
-async def begin(path: Path, clock: FakeClock, rng: random.Random) -> tuple[Living, list[str]]:
+async def begin(path: Path, clock: FakeClock, rng: random.Random) -> tuple[Living, Living, list[str]]:
     living: Living = {}
+    expired: Living = {}
     known = []
     async with file_store(path, clock) as store:
         for number in range(ENTRIES):
@@ -114,25 +131,29 @@ async def begin(path: Path, clock: FakeClock, rng: random.Random) -> tuple[Livin
             put = entry(f"q{number}", scope=Scope(f"t{number % 4}"), now_unix_s=clock.unix(), text=text, ttl_s=ttl_s)
             await store.put(put)
             known.append(put.key)
-            if ttl_s > 50.0:
-                living[put.key] = text
-        await take_back(store, living, clock, rng)
+            (living if ttl_s > 50.0 else expired)[put.key] = text
+        await take_back(store, living, clock, rng, expired)
     clock.advance(50.0)
-    return living, known
+    return living, expired, known
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("is_open", [False, True])
 @pytest.mark.timeout(60 + FILES)
 async def test_nothing_that_was_taken_back_returns(
-    tmp_path: Path, kind: Callable[[bytearray, random.Random], None], is_open: bool
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: Callable[[bytearray, random.Random], None],
+    is_open: bool,
 ) -> None:
+    monkeypatch.setattr(entry_file, "EXPIRED_PER_COMMIT_MAX", 1)  # so that it lasts until the end of a process
+    monkeypatch.setattr(entry_file, "ENDED_PER_IDLE_COMMIT_MAX", 1)
     opened = 0
     whole = tmp_path / "whole.sqlite"
     clock = FakeClock()
-    truth, known = await begin(whole, clock, random.Random(SEED))
+    truth, ended, known = await begin(whole, clock, random.Random(SEED))
     for number in range(FILES):
-        rng, living = random.Random(SEED + number), dict(truth)
+        rng, living, expired = random.Random(SEED + number), dict(truth), dict(ended)
         path = tmp_path / f"{number}.sqlite"
         shutil.copy(whole, path)
         try:
@@ -145,10 +166,12 @@ async def test_nothing_that_was_taken_back_returns(
                     store._file.connection.execute("PRAGMA cache_size=1")  # what is damaged is read again
                     damage(path, kind, rng)
                 await held_against(store, living, known)
-                await take_back(store, living, clock, rng)
+                await take_back(store, living, clock, rng, expired)
                 await held_against(store, living, known)
             async with file_store(path, clock) as store:
                 await held_against(store, living, known)
+            async with file_store(path, EarlierClock(clock)) as store:
+                await held_against(store, expired | living, known)
         except FileStoreError:
             continue
         finally:

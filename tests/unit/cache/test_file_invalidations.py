@@ -14,9 +14,11 @@ from services.cache.entry import Entry, Scope, Selector
 from services.cache.store import answer_store_file, entry_file
 from services.cache.store.answer_store import StoreUnavailableError
 from services.cache.store.answer_store_memory import MemoryStore
+from services.cache.store.entry_file import EntryFile, FileStoreError
 from services.runtime.clock import FakeClock
 from tests.support.cache_files import deny, of_tenant, on_the_disk, put_all
 from tests.support.cache_parts import entry, file_store
+from tests.support.waiting import until
 
 TENANT = Selector(tenant="many")
 
@@ -82,21 +84,117 @@ async def test_it_takes_a_put_that_the_disk_takes_while_its_search_goes_on(
         assert len(store) == 0
 
 
-@pytest.mark.parametrize("selector", [TENANT, Selector(entry_key=entry("q0", now_unix_s=0.0, scope=Scope("many")).key)])
-async def test_it_takes_what_had_expired_before_the_start_when_the_clock_is_put_back(
-    path: Path, monkeypatch: pytest.MonkeyPatch, selector: Selector
-) -> None:
-    monkeypatch.setattr(entry_file, "EXPIRED_PER_COMMIT_MAX", 2)
-    monkeypatch.setattr(answer_store_file, "DELETED_PER_COMMIT_MAX", 3)
+@pytest.fixture
+def lingering(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What had expired before a start stays, as when the process dies before it has left."""
+    monkeypatch.setattr(entry_file, "EXPIRED_PER_COMMIT_MAX", 0)
+    monkeypatch.setattr(entry_file, "ENDED_PER_IDLE_COMMIT_MAX", 0)
+    monkeypatch.setattr(EntryFile, "is_tidy", True)
+
+
+def rows_at(path: Path) -> int:
+    with sqlite3.connect(path) as connection:
+        (count,) = connection.execute("SELECT count(*) FROM entries").fetchone()
+    connection.close()
+    return int(count)
+
+
+async def test_it_takes_what_had_expired_before_the_start_when_the_clock_is_put_back(path: Path) -> None:
     clock = FakeClock()
     async with file_store(path, clock) as store:
         keys = await put_all(store, of_tenant(clock, 30))
     clock.advance(4_000.0)
     async with file_store(path, clock) as store:
         put_back(clock, 4_000.0)
-        await store.invalidate(selector)
+        await store.invalidate(TENANT)
     async with file_store(path, clock) as store:
         assert await store.get_many(keys) == [None] * 30
+
+
+@pytest.mark.usefixtures("lingering")
+async def test_it_does_not_wait_for_that_and_none_of_it_comes_back_though_the_process_dies(path: Path) -> None:
+    clock = FakeClock()
+    async with file_store(path, clock) as store:
+        keys = await put_all(store, of_tenant(clock, 30))
+    clock.advance(4_000.0)
+    async with file_store(path, clock) as store:
+        put_back(clock, 4_000.0)
+        await store.invalidate(TENANT)
+        again = of_tenant(clock, 10, text="anew")
+        await put_all(store, again)  # in their places, and they end before what has ended
+    for _ in range(2):
+        async with file_store(path, clock) as store:
+            assert await store.get_many(keys) == [*again, *[None] * 20]
+            await store.invalidate(Selector(tenant="another"))
+
+
+async def test_what_it_ended_leaves_the_file_when_nothing_waits(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entry_file, "EXPIRED_PER_COMMIT_MAX", 2)
+    monkeypatch.setattr(entry_file, "ENDED_PER_IDLE_COMMIT_MAX", 7)
+    clock = FakeClock()
+    async with file_store(path, clock) as store:
+        await put_all(store, of_tenant(clock, 30))
+    clock.advance(4_000.0)
+    async with file_store(path, clock) as store:
+        assert store._file.expired == 30  # which had to end first
+        await store.invalidate(Selector(tenant="another"))
+
+        await until(lambda: store._file.expired == 0, what="all of it has left")
+        assert await on_the_disk(store, lambda file: file.execute("SELECT count(*) FROM ended").fetchone()) == (0,)
+        assert await on_the_disk(store, lambda file: file.execute("SELECT count(*) FROM entries").fetchone()) == (0,)
+
+
+@pytest.mark.usefixtures("lingering")
+async def test_a_deletion_by_key_ends_nothing_else_that_had_expired(path: Path) -> None:
+    clock = FakeClock()
+    async with file_store(path, clock) as store:
+        keys = await put_all(store, of_tenant(clock, 3))
+    clock.advance(4_000.0)
+    async with file_store(path, clock) as store:
+        put_back(clock, 4_000.0)
+        await store.invalidate(Selector(entry_key=keys[1]))
+    async with file_store(path, clock) as store:
+        assert [found is None for found in await store.get_many(keys)] == [False, True, False]
+        assert await store.invalidate(Selector(tenant="another", entry_key=keys[0])) == 0
+        assert await store.get_many(keys[:1]) != [None]
+
+
+@pytest.mark.usefixtures("lingering")
+async def test_what_was_ended_at_two_starts_is_over_by_every_clock(path: Path) -> None:
+    clock = FakeClock()
+    async with file_store(path, clock) as store:
+        early = await put_all(store, of_tenant(clock, 3))
+        late = of_tenant(clock, 6, ttl_s=9_000.0)[3:]
+        await put_all(store, late)
+    clock.advance(4_000.0)
+    for put_back_s in (0.0, 1_000.0, 3_000.0):  # by the clocks that lag, the early ones live
+        put_back(clock, put_back_s)
+        async with file_store(path, clock) as store:
+            assert await store.get_many([*early, *(each.key for each in late)]) == [None, None, None, *late]
+            await store.invalidate(Selector(tenant="another"))
+    clock.advance(10_000.0)
+    async with file_store(path, clock) as store:
+        await store.invalidate(Selector(tenant="another"))
+    put_back(clock, 10_000.0)
+    async with file_store(path, clock) as store:
+        assert await store.get_many([*early, *(each.key for each in late)]) == [None] * 6
+
+
+@pytest.mark.usefixtures("lingering")
+async def test_a_file_whose_note_of_what_is_over_is_damaged_is_refused(path: Path) -> None:
+    clock = FakeClock()
+    async with file_store(path, clock) as store:
+        await put_all(store, of_tenant(clock, 3))
+    clock.advance(4_000.0)
+    async with file_store(path, clock) as store:
+        await store.invalidate(TENANT)
+    with sqlite3.connect(path) as connection:
+        (note,) = connection.execute("SELECT note FROM ended").fetchone()
+        connection.execute("UPDATE ended SET note = ?", (bytes([*note[:9], note[9] ^ 1, *note[10:]]),))
+    connection.close()
+    with pytest.raises(FileStoreError, match="note"):
+        async with file_store(path, clock):
+            pass
 
 
 async def test_it_is_refused_while_the_disk_keeps_what_had_expired(path: Path) -> None:
