@@ -20,7 +20,14 @@ from spillway.wire.aftermath import (
     measured_quality_from_proto,
     measured_quality_to_proto,
 )
-from spillway.wire.cached_answer import cached_answer_from_proto, cached_answer_to_proto
+from spillway.wire.cache import (
+    cache_finding_from_proto,
+    cache_finding_to_proto,
+    cache_outcome_from_proto,
+    cache_outcome_to_proto,
+    cached_answer_from_proto,
+    cached_answer_to_proto,
+)
 from spillway.wire.chat import (
     chat_request_from_proto,
     chat_request_to_proto,
@@ -35,12 +42,6 @@ from spillway.wire.chat import (
     usage_to_proto,
 )
 from spillway.wire.completion import (
-    cache_finding_from_proto,
-    cache_finding_to_proto,
-    cache_outcome_from_proto,
-    cache_outcome_to_proto,
-    classification_from_proto,
-    classification_to_proto,
     completion_from_proto,
     completion_request_from_proto,
     completion_request_to_proto,
@@ -55,8 +56,6 @@ from spillway.wire.completion import (
     routing_decision_to_proto,
     routing_options_from_proto,
     routing_options_to_proto,
-    tier_outcome_from_proto,
-    tier_outcome_to_proto,
 )
 from spillway.wire.execution import (
     answer_delta_from_proto,
@@ -67,12 +66,8 @@ from spillway.wire.execution import (
     execution_to_proto,
     failed_execution_from_proto,
     failed_execution_to_proto,
-    gate_spec_from_proto,
-    gate_spec_to_proto,
     gate_verdict_from_proto,
     gate_verdict_to_proto,
-    plan_from_proto,
-    plan_to_proto,
 )
 from spillway.wire.fields import (
     WireError,
@@ -84,6 +79,18 @@ from spillway.wire.fields import (
     task_type_to_proto,
     timestamp_from_proto,
     timestamp_to_proto,
+)
+from spillway.wire.judgement import (
+    classification_from_proto,
+    classification_to_proto,
+    tier_outcome_from_proto,
+    tier_outcome_to_proto,
+)
+from spillway.wire.plan import (
+    gate_spec_from_proto,
+    gate_spec_to_proto,
+    plan_from_proto,
+    plan_to_proto,
 )
 
 __all__ = [

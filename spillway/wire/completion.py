@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from spillway.routing import (
-    CacheOutcome,
-    Classification,
     Completion,
     CompletionRequest,
     CostSummary,
@@ -13,12 +11,10 @@ from spillway.routing import (
     RoutingDecision,
     RoutingOptions,
     RuleTrial,
-    Signal,
-    TierOutcome,
-    TierSufficiency,
 )
-from spillway.v1 import cache_pb2, chat_pb2, classifier_pb2, orchestrator_pb2
+from spillway.v1 import orchestrator_pb2
 from spillway.validation.request import TAGS_MAX
+from spillway.wire.cache import cache_outcome_from_proto, cache_outcome_to_proto
 from spillway.wire.chat import (
     chat_request_from_proto,
     chat_request_to_proto,
@@ -27,16 +23,14 @@ from spillway.wire.chat import (
     usage_from_proto,
     usage_to_proto,
 )
-from spillway.wire.execution import attempt_from_proto, attempt_to_proto, plan_from_proto, plan_to_proto
+from spillway.wire.execution import (
+    attempt_from_proto,
+    attempt_to_proto,
+)
 from spillway.wire.fields import (
-    CACHE_KINDS,
     CACHE_MODES,
-    COMPLEXITIES,
     FINISH_REASONS,
-    LAYERS,
-    OUTCOME_SOURCES,
     STRATEGIES,
-    TASK_TYPES,
     at_most,
     duration_from_proto,
     duration_to_proto,
@@ -45,14 +39,13 @@ from spillway.wire.fields import (
     timestamp_from_proto,
     timestamp_to_proto,
 )
+from spillway.wire.judgement import classification_from_proto, classification_to_proto
+from spillway.wire.plan import (
+    plan_from_proto,
+    plan_to_proto,
+)
 
 __all__ = [
-    "cache_finding_from_proto",
-    "cache_finding_to_proto",
-    "cache_outcome_from_proto",
-    "cache_outcome_to_proto",
-    "classification_from_proto",
-    "classification_to_proto",
     "completion_from_proto",
     "completion_request_from_proto",
     "completion_request_to_proto",
@@ -67,102 +60,7 @@ __all__ = [
     "routing_decision_to_proto",
     "routing_options_from_proto",
     "routing_options_to_proto",
-    "tier_outcome_from_proto",
-    "tier_outcome_to_proto",
 ]
-
-
-def classification_to_proto(value: Classification) -> chat_pb2.Classification:
-    simple, medium, complex_ = value.probabilities
-    return chat_pb2.Classification(
-        task_type=TASK_TYPES.to_proto(value.task_type),
-        complexity=COMPLEXITIES.to_proto(value.complexity),
-        probabilities=chat_pb2.ComplexityProbabilities(simple=simple, medium=medium, complex=complex_),
-        confidence=value.confidence,
-        layer=LAYERS.to_proto(value.layer),
-        signals=[
-            chat_pb2.Signal(name=s.name, value=s.value, contribution=s.contribution, evidence=s.evidence)
-            for s in value.signals
-        ],
-        reason=value.reason,
-        version=value.version,
-        out_of_domain=value.out_of_domain,
-        sufficiency=[chat_pb2.TierSufficiency(tier=s.tier, probability=s.probability) for s in value.sufficiency],
-        cluster=value.cluster,
-        language=value.language,
-    )
-
-
-def classification_from_proto(pb: chat_pb2.Classification, path: str = "classification") -> Classification:
-    """Raises WireError for a task type, complexity or layer that is unset or unknown."""
-    return Classification(
-        task_type=TASK_TYPES.required(pb.task_type, join(path, "task_type")),
-        complexity=COMPLEXITIES.required(pb.complexity, join(path, "complexity")),
-        probabilities=(pb.probabilities.simple, pb.probabilities.medium, pb.probabilities.complex),
-        confidence=pb.confidence,
-        layer=LAYERS.required(pb.layer, join(path, "layer")),
-        signals=tuple(Signal(s.name, s.value, s.contribution, s.evidence) for s in pb.signals),
-        reason=pb.reason,
-        version=pb.version,
-        out_of_domain=pb.out_of_domain if pb.HasField("out_of_domain") else None,
-        sufficiency=tuple(TierSufficiency(s.tier, s.probability) for s in pb.sufficiency),
-        cluster=pb.cluster,
-        language=pb.language,
-    )
-
-
-def tier_outcome_to_proto(value: TierOutcome) -> classifier_pb2.TierOutcome:
-    return classifier_pb2.TierOutcome(
-        cluster=value.cluster,
-        tier=value.tier,
-        sufficed=value.sufficed,
-        source=OUTCOME_SOURCES.to_proto(value.source),
-    )
-
-
-def tier_outcome_from_proto(pb: classifier_pb2.TierOutcome, path: str = "outcome") -> TierOutcome:
-    """Raises WireError for a source that is unset or unknown."""
-    return TierOutcome(pb.cluster, pb.tier, pb.sufficed, OUTCOME_SOURCES.required(pb.source, join(path, "source")))
-
-
-def cache_outcome_to_proto(value: CacheOutcome) -> chat_pb2.CacheOutcome:
-    """For callers: how near, and which entry, stays behind."""
-    return chat_pb2.CacheOutcome(
-        kind=CACHE_KINDS.to_proto(value.kind),
-        age=None if value.age_s is None else duration_to_proto(value.age_s),
-        reason=value.reason,
-    )
-
-
-def cache_outcome_from_proto(pb: chat_pb2.CacheOutcome, path: str = "outcome") -> CacheOutcome:
-    """Raises WireError for a kind that is unset or unknown."""
-    return CacheOutcome(
-        kind=CACHE_KINDS.required(pb.kind, join(path, "kind")),
-        age_s=duration_from_proto(pb.age, join(path, "age")) if pb.HasField("age") else None,
-        reason=pb.reason,
-    )
-
-
-def cache_finding_to_proto(value: CacheOutcome) -> cache_pb2.CacheFinding:
-    """All of it, for services and records."""
-    return cache_pb2.CacheFinding(
-        kind=CACHE_KINDS.to_proto(value.kind),
-        similarity=value.similarity,
-        entry_key=value.entry_key,
-        age=None if value.age_s is None else duration_to_proto(value.age_s),
-        reason=value.reason,
-    )
-
-
-def cache_finding_from_proto(pb: cache_pb2.CacheFinding, path: str = "outcome") -> CacheOutcome:
-    """Raises WireError for a kind that is unset or unknown."""
-    return CacheOutcome(
-        kind=CACHE_KINDS.required(pb.kind, join(path, "kind")),
-        similarity=pb.similarity if pb.HasField("similarity") else None,
-        entry_key=pb.entry_key,
-        age_s=duration_from_proto(pb.age, join(path, "age")) if pb.HasField("age") else None,
-        reason=pb.reason,
-    )
 
 
 def routing_options_to_proto(value: RoutingOptions) -> orchestrator_pb2.RoutingOptions:
