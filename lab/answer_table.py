@@ -17,7 +17,7 @@ import numpy.typing as npt
 from lab.gate_fit import as_matrix
 from lab.recorded import Recorded
 from services.executor.gates.agreement import agree
-from services.executor.gates.signals import Observed, observe, with_opinions
+from services.executor.gates.observation import Observed, observe, with_opinions
 from services.executor.gates.signals import Signals as SignalVector
 from services.sandbox.tokens import TokenCounter, find_tokenizer
 from spillway.routing import TaskType

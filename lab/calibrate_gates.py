@@ -33,7 +33,8 @@ from lab.gate_fit import Rows, as_matrix, fit_calibration, predict
 from lab.metrics import Interval, auroc, binary_calibration_error, bootstrap_rows
 from lab.recorded import RecordError, folds, groups, is_recorded, read_lines, recorded, task_type_of
 from services.executor.gates.calibration import DEFAULT_HEAD, Calibration, serialise
-from services.executor.gates.signals import NAMES, Observed, observe
+from services.executor.gates.observation import Observed, observe
+from services.executor.gates.signals import NAMES
 
 __all__ = ["Examples", "evaluate", "examples", "main"]
 

@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from lab.answer_table import PRICES, AnswerTable
 from lab.gate_fit import Rows, fit_head, fit_scaling, predict
-from services.executor.gates.signals import NAMES, OPINIONS_MAX
+from services.executor.gates.observation import OPINIONS_MAX
+from services.executor.gates.signals import NAMES
 
 __all__ = ["Fitted", "Ladder", "Outcome", "Rung", "fit_ladder", "simulate"]
 

@@ -24,7 +24,7 @@ from lab.recorded import RecordError, folds, groups, read_lines
 from services.executor.gates import canonical
 from services.executor.gates.calibration import load
 from services.executor.gates.final_answer import final_answer, last_number
-from services.executor.gates.signals import Observed, observe
+from services.executor.gates.observation import Observed, observe
 from spillway.routing import TaskType
 
 __all__ = ["main", "same_number"]

@@ -35,7 +35,7 @@ from services.executor.gates import (
 )
 from services.executor.gates.calibration import BASELINE, Calibration
 from services.executor.gates.grading import Grade, Grader
-from services.executor.gates.signals import OPINIONS_MAX, Observed
+from services.executor.gates.observation import OPINIONS_MAX, Observed
 from services.executor.outcome import Answer
 from spillway.chat import ChatRequest, FinishReason, FormatKind, Message
 from spillway.routing import (

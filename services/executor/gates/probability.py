@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from services.executor.gates.calibration import Calibration, threshold_for_cost
-from services.executor.gates.signals import Observed, observe
+from services.executor.gates.observation import Observed, observe
 from spillway.routing import CompositeSpec, GateVerdict, Verdict
 
 __all__ = ["GATE", "Stakes", "check"]

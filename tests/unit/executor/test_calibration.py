@@ -25,7 +25,8 @@ from services.executor.gates.calibration import (
     serialise,
     threshold_for_cost,
 )
-from services.executor.gates.signals import NAMES, Observed, Signals, observe
+from services.executor.gates.observation import Observed, observe
+from services.executor.gates.signals import NAMES, Signals
 from spillway.routing import TaskType
 
 SIZE = len(NAMES)

@@ -8,15 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.executor.gates.signals import (
-    NAMES,
-    OPINIONS_MAX,
-    TEXT_CHARS_MAX,
-    Observed,
-    Signals,
-    compare,
-    observe,
-)
+from services.executor.gates.observation import OPINIONS_MAX, TEXT_CHARS_MAX, Observed, compare, observe
+from services.executor.gates.signals import NAMES, Signals
 from spillway.routing import Normalizer, TaskType
 
 
