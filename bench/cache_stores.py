@@ -19,6 +19,7 @@ from services.cache.partition import tenant_bucket
 from services.cache.store import redis_layout as layout
 from services.cache.store.answer_store_file import FileStore
 from services.cache.store.entry_codec import pack_entry
+from services.cache.store.redis_names import Names, member
 from services.runtime.clock import SystemClock
 from tests.support.redis_server import RedisServer
 
@@ -94,7 +95,7 @@ class RedisSite:
     async def fill(self, vectors: Vectors) -> float:
         """As puts would have left it, but for the records on the change stream."""
         began = time.perf_counter()
-        names, now, era = layout.Names(1), SystemClock().unix(), secrets.token_hex(8)
+        names, now, era = Names(1), SystemClock().unix(), secrets.token_hex(8)
         with contextlib.closing(Redis.from_url(self._server.url)) as client:
             client.hset(names.history(tenant_bucket(SCOPE.tenant)), "era", era)
             for begin in range(0, len(vectors), PIPELINED):
@@ -104,7 +105,7 @@ class RedisSite:
                     pipe.hset(name, mapping={layout.STAMP: f"{era} 0", **layout.fields_of_entry(entry)})
                     expires_ms = int(entry.expires_at_unix_s * 1000)
                     pipe.pexpireat(name, expires_ms)
-                    pipe.zadd(names.entries(0), {layout.member(SCOPE.tenant, entry.key): expires_ms})
+                    pipe.zadd(names.entries(0), {member(SCOPE.tenant, entry.key): expires_ms})
                 pipe.execute()
         return time.perf_counter() - began
 

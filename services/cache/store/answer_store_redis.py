@@ -38,6 +38,7 @@ from services.cache.store.answer_store import Change, StoreUnavailableError
 from services.cache.store.prompt_cipher import PromptCipher
 from services.cache.store.redis_feed import RedisFeed
 from services.cache.store.redis_listing import BATCH_KEYS_MAX, Reading, RedisListing, bucket_of
+from services.cache.store.redis_names import Names, member
 from services.cache.store.redis_puts import CHANGES_MAX, NAMES_MAX, RedisPuts, new_token
 from services.cache.store.redis_servers import RedisServers
 from services.cache.store.redis_sweep import RedisSweeps
@@ -71,7 +72,7 @@ class RedisStore:
         self._clock = clock
         self._timeout_s = timeout_s
         self._servers = RedisServers(parse_redis_url(url), password=password, clock=clock)
-        self._names = layout.Names(self._servers.shards)
+        self._names = Names(self._servers.shards)
         self._cooldowns = [Cooldown(pause_s=PAUSE_S) for _ in range(self._servers.shards)]
         self._listing = RedisListing(self._servers, self._names, clock=clock)
         self._sweeps = RedisSweeps(self._listing, self._names, changes_max=CHANGES_MAX)
@@ -247,7 +248,7 @@ class RedisStore:
                     pipe.hget(self._names.entry(key), "tenant")
                 tenants = await pipe.execute()
             members = [
-                layout.member((tenant or b"").decode("utf-8", "replace"), key)
+                member((tenant or b"").decode("utf-8", "replace"), key)
                 for key, tenant in zip(keys, tenants, strict=True)
             ]
             async with redis.pipeline(transaction=True) as pipe:

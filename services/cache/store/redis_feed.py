@@ -32,6 +32,7 @@ from services.cache.store.answer_store import (
     Removed,
 )
 from services.cache.store.prompt_cipher import PromptCipher
+from services.cache.store.redis_names import Names, key_of_member
 from services.cache.store.redis_servers import RedisServers
 from services.runtime.clock import Clock
 from services.runtime.logs import get_logger
@@ -109,7 +110,7 @@ class _Follower:
     def __init__(self, servers: RedisServers, position: str, cipher: PromptCipher | None) -> None:
         self._servers = servers
         self._cipher = cipher
-        self._names = layout.Names(servers.shards)
+        self._names = Names(servers.shards)
         self._shards = range(servers.shards)
         # The last record that was read of each shard; None: everything has to be loaded.
         self._positions = layout.position_of_text(position, servers.shards)
@@ -235,7 +236,7 @@ class _Follower:
         cursor, members = reply[-1] if cursor != _SCANNED else (0, [])
         return _Page(
             layout.indexed_many(keys, rows, self._cipher),
-            [key for raw, _ in members if (key := layout.key_of_member(cast("bytes", raw)))],
+            [key for raw, _ in members if (key := key_of_member(cast("bytes", raw)))],
             cursor or _SCANNED,
         )
 

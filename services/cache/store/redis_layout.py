@@ -1,35 +1,25 @@
-"""How entries and changes lie in Redis: names of keys, fields of hashes and of stream records.
+"""How entries and changes lie in Redis: fields of hashes and of stream records (`redis_names` has the keys).
 
-Promises: versioned key names, without a text of any request; no pickle; reading is total: what is not an entry of this
-version reads as None. All keys of a shard share one hash tag, so that a transaction stays in one slot of a cluster; a
-tenant's keys are all in one shard. With a cipher, question, answer and vector are sealed, each for its place; scope,
-tags and times are not: what is invalidated has to be found by them.
-
-    spillway:{cache:<shard>}:2:entry:<entry key>   hash, expires with the entry
-    spillway:{cache:<shard>}:2:entries             sorted set "<tenant digest>:<entry key>" by expiry in Unix ms
-    spillway:{cache:<shard>}:2:changes             stream of changes, bounded: which key was put, which were removed
-    spillway:{cache:<shard>}:2:history:<bucket>    hash: what was invalidated (see `invalidation`); never expires
-    spillway:{cache:<shard>}:2:gone:<entry key>    "ERA NUMBER" of its deletion by key, while a put may be under way
+Promises: no pickle; reading is total: what is not an entry of this version reads as None. With a cipher, question,
+answer and vector are sealed, each for its place; scope, tags and times are not: what is invalidated has to be found by
+them.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 from redis.typing import EncodableT, FieldT
 
 from services.cache.entry import Entry, Question, Scope
-from services.cache.partition import BUCKET_DIGITS
 from services.cache.store.answer_codec import answer_from_proto
 from services.cache.store.answer_store import Indexed, IndexedMany, Removed
 from services.cache.store.prompt_cipher import PromptCipher
-from services.cache.store.redis_servers import shard_tag
+from services.cache.store.redis_names import VERSION
 from spillway.v1 import cache_pb2
 from spillway.wire import WireError, cached_answer_to_proto
 
@@ -40,24 +30,17 @@ __all__ = [
     "META_FIELDS",
     "QUESTION_FIELDS",
     "STAMP",
-    "Names",
     "entry_of_fields",
     "fields_of_entry",
     "indexed_many",
     "indexed_of_fields",
-    "key_of_member",
-    "member",
     "meta_of_fields",
     "news_of_record",
     "position_of_text",
     "question_of_fields",
     "record_of_deletion",
-    "tenant_pattern",
     "text_of_position",
 ]
-
-VERSION = 2
-"""Of this layout. What an older one left behind is not read: its entries expire, its lists may be deleted."""
 
 META_FIELDS = ("tenant", "namespace", "template_version", "knowledge_version", "tags")
 INDEX_FIELDS = ("partition", "embedding_model", "vector", "expires_at")
@@ -72,60 +55,7 @@ HISTORY_HEAD = ("era", "token", "number", "deletions", "last")
 
 Fields = Sequence[bytes | None]
 
-_HEX = frozenset("0123456789abcdef")
 _RECORD_ID = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """Names of keys, with this many shards."""
-
-    shards: int
-
-    def shard_of(self, key: str) -> int:
-        """Where the entry lies. Any text has a shard, so that a key that is none is simply not found."""
-        digits = key[:BUCKET_DIGITS]
-        return int(digits, 16) % self.shards if set(digits) <= _HEX and digits else 0
-
-    def entry(self, key: str) -> str:
-        """The entry's hash."""
-        return f"{_prefix(self.shard_of(key))}entry:{key}"
-
-    def entries_at(self, shard: int, keys: Sequence[str]) -> list[str]:
-        """The hashes of entries of that shard."""
-        prefix = f"{_prefix(shard)}entry:"
-        return [prefix + key for key in keys]
-
-    def gone(self, key: str) -> str:
-        """When the entry was last deleted by its key."""
-        return f"{_prefix(self.shard_of(key))}gone:{key}"
-
-    def history(self, bucket: str) -> str:
-        """What was invalidated in the bucket."""
-        return f"{_prefix(self.shard_of(bucket))}history:{bucket}"
-
-    def entries(self, shard: int) -> str:
-        """The sorted set of all entries."""
-        return f"{_prefix(shard)}entries"
-
-    def changes(self, shard: int) -> str:
-        """The stream of changes."""
-        return f"{_prefix(shard)}changes"
-
-
-def member(tenant: str, key: str) -> str:
-    """The entry in the sorted set of all entries."""
-    return f"{_tenant_digest(tenant)}:{key}"
-
-
-def tenant_pattern(tenant: str | None) -> str:
-    """The pattern of the members of one tenant, or of all."""
-    return "*" if tenant is None else f"{_tenant_digest(tenant)}:*"
-
-
-def key_of_member(raw: bytes) -> str:
-    """The entry's key; empty for what is no member."""
-    return raw.decode("ascii", "replace").partition(":")[2]
 
 
 def fields_of_entry(entry: Entry, cipher: PromptCipher | None = None) -> dict[FieldT, EncodableT]:
@@ -300,11 +230,3 @@ def _time(raw: bytes) -> float:
 
 def _place(key: str, part: str) -> str:
     return f"redis/{VERSION}/{part}/{key}"
-
-
-def _prefix(shard: int) -> str:
-    return f"spillway:{{{shard_tag(shard)}}}:{VERSION}:"
-
-
-def _tenant_digest(tenant: str) -> str:
-    return hashlib.sha256(tenant.encode("utf-8", "surrogatepass")).hexdigest()[:16]

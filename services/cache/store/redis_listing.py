@@ -27,6 +27,7 @@ from services.cache.store import redis_layout as layout
 from services.cache.store import redis_scripts
 from services.cache.store.answer_store import StoreUnavailableError
 from services.cache.store.moment import Moment, parse_moment
+from services.cache.store.redis_names import Names, key_of_member, tenant_pattern
 from services.cache.store.redis_servers import RedisServers
 from services.runtime.clock import Clock
 from services.runtime.logs import get_logger
@@ -72,7 +73,7 @@ class RedisListing:
     """Reads entries of the shards that `names` names. `unreadable`: how often it came across a history of invalidations
     of which a part, or all, could not be read or was lost."""
 
-    def __init__(self, servers: RedisServers, names: layout.Names, *, clock: Clock) -> None:
+    def __init__(self, servers: RedisServers, names: Names, *, clock: Clock) -> None:
         self._servers = servers
         self._names = names
         self._clock = clock
@@ -156,11 +157,11 @@ class RedisListing:
 
             async def scan(redis: Redis, at: int = cursor) -> tuple[int, list[Any]]:
                 return await redis.zscan(
-                    self._names.entries(shard), at, match=layout.tenant_pattern(tenant), count=BATCH_KEYS_MAX
+                    self._names.entries(shard), at, match=tenant_pattern(tenant), count=BATCH_KEYS_MAX
                 )
 
             cursor, members = await self.unhurried(shard, scan)
-            keys = [key for raw, _ in members if (key := layout.key_of_member(raw))]
+            keys = [key for raw, _ in members if (key := key_of_member(raw))]
             for start in range(0, len(keys), BATCH_KEYS_MAX):
                 yield keys[start : start + BATCH_KEYS_MAX]
             if cursor == 0:

@@ -21,6 +21,7 @@ from services.cache.store import redis_scripts
 from services.cache.store.moment import Moment, parse_moment
 from services.cache.store.prompt_cipher import PromptCipher
 from services.cache.store.redis_listing import bucket_of, moment_of_head
+from services.cache.store.redis_names import Names, member
 from services.runtime.clock import Clock
 
 __all__ = ["CHANGES_MAX", "NAMES_MAX", "RedisPuts", "new_token"]
@@ -50,7 +51,7 @@ Fields = Mapping[FieldT, EncodableT]
 class RedisPuts:
     """`cipher` seals what is put."""
 
-    def __init__(self, names: layout.Names, *, clock: Clock, cipher: PromptCipher | None) -> None:
+    def __init__(self, names: Names, *, clock: Clock, cipher: PromptCipher | None) -> None:
         self._names = names
         self._clock = clock
         self._cipher = cipher
@@ -124,7 +125,7 @@ class RedisPuts:
             int(began is not None and self.minute() - began.minute > MARKED_MINUTES),
             int(entry.expires_at_unix_s * 1000),
             int(self._clock.unix() * 1000),
-            layout.member(entry.scope.tenant, key),
+            member(entry.scope.tenant, key),
             key if entry.partition else "",
             CHANGES_MAX,
             "" if began is None else began.last,

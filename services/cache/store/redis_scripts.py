@@ -1,6 +1,6 @@
 """What Redis does by itself, as scripts in Lua: each happens as a whole or not at all, and in one slot of a cluster.
 
-How entries, history, list and stream lie there is the part of `redis_layout`.
+How entries, history, list and stream lie there is the part of `redis_layout` and `redis_names`.
 """
 
 from __future__ import annotations

@@ -16,10 +16,10 @@ from typing import Any
 from redis.asyncio import Redis
 
 from services.cache.entry import Selector
-from services.cache.store import redis_layout as layout
 from services.cache.store import redis_scripts
 from services.cache.store.answer_store import StoreUnavailableError
 from services.cache.store.redis_listing import JudgedEntry, RedisListing
+from services.cache.store.redis_names import Names, member
 from services.runtime.logs import get_logger
 from services.runtime.tasks import end_tasks
 
@@ -35,7 +35,7 @@ SWEEPS_MAX = 8
 class RedisSweeps:
     """`changes_max`: how many change records are kept of each shard. `close` at the end."""
 
-    def __init__(self, listing: RedisListing, names: layout.Names, *, changes_max: int) -> None:
+    def __init__(self, listing: RedisListing, names: Names, *, changes_max: int) -> None:
         self._listing = listing
         self._names = names
         self._changes_max = changes_max
@@ -62,7 +62,7 @@ class RedisSweeps:
         ]
         values: list[Any] = [self._changes_max]
         for each in judged:
-            values += (each.stamp, layout.member(each.tenant, each.key), each.key)
+            values += (each.stamp, member(each.tenant, each.key), each.key)
 
         async def remove(redis: Redis) -> int:
             removing: Any = redis.eval(redis_scripts.SWEEP, len(keys), *keys, *values)

@@ -12,8 +12,9 @@ from redis.asyncio import Redis
 from services.cache.entry import Entry, Selector
 from services.cache.partition import tenant_bucket
 from services.cache.store.answer_store_redis import RedisStore
-from services.cache.store.redis_layout import META_FIELDS, Names
+from services.cache.store.redis_layout import META_FIELDS
 from services.cache.store.redis_listing import RedisListing
+from services.cache.store.redis_names import Names
 from services.cache.store.redis_servers import RedisServers
 from services.runtime.clock import SystemClock
 from spillway.configuration.redis_url import parse_redis_url

@@ -10,7 +10,7 @@ import pytest
 from services.cache.entry import Entry, Selector
 from services.cache.partition import tenant_bucket
 from services.cache.store.answer_store_redis import RedisStore
-from services.cache.store.redis_layout import Names
+from services.cache.store.redis_names import Names
 from services.cache.store.redis_puts import NAMES_MAX
 from services.runtime.clock import SystemClock
 from tests.support.cache_parts import entry

@@ -17,7 +17,7 @@ from services.cache.partition import tenant_bucket
 from services.cache.store import answer_store_redis, redis_sweep
 from services.cache.store.answer_store import StoreUnavailableError
 from services.cache.store.answer_store_redis import RedisStore
-from services.cache.store.redis_layout import Names
+from services.cache.store.redis_names import Names
 from services.runtime.clock import SystemClock
 from tests.support.cache_parts import entry
 from tests.support.redis_server import RedisServer

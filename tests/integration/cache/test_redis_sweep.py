@@ -9,8 +9,8 @@ import pytest
 
 from services.cache.entry import Selector
 from services.cache.store.answer_store_redis import RedisStore
-from services.cache.store.redis_layout import Names
 from services.cache.store.redis_listing import JudgedEntry, RedisListing
+from services.cache.store.redis_names import Names
 from services.cache.store.redis_servers import RedisServers
 from services.cache.store.redis_sweep import RedisSweeps
 from services.runtime.clock import SystemClock

@@ -13,7 +13,7 @@ from services.cache.store.answer_store import CaughtUp, Change, Indexed
 from services.cache.store.answer_store_file import FileStore
 from services.cache.store.answer_store_redis import RedisStore
 from services.cache.store.prompt_cipher import PromptCipher
-from services.cache.store.redis_layout import Names
+from services.cache.store.redis_names import Names
 from services.runtime.clock import SystemClock
 from tests.support.cache_parts import entry, indexed
 from tests.support.redis_server import RedisServer

@@ -13,6 +13,7 @@ from services.cache.entry import Scope
 from services.cache.partition import entry_key, tenant_bucket
 from services.cache.store import redis_layout as layout
 from services.cache.store.answer_store import Removed
+from services.cache.store.redis_names import Names, key_of_member, member, tenant_pattern
 from tests.support.cache_parts import chat, entry
 
 WHOLE = replace(entry("q", now_unix_s=1_700_000_000.125, tags=("a", "b")), group="k1", aliases=3)
@@ -81,11 +82,11 @@ def test_a_position_outlives_the_process_and_nothing_else_is_one() -> None:
 
 @given(st.text(), st.integers(1, 64))
 def test_every_text_has_a_shard(key: str, shards: int) -> None:
-    assert 0 <= layout.Names(shards).shard_of(key) < shards
+    assert 0 <= Names(shards).shard_of(key) < shards
 
 
 def test_all_that_a_transaction_writes_lies_in_one_slot() -> None:
-    names = layout.Names(16)
+    names = Names(16)
     for number in range(100):
         tenant = f"tenant {number}"
         key = entry_key(Scope(tenant), chat(f"question {number}"))
@@ -96,6 +97,6 @@ def test_all_that_a_transaction_writes_lies_in_one_slot() -> None:
 
 
 def test_no_name_tells_a_tenant() -> None:
-    assert "acme" not in layout.member("acme", WHOLE.key)
-    assert layout.key_of_member(layout.member("a:b", WHOLE.key).encode()) == WHOLE.key
-    assert layout.tenant_pattern(None) == "*"
+    assert "acme" not in member("acme", WHOLE.key)
+    assert key_of_member(member("a:b", WHOLE.key).encode()) == WHOLE.key
+    assert tenant_pattern(None) == "*"
