@@ -56,17 +56,10 @@ class Callers:
 
     async def go_on(self) -> None:
         wanted = len(self.answers) + CALLERS
-
-        async def enough() -> bool:
-            return len(self.answers) >= wanted
-
-        await until(enough)
+        await until(lambda: len(self.answers) >= wanted)
 
     async def are_answered_by(self, version: str) -> None:
-        async def some() -> bool:
-            return any(answer[0] == version for answer in self.answers)
-
-        await until(some)
+        await until(lambda: any(answer[0] == version for answer in self.answers))
 
 
 class Changes:

@@ -31,11 +31,13 @@ from spillway.chat import ChatRequest, GenerationParams, Message, Role, Usage
 from spillway.routing import Plan, PlannedTier
 from spillway.settings import Quotas as QuotaSettings
 from spillway.settings import Settings
+from tests.support.waiting import until
 
 __all__ = ["COST_NANOUSD", "HOLDER", "RUN_S_MAX", "quota_settings"]
 
 HOLDER = Holder("acme", "k1")
 RUN_S_MAX = 60.0
+FULL_WAIT_S = 100.0
 USAGE = Usage(40, 60)
 CHAT = ChatRequest((Message.of(Role.USER, "What is 6 times 7?"),), GenerationParams(max_output_tokens=200))
 TARGET = {
@@ -157,8 +159,7 @@ async def main(url: str, earnings: str, requests: int, places: int, budget_nanou
     quotas = Quotas(quota_settings(budget_nanousd), books, clock, run_s_max=RUN_S_MAX)
     spender = Spender(till, quotas, requests, places)
     tasks = [asyncio.create_task(spender.request(number)) for number in range(requests)]
-    while not spender.is_full():  # noqa: ASYNC110 - several parts of it change; none of them has an event
-        await asyncio.sleep(0.01)
+    await until(spender.is_full, within_s=FULL_WAIT_S)
     print("full", flush=True)
     await asyncio.to_thread(sys.stdin.readline)
     till.opens.set()

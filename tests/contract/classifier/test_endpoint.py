@@ -23,6 +23,7 @@ from services.runtime.clock import FakeClock
 from services.sandbox.app import build_app
 from services.sandbox.server import serving_in_thread
 from spillway.settings.classifier import Classifier, EmbeddingEndpoint
+from tests.support.waiting import until
 
 KEY = "sk-very-secret"
 PROMPT = "a private prompt"
@@ -159,8 +160,11 @@ async def test_a_caller_who_leaves_neither_counts_as_a_failure_nor_blocks_the_pr
         await backend.encode(["a"])
     clock.advance(5.0)
     probe = asyncio.create_task(backend.encode(["a"]))
-    while len(await asyncio.to_thread(calls, url)) < 2:  # noqa: ASYNC110 - of a server in another thread
-        await asyncio.sleep(0.005)
+
+    async def has_come() -> bool:
+        return len(await asyncio.to_thread(calls, url)) >= 2
+
+    await until(has_come)
     probe.cancel()
     with pytest.raises(asyncio.CancelledError):
         await probe

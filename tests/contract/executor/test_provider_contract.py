@@ -16,6 +16,7 @@ from services.executor.providers.openai_chat import OpenAIChat
 from services.executor.providers.provider import FakeProvider, FakeStep, Provider, ProviderCall
 from spillway.chat import ChatRequest, FinishReason, Message, Role, Usage
 from spillway.routing import AnswerDelta
+from tests.support.waiting import until
 
 CHAT = ChatRequest((Message.of(Role.USER, "Count to three."),))
 TEXT = "one, two, three"
@@ -198,11 +199,11 @@ async def test_a_stream_that_is_cut_ends_with_a_failure(make: Make) -> None:
 async def test_cancelling_ends_the_call_on_the_other_side(make: Make) -> None:
     subject = await make(FakeStep(ANSWER, hang=True))
     task = asyncio.create_task(subject.provider.complete(_call()))
-    await _until(lambda: subject.in_flight() == 1)
+    await until(lambda: subject.in_flight() == 1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await _until(lambda: subject.in_flight() == 0)
+    await until(lambda: subject.in_flight() == 0)
 
 
 async def test_cancelling_a_stream_ends_the_call_on_the_other_side(make: Make) -> None:
@@ -214,11 +215,11 @@ async def test_cancelling_a_stream_ends_the_call_on_the_other_side(make: Make) -
                 pass
 
     task = asyncio.create_task(read())
-    await _until(lambda: subject.in_flight() == 1)
+    await until(lambda: subject.in_flight() == 1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await _until(lambda: subject.in_flight() == 0)
+    await until(lambda: subject.in_flight() == 0)
 
 
 async def test_a_stream_may_be_left_early(make: Make) -> None:
@@ -234,9 +235,3 @@ async def test_many_calls_at_once(make: Make) -> None:
     subject = await make(FakeStep(ANSWER))
     results = await asyncio.gather(*(subject.provider.complete(_call()) for _ in range(30)))
     assert results == [ANSWER] * 30
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - the other side of a socket has no event to wait for
-            await asyncio.sleep(0.005)

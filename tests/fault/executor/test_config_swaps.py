@@ -70,11 +70,7 @@ class Callers:
     async def go_on(self) -> None:
         """Until as many answers have come as there are callers."""
         wanted = len(self.answers) + CALLERS
-
-        async def enough() -> bool:
-            return len(self.answers) >= wanted
-
-        await until(enough)
+        await until(lambda: len(self.answers) >= wanted)
 
 
 async def test_under_load_every_answer_is_of_one_configuration_and_none_is_lost(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from spillway.settings import Quotas as QuotaSettings
 from spillway.v1 import orchestrator_pb2, orchestrator_pb2_grpc
 from tests.support.redis_server import RedisServer
 from tests.support.suite import PRICES, Suite
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow
 
@@ -122,8 +123,8 @@ async def test_a_budget_for_fifty_is_never_exceeded_though_an_orchestrator_is_ki
         suite.script({"*": [ANSWER]})
         callers = Callers([suite.addresses["orchestrator"], suite.addresses["orchestrator-2"]])
         calling = [asyncio.create_task(callers.call(number)) for number in range(REQUESTS)]
-        while callers.outcomes["answered"] < 5:  # noqa: ASYNC110 - a dead run's reservations may take all the rest
-            await asyncio.sleep(0.01)
+        # A dead run's reservations may take all the rest.
+        await until(lambda: callers.outcomes["answered"] >= 5, what="five answers", within_s=60)
         suite.processes["orchestrator"].kill()
         await asyncio.gather(*calling)
         await callers.close()

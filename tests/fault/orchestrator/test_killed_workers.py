@@ -129,11 +129,11 @@ async def test_every_job_ends_exactly_once_and_every_webhook_is_told(redis_serve
                 await asyncio.sleep(rng.uniform(0.0, 2 * CALL_S))
                 await fleet.kill(rng)
                 await fleet.start(1)
-
-            async def all_told() -> bool:
-                return {got.headers["webhook-id"] for got in hook.received} == {f"msg_{name}" for name in submitted}
-
-            await until(all_told, what="every webhook is told", within_s=120)
+            await until(
+                lambda: {got.headers["webhook-id"] for got in hook.received} == {f"msg_{name}" for name in submitted},
+                what="every webhook is told",
+                within_s=120,
+            )
             ended = {job_id: await jobs.get(job_id, "acme") for job_id in submitted}
 
             async def all_noted() -> bool:

@@ -155,11 +155,10 @@ async def test_what_was_acknowledged_outlives_the_primary_and_no_budget_is_excee
         site.lose_primary()
         reached = max(len(load.submitted) + len(load.answers) for load in loads)
         await asyncio.wait_for(asyncio.gather(*spending), WELL_S)
-
-        async def goes_on() -> bool:
-            return all(len(load.submitted) + len(load.answers) >= reached + BEFORE for load in loads)
-
-        await until(goes_on, what="the promoted replica takes over")
+        await until(
+            lambda: all(len(load.submitted) + len(load.answers) >= reached + BEFORE for load in loads),
+            what="the promoted replica takes over",
+        )
         jobs = [job for load in loads for job in load.submitted]
 
         async def all_ended() -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -237,9 +236,11 @@ async def test_what_one_executor_finds_out_the_other_does_not_have_to(
         executor(tmp_path / "2.yaml", redis_server.url) as other,
     ):
         assert await ask(one) is grpc.StatusCode.UNAVAILABLE  # nobody listens at the provider's port
-        async with asyncio.timeout(20):
-            while not (await status(other, "a1")).opened_by_peer:  # noqa: ASYNC110 - the other side is a server
-                await asyncio.sleep(0.01)
+
+        async def is_told() -> bool:
+            return (await status(other, "a1")).opened_by_peer
+
+        await until(is_told)
         seen = await status(other, "a1")
         assert seen.breaker == executor_pb2.TargetStatus.BREAKER_STATE_OPEN
         assert seen.window_calls == 0

@@ -125,11 +125,7 @@ async def test_while_the_replica_is_silent_the_reply_is_held_back(
     replica.thaw()
     assert held is not None, "the primary kept nobody waiting"
     assert await held == 1 + tries
-
-    async def has_it() -> bool:
-        return value(replica) == str(1 + tries).encode()
-
-    await until(has_it, what="the replica has it once it goes on")
+    await until(lambda: value(replica) == str(1 + tries).encode(), what="the replica has it once it goes on")
 
 
 async def test_when_no_replica_has_it_the_primary_is_looked_up_though_no_call_failed(
@@ -141,11 +137,7 @@ async def test_when_no_replica_has_it_the_primary_is_looked_up_though_no_call_fa
     looking.advance(LOOKUP_PAUSE_S)
     sentinel.place, sentinel.epoch = ("127.0.0.1", 1), 2
     assert await guard.run(script, ["n"], []) == 1
-
-    async def has_moved() -> bool:
-        return places.known() == {sentinel.place}
-
-    await until(has_moved, what="the successor is known")
+    await until(lambda: places.known() == {sentinel.place}, what="the successor is known")
 
 
 async def test_without_a_replica_it_is_replied_all_the_same_and_none_is_waited_for_until_a_pause_is_over(

@@ -164,11 +164,7 @@ async def test_while_it_is_used_the_primary_is_looked_up_again_beside_the_calls(
         promoted(*sentinels)
         clock.advance(LOOKUP_EVERY_S)
         assert await places.place() == OLD, "nobody waits for it"
-
-        async def is_known() -> bool:
-            return places.known() == {NEW}
-
-        await until(is_known, what="the successor is found though no call failed")
+        await until(lambda: places.known() == {NEW}, what="the successor is found though no call failed")
 
 
 async def test_who_was_idle_asks_before_the_first_call(sentinels: list[FakeSentinel], clock: FakeClock) -> None:

@@ -27,6 +27,7 @@ from spillway.routing import (
     Verdict,
 )
 from tests.support.executor_bench import outcomes
+from tests.support.waiting import until
 from tests.unit.executor.builders import CUT, DOWN, REFUSED, USAGE, Bench, answer, chat
 
 Steps = dict[str, Iterable[FakeStep | Answer | ProviderFailure | str]]
@@ -229,8 +230,7 @@ async def test_a_caller_who_leaves_cancels_the_calls_and_returns_the_permits() -
     hang = FakeStep(DOWN, hang=True)
     bench = Bench({"a1": [hang], "a2": [hang]})
     task = asyncio.create_task(run(bench, plan(AgreementSpec())))
-    while bench.provider.in_flight < 2:  # noqa: ASYNC110 - the fake has no event to wait for
-        await asyncio.sleep(0)
+    await until(lambda: bench.provider.in_flight >= 2)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -9,6 +9,7 @@ import pytest
 
 from services.executor.outcome import FailureKind, ProviderFailure
 from spillway.routing import AgreementSpec, AttemptPurpose, JudgeSpec, RulesSpec, SelfEvaluationSpec, Verdict
+from tests.support.waiting import until
 from tests.unit.executor.builders import DOWN, Bench, answer
 from tests.unit.executor.gated import CALL_NANOUSD, HANG, graded, made, plan, run, verdict
 
@@ -115,8 +116,7 @@ async def test_a_caller_who_leaves_ends_opinions_and_graders() -> None:
     ):
         bench = Bench(steps)  # type: ignore[arg-type]
         task = asyncio.create_task(run(bench, plan(*gates)))
-        while bench.provider.in_flight < under_way:  # noqa: ASYNC110 - the fake has no event to wait for
-            await asyncio.sleep(0)
+        await until(lambda bench=bench, under_way=under_way: bench.provider.in_flight >= under_way)  # type: ignore[misc]
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -131,8 +131,7 @@ async def test_a_grader_that_breaks_ends_the_others() -> None:
     async def broken(call: Any) -> Any:
         if call.model != "b1":
             return await complete(call)
-        while not bench.provider.in_flight:  # noqa: ASYNC110 - the fake has no event to wait for
-            await asyncio.sleep(0)
+        await until(lambda: bench.provider.in_flight)
         raise RuntimeError("a defect")
 
     bench.provider.complete = broken  # type: ignore[method-assign]

@@ -23,6 +23,7 @@ from spillway.routing import (
     Strategy,
     Verdict,
 )
+from tests.support.waiting import until
 from tests.unit.executor.builders import DOWN, Bench, chat
 from tests.unit.executor.gated import CALL_NANOUSD, HANG, made, plan, run
 
@@ -186,8 +187,7 @@ async def test_a_hedge_counts_the_opinions_that_are_still_asked(cost_nanousd_max
     # The answer takes half of it, since an opinion is to come, and that one the rest.
     given = plan(AgreementSpec("b1"), strategy=Strategy.HEDGED, cost_nanousd_max=cost_nanousd_max)
     task = asyncio.create_task(run(bench, given))
-    while bench.provider.in_flight < 2:  # noqa: ASYNC110 - the fake has no event to wait for
-        await asyncio.sleep(0)
+    await until(lambda: bench.provider.in_flight >= 2)
     bench.clock.advance(3.0)
     for _ in range(100):
         await asyncio.sleep(0)

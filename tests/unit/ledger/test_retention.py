@@ -11,6 +11,7 @@ from services.ledger.rows import to_us
 from services.ledger.store import LedgerStore
 from services.ledger.workers import Workers
 from services.runtime.clock import FakeClock
+from tests.support.waiting import until
 
 
 class Store:
@@ -30,9 +31,7 @@ class Store:
 
 async def turn(clock: FakeClock, store: Store, asked: int) -> None:
     """Lets time pass until the store was asked so often."""
-    async with asyncio.timeout(20):
-        while len(store.asked) < asked or clock.sleepers == 0:  # noqa: ASYNC110 - the other side is a thread
-            await asyncio.sleep(0.001)
+    await until(lambda: len(store.asked) >= asked and clock.sleepers)
 
 
 async def test_steps_follow_each_other_until_nothing_is_left_and_the_next_round_looks_again() -> None:

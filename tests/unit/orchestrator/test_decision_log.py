@@ -18,6 +18,7 @@ from services.orchestrator.record import DecisionRecord, end_user_hash, json_lin
 from services.runtime.errors import Unavailable
 from spillway import wire
 from spillway.v1 import ledger_pb2
+from tests.support.processes import wait_until
 from tests.unit.orchestrator.fakes import Bench
 from tests.unit.orchestrator.ladder import request_of, settings_of
 
@@ -134,8 +135,7 @@ async def test_records_that_cannot_be_written_are_dropped_until_they_can(tmp_pat
     log = DecisionLog(path, queued_max=10)
     record = await a_record()
     log.offer(record)
-    while log.dropped == 0:
-        threading.Event().wait(0.001)
+    wait_until(lambda: log.dropped, what="it is dropped")
     path.rmdir()
     log.offer(record)
     assert log.close(10)
@@ -178,8 +178,7 @@ async def test_a_disk_that_fills_up_in_the_middle_of_a_batch_tears_one_line(
     for n in "123":
         log.offer(replace(record, request_id=n))
     gate.set()
-    while log.dropped < 2:
-        threading.Event().wait(0.001)
+    wait_until(lambda: log.dropped >= 2, what="both are dropped")
     log.offer(replace(record, request_id="4"))
     assert log.close(10)
     zero, one, torn, four = path.read_bytes().splitlines()

@@ -21,6 +21,7 @@ from services.runtime.reload import POLL_S, RETRY_S, SEARCH_PAUSE_S, SETTLE_S, C
 from spillway.configuration.document import Problem
 from tests.support.following import numbers, put, through
 from tests.support.smallest import SMALLEST
+from tests.support.waiting import until
 
 BAD = "version: 1\nproviders: {}\ntiers: []\nnonsense: 3\n"
 
@@ -130,8 +131,7 @@ async def test_it_does_not_matter_how_the_file_is_put_there(bench: Bench, put: C
 async def test_what_is_still_being_written_is_waited_for(bench: Bench) -> None:
     bench.path.write_text(C)  # whole by chance
     looking = asyncio.create_task(bench.reloader.look())
-    while not bench.clock.sleepers:  # noqa: ASYNC110 - the clock is fake
-        await asyncio.sleep(0)
+    await until(lambda: bench.clock.sleepers)
     bench.path.write_text(B)
     await bench.through(looking)
     assert bench.taken == []

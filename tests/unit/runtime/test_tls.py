@@ -23,6 +23,7 @@ from services.runtime.tls import FILE_BYTES_MAX, POLL_S, SETTLE_S, Certificates,
 from spillway.settings import Tls
 from tests.support.certificates import CertificateFolders
 from tests.support.following import numbers, through
+from tests.support.waiting import until
 
 DAY_S = 86_400.0
 
@@ -180,8 +181,7 @@ async def test_what_is_being_written_is_waited_for(bench: Bench) -> None:
     (bench.own / "tls.crt").write_bytes(issued.certificate)
     with capture_logs() as logs:
         look = asyncio.create_task(bench.certificates.look())
-        while not bench.clock.sleepers:  # noqa: ASYNC110 - the clock has no signal for it
-            await asyncio.sleep(0)
+        await until(lambda: bench.clock.sleepers)
         (bench.own / "tls.key").write_bytes(issued.key)
         await bench.through(look)
         assert bench.taken == []
