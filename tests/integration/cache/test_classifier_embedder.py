@@ -12,6 +12,7 @@ from services.runtime.clock import FakeClock
 from spillway.v1 import chat_pb2, classifier_pb2
 from spillway.v1.classifier_pb2_grpc import ClassifierServiceServicer, add_ClassifierServiceServicer_to_server
 from tests.support.cache_parts import MODEL, vector
+from tests.support.fake_services import serving
 
 
 class Classifier(ClassifierServiceServicer):
@@ -33,13 +34,12 @@ class Classifier(ClassifierServiceServicer):
 
 @pytest.fixture
 async def classifier() -> AsyncIterator[tuple[Classifier, grpc.aio.Channel]]:
-    server, made = grpc.aio.server(), Classifier()  # type: ignore[abstract]
-    add_ClassifierServiceServicer_to_server(made, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    made = Classifier()  # type: ignore[abstract]
+    async with (
+        serving(made, add_ClassifierServiceServicer_to_server) as address,
+        grpc.aio.insecure_channel(address) as channel,
+    ):
         yield made, channel
-    await server.stop(None)
 
 
 async def test_texts_come_back_as_unit_vectors_in_their_order(

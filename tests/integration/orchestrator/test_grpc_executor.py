@@ -20,6 +20,7 @@ from spillway import wire
 from spillway.routing import AnswerDelta, Attempt, AttemptOutcome, Execution, FailedExecution, Plan, PlannedTier
 from spillway.v1 import executor_pb2 as pb
 from spillway.v1 import executor_pb2_grpc
+from tests.support.fake_services import serving
 from tests.unit.orchestrator.fakes import executed
 from tests.unit.orchestrator.ladder import request_of
 
@@ -76,15 +77,12 @@ def say(error: SpillwayError, *details: Any) -> Step:
 
 @asynccontextmanager
 async def executor() -> AsyncIterator[tuple[Executor, GrpcExecutor]]:
-    servicer, server = Executor(), grpc.aio.server()
-    executor_pb2_grpc.add_ExecutorServiceServicer_to_server(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield servicer, GrpcExecutor(channel)
-    finally:
-        await server.stop(None)
+    servicer = Executor()
+    async with (
+        serving(servicer, executor_pb2_grpc.add_ExecutorServiceServicer_to_server) as address,
+        grpc.aio.insecure_channel(address) as channel,
+    ):
+        yield servicer, GrpcExecutor(channel)
 
 
 async def execute(hop: GrpcExecutor, timeout_s: float = 20.0) -> Execution:

@@ -10,12 +10,11 @@ import pty
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 from rich.console import Console
 
@@ -24,6 +23,7 @@ from spillway.cli.breakers import breakers_json, breakers_table, show_breakers
 from spillway.cli.executors import ExecutorHealth, TargetHealth
 from spillway.cli.state import ServiceState, StateFile, SuiteState
 from spillway.v1 import executor_pb2, executor_pb2_grpc
+from tests.support import fake_services
 
 COLUMNS = 100
 WELL = TargetHealth("small-1", "simple", "gpt-4.1-nano", "closed", 0.0, False, 40, 2, 1, 3, 0.82)
@@ -125,16 +125,8 @@ class FakeExecutor(executor_pb2_grpc.ExecutorServiceServicer):
         return executor_pb2.ListTargetsResponse(targets=[self.status])
 
 
-@asynccontextmanager
-async def serving(fake: FakeExecutor) -> AsyncIterator[str]:
-    server = grpc.aio.server()
-    executor_pb2_grpc.add_ExecutorServiceServicer_to_server(fake, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        await server.stop(None)
+def serving(fake: FakeExecutor) -> AbstractAsyncContextManager[str]:
+    return fake_services.serving(fake, executor_pb2_grpc.add_ExecutorServiceServicer_to_server)
 
 
 def status(**fields: Any) -> executor_pb2.TargetStatus:

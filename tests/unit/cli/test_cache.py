@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Any, cast
 
 import grpc
@@ -17,6 +16,7 @@ from spillway.cli.app import app
 from spillway.cli.cache import removals_json, removals_view, stats_json, stats_view
 from spillway.cli.caches import NOT_ADMITTED, CacheStats, ClassStats, Removal, Selection, ask_all, remove_from, wrong_in
 from spillway.v1 import cache_pb2, cache_pb2_grpc
+from tests.support import fake_services
 
 COLUMNS = 100
 KEY = "0" * 68
@@ -157,16 +157,8 @@ class FakeCache(cache_pb2_grpc.CacheServiceServicer):
         return cache_pb2.InvalidateResponse(entries=5)
 
 
-@asynccontextmanager
-async def serving(fake: FakeCache) -> AsyncIterator[str]:
-    server = grpc.aio.server()
-    cache_pb2_grpc.add_CacheServiceServicer_to_server(fake, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        await server.stop(None)
+def serving(fake: FakeCache) -> AbstractAsyncContextManager[str]:
+    return fake_services.serving(fake, cache_pb2_grpc.add_CacheServiceServicer_to_server)
 
 
 async def test_each_condition_is_sent_as_it_was_said_and_no_other() -> None:
