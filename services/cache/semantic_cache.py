@@ -13,17 +13,17 @@ Belongs to one event loop. `start` before use, `close` after it.
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
 
 from services.cache.admission import lifetime_s, refusal_reason
+from services.cache.answer_finder import AnswerFinder, missed
+from services.cache.answer_keeper import AnswerKeeper
 from services.cache.answer_version import answer_version
 from services.cache.cache_policy import CachePolicy
 from services.cache.entry import Answer, Entry, Scope, Selector
-from services.cache.entry_group import SECRET_BYTES, founded_group, group_of
-from services.cache.entry_verdicts import EntryVerdicts
+from services.cache.entry_group import group_of
 from services.cache.index.follower import Follower, Snapshots
 from services.cache.index.vector_index import DimensionMismatchError, VectorIndex, unit_vector
 from services.cache.matching.answer_comparison import Comparison
@@ -62,10 +62,10 @@ class SemanticCache:
         self._index = index
         self._search = search
         self._policy = policy
-        self._verdicts = EntryVerdicts()
-        self._group_secret = secrets.token_bytes(SECRET_BYTES)
         self._clock = clock
         self._stats = Stats()
+        self._finder = AnswerFinder(store, index, clock=clock)
+        self._keeper = AnswerKeeper(store, index, stats=self._stats)
         self._reads_ahead = reads_ahead
         self._reading: asyncio.Task[None] | None = None
         self._follower = Follower(store, index, clock=clock, snapshots=snapshots)
@@ -112,7 +112,7 @@ class SemanticCache:
         nothing is served, so nothing is counted.
         """
         vector = None if embedding is None else unit_vector(embedding.values)
-        self._stats.lookups += not (peek or skip_exact)  # with which a request's one lookup goes on
+        self._stats.lookups += not (peek or skip_exact)
         if unfit := self._policy.unfit(chat):
             return Found(CacheOutcome(CacheKind.NEVER_CACHED, f"the question is {unfit.replace('_', ' ')}"))
         key, token = entry_key(scope, chat), ""
@@ -121,13 +121,13 @@ class SemanticCache:
                 found = None
                 if not skip_exact:
                     entry, token = await self._store.read(key)
-                    found = self._exact(scope, entry)
+                    found = self._finder.exact(scope, entry)
                 if found is None:
                     meaning = self._policy.meaning(scope, chat, embedding, vector, task_type)
                     found = (
-                        _miss(meaning)
+                        missed(meaning)
                         if isinstance(meaning, str)
-                        else await self._find_similar(scope, key, meaning, peek=peek)
+                        else await self._finder.similar(scope, key, meaning, search=self._search, peek=peek)
                     )
         except (StoreUnavailableError, TimeoutError):
             found = Found(CacheOutcome(CacheKind.UNAVAILABLE, "the store did not answer in time"))
@@ -162,7 +162,7 @@ class SemanticCache:
         try:
             since = token or await self._store.moment(key)
         except StoreUnavailableError:
-            return self._dropped()
+            return self._keeper.dropped()
         meaning = self._policy.meaning(scope, chat, embedding, vector, task_type)
         link = Link()
         if isinstance(meaning, Meaning):
@@ -213,7 +213,7 @@ class SemanticCache:
                         source=source,
                         look_s=_half_left_s(limit),
                     ):
-                        await self._count_verdict(entry, same=same)
+                        await self._keeper.count_verdict(entry, search=self._search, is_right=same)
         except (StoreUnavailableError, TimeoutError, DimensionMismatchError):
             return Comparison.UNKNOWN
         if isinstance(evidence, Answer) and not refusal_reason(evidence, size_bytes_max=self._policy.entry_bytes_max):
@@ -256,7 +256,6 @@ class SemanticCache:
         tags: Sequence[str],
         since: str,
     ) -> Stored:
-        """Puts an answer that was admitted into store and index, unless an invalidation since that moment takes it."""
         entry = self._policy.entry(
             scope,
             chat,
@@ -268,54 +267,7 @@ class SemanticCache:
             aliases=link.aliases,
             now_unix_s=self._clock.unix(),
         )
-        if isinstance(meaning, Meaning) and not entry.group:
-            entry = replace(entry, group=founded_group(entry.key, answer, secret=self._group_secret))
-        try:
-            if not await self._store.put(entry, since=since):
-                self._stats.not_admitted += 1
-                self._stats.overtaken += 1
-                return Stored(StoreResult.NOT_ADMITTED, reason="invalidated")
-        except StoreUnavailableError:
-            return self._dropped()
-        self._stats.stored += 1
-        self._verdicts.forget(entry.key)
-        self._search.removed(entry.key)
-        if isinstance(meaning, Meaning):
-            self._search.stored(entry, meaning.task_type)
-            self._index.add(
-                entry.key,
-                partition=meaning.partition,
-                model=meaning.model,
-                vector=meaning.vector,
-                expires_at_unix_s=entry.expires_at_unix_s,
-            )
-        return Stored(StoreResult.STORED, entry.key)
-
-    def _dropped(self) -> Stored:
-        self._stats.dropped += 1
-        return Stored(StoreResult.UNAVAILABLE, reason="the store did not answer in time")
-
-    def _exact(self, scope: Scope, entry: Entry | None) -> Found | None:
-        if entry is None or not self._serves(entry, scope):
-            return None
-        return Found(self._hit(CacheKind.EXACT_HIT, entry, "the same request", None), entry.answer)
-
-    async def _find_similar(self, scope: Scope, key: str, meaning: Meaning, *, peek: bool) -> Found:
-        compared = self._index.entries_in(meaning.partition)
-        # Stored since the exact lookup, e.g. by a caller who asked the same at the same time.
-        if key in self._index:
-            (entry,) = await self._store.get_many((key,))
-            if (same := self._exact(scope, entry)) is not None:
-                return same
-        try:
-            finding = await self._search.find(scope, meaning, request_key=key, peek=peek)
-        except DimensionMismatchError:
-            return _miss("the stored questions' embeddings have another dimension")
-        if finding.entry is None:
-            outcome = CacheOutcome(CacheKind.MISS, finding.reason, similarity=finding.similarity)
-            return Found(outcome, None, compared, explanation=finding.explanation)
-        outcome = self._hit(CacheKind.SEMANTIC_HIT, finding.entry, finding.reason, finding.similarity)
-        return Found(outcome, finding.entry.answer, compared, finding.audit, finding.explanation)
+        return await self._keeper.keep(entry, meaning, search=self._search, since=since)
 
     async def _learn(self, scope: Scope, meaning: Meaning, key: str, answer: Answer) -> Link:
         """What those near it say of a fresh answer; nothing when that takes too long."""
@@ -332,18 +284,6 @@ class SemanticCache:
             return Comparison.UNKNOWN
         return await self._search.compare(evidence, entry)
 
-    async def _count_verdict(self, entry: Entry, *, same: bool) -> None:
-        if not self._verdicts.count(entry.key, right=same):
-            self._search.removed(entry.key)
-            await self._store.delete([entry.key])
-
-    def _serves(self, entry: Entry, scope: Scope) -> bool:
-        return entry.scope == scope and entry.expires_at_unix_s > self._clock.unix()
-
-    def _hit(self, kind: CacheKind, entry: Entry, reason: str, similarity: float | None) -> CacheOutcome:
-        age_s = max(0.0, self._clock.unix() - entry.stored_at_unix_s)
-        return CacheOutcome(kind, reason, similarity=similarity, entry_key=entry.key, age_s=age_s)
-
     def _count(self, outcome: CacheOutcome) -> None:
         kind = outcome.kind
         if outcome.entry_key:
@@ -356,7 +296,3 @@ class SemanticCache:
 def _half_left_s(limit: asyncio.Timeout) -> float:
     until = limit.when()
     return 0.0 if until is None else 0.5 * (until - asyncio.get_running_loop().time())
-
-
-def _miss(reason: str, similarity: float | None = None, compared: int = 0) -> Found:
-    return Found(CacheOutcome(CacheKind.MISS, reason, similarity=similarity), partition_entries=compared)

@@ -34,7 +34,7 @@ def a_cache() -> tuple[SemanticCache, CountingStore]:
 
 async def test_looks_find_what_lookups_find_and_a_cache_with_them_goes_on_as_one_without() -> None:
     (cache, store), (twin, _) = a_cache(), a_cache()
-    twin._group_secret = cache._group_secret  # a group's name says where its words are counted
+    twin._keeper._group_secret = cache._keeper._group_secret  # a group's name says where its words are counted
     looked_at, left_alone = World(cache, 2), World(twin, 2)
     await looked_at.ask(320)
     await left_alone.ask(320)
