@@ -111,9 +111,9 @@ def _sigmoid(x: Floats) -> Floats:
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(x, -35, 35))))
 
 
-def _newton(design: Floats, target: Floats, weights: Floats, prior: Floats, ridge: float) -> Floats:
-    """Minimises weighted log loss + ridge/2 |w - prior|^2 (bias almost free), by Newton's method."""
-    penalty = np.full(design.shape[1], ridge)
+def _newton(design: Floats, target: Floats, weights: Floats, prior: Floats) -> Floats:
+    """Minimises weighted log loss + RIDGE/2 |w - prior|^2 (bias almost free), by Newton's method."""
+    penalty = np.full(design.shape[1], RIDGE)
     penalty[-1] = 1e-3
     found = prior.copy()
     for _ in range(ITERATIONS):
@@ -137,25 +137,25 @@ def _as_model(vector: Floats) -> Logistic:
     return Logistic(row[-1], tuple(row[:size]), tuple(row[size : 2 * size]), tuple(row[2 * size : -1]))
 
 
-def fit_head(rows: Rows, scaling: Scaling, *, ridge: float = RIDGE) -> Head:
+def fit_head(rows: Rows, scaling: Scaling) -> Head:
     """The models of one place in the ladder: one for all task types, and one for each that has enough rows."""
     design = _design(rows.signals, scaling)
     target = rows.correct.astype(np.float64)
     prior = _as_vector(BASELINE.heads[DEFAULT_HEAD].models[None], len(scaling.products))
-    shared = _newton(design, target, rows.weights, prior, ridge)
+    shared = _newton(design, target, rows.weights, prior)
     models: dict[TaskType | None, Logistic] = {None: _as_model(shared)}
     for task in sorted({t for t in rows.task_types if t is not None}):
         mine = np.asarray([t is task for t in rows.task_types])
         if mine.sum() >= TASK_ROWS_MIN and 0 < target[mine].mean() < 1 and not mine.all():
-            models[task] = _as_model(_newton(design[mine], target[mine], rows.weights[mine], shared, ridge))
+            models[task] = _as_model(_newton(design[mine], target[mine], rows.weights[mine], shared))
     return Head(models)
 
 
-def fit_calibration(parts: Mapping[str, Rows], *, version: str, ridge: float = RIDGE) -> Calibration:
+def fit_calibration(parts: Mapping[str, Rows], *, version: str) -> Calibration:
     """A calibration with one head for each part; there must be one for the default head, which sets the scaling."""
     default = parts[DEFAULT_HEAD]
     scaling = fit_scaling(default.signals, default.weights)
-    return Calibration(version, scaling, {name: fit_head(rows, scaling, ridge=ridge) for name, rows in parts.items()})
+    return Calibration(version, scaling, {name: fit_head(rows, scaling) for name, rows in parts.items()})
 
 
 def predict(head: Head, scaling: Scaling, rows: Rows) -> Floats:

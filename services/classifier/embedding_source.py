@@ -20,7 +20,7 @@ from services.classifier.endpoint_embedder import CALLS_MAX, Endpoint, EndpointB
 from services.classifier.model import ModelError, model_directory
 from services.classifier.sentence_export import open_export
 from services.classifier.startup import open_encoder
-from services.runtime.clock import Clock, SystemClock
+from services.runtime.clock import SystemClock
 from services.runtime.config import SecretError, read_api_key
 from spillway.settings.classifier import Classifier, EmbeddingEndpoint
 
@@ -38,16 +38,14 @@ class EmbeddingSourceError(Exception):
     """No embedder as configured. The message names the remedy and holds neither prompt nor key."""
 
 
-async def open_embedder(
-    settings: Classifier, environment: Mapping[str, str] = os.environ, *, clock: Clock | None = None
-) -> Embedder:
+async def open_embedder(settings: Classifier, environment: Mapping[str, str] = os.environ) -> Embedder:
     """The embedder of `settings.embedding_provider`; the caller closes it. Loads in a thread (about 0.5 s).
 
     Raises EmbeddingSourceError.
     """
     try:
         if settings.embedding_provider == "endpoint":
-            return _endpoint(settings.embedding_endpoint, clock or SystemClock())
+            return _endpoint(settings.embedding_endpoint)
         workers = settings.threads or read_cpus()
         encoder = await asyncio.to_thread(_open_encoder, settings, environment)
     except (ModelError, SecretError, ValueError) as error:
@@ -73,7 +71,7 @@ def _open_encoder(settings: Classifier, environment: Mapping[str, str]) -> Encod
     return Encoder(open_export(configured), threads=1)
 
 
-def _endpoint(settings: EmbeddingEndpoint | None, clock: Clock) -> Embedder:
+def _endpoint(settings: EmbeddingEndpoint | None) -> Embedder:
     if settings is None:
         message = "the embedding provider endpoint needs classifier.embedding_endpoint"
         raise ValueError(message)
@@ -86,7 +84,7 @@ def _endpoint(settings: EmbeddingEndpoint | None, clock: Clock) -> Embedder:
         open_s=settings.open_s,
     )
     key = read_api_key(settings.api_key_env, settings.api_key_file)
-    backend = EndpointBackend(endpoint, api_key=key, clock=clock)
+    backend = EndpointBackend(endpoint, api_key=key, clock=SystemClock())
     return BatchedEmbedder(backend, workers=CALLS_MAX, limits=endpoint_limits(settings))
 
 

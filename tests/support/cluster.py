@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -36,15 +36,7 @@ STARTING_MAX: Final = 2
 class Cluster(Suite):
     """Starts everything in `__enter__`; replicas are called "executor-1", "executor-2", …"""
 
-    def __init__(
-        self,
-        folder: Path,
-        names: NameServer,
-        *,
-        redis_url: str,
-        database_url: str,
-        config: Mapping[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, folder: Path, names: NameServer, *, redis_url: str, database_url: str) -> None:
         self.names = names
         self.ports = {service: free_port() for service in SERVICES}
         self.health_port = free_port()
@@ -62,8 +54,6 @@ class Cluster(Suite):
             "limits": {"drain_s": 0.5, "grace_s": 30, "connection_age_s": CONNECTION_AGE_S},
             "telemetry": {"prometheus_listen": "127.0.0.1:0"},
         }
-        for section, values in (config or {}).items():
-            shared[section] = {**shared.get(section, {}), **values} if isinstance(values, Mapping) else values
         super().__init__(folder, config=shared, ledger=True)
 
     @property

@@ -20,10 +20,11 @@ __all__ = ["USER", "Container"]
 
 USER = 65532
 READY_WAIT_S = 120.0
+PODMAN_S = 60.0
 
 
-def _podman(*arguments: str, timeout_s: float = 60.0) -> str:
-    done = subprocess.run(["podman", *arguments], check=False, capture_output=True, text=True, timeout=timeout_s)
+def _podman(*arguments: str) -> str:
+    done = subprocess.run(["podman", *arguments], check=False, capture_output=True, text=True, timeout=PODMAN_S)
     assert done.returncode == 0, f"podman {' '.join(arguments)}: {done.stderr}"
     return done.stdout
 
@@ -38,9 +39,7 @@ class Container:
         folder: Path,
         config: Path | None = None,
         arguments: Sequence[str] = (),
-        environment: Mapping[str, str] | None = None,
         volumes: Mapping[Path, str] | None = None,
-        tag: str = "0.1.0",
     ) -> None:
         self.service = service
         # As `scripts/images --probe` found it: cgroups of both versions at once are known to runc alone, and no cgroups
@@ -57,9 +56,7 @@ class Container:
             place.mkdir(parents=True, exist_ok=True)
             os.chown(place, USER, USER)
             options += ["--volume", f"{place}:{inside}"]
-        for name, value in (environment or {}).items():
-            options += ["--env", f"{name}={value}"]
-        self.id = _podman(*runtime, "run", *options, f"docker.io/spillway/{service}:{tag}", *arguments).strip()
+        self.id = _podman(*runtime, "run", *options, f"docker.io/spillway/{service}:0.1.0", *arguments).strip()
         self._log = folder / f"{service}.log"
 
     def ready(self) -> dict[str, Any]:

@@ -71,8 +71,8 @@ class Fault:
 class FaultProxy:
     """A running proxy. Made by `fault_proxy`."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._upstream = (host, port)
+    def __init__(self, port: int) -> None:
+        self._upstream = ("127.0.0.1", port)
         self._fault = Fault()
         self._changed = asyncio.Event()
         self._connections: set[_Connection] = set()
@@ -256,9 +256,9 @@ def _close(writer: asyncio.StreamWriter, *, reset: bool) -> None:
 
 
 @contextlib.asynccontextmanager
-async def fault_proxy(port: int, host: str = "127.0.0.1") -> AsyncIterator[FaultProxy]:
-    """Run a proxy of that address on a free port of 127.0.0.1, inside the block."""
-    proxy = FaultProxy(host, port)
+async def fault_proxy(port: int) -> AsyncIterator[FaultProxy]:
+    """Run a proxy of that port of 127.0.0.1 on a free port of 127.0.0.1, inside the block."""
+    proxy = FaultProxy(port)
     tasks: set[asyncio.Task[None]] = set()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -39,12 +39,10 @@ def made_up(count: int, seed: int, *, noise: float = 0.1) -> list[tuple[str, boo
     return rows
 
 
-def write_outcomes(
-    path: Path, rows: Iterable[tuple[str, bool]], *, cheap: str = "simple", dear: str = "complex"
-) -> Path:
-    """JSON lines of them; the dear tier manages all."""
+def write_outcomes(path: Path, rows: Iterable[tuple[str, bool]]) -> Path:
+    """JSON lines of them; the tier `complex` manages all."""
     lines = [
-        json.dumps({"prompt": prompt, "task_type": "other", "outcomes": {cheap: managed, dear: True}})
+        json.dumps({"prompt": prompt, "task_type": "other", "outcomes": {"simple": managed, "complex": True}})
         for prompt, managed in rows
     ]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

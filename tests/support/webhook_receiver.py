@@ -63,7 +63,7 @@ class Receiver:
 
 
 @asynccontextmanager
-async def receiver(directory: Path, name: str = "", *, address: str = "127.0.0.1") -> AsyncIterator[Receiver]:
+async def receiver(directory: Path, name: str = "") -> AsyncIterator[Receiver]:
     """With a certificate for `name`; without one it speaks plain http."""
     made = Receiver()
     tls: ssl.SSLContext | None = None
@@ -72,7 +72,7 @@ async def receiver(directory: Path, name: str = "", *, address: str = "127.0.0.1
         authority = _certify(directory, name)
         tls.load_cert_chain(directory / "server.pem")
         made.trust.load_verify_locations(cadata=authority)
-    server = await asyncio.start_server(made.serve, address, 0, ssl=tls, limit=HEAD_BYTES_MAX)
+    server = await asyncio.start_server(made.serve, "127.0.0.1", 0, ssl=tls, limit=HEAD_BYTES_MAX)
     made.port = server.sockets[0].getsockname()[1]
     async with server:
         yield made

@@ -49,14 +49,13 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[JobStore]:
 def new(
     job_id: str = "j1",
     *,
-    text: str = "q",
     request_id: str = "",
     webhook_url: str = "",
     digest: bytes = b"d",
     timeout_s: float = LONG_S,
     ttl_s: float = LONG_S,
 ) -> NewJob:
-    what = submission(text, request_id=request_id, webhook_url=webhook_url)
+    what = submission("q", request_id=request_id, webhook_url=webhook_url)
     return NewJob(job_id, "acme", "key-1", what, digest, timeout_s, ttl_s, f"trace-of-{job_id}")
 
 

@@ -31,11 +31,11 @@ def whole(place: Address) -> bytes:
 
 
 @asynccontextmanager
-async def cluster(*replies: bytes, tags: tuple[str, ...] = (FIRST, SECOND)) -> AsyncIterator[RedisPlaces]:
+async def cluster(*replies: bytes) -> AsyncIterator[RedisPlaces]:
     async with fake_sentinels(len(replies)) as nodes:
         for node, reply in zip(nodes, replies, strict=True):
             node.garbled = reply
-        places = RedisPlaces(parse_redis_url(url_of(nodes)), password="", clock=FakeClock(), tags=tags)
+        places = RedisPlaces(parse_redis_url(url_of(nodes)), password="", clock=FakeClock(), tags=(FIRST, SECOND))
         try:
             yield places
         finally:

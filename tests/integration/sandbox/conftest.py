@@ -42,11 +42,9 @@ class Sandbox:
         """Make one call."""
         return await self.http.post("/v1/chat/completions", json=self.body(prompt, model, **fields))
 
-    async def ask_anthropic(
-        self, prompt: str = "Capital of France?", model: str = "big", **fields: Any
-    ) -> httpx.Response:
+    async def ask_anthropic(self, prompt: str = "Capital of France?", **fields: Any) -> httpx.Response:
         """Make one call in Anthropic's format."""
-        body = {**self.body(prompt, model), "max_tokens": 100, **fields}
+        body = {**self.body(prompt, "big"), "max_tokens": 100, **fields}
         return await self.http.post("/v1/messages", json=body, headers=ANTHROPIC_HEADERS)
 
     async def calls(self) -> list[dict[str, Any]]:
