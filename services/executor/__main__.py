@@ -156,8 +156,8 @@ def _api_key(name: str, provider: Provider) -> str:
     """The key; without its variable set, none: local servers ask for none, and others will answer 401."""
     try:
         return read_api_key(provider.api_key_env, provider.api_key_file)
-    except SecretMissingError:
-        get_logger(__name__).warning("provider_without_key", provider=name, variable=provider.api_key_env)
+    except SecretMissingError as error:
+        get_logger(__name__).warning("provider_without_key", provider=name, why=str(error))
         return ""
 
 

@@ -14,6 +14,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ __all__ = [
     "read_api_key",
     "read_file",
     "read_secret",
+    "variable_text",
     "version_of",
 ]
 
@@ -44,6 +46,7 @@ PATH_ENV: Final = "SPILLWAY_CONFIG"
 LOCAL_NAME: Final = "spillway.yaml"
 SECRET_BYTES_MAX: Final = 65_536
 _VERSION_DIGITS: Final = 12
+_SURELY_A_NAME: Final = re.compile(r"[A-Z_][A-Z0-9_]{0,63}")
 _DEFAULT: Final = resources.files("spillway") / "configs" / "default.yaml"
 
 
@@ -173,7 +176,7 @@ def read_secret(env: str, file: str) -> str:
     if env:
         secret = os.environ.get(env, "").strip()
         if not secret:
-            raise SecretMissingError(f"the environment variable {env} is not set")
+            raise SecretMissingError(f"{variable_text(env)} is not set")
         return secret
     return ""
 
@@ -183,12 +186,18 @@ def read_api_key(env: str, file: str) -> str:
     key = read_secret(env, file)
     for number, char in enumerate(key, start=1):
         if not (char.isascii() and char.isprintable()):
-            where = f"the file {file}" if file else f"the environment variable {env}"
+            where = f"the file {file}" if file else variable_text(env)
             raise SecretError(
                 f"{where} has no usable key: its character {number} is not printable ASCII; "
                 "was it shortened, or copied with a line break?"
             )
     return key
+
+
+def variable_text(env: str) -> str:
+    """The variable as a message may name it: what is no name in capitals may be a secret that stands in its place."""
+    named = _SURELY_A_NAME.fullmatch(env)
+    return f"the environment variable {env}" if named else "the environment variable that the setting names"
 
 
 def _main() -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from spillway.routing import TaskType
-from spillway.settings.section import Ratio, Seconds, Section
+from spillway.settings.section import Ratio, Seconds, Section, VariableName
 
 __all__ = ["Audits", "Cache", "Freshness"]
 
@@ -40,7 +40,7 @@ class Cache(Section):
         description="redis://, rediss://, redis+sentinel://host,host/master or redis+cluster://host,host; "
         "a password comes from redis_password_env.",
     )
-    redis_password_env: str = ""
+    redis_password_env: VariableName = ""
     redis_timeout_s: Seconds = Field(0.04, description="A Redis that takes longer is a miss.")
     prompt_key_file: str = Field(
         "",

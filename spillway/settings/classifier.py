@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from spillway.settings.section import Ratio, Seconds, Section
+from spillway.settings.section import Ratio, Seconds, Section, VariableName
 
 __all__ = ["Classifier", "ClusterMemory", "EmbeddingEndpoint", "SmallLlm"]
 
@@ -17,7 +17,7 @@ class EmbeddingEndpoint(Section):
     base_url: str = Field(pattern=r"^https?://\S+$", description="Up to and including /v1.")
     model: str = Field(min_length=1, max_length=200, description="The model's name at the server.")
     dimensions: int = Field(ge=1, le=8_192, description="Of its vectors; others are refused.")
-    api_key_env: str = Field("", description="The environment variable that holds the key; empty means no key.")
+    api_key_env: VariableName = Field("", description="The environment variable with the key; empty: no key.")
     api_key_file: str = Field("", description="The file that holds the key; wins over api_key_env.")
     timeout_s: Seconds = Field(0.5, description="For one call; what takes longer is judged by heuristics.")
     texts_max: int = Field(64, ge=1, le=2_048, description="Texts in one call, fewer where 131,072 numbers are less.")

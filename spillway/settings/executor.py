@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from spillway.settings.section import Ratio, Seconds, Section
+from spillway.settings.section import Ratio, Seconds, Section, VariableName
 
 __all__ = ["Breaker", "Executor", "Hedging", "RetryBudget"]
 
@@ -53,5 +53,5 @@ class Executor(Section):
     share_redis_url: str = Field(
         "", description="Replicas tell each other of open breakers through this Redis; its URL as that of the cache."
     )
-    share_redis_password_env: str = ""
+    share_redis_password_env: VariableName = ""
     gate_weights: str = Field("", description="An artifact of `spillway calibrate gates`. Default: the built-in one.")

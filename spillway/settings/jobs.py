@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from spillway.settings.section import Seconds, Section
+from spillway.settings.section import Seconds, Section, VariableName
 
 __all__ = ["Jobs"]
 
@@ -17,7 +17,7 @@ class Jobs(Section):
     timeout_s: Seconds = Field(3_600.0, description="From submission to end, when a job names none.")
     tries_max: int = Field(5, ge=1, le=100, description="After so many failed or lost tries a job has failed.")
     result_ttl_s: float = Field(86_400.0, gt=0, le=2_592_000, description="How long a job that has ended is kept.")
-    webhook_secret_env: str = Field(
+    webhook_secret_env: VariableName = Field(
         "", description='The variable with the secret that signs webhooks, "whsec_" and Base64 of 24 to 64 bytes.'
     )
     webhook_secret_file: str = Field("", description="The file with it; wins over webhook_secret_env.")

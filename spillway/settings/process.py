@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from spillway.settings.section import Ratio, Seconds, Section
+from spillway.settings.section import Ratio, Seconds, Section, VariableName
 
 __all__ = ["Limits", "Log", "Orchestrator", "ServiceAddress", "Services", "Telemetry"]
 
@@ -31,7 +31,7 @@ class Orchestrator(Section):
         description="What replicas share: quotas, idempotency, jobs, users' first messages. redis://, rediss:// or "
         "redis+sentinel://host,host/master. Empty: nothing is shared.",
     )
-    redis_password_env: str = ""
+    redis_password_env: VariableName = ""
     redis_timeout_s: Seconds = Field(0.1, description="A Redis that takes longer is done without.")
 
 

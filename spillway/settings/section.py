@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
-__all__ = ["Name", "Ratio", "Seconds", "Section"]
+__all__ = ["Name", "Ratio", "Seconds", "Section", "VariableName"]
+
+_VARIABLE_NAME: Final = r"^([A-Za-z_][A-Za-z0-9_]{0,127})?$"
+
+
+def _variable_name(value: str) -> str:
+    # The message says nothing of the value: it may be the secret itself.
+    if not re.fullmatch(_VARIABLE_NAME, value):
+        raise PydanticCustomError(
+            "variable_name",
+            "must be the name of an environment variable (letters, digits and _): the secret itself never stands here",
+        )
+    return value
+
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,63}$", description="1 to 64 characters.")]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
+VariableName = Annotated[str, AfterValidator(_variable_name), Field(json_schema_extra={"pattern": _VARIABLE_NAME})]
+"""The environment variable that holds a secret; empty names none."""
 
 
 class Section(BaseModel):

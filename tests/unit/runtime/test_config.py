@@ -168,6 +168,13 @@ limits:
     assert "line 4" in found["tiers[1].name"][1]
 
 
+def test_a_key_where_its_variables_name_belongs_is_said_with_its_place_and_without_the_key(tmp_path: Path) -> None:
+    text = GOOD.replace('/v1"}', '/v1", api_key_env: sk-abcdef123}')
+    (place,) = problems(tmp_path, text).items()
+    assert place[0] == "providers.p.api_key_env"
+    assert "sk-abcdef123" not in place[1][1]
+
+
 def test_a_second_target_of_another_tier_is_an_error(tmp_path: Path) -> None:
     text = GOOD.replace("  - name: complex", "    gates: [{kind: agreement, second_target: b}]\n  - name: complex")
     assert list(problems(tmp_path, text)) == ["tiers[0].gates[0].second_target"]
@@ -326,6 +333,17 @@ def test_a_secret_that_is_named_but_missing_is_an_error(tmp_path: Path, monkeypa
     (tmp_path / "empty").write_text("\n")
     with pytest.raises(SecretError, match="is empty"):
         read_secret("", str(tmp_path / "empty"))
+
+
+def test_a_variable_that_may_be_a_secret_itself_is_named_in_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    for secret in ("gsk_abcdef123", "whsec_QUJD", "sk-abc"):
+        with pytest.raises(SecretMissingError) as caught:
+            read_secret(secret, "")
+        assert str(caught.value) == "the environment variable that the setting names is not set"
+    monkeypatch.setenv("gsk_abcdef123", "sk-…")
+    with pytest.raises(SecretError, match="no usable key") as unusable:
+        read_api_key("gsk_abcdef123", "")
+    assert "gsk_" not in str(unusable.value)
 
 
 @pytest.mark.parametrize("key", ["sk-…", "sk-\u00e9", "sk\n2", "sk-\x7f", "s\x00k"])

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any, get_args
+
 import pytest
+from pydantic import BaseModel, ValidationError
 
 from spillway.routing import Complexity
+from spillway.settings import Settings
 from tests.unit.orchestrator.ladder import settings_of, tier
 
 
@@ -30,3 +34,49 @@ def test_a_complexity_that_is_to_start_at_an_unknown_tier_is_an_error() -> None:
     settings = settings_of(policy={"start_tier": {"simple": "galactic"}})
     with pytest.raises(ValueError, match=r"policy\.start_tier\.simple: there is no tier 'galactic'"):
         settings.tier_of_complexity(Complexity.SIMPLE)
+
+
+def sections(kind: Any, known: set[type[BaseModel]]) -> set[type[BaseModel]]:
+    """Every part of the file that can stand below `kind`, itself included; rules hold rules."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel) and kind not in known:
+        known.add(kind)
+        for field in kind.model_fields.values():
+            sections(field.annotation, known)
+    for argument in get_args(kind):
+        sections(argument, known)
+    return known
+
+
+NAMES_OF_VARIABLES = sorted(
+    {
+        (section, name)
+        for section in sections(Settings, set())
+        for name in section.model_fields
+        if name.endswith("_env")
+    },
+    key=lambda found: (found[0].__name__, found[1]),
+)
+
+
+def test_there_are_fields_that_name_variables() -> None:
+    assert {"api_key_env", "webhook_secret_env", "redis_password_env"} <= {name for _, name in NAMES_OF_VARIABLES}
+
+
+@pytest.mark.parametrize("secret", ["sk-abcdef123", "p4ss word", "a/b+c=", "1abc", "KEY\n", "K" * 129])
+@pytest.mark.parametrize(("section", "name"), NAMES_OF_VARIABLES)
+def test_a_secret_where_its_variables_name_belongs_is_an_error_that_does_not_repeat_it(
+    section: type[BaseModel], name: str, secret: str
+) -> None:
+    with pytest.raises(ValidationError) as caught:
+        section.model_validate({name: secret})
+    (found,) = [wrong for wrong in caught.value.errors(include_input=False) if wrong["loc"] == (name,)]
+    assert "the name of an environment variable" in found["msg"]
+    assert secret not in str(found)
+
+
+@pytest.mark.parametrize(("section", "name"), NAMES_OF_VARIABLES)
+def test_a_name_of_a_variable_and_none_are_fine(section: type[BaseModel], name: str) -> None:
+    for variable in ("OPENAI_API_KEY", "_x", ""):
+        with pytest.raises(ValidationError) as caught:
+            section.model_validate({name: variable, "": "an unknown key, so that every section fails"})
+        assert (name,) not in [wrong["loc"] for wrong in caught.value.errors()]
