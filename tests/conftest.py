@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from tests.support.postgres import postgres_server, postgres_url
@@ -18,6 +19,10 @@ __all__ = ["postgres_server", "postgres_url", "redis_server"]
 # Said before numpy is imported, and inherited by the processes that tests start.
 for _threads in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ.setdefault(_threads, "1")
+
+# How long an example takes is the machine's affair.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 # What takes long comes first, so that nobody waits for it at the end.
 FIRST = ("fault", "e2e", "security", "observability", "packaging", "deploy", "integration")

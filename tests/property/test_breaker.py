@@ -227,7 +227,6 @@ TestBreakerMachine = BreakerMachine.TestCase
 TestBreakerMachine.settings = hypothesis_settings(
     max_examples=examples(200, 10_000),
     stateful_step_count=STEPS,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
 TestBreakerMachine = pytest.mark.timeout(1_200)(TestBreakerMachine)

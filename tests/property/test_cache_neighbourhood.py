@@ -17,7 +17,7 @@ nears = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(nears)
 def test_a_proposal_is_the_group_with_most_of_the_vote_and_its_signals(near: list[Near]) -> None:
     proposal = propose(near)
@@ -52,7 +52,7 @@ def test_a_proposal_is_the_group_with_most_of_the_vote_and_its_signals(near: lis
     )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(nears, st.integers(0, 1_000))
 def test_centres_are_the_means_of_the_groups_vectors(near: list[Near], seed: int) -> None:
     numbers = np.random.default_rng(seed)

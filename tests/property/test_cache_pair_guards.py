@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import numpy as np
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from services.cache.matching.differences import certain_difference, exchanged_content
@@ -23,7 +23,6 @@ sentences = st.lists(st.sampled_from(SENTENCE.split(" ")), max_size=10).map(" ".
 texts = st.text(max_size=60) | sentences
 
 
-@settings(deadline=None)
 @given(texts, texts)
 def test_guards_are_total_symmetric_and_quote_nothing(a: str, b: str) -> None:
     x, y = read(a), read(b)
@@ -32,7 +31,6 @@ def test_guards_are_total_symmetric_and_quote_nothing(a: str, b: str) -> None:
     assert certain_difference(x, x) == exchanged_content(x, x) == ""
 
 
-@settings(deadline=None)
 @given(texts, texts, st.floats(allow_nan=True))
 def test_features_are_finite_and_the_same_both_ways(a: str, b: str, similarity: float) -> None:
     x, y = sketch(a, IDF), sketch(b, IDF)
@@ -41,14 +39,12 @@ def test_features_are_finite_and_the_same_both_ways(a: str, b: str, similarity: 
     np.testing.assert_array_equal(there, pair_features(y, x, min(max(similarity, -1.0), 1.0)))
 
 
-@settings(deadline=None)
 @given(sentences, st.integers(0, 10**6), st.integers(0, 10**6), st.integers(1, 10_000))
 def test_another_number_is_refused_however_well_proven_the_answer(text: str, a: int, b: int, aliases: int) -> None:
     assume(a != b)
     assert proposal_refusal(read(f"{text} {a}"), [read(f"{text} {b}")], aliases=aliases)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(-1, 1)), min_size=1, max_size=40), st.randoms())
 def test_a_proposal_does_not_depend_on_the_order_of_what_is_near(rows: list[tuple[str, float]], random: Random) -> None:
     near = [Near(group, similarity) for group, similarity in rows]
@@ -71,7 +67,6 @@ LEARNED = {"is", "was", "are", "were", "do", "does", "did", "has", "had", "my", 
 OPPOSED = [pair for pair in ANTONYMS if not LEARNED.intersection(pair)]
 
 
-@settings(deadline=None)
 @given(st.sampled_from(OPPOSED), st.sampled_from(["the door", "an account", "a file"]))
 @example(("on", "off"), "the light")
 def test_an_exchanged_antonym_is_refused(pair: tuple[str, str], thing: str) -> None:
@@ -84,7 +79,6 @@ VERBS = ("acquire", "invade", "kill", "hire", "produce", "block", "chase", "play
 things, verbs = st.sampled_from(THINGS), st.sampled_from(VERBS)
 
 
-@settings(deadline=None)
 @given(st.sampled_from(["who", "What", "which company", "How many people"]), verbs, things, st.sampled_from(["", "?"]))
 def test_who_does_it_is_never_taken_for_whom_it_is_done_to(asked: str, verb: str, thing: str, end: str) -> None:
     done = f"{verb.removesuffix('e')}ed"
@@ -100,7 +94,6 @@ def test_who_does_it_is_never_taken_for_whom_it_is_done_to(asked: str, verb: str
             assert refused(one, other), (one, other)
 
 
-@settings(deadline=None)
 @given(verbs, things, things)
 def test_exchanged_parts_are_never_a_hit(verb: str, a: str, b: str) -> None:
     assume(a != b)
@@ -108,13 +101,11 @@ def test_exchanged_parts_are_never_a_hit(verb: str, a: str, b: str) -> None:
         assert refused(text.format(a=a, b=b, verb=verb), text.format(a=b, b=a, verb=verb))
 
 
-@settings(deadline=None)
 @given(sentences)
 def test_a_negation_more_is_never_a_hit(text: str) -> None:
     assert refused(f"{text} work", f"{text} not work")
 
 
-@settings(deadline=None)
 @given(
     st.text(alphabet="東京大阪日本は首都", min_size=1, max_size=8),
     st.text(alphabet="東京大阪日本は首都", min_size=1, max_size=8),

@@ -23,7 +23,7 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(steps, max_size=40))
 def test_the_index_agrees_with_a_list_after_any_history(history: list[tuple[str, str, str, float]]) -> None:
     index = VectorIndex(entries_max=ENTRIES_MAX)
@@ -51,7 +51,7 @@ def test_the_index_agrees_with_a_list_after_any_history(history: list[tuple[str,
         assert np.allclose([candidate.similarity for candidate in found], [vector(k) @ query for k in expected])
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(FAISS_ROWS_MIN, FAISS_ROWS_MIN + 50), st.data())
 def test_faiss_and_the_list_agree_on_large_partitions(size: int, data: st.DataObject) -> None:
     index = VectorIndex(entries_max=10_000)

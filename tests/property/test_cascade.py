@@ -155,7 +155,7 @@ class Driver:
     st.booleans(),
     st.dictionaries(st.sampled_from([f"t{rung}-{n}" for rung in range(5) for n in range(3)]), st.floats(0.0, 30.0)),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_every_run_ends_and_keeps_the_rules(
     tiers: tuple[PlannedTier, ...],
     strategy: Strategy,

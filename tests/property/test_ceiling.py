@@ -124,7 +124,7 @@ gates = st.lists(
     ceiling=1_000_000_000,
     limit=300,
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_true_costs_of_all_calls_never_exceed_the_ceiling(
     luck: list[Fate],
     strategy: Strategy,

@@ -44,7 +44,7 @@ def _is_distribution(values: tuple[float, ...]) -> bool:
 
 
 @given(MESSAGES, st.booleans(), st.booleans())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_any_conversation_is_judged(messages: list[Message], has_tools: bool, want_embedding: bool) -> None:
     classifier = Classifier(heuristics_confidence_min=0.9)
     classifier.attach(HashEmbedder(), HEAD)
@@ -61,7 +61,7 @@ def test_any_conversation_is_judged(messages: list[Message], has_tools: bool, wa
 @example("x" * 200_000)
 @example("1 + " * 50_000)
 @example("function " * 20_000)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 def test_any_length_is_judged(text: str) -> None:
     judgement = judge((Message.of(Role.USER, text),), has_tools=False)
     assert _is_distribution(judgement.probabilities)
@@ -78,7 +78,7 @@ def test_any_length_is_judged(text: str) -> None:
 @example("\ud800" * 300_000)
 @example("\0" * 1_000_000)
 @example("字" * 1_000_000)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 def test_any_text_has_a_finite_unit_vector(text: str) -> None:
     assert len(cut_text(text)) <= CHARACTERS_MAX
     (vector,) = real_encoder().encode([text])
@@ -139,7 +139,7 @@ async def test_any_count_of_turns_is_judged(turns: int, text: str) -> None:
 
 @given(st.lists(ANY_TEXT, min_size=1, max_size=5))
 @example(["", "a", "why? " * 40, "\ud800" * 3_000, "字" * 5_000])
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 def test_texts_of_any_kind_together_have_the_vectors_that_they_have_alone(texts: list[str]) -> None:
     async def embedded() -> np.ndarray[Any, np.dtype[np.float32]]:
         embedder = BatchedEmbedder(ThreadedEncoder(real_encoder(), workers=1), workers=1)

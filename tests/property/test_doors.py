@@ -101,7 +101,7 @@ def wrapped(method: str, raw: bytes) -> bytes:
     return raw
 
 
-QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 FEW = settings(QUICK, max_examples=40)
 methods = st.sampled_from(METHODS)
 

@@ -82,7 +82,7 @@ def step(name: str, what: str, chunk_chars: int, cut_after: int) -> FakeStep:
     streaming=True,
     ceiling=None,
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_one_answer_of_one_model_with_every_cost(
     fate: dict[str, tuple[str, int, int]],
     strategy: Strategy,

@@ -103,7 +103,7 @@ class Journey:
             return await asyncio.gather(*tasks, return_exceptions=True)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.sampled_from(list(Fate)), min_size=1, max_size=12))
 def test_one_calls_at_a_time_and_everybody_gets_through(fates: list[Fate]) -> None:
     async def scenario() -> None:
@@ -174,7 +174,7 @@ def on_the_wire(request: CompletionRequest) -> bytes:
     return pb.SerializeToString(deterministic=True)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(requests, requests, st.data())
 def test_two_requests_share_exactly_when_they_are_equal_in_all_but_who_asks(
     one: CompletionRequest, other: CompletionRequest, data: st.DataObject

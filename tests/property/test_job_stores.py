@@ -114,7 +114,7 @@ def server(redis_server: RedisServer) -> RedisServer:
     return redis_server
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
 def test_both_stores_say_the_same_of_any_steps(server: RedisServer, steps: list[tuple[Any, ...]]) -> None:
     async def play() -> None:
@@ -133,7 +133,7 @@ def test_both_stores_say_the_same_of_any_steps(server: RedisServer, steps: list[
     asyncio.run(play())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(steps=STEPS)
 def test_a_job_ends_once_whatever_happens_and_however_long_it_takes(steps: list[tuple[Any, ...]]) -> None:
     async def play() -> None:

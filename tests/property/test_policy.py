@@ -169,7 +169,7 @@ def plan_of(routed: Routed) -> Plan:
     return routed.decision.plan
 
 
-@settings(max_examples=examples(300, 4_000), deadline=None)
+@settings(max_examples=examples(300, 4_000))
 @given(configurations(), requests, judgements, states)
 def test_every_request_gets_exactly_one_explained_decision_inside_its_limits(
     config: Settings, request: CompletionRequest, judgement: Classification, state: PolicyState
@@ -213,7 +213,7 @@ def test_every_request_gets_exactly_one_explained_decision_inside_its_limits(
     assert matched == ([decision.rule] if decision.rule else [])
 
 
-@settings(max_examples=examples(200, 3_000), deadline=None)
+@settings(max_examples=examples(200, 3_000))
 @given(configurations(), requests, judgements, states)
 def test_steps_come_in_their_order_and_arms_only_with_a_rollout(
     config: Settings, request: CompletionRequest, judgement: Classification, state: PolicyState
@@ -242,7 +242,7 @@ def test_steps_come_in_their_order_and_arms_only_with_a_rollout(
         assert config.policy.cost_aware is not None
 
 
-@settings(max_examples=examples(200, 3_000), deadline=None)
+@settings(max_examples=examples(200, 3_000))
 @given(configurations(), requests, judgements, states)
 def test_what_is_said_before_the_judgement_still_holds_after_it(
     config: Settings, request: CompletionRequest, judgement: Classification, state: PolicyState
@@ -269,7 +269,7 @@ def test_what_is_said_before_the_judgement_still_holds_after_it(
             assert plan_of(early) == plan_of(late)
 
 
-@settings(max_examples=examples(150, 2_000), deadline=None)
+@settings(max_examples=examples(150, 2_000))
 @given(configurations(), requests, judgements, states)
 def test_nobody_is_asked_for_a_count_that_could_change_nothing(
     config: Settings, request: CompletionRequest, judgement: Classification, state: PolicyState
@@ -285,7 +285,7 @@ def test_nobody_is_asked_for_a_count_that_could_change_nothing(
             assert outcome(config, request, judgement, state) == outcome(config, request, judgement, unknown)
 
 
-@settings(max_examples=examples(150, 2_000), deadline=None)
+@settings(max_examples=examples(150, 2_000))
 @given(configurations(), requests, judgements, states, sufficiencies, st.floats(0, 1), st.floats(0, 1))
 def test_asking_for_more_certainty_never_starts_at_a_cheaper_tier(
     config: Settings,
@@ -340,7 +340,7 @@ def routed_users(tenant: str, salt: str, kind: TaskType, **rollout: Any) -> set[
     }
 
 
-@settings(max_examples=examples(6, 60), deadline=None)
+@settings(max_examples=examples(6, 60))
 @given(tenants, salts, st.sampled_from([1.0, 5.0, 10.0, 25.0, 50.0, 90.0]))
 @example("", "", 5.0)
 def test_the_share_that_is_routed_lies_within_binomial_bounds(tenant: str, salt: str, percent: float) -> None:
@@ -348,7 +348,7 @@ def test_the_share_that_is_routed_lies_within_binomial_bounds(tenant: str, salt:
     assert binomial_tail(count, percent / 100) > TAIL_MIN
 
 
-@settings(max_examples=examples(4, 40), deadline=None)
+@settings(max_examples=examples(4, 40))
 @given(tenants, salts, st.lists(st.floats(0, 100), min_size=2, max_size=2).map(sorted))
 def test_growing_the_percentage_only_adds_users_and_each_kind_of_work_has_its_own(
     tenant: str, salt: str, percents: list[float]
@@ -361,7 +361,7 @@ def test_growing_the_percentage_only_adds_users_and_each_kind_of_work_has_its_ow
     assert many == routed_users(tenant, salt, TaskType.OTHER, percent=more)
 
 
-@settings(max_examples=examples(100, 2_000), deadline=None)
+@settings(max_examples=examples(100, 2_000))
 @given(requests, judgements, states, states, st.floats(0, 100))
 def test_a_user_stays_in_an_arm_whatever_is_asked_and_whenever(
     request: CompletionRequest, judgement: Classification, one: PolicyState, other: PolicyState, percent: float
@@ -375,7 +375,7 @@ def test_a_user_stays_in_an_arm_whatever_is_asked_and_whenever(
     assert len(arms) == 1
 
 
-@settings(max_examples=examples(4, 40), deadline=None)
+@settings(max_examples=examples(4, 40))
 @given(salts, salts)
 def test_another_salt_puts_other_users_into_the_share(salt: str, other: str) -> None:
     one = routed_users("acme", salt, TaskType.OTHER, percent=50)

@@ -84,7 +84,7 @@ def holds(when: RuleCondition, world: tuple[CompletionRequest, Classification, f
     return examine(when, Facts(request, moment), judgement).holds
 
 
-@settings(max_examples=examples(250, 4_000), deadline=None)
+@settings(max_examples=examples(250, 4_000))
 @given(families(), worlds)
 def test_what_is_proven_of_conditions_is_true_of_every_request(family: list[RuleCondition], some: list[Any]) -> None:
     first, second, third = family
@@ -100,13 +100,13 @@ def test_what_is_proven_of_conditions_is_true_of_every_request(family: list[Rule
         assert not (covered and of_first and not (of_second or of_third))
 
 
-@settings(max_examples=examples(100, 1_000), deadline=None)
+@settings(max_examples=examples(100, 1_000))
 @given(families(1))
 def test_every_condition_is_known_to_follow_from_itself(family: list[RuleCondition]) -> None:
     assert Reasoner().implies(family[0], family[0])
 
 
-@settings(max_examples=examples(200, 2_500), deadline=None)
+@settings(max_examples=examples(200, 2_500))
 @given(families(1), requests, st.lists(judgements, min_size=4, max_size=4), moments)
 def test_what_holds_or_fails_without_a_judgement_does_so_with_every_one(
     family: list[RuleCondition], request: CompletionRequest, some: list[Classification], moment: float

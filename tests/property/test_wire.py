@@ -135,7 +135,7 @@ def as_callers_get_it(value: Any) -> Any:
 def test_a_value_comes_back_as_it_went(name: str) -> None:
     to_proto, from_proto = getattr(wire, f"{name}_to_proto"), getattr(wire, f"{name}_from_proto")
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(values(KINDS[name]))
     def check(value: Any) -> None:
         pb = to_proto(value)
@@ -150,7 +150,7 @@ def test_the_generated_values_reach_every_kind_of_part_and_gate() -> None:
     assert _hints(Message)["parts"] is not None
     found: set[type] = set()
 
-    @settings(max_examples=200, deadline=None, database=None, derandomize=True)
+    @settings(max_examples=200, database=None, derandomize=True)
     @given(values(routing.Plan), values(Message))
     def collect(plan: routing.Plan, message: Message) -> None:
         found.update(type(gate) for tier in plan.tiers for gate in tier.gates)

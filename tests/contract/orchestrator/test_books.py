@@ -326,7 +326,7 @@ steps = st.lists(
 
 
 @given(steps)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_both_books_say_the_same_of_any_sequence(server: RedisServer, steps: list[tuple[object, ...]]) -> None:
     asyncio.run(play(server, steps))
 

@@ -90,7 +90,7 @@ def exact(told: list[tuple[int, list[str]]], group: int, rivals: set[int], asked
     return min(max(fit(group) - max(map(fit, rivals)), -MARGIN_MAX), MARGIN_MAX)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 4), WORDS), max_size=40), WORDS)
 def test_of_few_words_the_margin_is_that_of_exact_counts(told: list[tuple[int, list[str]]], asked: list[str]) -> None:
     words = AnswerWords()
@@ -100,7 +100,7 @@ def test_of_few_words_the_margin_is_that_of_exact_counts(told: list[tuple[int, l
     assert words.margin("0", ("1", "2", "5"), asked) == pytest.approx(expected, abs=1e-9)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.text(max_size=20), st.lists(st.text(max_size=8), max_size=80), st.integers(0, 300))
 def test_whatever_was_asked_the_margin_is_finite_and_within_its_bound(group: str, asked: list[str], times: int) -> None:
     words = lamps()

@@ -34,7 +34,7 @@ def test_what_a_scan_of_all_codes_finds_nearest_lists_find_too() -> None:
 changes = st.lists(st.tuples(st.integers(0, 120), st.booleans()), max_size=60)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(changes)
 def test_after_any_changes_every_row_is_found_by_its_code_and_no_other_row_is(changed: list[tuple[int, bool]]) -> None:
     codes = np.random.default_rng(3).integers(0, 256, (400, CODE_BYTES)).astype(np.uint8)

@@ -39,7 +39,7 @@ def assert_same(found: Reading, made: Reading) -> None:
         assert getattr(found.traits, name) == getattr(made.traits, name), name
 
 
-@settings(max_examples=examples(60, 2_000), deadline=None)
+@settings(max_examples=examples(60, 2_000))
 @given(st.sampled_from(TEXTS), parts, parts)
 def test_whatever_was_read_before_all_that_is_read_after_is_the_same(
     text: str, read_before: list[str], of_core: list[str]

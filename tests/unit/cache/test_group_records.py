@@ -47,7 +47,7 @@ def test_newer_outcomes_outweigh_a_long_good_past() -> None:
     assert told(GroupRecords(), "a", 5_000, 40) < 0.0
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=300))
 def test_counts_stay_within_their_bound_whatever_is_told(outcomes: list[tuple[int, bool]]) -> None:
     records = GroupRecords()

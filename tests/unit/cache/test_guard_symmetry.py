@@ -54,7 +54,7 @@ def differences(a: str, b: str) -> tuple[object, ...]:
     )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(pairs())
 @example(("log in to the portal", "log out of the portal"))
 @example(("when can I move in", "when can I move out"))

@@ -88,7 +88,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(steps)
 async def test_whatever_was_added_and_removed_a_lookup_by_lists_finds_it_or_does_not(
     done: list[tuple[str, int]],

@@ -95,7 +95,7 @@ def test_names_and_pronouns_are_no_figures(text: str) -> None:
     assert written(text) == text
 
 
-@settings(max_examples=examples(80, 5_000), deadline=None)
+@settings(max_examples=examples(80, 5_000))
 @given(st.lists(st.sampled_from(
     ["two", "hundred", "and", "third", "2", "10k", "May", "am", "p.m.", "half", "an", "hour", "one", "or", "more",
      "than", "$5", "%", "-", "*", "(", "3)", "US", "colour", "12:30", "°C", "1st", "of", "at", "million", "¾", "no",

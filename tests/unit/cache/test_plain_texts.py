@@ -43,7 +43,7 @@ TRAITS = (
 )
 
 
-@settings(max_examples=examples(250, 20_000), deadline=None)
+@settings(max_examples=examples(250, 20_000))
 @given(texts)
 def test_a_plain_text_has_what_reading_it_finds(text: str) -> None:
     found = read(text)
@@ -56,7 +56,7 @@ def test_a_plain_text_has_what_reading_it_finds(text: str) -> None:
         assert getattr(found.traits, name) == getattr(traits, name), name
 
 
-@settings(max_examples=examples(150, 10_000), deadline=None)
+@settings(max_examples=examples(150, 10_000))
 @given(texts, texts)
 def test_between_calm_texts_there_are_the_hard_differences_that_reading_them_finds(a: str, b: str) -> None:
     found, other = read(a), read(b)

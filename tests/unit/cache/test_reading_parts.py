@@ -15,7 +15,7 @@ from services.cache.matching.reading import read
 from services.cache.matching.tokens import words_in
 from tests.support.hypothesis_profiles import examples
 
-SHORT = settings(max_examples=examples(80, 5_000), deadline=None)
+SHORT = settings(max_examples=examples(80, 5_000))
 
 _WORDS = (
     "How",

@@ -285,7 +285,7 @@ def _isotonic(values: list[float], weights: list[float]) -> list[float]:
 
 
 @given(EVENTS, st.lists(st.floats(0.0, 1.0), min_size=2, max_size=2))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_it_says_what_a_plain_list_of_all_outcomes_says(
     events: list[tuple[float, str, bool, OutcomeSource, str, int]], probabilities: list[float]
 ) -> None:

@@ -161,7 +161,7 @@ class Picky:
         return Receipt.KEPT
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sets(st.integers(0, 300)), st.integers(1, 300))
 def test_what_the_ledger_refuses_is_dropped_alone(wrong: set[int], count: int) -> None:
     async def run() -> None:
@@ -178,7 +178,7 @@ def test_what_the_ledger_refuses_is_dropped_alone(wrong: set[int], count: int) -
     asyncio.run(run())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.sampled_from([*Receipt, "offer", "offer", "second"]), max_size=60), st.integers(1, 5))
 def test_every_record_is_acknowledged_or_dropped_and_never_both(steps: list[str], queued_max: int) -> None:
     async def run() -> None:

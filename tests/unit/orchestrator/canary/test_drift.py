@@ -66,14 +66,14 @@ def test_the_evidence_is_that_of_every_bet_followed_on_its_own(seed: int, count:
     assert evidence(tally, 0.03) == pytest.approx(dumb_evidence(drops, 0.03), abs=1e-6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(-UNITS, UNITS), min_size=1, max_size=60), st.floats(0, 1), st.integers(-UNITS, UNITS - 1))
 def test_a_worse_grade_is_never_less_evidence(drops: list[int], drop_max: float, last: int) -> None:
     less, more = tally_of([*drops, last]), tally_of([*drops, last + 1])
     assert evidence(more, drop_max) >= evidence(less, drop_max) - 1e-9
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(-UNITS, UNITS), min_size=1, max_size=80))
 def test_an_interval_holds_its_mean_and_is_mirrored_with_the_drops(drops: list[int]) -> None:
     one, other = estimate(tally_of(drops)), estimate(tally_of([-drop for drop in drops]))

@@ -95,7 +95,7 @@ def test_an_answer_that_brings_its_own_grades_is_not_believed() -> None:
     assert read_grades(forged, WORD) is None
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(max_size=300))
 def test_no_text_breaks_the_reading(text: str) -> None:
     assert read_grades(text, WORD) is None or WORD in text

@@ -152,7 +152,7 @@ async def test_tightening_ends_at_its_most_and_alarms_go_on() -> None:
     assert watched.monitor.confidence_min(TaskType.CODE, 0.99) == 0.99
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.integers(0, 50))
 def test_nothing_asks_for_less_than_was_configured_or_raises_above_the_most(
     configured: float, step: float, most: float, level: int

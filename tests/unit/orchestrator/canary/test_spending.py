@@ -16,7 +16,7 @@ STEPS = st.tuples(st.integers(0, 60_000), st.integers(0, 700), st.floats(0, 1), 
 SETTINGS: Settings = settings_of(flagship="complex-1", canary={"judge": "medium-1"})
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(st.tuples(st.integers(0, 60_000), st.integers(0, 700), st.floats(0, 1), st.integers(0, 9)), max_size=60)
 )
@@ -60,7 +60,7 @@ def test_a_smaller_budget_holds_at_once_and_a_larger_one_adds() -> None:
     assert budget.reserve(1_400, 0) is not None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(max_size=400), st.text(max_size=400), st.integers(1, 9_000))
 def test_a_bound_covers_a_tokenizer_that_makes_a_token_of_every_byte(
     question: str, text: str, output_tokens: int

@@ -31,7 +31,7 @@ def test_the_index_is_the_published_one() -> None:
     assert psi((20_000_000, 30_000_000, 50_000_000), (3_000_000, 3_000_000, 4_000_000)) == pytest.approx(expected, 1e-5)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.data(), COUNTS)
 def test_the_index_is_never_negative_and_the_same_both_ways(data: st.DataObject, one: list[int]) -> None:
     other = data.draw(st.lists(st.integers(0, 10_000), min_size=len(one), max_size=len(one)))
@@ -70,7 +70,7 @@ def test_few_labels_say_nothing_and_unknown_ones_do_not_count() -> None:
     assert window.drift() == 0
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.sampled_from("abc"), max_size=120))
 def test_windows_slide_by_counts_and_forget(labels: list[str]) -> None:
     window = LabelWindow("abc", newest_max=10, reference_max=30)
