@@ -21,7 +21,7 @@ _CONFIDENCE_MARKER: Final = "CONFIDENCE:"
 _REFUSAL: Final = "I'm sorry, but I can't help with that."
 _CANNED: Final = RecordedAnswer(
     "This is Spillway's sandbox, which stands in for a model provider and has answers to a few example prompts only. "
-    "To have prompts like this one answered, set a provider's base_url in spillway.yaml to OpenAI, Ollama, vLLM or any "
+    "For real models start Spillway with OPENAI_API_KEY set, or with OPENAI_BASE_URL set to an Ollama, a vLLM or any "
     "other OpenAI-compatible endpoint."
 )
 

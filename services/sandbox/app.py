@@ -2,14 +2,14 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from services.sandbox.anthropic_api import AnthropicWire, anthropic_models_body
@@ -31,6 +31,9 @@ TRACES_LIMIT_DEFAULT: Final = 20
 """Traces that a query returns unless it says how many, as Jaeger does."""
 
 _MESSAGES_PATH: Final = "/v1/messages"
+_FRONT_PAGE: Final = """\
+Spillway's sandbox: it stands in for a model provider, and keeps traces where it was told to. There is no page to look
+at; programs read and write JSON here (services/sandbox/README.md). A trace in the terminal: spillway ask "..."."""
 
 
 def build_app(
@@ -49,7 +52,11 @@ def build_app(
     not among the rows gets a canned answer instead of a 404. With `traces` the store is queried under /api.
     """
     provider = Provider(
-        Replay(rows, aliases), count_tokens, examples_mode=examples_mode, script=script or Script(), clock=clock
+        Replay(rows, aliases, by_words=examples_mode),
+        count_tokens,
+        examples_mode=examples_mode,
+        script=script or Script(),
+        clock=clock,
     )
     openai, anthropic = OpenAIWire(), AnthropicWire()
     routes = [
@@ -64,6 +71,7 @@ def build_app(
     ]
     if traces is not None:
         routes += _trace_routes(traces)
+    routes.append(Route("/", _front_page([route.path for route in routes]), methods=["GET"]))
 
     def render(error: ApiError, wire: Wire, headers: Mapping[str, str] | None = None) -> Response:
         request_id = provider.new_request_id()
@@ -84,6 +92,16 @@ def build_app(
         return render(ApiError(error.status_code, message), wire, error.headers)
 
     return Starlette(routes=routes, exception_handlers={HTTPException: http_error, ApiError: api_error})
+
+
+def _front_page(paths: list[str]) -> Callable[[Request], Awaitable[Response]]:
+    """What a person finds who opens its address in a browser."""
+    text = "\n".join((_FRONT_PAGE, "", *paths, ""))
+
+    async def front_page(_: Request) -> Response:
+        return PlainTextResponse(text)
+
+    return front_page
 
 
 def _control_routes(provider: Provider) -> list[Route]:

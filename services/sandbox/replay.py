@@ -23,15 +23,19 @@ class Miss(enum.Enum):
 class Replay:
     """Recorded answers by prompt and model. Immutable once built."""
 
-    def __init__(self, rows: Iterable[Row], aliases: Mapping[str, str] = MappingProxyType({})) -> None:
+    def __init__(
+        self, rows: Iterable[Row], aliases: Mapping[str, str] = MappingProxyType({}), *, by_words: bool = False
+    ) -> None:
         """Index the rows. `aliases` maps a name that callers use to the model's name in the rows.
 
-        A prompt that comes twice keeps the first answer of each model.
+        A prompt that comes twice keeps the first answer of each model. With `by_words` neither capitals nor spaces nor
+        the marks at the end matter: all that a cache may forgive in the same words gets the same answer here.
         """
         self._aliases = dict(aliases)
+        self._by_words = by_words
         self._answers: dict[str, dict[str, RecordedAnswer]] = {}
         for row in rows:
-            known = self._answers.setdefault(row.prompt.strip(), {})
+            known = self._answers.setdefault(self._key(row.prompt), {})
             for model, answer in row.answers.items():
                 known.setdefault(model, answer)
         in_rows = {model for answers in self._answers.values() for model in answers}
@@ -44,7 +48,10 @@ class Replay:
     def find(self, user_texts: Sequence[str], model: str) -> RecordedAnswer | Miss:
         """Find what `model` answered. Of several known prompts in one conversation the last counts."""
         for text in reversed(user_texts):
-            answers = self._answers.get(text.strip())
+            answers = self._answers.get(self._key(text))
             if answers is not None:
                 return answers.get(self._aliases.get(model, model), Miss.MODEL_NOT_FOUND)
         return Miss.UNKNOWN_PROMPT
+
+    def _key(self, prompt: str) -> str:
+        return " ".join(prompt.casefold().split()).rstrip("?!. ") if self._by_words else prompt.strip()

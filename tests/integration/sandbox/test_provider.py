@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from spillway.cli.show import SANDBOX_BEGINS
+from spillway.cli.suite_notes import KEY_VARIABLE
 from tests.integration.sandbox.conftest import Sandbox
 
 CONFIDENCE_WANTED = {"role": "system", "content": 'End with a line "CONFIDENCE: N".'}
@@ -147,10 +149,23 @@ async def test_the_examples_answer_with_their_confidence_when_asked(examples: Sa
         assert answer["choices"][0]["message"]["content"].endswith(ending)
 
 
+async def test_an_example_is_found_by_its_words(examples: Sandbox) -> None:
+    answer = (await examples.ask("what is the capital of france", "gpt-4.1-nano")).json()
+    assert answer["choices"][0]["message"]["content"] == "The capital of France is Paris."
+
+
+async def test_its_address_alone_says_what_there_is(sandbox: Sandbox) -> None:
+    response = await sandbox.http.get("/")
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith("text/plain")
+    assert "/v1/chat/completions" in response.text.split()
+
+
 async def test_among_examples_an_unknown_prompt_or_model_gets_the_canned_text(examples: Sandbox) -> None:
     for prompt, model in (("Something else", "gpt-4.1"), ("What is 17 + 26?", "elsewhere")):
         answer = (await examples.ask(prompt, model)).json()
-        assert "Spillway's sandbox" in answer["choices"][0]["message"]["content"]
+        assert answer["choices"][0]["message"]["content"].startswith(SANDBOX_BEGINS)
+        assert KEY_VARIABLE in answer["choices"][0]["message"]["content"]
         assert answer["usage"]["completion_tokens"] > 20
     messages = [CONFIDENCE_WANTED, {"role": "user", "content": "Something else"}]
     answer = (await examples.ask(messages=messages)).json()

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.cache.matching.known_questions import same_words
 from services.sandbox.replay import Miss, Replay
 from services.sandbox.rows import (
     EXAMPLES_PATH,
@@ -19,9 +20,12 @@ from services.sandbox.rows import (
     parse_row,
     read_rows,
 )
+from spillway.cli.demo import PROMPTS
 
 PARIS = RecordedAnswer("Paris.")
 LYON = RecordedAnswer("Lyon, perhaps.", confidence=2)
+EXAMPLES = list(read_rows(EXAMPLES_PATH))
+FORGIVING = Replay(EXAMPLES, by_words=True)
 REPLAY = Replay(
     [Row("  Capital of France?\n", {"big": PARIS, "small": LYON}), Row("Largest ocean?", {"big": RecordedAnswer("x")})],
     aliases={"house/cheap": "small"},
@@ -40,6 +44,14 @@ def test_a_known_prompt_is_answered_with_the_text_of_the_model_asked_for() -> No
 def test_white_space_around_a_prompt_does_not_matter_and_inside_it_does() -> None:
     assert REPLAY.find(["\t Capital of France? \n"], "big") is PARIS
     assert REPLAY.find(["Capital  of France?"], "big") is Miss.UNKNOWN_PROMPT
+
+
+@pytest.mark.parametrize("prompt", ["capital of france", " Capital  of\nFRANCE ?! ", "Capital of France."])
+def test_by_words_neither_capitals_nor_spaces_nor_the_marks_at_the_end_matter(prompt: str) -> None:
+    rows = [Row("Capital of France?", {"big": PARIS})]
+    assert Replay(rows, by_words=True).find([prompt], "big") is PARIS
+    assert Replay(rows).find([prompt], "big") is Miss.UNKNOWN_PROMPT
+    assert Replay(rows, by_words=True).find(["Capital France?"], "big") is Miss.UNKNOWN_PROMPT
 
 
 def test_any_user_message_may_be_the_known_one_and_the_last_of_several_counts() -> None:
@@ -128,3 +140,18 @@ def test_the_examples_weak_model_is_wrong_on_hard_rows_and_mostly_knows_it() -> 
     weak = [row["answers"]["gpt-4.1-nano"] for row in rows if row["complexity"] == "complex"]
     assert len(weak) >= 6
     assert all(not answer["correct"] and answer["confidence"] < 3 for answer in weak)
+
+
+@given(data=st.data())
+def test_the_same_words_as_an_example_have_to_the_cache_get_its_answer(data: st.DataObject) -> None:
+    prompt = data.draw(st.sampled_from(EXAMPLES)).prompt
+    spelled = data.draw(st.sampled_from([prompt, prompt[0].lower() + prompt[1:], prompt.replace(" ", "  ")]))
+    spelled = data.draw(st.sampled_from([spelled, spelled.rstrip("?."), f"{spelled.rstrip('?.')}.", f" {spelled} "]))
+    if same_words(spelled) == same_words(prompt):
+        assert FORGIVING.find([spelled], "gpt-4.1-nano") is FORGIVING.find([prompt], "gpt-4.1-nano")
+
+
+def test_every_prompt_of_the_demonstration_is_an_example_of_every_model() -> None:
+    for prompt in PROMPTS:
+        for model in FORGIVING.models:
+            assert isinstance(FORGIVING.find([prompt.text], model), RecordedAnswer), prompt.text
