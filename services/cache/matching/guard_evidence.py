@@ -5,6 +5,11 @@ answer tells whether the refusal was needed: a guard is judged by full evidence,
 ever lifted; with no evidence none is, nor by the questions of a few answers, which one caller can plant; and with
 little, what decides is raised by what may still come. What was served all the same is booked at what is to be expected
 (docs/adr/0025). Once lifted, it is judged by its audited hits, and comes back when they speak for it.
+
+A lifted guard is on a short lead: beyond the last proposal that was shown to be right, only so many hits are served as
+a share of the wrong answers that may be (`is_due`), and none after one was shown to be wrong until a later one is shown
+to be right. So who had a guard lifted by what he planted gains few hits by it, however much that was and however late
+audits come back.
 """
 
 from __future__ import annotations
@@ -18,7 +23,16 @@ import numpy.typing as npt
 from services.cache.matching.group_records import digest
 from services.cache.matching.proposal_guard import LIFTABLE
 
-__all__ = ["GUARDED_WRONG_MAX", "GUARD_CODES", "HEARD_EACH_MAX", "HEARD_MAX", "GuardEvidence", "guard_code"]
+__all__ = [
+    "GUARDED_WRONG_MAX",
+    "GUARD_CODES",
+    "HEARD_EACH_MAX",
+    "HEARD_MAX",
+    "UNSHOWN_MAX",
+    "UNSHOWN_MIN",
+    "GuardEvidence",
+    "guard_code",
+]
 
 Floats = npt.NDArray[np.float64]
 Digests = npt.NDArray[np.uint64]
@@ -39,6 +53,12 @@ HEARD_MAX: Final = int(SEEN_MIN)
 SURCHARGE_PROVEN: Final = 2.0
 """Up to this surcharge, what a guard speaks against counts like the rest when probabilities are recalibrated."""
 
+UNSHOWN_SHARE: Final = 0.25
+UNSHOWN_MIN: Final = 4.0
+UNSHOWN_MAX: Final = 64
+"""Hits under one kind of guard beyond the last proposal that was shown to be right: at most that share of the wrong
+answers that may be served in all, but not below the one nor above the other. They may all be wrong."""
+
 _NO_GUARD: Final = 0
 _HARD: Final = 1
 _FIRST_LIFTABLE: Final = 2
@@ -58,30 +78,60 @@ class GuardEvidence:
     """`counts` [len(LIFTABLE), 3]: what was observed of each kind, the wrong ones among them, and how many wrong ones
     were foretold by what was known but for the guard; all faded by age. `lifts`: whether anything is ever lifted.
 
-    Beside these it is known of which answers the first outcomes of each kind were, until there are enough."""
+    Beside these it is known of which answers the first outcomes of each kind were, until there are enough; and, since
+    this process started, how many hits were served under each kind, and at which of them one was last shown right."""
 
     def __init__(self, *, lifts: bool = True) -> None:
         self.counts: Floats = np.zeros((len(LIFTABLE), 3))
         self._heard: tuple[dict[int, int], ...] = tuple({} for _ in LIFTABLE)
         self._lifts = lifts
+        self._places = [0] * len(LIFTABLE)
+        self._shown = [0] * len(LIFTABLE)
 
     def fade(self, factor: float) -> None:
         """Another lookup: what was seen counts for so much less."""
         self.counts *= factor
 
-    def add(self, guard: str, *, group: str, wrong: float, same: bool, served: bool = False) -> None:
+    def add(
+        self, guard: str, *, group: str, wrong: float, same: bool, served: bool = False, place: int | None = None
+    ) -> None:
         """The outcome of a proposal that the guard spoke against, whose P(wrong) was otherwise `wrong`, not tightened.
 
         `group`: whose answer was proposed. `served`: it was served all the same, so it counts however dear it looks.
+        `place`: what `place` was when it was decided; None where that was now.
         """
         if guard not in LIFTABLE or not (served or wrong <= GUARDED_WRONG_MAX):
             return
         kind = LIFTABLE.index(guard)
         self.counts[kind] += (1.0, float(not same), wrong)
+        if same:
+            self._shown[kind] = max(self._shown[kind], self._places[kind] if place is None else place)
+        else:  # what was decided before it shows nothing any more
+            self._places[kind] += UNSHOWN_MAX
         heard = self._heard[kind]
         if sum(heard.values()) < SEEN_MIN:
             key = digest(group)
             heard[key] = min(HEARD_EACH_MAX, heard.get(key, 0) + 1)
+
+    def place(self, guard: str) -> int | None:
+        """Where among the hits under such guards a proposal is decided now; None for what is never lifted."""
+        return self._places[LIFTABLE.index(guard)] if guard in LIFTABLE else None
+
+    def serve(self, guard: str) -> None:
+        """A hit that the guard speaks against is served."""
+        if guard in LIFTABLE:
+            self._places[LIFTABLE.index(guard)] += 1
+
+    def is_due(self, guard: str, *, wrong_max: float) -> bool:
+        """Whether another proposal has to be shown right before any more hits are served under the guard.
+
+        `wrong_max`: how many wrong answers may be served in all.
+        """
+        if guard not in LIFTABLE:
+            return False
+        kind = LIFTABLE.index(guard)
+        lead = min(max(UNSHOWN_SHARE * wrong_max, UNSHOWN_MIN), UNSHOWN_MAX)
+        return self._places[kind] - self._shown[kind] >= lead
 
     def surcharge(self, guard: str) -> float:
         """By how much P(wrong) is to be multiplied where the guard speaks: at least 1, infinite while it is not lifted.

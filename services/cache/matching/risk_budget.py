@@ -74,7 +74,12 @@ class RiskBudget:
 
     def allows(self, spent: float) -> bool:
         """Whether so much in all, dear as it is now, keeps to the limit."""
-        return _upper(spent) <= self._limit * self.lookups
+        return _upper(spent) <= self.wrong_max
+
+    @property
+    def wrong_max(self) -> float:
+        """So many wrong answers may be served, for the lookups there were, faded."""
+        return self._limit * self.lookups
 
     @property
     def recent(self) -> tuple[float, ...]:

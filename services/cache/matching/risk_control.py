@@ -89,8 +89,9 @@ class RiskController:
         foretold = self._foretold(features)
         booked = self._booked(foretold, guard)
         self._book(booked)
-        judged = Judged(features, booked, guard, foretold, audit, group)
-        return replace(found, audit=audit, judged=judged)
+        place = self.guards.place(guard)
+        self.guards.serve(guard)
+        return replace(found, audit=audit, judged=Judged(features, booked, guard, foretold, audit, group, place))
 
     def serve_same_words(self) -> tuple[bool, Judged]:
         """Counts a lookup that the answer to the same words is served for, books it, and whether to audit it.
@@ -114,7 +115,8 @@ class RiskController:
     def consider(self, features: Floats, *, group: str = "", refusal: Callable[[], str] = str) -> Decision:
         """What `decide` would say of these now, but for an audit; nothing is counted."""
         refused = refusal()
-        judged = Judged(features, 0.0, kind_of(refused), group=group)
+        guard = kind_of(refused)
+        judged = Judged(features, 0.0, guard, group=group, place=self.guards.place(guard))
         if self._model is None:
             return Decision(False, False, 1.0, 0.0, "too little is known of such questions yet", judged)
         plain = self._wrong(features)
@@ -122,6 +124,8 @@ class RiskController:
         if plain > self._budget.bar:
             return Decision(False, False, plain, self._budget.bar, "the stored answer is too likely wrong", judged)
         if refused and wrong > self._budget.bar:
+            return Decision(False, False, plain, self._budget.bar, refused, judged)
+        if refused and self.guards.is_due(judged.guard, wrong_max=self._budget.wrong_max):
             return Decision(False, False, plain, self._budget.bar, refused, judged)
         if not self._budget.allows(self._spent + wrong):
             return Decision(False, False, plain, self._budget.bar, "the budget of wrong answers is spent", judged)
@@ -143,7 +147,9 @@ class RiskController:
             self._observed += 1
             if judged.guard and not praise and (served or self._model is not None):
                 foretold = judged.foretold if served else self._foretold(judged.features)
-                self.guards.add(judged.guard, group=judged.group, wrong=foretold, same=same, served=served)
+                self.guards.add(
+                    judged.guard, group=judged.group, wrong=foretold, same=same, served=served, place=judged.place
+                )
         if judged.group and not praise:
             self._groups.add(judged.group, same=same)
         if source is Source.MISS or praise or not served:

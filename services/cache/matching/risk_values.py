@@ -41,7 +41,8 @@ class Judged:
 
     `guard`: the kind of the guard that refuses the proposal, if one does. While it is not lifted, such an outcome says
     what looks wrong, but not how often what may be served is. `foretold`: of a hit that a guard spoke against, P(wrong)
-    without it. `audit`: whether it was drawn for an audit; of others an answer is a verdict.
+    without it. `audit`: whether it was drawn for an audit; of others an answer is a verdict. `place`: as
+    `GuardEvidence.place` had it when it was decided; None where that is when it is told.
     """
 
     features: Floats | None
@@ -50,6 +51,7 @@ class Judged:
     foretold: float = 0.0
     audit: bool = False
     group: str = ""
+    place: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from functools import partial
 from random import Random
 
@@ -13,6 +14,8 @@ from services.cache.matching.guard_evidence import (
     GUARDED_WRONG_MAX,
     HEARD_EACH_MAX,
     HEARD_MAX,
+    UNSHOWN_MAX,
+    UNSHOWN_MIN,
     GuardEvidence,
     guard_code,
 )
@@ -60,27 +63,121 @@ def test_the_questions_of_a_few_answers_lift_no_guard_however_many_they_are() ->
     assert seen("unheard", 5_000, answers=few + 1).surcharge("unheard") == 1.0
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_whoever_plants_questions_of_one_answer_opens_no_way_to_the_others(seed: int) -> None:
-    rng, controller = np.random.default_rng(seed), RiskController(RiskPolicy(), Random(seed))
+class Traffic:
+    """A class that is asked: 3,000 honest lookups first, under no guard. Outcomes come `late` lookups after."""
 
-    def ask(clear: float, wrong: float, group: str, guard: str = "") -> bool:
-        features, same = rng.normal(size=len(NAMES)) * 0.5 + clear, bool(rng.random() >= wrong)
-        decision = controller.decide(features, group=group, refusal=lambda: guard and f"{guard}: it speaks")
+    def __init__(self, seed: int, *, late: int = 0) -> None:
+        self._rng, self._late = np.random.default_rng(seed), late
+        self.controller = RiskController(RiskPolicy(), Random(seed))
+        self.lookups = self.hits = self.wrong = 0
+        self._untold: deque[tuple[int, Judged, bool, Source]] = deque()
+        for number in range(3_000):
+            clear = self._rng.random() < 0.55
+            self.ask(2.0, 0.002, f"answer {number % 40}") if clear else self.ask(0.0, 0.5, f"answer {number % 40}")
+
+    def ask(self, clear: float, wrong: float, group: str, guard: str = "") -> bool:
+        features, same = self._rng.normal(size=len(NAMES)) * 0.5 + clear, bool(self._rng.random() >= wrong)
+        decision = self.controller.decide(features, group=group, refusal=lambda: guard and f"{guard}: it speaks")
+        self.lookups += 1
+        self.hits += decision.serve
+        self.wrong += decision.serve and not same
         if decision.judged is not None and (decision.audit or not decision.serve):
-            controller.observe(decision.judged, same=same, source=Source.AUDIT if decision.audit else Source.MISS)
-        if controller.stale:
-            controller.adopt(fit_risk_model(controller.observations()))
+            source = Source.AUDIT if decision.audit else Source.MISS
+            self._untold.append((self.lookups + self._late, decision.judged, same, source))
+        while self._untold and self._untold[0][0] <= self.lookups:
+            _, judged, right, source = self._untold.popleft()
+            self.controller.observe(judged, same=right, source=source)
+            if self.controller.stale:
+                self.controller.adopt(fit_risk_model(self.controller.observations()))
         return decision.serve
 
-    honest = 0
-    for number in range(3_000):
-        clear = rng.random() < 0.55
-        honest += ask(2.0, 0.002, f"answer {number % 40}") if clear else ask(0.0, 0.5, f"answer {number % 40}")
-    assert honest > 1_000
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_whoever_plants_questions_of_one_answer_opens_no_way_to_the_others(seed: int) -> None:
+    traffic = Traffic(seed)
+    assert traffic.hits > 1_000
     for _ in range(120):
-        ask(2.0, 0.0, "planted", "unheard")
-    assert not any(ask(2.0, 1.0, f"answer {number % 40}", "unheard") for number in range(300))
+        traffic.ask(2.0, 0.0, "planted", "unheard")
+    assert not any(traffic.ask(2.0, 1.0, f"answer {number % 40}", "unheard") for number in range(300))
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize(("planted", "late"), [(60, 0), (60, 30), (120, 30), (240, 0), (600, 30)])
+def test_whoever_plants_many_answers_to_lift_a_guard_breaks_no_limit_with_it(
+    seed: int, planted: int, late: int
+) -> None:
+    traffic = Traffic(seed, late=late)
+    for number in range(planted):
+        traffic.ask(2.0, 0.0, f"planted {number % 20}", "unheard")
+    served = [traffic.ask(2.0, 1.0, f"answer {number % 40}", "unheard") for number in range(300)]
+    assert sum(served) <= UNSHOWN_MIN + 1
+    assert not any(served[100:])
+    assert traffic.wrong <= 0.005 * traffic.lookups
+
+
+def test_under_a_lifted_guard_few_hits_are_served_beyond_the_last_proposal_that_was_shown_right() -> None:
+    evidence = seen("wording", 300)
+    for _ in range(int(UNSHOWN_MIN)):
+        assert not evidence.is_due("wording", wrong_max=0.0)
+        evidence.serve("wording")
+    assert evidence.is_due("wording", wrong_max=0.0)
+    assert not evidence.is_due("wording", wrong_max=1_000.0)
+    assert not evidence.is_due("case", wrong_max=0.0)
+    evidence.add("wording", group="another", wrong=0.01, same=True)
+    assert not evidence.is_due("wording", wrong_max=0.0)
+
+
+def test_the_lead_of_a_lifted_guard_is_bounded_however_much_may_be_wrong() -> None:
+    evidence = seen("wording", 300)
+    for _ in range(UNSHOWN_MAX):
+        evidence.serve("wording")
+    assert evidence.is_due("wording", wrong_max=1e9)
+
+
+def test_what_was_decided_before_later_hits_vouches_for_none_of_them() -> None:
+    evidence = seen("wording", 300)
+    early = evidence.place("wording")
+    for _ in range(int(UNSHOWN_MIN)):
+        evidence.serve("wording")
+    evidence.add("wording", group="another", wrong=0.01, same=True, served=True, place=early)
+    assert evidence.is_due("wording", wrong_max=0.0)
+
+
+def test_after_a_wrong_one_nothing_is_served_under_its_guard_until_a_later_one_is_shown_right() -> None:
+    evidence = seen("wording", 300)
+    early = evidence.place("wording")
+    evidence.add("wording", group="another", wrong=0.01, same=False, served=True, place=early)
+    assert evidence.is_due("wording", wrong_max=1e9)
+    evidence.add("wording", group="another", wrong=0.01, same=True, served=True, place=early)
+    assert evidence.is_due("wording", wrong_max=1e9)
+    evidence.add("wording", group="another", wrong=0.01, same=True, place=evidence.place("wording"))
+    assert not evidence.is_due("wording", wrong_max=0.0)
+
+
+def test_a_proposal_keeps_where_among_the_hits_under_its_guard_it_was_decided() -> None:
+    controller = RiskController(RiskPolicy(), Random(1))
+    for _ in range(3):
+        controller.guards.serve("wording")
+    judged = controller.consider(np.zeros(len(NAMES)), refusal=lambda: "wording: it speaks").judged
+    assert judged is not None
+    assert judged.place == controller.guards.place("wording") == 3
+    other = controller.consider(np.zeros(len(NAMES)), refusal=lambda: "code: it speaks").judged
+    assert other is not None
+    assert other.place is None
+
+
+def test_hits_that_were_never_told_of_end_what_a_lifted_guard_lets_pass_until_a_miss_shows_another_right() -> None:
+    controller = RiskController(RiskPolicy(0.02, audit_rate=0.0), Random(1))
+    learned(controller, guard="wording", right=1.0)
+    clear, refusal = np.full(len(NAMES), 9.0), partial(str, "wording: it speaks")
+    served = [controller.decide(clear, group=f"answer {number}", refusal=refusal) for number in range(UNSHOWN_MAX + 2)]
+    assert 0 < sum(each.serve for each in served) <= UNSHOWN_MAX
+    refused = served[-1]
+    assert not refused.serve
+    assert refused.reason == "wording: it speaks"
+    assert refused.judged is not None
+    controller.observe(refused.judged, same=True, source=Source.MISS)
+    assert controller.decide(clear, refusal=refusal).serve
 
 
 def test_wrong_answers_make_what_a_guard_speaks_against_dearer() -> None:
@@ -105,13 +202,13 @@ def test_a_hit_under_a_lifted_guard_is_decided_by_the_bound_and_booked_by_the_me
     controller = RiskController(RiskPolicy(0.5), Random(1))
     controller.adopt(Sure(0.01))  # type: ignore[arg-type]
     features = np.zeros(len(NAMES))
+    controller.observe(Judged(features, 0.0, "wording"), same=False, source=Source.MISS)
     for number in range(100):
         controller.decide(None)
         controller.decide(features)
         controller.observe(
             Judged(features, 0.0, "wording", group=f"answer {number % 20}"), same=True, source=Source.MISS
         )
-    controller.observe(Judged(features, 0.0, "wording"), same=False, source=Source.MISS)
     decision = controller.decide(features, refusal=lambda: "wording: they differ")
     assert decision.serve
     assert decision.judged is not None
