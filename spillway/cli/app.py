@@ -10,19 +10,17 @@ import os
 import sys
 from enum import StrEnum
 from importlib.metadata import version as distribution_version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
-from spillway.cli import asking, cache, cost, jobs, keys, learning, replaying, reporting
+from spillway.cli import asking, cache, cost, jobs, keys, learning, modules, replaying, reporting
 from spillway.cli.addresses import find_addresses
 from spillway.cli.breakers import show_breakers
 from spillway.cli.certificates import adopt
 from spillway.cli.health import find_services, show_services
-from spillway.cli.modules import run_module
 from spillway.cli.state import AlreadyRunningError, learned_in, read_state
 from spillway.cli.suite import SuiteError, SuiteOptions, check_addresses, plan_suite
 from spillway.cli.terminal import open_console
@@ -38,12 +36,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-config_app = typer.Typer(help="The configuration file, spillway.yaml.", no_args_is_help=True)
-model_app = typer.Typer(help="The classifier's embedding model.", no_args_is_help=True)
-calibrate_app = typer.Typer(help="Fit thresholds to what was right and wrong.", no_args_is_help=True)
-app.add_typer(config_app, name="config")
-app.add_typer(calibrate_app, name="calibrate")
-app.add_typer(model_app, name="model")
+app.add_typer(modules.config_app, name="config")
+app.add_typer(learning.calibrate_app, name="calibrate")
+app.add_typer(modules.model_app, name="model")
 app.add_typer(keys.app, name="keys")
 
 
@@ -247,56 +242,7 @@ def status(
     _run(show, as_json=as_json)
 
 
-@config_app.command("schema")
-def config_schema() -> None:
-    """Print the JSON Schema of the file."""
-    run_module("services.runtime.config", "schema")
-
-
-@config_app.command("check")
-def config_check(file: Annotated[Path | None, typer.Argument()] = None) -> None:
-    """Print every error of the file, each with its place, or that it is good."""
-    run_module("services.runtime.config", "check", *([str(file)] if file else []))
-
-
-@config_app.command("show")
-def config_show(file: Annotated[Path | None, typer.Argument()] = None) -> None:
-    """Print the settings in force, defaults included."""
-    run_module("services.runtime.config", "show", *([str(file)] if file else []))
-
-
-@model_app.command("build")
-def model_build(force: Annotated[bool, typer.Option("--force", help="Build even if it is there.")] = False) -> None:
-    """Build the model's file (once per machine; needs no network)."""
-    run_module("services.classifier.model", "build", *(["--force"] if force else []))
-
-
-@model_app.command("check")
-def model_check() -> None:
-    """Verify the model that is there."""
-    run_module("services.classifier.model", "check")
-
-
-@calibrate_app.command("gates")
-def calibrate_gates(
-    files: Annotated[list[Path], typer.Argument(help="Recorded or logged answers with outcomes, JSON lines or .gz.")],
-    out: Annotated[Path | None, typer.Option(help="Write the artifact here, for executor.gate_weights.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of folds and bootstrap.")] = None,
-    folds: Annotated[int | None, typer.Option(min=2, help="How many held-out folds.")] = None,
-    answer: Annotated[str, typer.Option(help="Of recorded runs: the model whose answers are gated.")] = "",
-    opinions: Annotated[str, typer.Option(help="Of recorded runs: who was asked beside it, by commas.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
-) -> None:
-    """Fit the composite gate, and report how good it is on answers that it was not fitted to."""
-    if find_spec("numpy") is None:
-        _fail("numpy is not installed; pip install 'spillway[classifier]'")
-    given = {"--out": out, "--seed": seed, "--folds": folds, "--answer": answer, "--opinions": opinions}
-    options = [text for name, value in given.items() if value not in {None, ""} for text in (name, str(value))]
-    report = ["--report", "json"] if as_json else []
-    run_module("lab.calibrate_gates", *options, *report, "--", *map(str, files))
-
-
-learning.register(app, calibrate_app)
+learning.register(app)
 cost.register(app)
 reporting.register(app)
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from spillway.cli.modules import run_module
 from spillway.cli.terminal import open_console
 
-__all__ = ["register"]
+__all__ = ["calibrate_app", "register"]
 
 Files = Annotated[
     list[Path], typer.Argument(help="Decision logs, or prompts with outcomes by tier; JSON lines, plain or .gz.")
@@ -30,15 +30,14 @@ HeadName = Annotated[str, typer.Option("--head", help="A version, or builtin; de
 Plot = Annotated[Path | None, typer.Option(help="Draw the curves here, as PNG; needs matplotlib.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 
+calibrate_app = typer.Typer(help="Fit thresholds to what was right and wrong.", no_args_is_help=True)
 heads_app = typer.Typer(help="The classifier's trained heads.", no_args_is_help=True)
 
 
-def register(app: typer.Typer, calibrate_app: typer.Typer) -> None:
+def register(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command()(train)
     app.command()(evaluate)
-    calibrate_app.command("classifier")(calibrate_classifier)
-    calibrate_app.command("cache")(calibrate_cache)
     app.add_typer(heads_app, name="heads")
 
 
@@ -87,6 +86,22 @@ def evaluate(
     _run("lab.evaluate_router", *options, *(["--json"] if as_json else []), "--", *map(str, files))
 
 
+@calibrate_app.command("gates")
+def calibrate_gates(
+    files: Annotated[list[Path], typer.Argument(help="Recorded or logged answers with outcomes, JSON lines or .gz.")],
+    out: Annotated[Path | None, typer.Option(help="Write the artifact here, for executor.gate_weights.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of folds and bootstrap.")] = None,
+    folds: Annotated[int | None, typer.Option(min=2, help="How many held-out folds.")] = None,
+    answer: Annotated[str, typer.Option(help="Of recorded runs: the model whose answers are gated.")] = "",
+    opinions: Annotated[str, typer.Option(help="Of recorded runs: who was asked beside it, by commas.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Fit the composite gate, and report how good it is on answers that it was not fitted to."""
+    options = _given({"--out": out, "--seed": seed, "--folds": folds, "--answer": answer, "--opinions": opinions})
+    _run("lab.calibrate_gates", *options, *(["--report=json"] if as_json else []), "--", *map(str, files))
+
+
+@calibrate_app.command("classifier")
 def calibrate_classifier(  # noqa: PLR0917 - the options of a command are its arguments
     files: Samples,
     target_strong_share: Annotated[
@@ -110,6 +125,7 @@ def calibrate_classifier(  # noqa: PLR0917 - the options of a command are its ar
     _run("lab.calibrate_classifier", *options, *(["--json"] if as_json else []), "--", *map(str, files))
 
 
+@calibrate_app.command("cache")
 def calibrate_cache(
     file: Annotated[Path, typer.Argument(help="Labelled pairs of questions, or a stream; JSON lines or .gz.")],
     out: Annotated[Path | None, typer.Option(help="Write the verifier fitted to pairs here.")] = None,
