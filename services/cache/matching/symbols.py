@@ -1,6 +1,7 @@
-"""What of a text is no prose: code, names with symbols, symbols, and what is quoted.
+"""What of a text is no prose: code, names with symbols, symbols, what is quoted, and what is not shown.
 
-Promises: pure, total, linear; all is sorted, as it is compared.
+Promises: pure, total, linear; all is sorted, as it is compared, but for what is not shown: a whole text may be written
+in it, so its order counts.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Final
 
 from services.cache.matching.remembered import remembered
 
-__all__ = ["code_in", "literals_in", "may_be_code"]
+__all__ = ["code_in", "hidden_in", "literals_in", "may_be_code"]
 
 REMEMBERED_MAX: Final = 8_192
 """Tokens of which it is remembered whether they may be code."""
@@ -27,6 +28,13 @@ _CODE: Final = re.compile(
     # calls, camelCase, dotted names, flags, paths
 )
 
+_CONTROLS: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_BLANK_LETTERS: Final = frozenset("\u115f\u1160\u3164\uffa0")
+"""Hangul fillers: letters by their category."""
+
+_BLANKS: Final = frozenset("\u00a0\u202f\u3000")
+"""Spaces that are typed, or put before a mark, in some languages."""
+
 
 def literals_in(text: str) -> tuple[str, ...]:
     """What stands in quotation marks."""
@@ -38,7 +46,8 @@ def literals_in(text: str) -> tuple[str, ...]:
 def code_in(text: str, tokens: Sequence[str]) -> tuple[str, ...]:
     """Tokens that are code or have symbols in them, and symbols that are not ASCII. `tokens`: those of the text."""
     is_ascii = text.isascii()
-    if is_ascii and not any(map(may_be_code, tokens)):
+    hidden = hidden_in(text)
+    if is_ascii and not hidden and not any(map(may_be_code, tokens)):
         return ()
     found = [
         token
@@ -48,7 +57,26 @@ def code_in(text: str, tokens: Sequence[str]) -> tuple[str, ...]:
     ]
     if not is_ascii:
         found.extend(char for char in text if not char.isascii() and unicodedata.category(char)[0] == "S")
+    if hidden:
+        found.append(hidden)
     return tuple(sorted(found))
+
+
+def hidden_in(text: str) -> str:
+    """Its characters that are not shown, or only change how others are, in their order: control and format characters,
+    variation selectors and other combining marks, private and unassigned ones, blank letters, unusual spaces. Lines
+    and tabs are shown. Emoji, and the letters of some languages, have them by right."""
+    if text.isascii():
+        return "".join(_CONTROLS.findall(text))
+    these = frozenset(filter(_is_hidden, frozenset(text)))
+    return "".join([char for char in text if char in these]) if these else ""
+
+
+def _is_hidden(char: str) -> bool:
+    if char.isascii():
+        return _CONTROLS.match(char) is not None
+    kind = unicodedata.category(char)[0]
+    return kind in "CM" or char in _BLANK_LETTERS or (kind == "Z" and char not in _BLANKS)
 
 
 @remembered(REMEMBERED_MAX)
