@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from tests.support.postgres import postgres_server, postgres_url
@@ -20,8 +20,8 @@ __all__ = ["postgres_server", "postgres_url", "redis_server"]
 for _threads in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ.setdefault(_threads, "1")
 
-# How long an example takes is the machine's affair.
-settings.register_profile("patient", deadline=None)
+# How long an example takes, and how long it takes to draw one, is the machine's affair.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
 # What takes long comes first, so that nobody waits for it at the end.
