@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 import numpy as np
-import yaml
 
 from bench.cache_stores import FileSite, RedisSite
 from bench.cache_workload import Vectors, Warming, Workload, lookup_request, store_request
@@ -21,6 +20,7 @@ from bench.processes import cpu_s, rss_bytes
 from spillway.v1 import cache_pb2
 from spillway.v1.cache_pb2_grpc import CacheServiceStub
 from tests.support.processes import Process
+from tests.support.smallest import smallest_file
 
 if TYPE_CHECKING:
     from spillway.v1.cache_pb2_grpc import CacheServiceAsyncStub
@@ -33,21 +33,7 @@ READY_S: Final = 600.0
 
 def start(folder: Path, cache: dict[str, Any]) -> Process:
     """The cache's process. `cache` are its settings."""
-    config = folder / "spillway.yaml"
-    price = {"input_usd_per_mtok": 1.0, "output_usd_per_mtok": 4.0}
-    target = {"name": "m", "provider": "p", "model": "m", "price": price}
-    config.write_text(
-        yaml.safe_dump(
-            {
-                "version": 1,
-                "providers": {"p": {"base_url": "http://127.0.0.1:9"}},
-                "tiers": [{"name": "only", "targets": [target]}],
-                "log": {"level": "warning"},
-                "cache": cache,
-            }
-        ),
-        encoding="utf-8",
-    )
+    config = smallest_file(folder, log={"level": "warning"}, cache=cache)
     return Process("services.cache", ["--config", str(config), "--listen", "127.0.0.1:0"], {}, folder / "cache.log")
 
 

@@ -29,7 +29,6 @@ from typing import Any, Final
 import grpc
 import numpy as np
 import uvloop
-import yaml
 
 from bench.processes import cpu_s, rss_bytes
 from services.classifier.batched_embedder import BatchedEmbedder, ThreadedEncoder
@@ -42,6 +41,7 @@ from spillway.chat import Message, Role
 from spillway.v1 import classifier_pb2, classifier_pb2_grpc
 from spillway.wire import message_to_proto
 from tests.support.processes import Process
+from tests.support.smallest import smallest_file
 
 MIXED: Final = (8, 250)
 """Lengths between these, evenly on a logarithmic scale: short prompts are more frequent than long ones."""
@@ -258,17 +258,7 @@ async def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def configuration(folder: Path, threads: int | None) -> Path:
     """One that needs no provider."""
-    price = {"input_usd_per_mtok": 1.0, "output_usd_per_mtok": 4.0}
-    document = {
-        "version": 1,
-        "providers": {"none": {"base_url": "http://127.0.0.1:1/v1"}},
-        "tiers": [{"name": "only", "targets": [{"name": "m", "provider": "none", "model": "m", "price": price}]}],
-        "classifier": {"threads": threads} if threads else {},
-        "log": {"level": "warning"},
-    }
-    path = folder / "spillway.yaml"
-    path.write_text(yaml.safe_dump(document), encoding="utf-8")
-    return path
+    return smallest_file(folder, classifier={"threads": threads} if threads else {}, log={"level": "warning"})
 
 
 def show(found: dict[str, Any]) -> None:

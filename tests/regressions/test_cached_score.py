@@ -14,20 +14,14 @@ from services.runtime.config import load
 from services.runtime.server import start
 from spillway.chat import ChatRequest, FinishReason, Message, Role, Usage
 from spillway.routing import CachedAnswer
+from tests.support.smallest import smallest_file
 
 CHAT = ChatRequest((Message.of(Role.USER, "What is the capital of France?"),))
 
 
 @pytest.mark.parametrize("score", [None, 0.0, 0.625])
 async def test_an_answer_comes_back_from_the_cache_as_it_was_stored(tmp_path: Path, score: float | None) -> None:
-    config = tmp_path / "spillway.yaml"
-    config.write_text(
-        "providers: {p: {base_url: 'http://127.0.0.1:1/v1'}}\n"
-        "tiers: [{name: simple, targets: [{name: t, provider: p, model: m,"
-        " price: {input_usd_per_mtok: 1, output_usd_per_mtok: 1}}]}]\n"
-        "limits: {drain_s: 0, grace_s: 1}\n"
-    )
-    loaded = load(config)
+    loaded = load(smallest_file(tmp_path, limits={"drain_s": 0, "grace_s": 1}))
     answer = CachedAnswer(
         message=Message.of(Role.ASSISTANT, "Paris."),
         finish_reason=FinishReason.STOP,

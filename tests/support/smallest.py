@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-__all__ = ["SMALLEST"]
+import yaml
+
+__all__ = ["SMALLEST", "smallest_file"]
 
 SMALLEST: dict[str, Any] = {
     "providers": {"p": {"base_url": "http://127.0.0.1:1/v1"}},
@@ -22,3 +25,10 @@ SMALLEST: dict[str, Any] = {
         }
     ],
 }
+
+
+def smallest_file(folder: Path, **sections: Any) -> Path:
+    """spillway.yaml in `folder`: it, and these sections."""
+    path = folder / "spillway.yaml"
+    path.write_text(yaml.safe_dump({**SMALLEST, **sections}), encoding="utf-8")
+    return path

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import yaml
 
 from services.runtime.channel import open_channel
 from services.runtime.config import Loaded, load
@@ -24,6 +25,7 @@ from spillway.v1 import executor_pb2 as pb
 from spillway.v1 import executor_pb2_grpc
 from spillway.validation import InvalidValue, Violation, check_chat_request, check_plan
 from spillway.wire import WireError, chat_request_from_proto, plan_from_proto, task_type_from_proto
+from tests.support.smallest import SMALLEST
 
 __all__ = ["NAME", "SECRET_TEXT", "Toy", "command", "settings", "toy_service"]
 
@@ -122,11 +124,7 @@ def toy_service(toy: Toy, **hooks: Any) -> Service:
 def settings(folder: Path, text: str = "") -> Loaded:
     """A configuration with the given extra sections."""
     path = folder / "spillway.yaml"
-    path.write_text(
-        "providers: {p: {base_url: 'http://127.0.0.1:1/v1'}}\n"
-        "tiers: [{name: simple, targets: [{name: t, provider: p, model: m,"
-        " price: {input_usd_per_mtok: 1, output_usd_per_mtok: 1}}]}]\n" + text
-    )
+    path.write_text(yaml.safe_dump(SMALLEST) + text)
     return load(path, {})
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ from spillway.v1 import cache_pb2 as pb
 from spillway.v1 import chat_pb2
 from spillway.v1.cache_pb2_grpc import CacheServiceStub
 from tests.support.cache_parts import answer, chat, embedding
-from tests.support.smallest import SMALLEST
+from tests.support.smallest import smallest_file
 
 if TYPE_CHECKING:  # exists in the type stubs alone
     from spillway.v1.cache_pb2_grpc import CacheServiceAsyncStub
@@ -32,9 +31,7 @@ NAMES = pb.StoreResponse.Outcome.Name
 
 def config_file(directory: Path, cache: dict[str, Any]) -> Path:
     """A configuration with this section on the cache."""
-    path = directory / "spillway.yaml"
-    path.write_text(json.dumps({**SMALLEST, "cache": cache, "limits": {"drain_s": 0, "grace_s": 1}}))
-    return path
+    return smallest_file(directory, cache=cache, limits={"drain_s": 0, "grace_s": 1})
 
 
 @asynccontextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -20,22 +19,22 @@ from spillway.v1 import chat_pb2
 from spillway.v1.cache_pb2_grpc import CacheServiceStub
 from tests.support.cache_parts import answer, chat, embedding
 from tests.support.redis_server import RedisServer
-from tests.support.smallest import SMALLEST
+from tests.support.smallest import smallest_file
 
 KEY = bytes(range(32)).hex()
 QUESTION, ANSWER = "where is the treasure", "under the old oak"
 
 
 def config_file(directory: Path, url: str, key_file: Path | None) -> Path:
-    cache = {"store": "redis", "redis_url": url, "redis_timeout_s": 10, "snapshot_dir": str(directory / "snapshots")}
-    settings: dict[str, Any] = {
-        **SMALLEST,
-        "cache": cache | ({} if key_file is None else {"prompt_key_file": str(key_file)}),
-        "limits": {"drain_s": 0, "grace_s": 1},
+    cache: dict[str, Any] = {
+        "store": "redis",
+        "redis_url": url,
+        "redis_timeout_s": 10,
+        "snapshot_dir": str(directory / "snapshots"),
     }
-    path = directory / "spillway.yaml"
-    path.write_text(json.dumps(settings))
-    return path
+    if key_file is not None:
+        cache["prompt_key_file"] = str(key_file)
+    return smallest_file(directory, cache=cache, limits={"drain_s": 0, "grace_s": 1})
 
 
 def test_a_bad_key_file_ends_the_process_with_one_line_that_names_it(tmp_path: Path) -> None:

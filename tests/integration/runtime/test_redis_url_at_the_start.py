@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from redis.asyncio import ConnectionPool
 
 from services.cache.__main__ import build as build_cache
@@ -16,7 +15,7 @@ from services.orchestrator.__main__ import build as build_orchestrator
 from services.runtime.config import ConfigError, Loaded, load
 from services.runtime.server import Service
 from spillway.settings import Settings
-from tests.support.smallest import SMALLEST
+from tests.support.smallest import SMALLEST, smallest_file
 
 Build = Callable[[Loaded], Awaitable[Service]]
 
@@ -33,8 +32,7 @@ PLACES = [
 def test_the_check_of_the_file_says_it_and_repeats_no_password(
     tmp_path: Path, section: str, options: dict[str, Any], name: str, build: Build, url: str
 ) -> None:
-    path = tmp_path / "spillway.yaml"
-    path.write_text(yaml.safe_dump({**SMALLEST, section: {**options, name: url}}))
+    path = smallest_file(tmp_path, **{section: {**options, name: url}})
     with pytest.raises(ConfigError, match=f"{section}.{name}: ") as caught:
         load(path, {})
     assert "ter2" not in str(caught.value)

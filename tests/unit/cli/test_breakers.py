@@ -24,6 +24,7 @@ from spillway.cli.executors import ExecutorHealth, TargetHealth
 from spillway.cli.state import ServiceState, StateFile, SuiteState
 from spillway.v1 import executor_pb2, executor_pb2_grpc
 from tests.support import fake_services
+from tests.support.smallest import smallest_file
 
 COLUMNS = 100
 WELL = TargetHealth("small-1", "simple", "gpt-4.1-nano", "closed", 0.0, False, 40, 2, 1, 3, 0.82)
@@ -64,13 +65,8 @@ def test_what_is_said_wins_over_the_suite_and_the_suite_over_the_configuration(t
     services = tuple(
         ServiceState(name, 1, f"127.0.0.1:{n}") for n, name in enumerate(("executor", "cache", "executor-2"))
     )
-    config = tmp_path / "other.yaml"
-    config.write_text(
-        "providers: {p: {base_url: 'http://127.0.0.1:1/v1'}}\n"
-        "tiers: [{name: simple, targets: [{name: t, provider: p, model: m,"
-        " price: {input_usd_per_mtok: 1, output_usd_per_mtok: 1}}]}]\n"
-        "services: {executor: {listen: '127.0.0.1:9', target: 'ipv4:127.0.0.1:9,127.0.0.1:10'}}\n"
-    )
+    executor = {"listen": "127.0.0.1:9", "target": "ipv4:127.0.0.1:9,127.0.0.1:10"}
+    config = smallest_file(tmp_path, services={"executor": executor}).rename(tmp_path / "other.yaml")
     with StateFile(tmp_path) as file:
         file.write(SuiteState(7, "127.0.0.1:7", "", "x.yaml", services))
         assert find_addresses("executor", "", None, {}, tmp_path) == ("127.0.0.1:0", "127.0.0.1:2")

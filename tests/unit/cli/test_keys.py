@@ -8,12 +8,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-import yaml
 from typer.testing import CliRunner, Result
 
 from spillway.api_keys import KeyFileError, Scope, matches, parse_keys
 from spillway.cli.keys import _edit, _make, _now, app, parse_span
-from tests.support.smallest import SMALLEST
+from tests.support.smallest import smallest_file
 
 runner = CliRunner()
 
@@ -98,8 +97,7 @@ def test_commands_at_once_lose_no_key(path: Path) -> None:
 
 
 def test_the_configuration_names_the_file(tmp_path: Path) -> None:
-    config = tmp_path / "spillway.yaml"
-    config.write_text(yaml.safe_dump({**SMALLEST, "orchestrator": {"keys_file": str(tmp_path / "keys.json")}}))
+    config = smallest_file(tmp_path, orchestrator={"keys_file": str(tmp_path / "keys.json")})
     assert runner.invoke(app, ["new", "--tenant", "acme", "--config", str(config)]).exit_code == 0
     assert len(parse_keys((tmp_path / "keys.json").read_bytes())) == 1
 
