@@ -34,14 +34,15 @@ def closed_groups(words: Sequence[str]) -> frozenset[str]:
     who gets an approval approves nothing."""
     if not any(map(_framed, words)):  # as of most questions
         return NOTHING
+    vocabulary, is_got = frozenset(words), _is_got(words)
     found = set()
     before = ""
     for word, behind in pairwise((*words, "")):
         for group, frame in _framed(word):
             if frame is None:
-                if _is_got(words):
+                if is_got:
                     found.add(_GOTTEN)
-            elif not _holds(frame, words, before, behind):
+            elif not _holds(frame, vocabulary, before, behind):
                 found.add(group)
         before = word
     return shared(found) if found else NOTHING
@@ -68,8 +69,8 @@ def _framed(word: str) -> tuple[tuple[str, WordFrame | None], ...]:
     return tuple(found)
 
 
-def _holds(frame: WordFrame, words: Sequence[str], before: str, behind: str) -> bool:
-    if frame.beside and frame.beside.isdisjoint(words):
+def _holds(frame: WordFrame, vocabulary: frozenset[str], before: str, behind: str) -> bool:
+    if frame.beside and frame.beside.isdisjoint(vocabulary):
         return False
     if frame.behind and before not in frame.behind:
         return False
@@ -78,7 +79,8 @@ def _holds(frame: WordFrame, words: Sequence[str], before: str, behind: str) -> 
 
 def _is_got(words: Sequence[str]) -> bool:
     """Whether something is got, had or needed; not what needs to be done, nor what has been."""
+    been = "been" in words
     return any(
-        word in _GETTING and behind != "to" and not (word in _HAVING and (not place or "been" in words))
+        word in _GETTING and behind != "to" and not (word in _HAVING and (not place or been))
         for place, (word, behind) in enumerate(pairwise((*words, "")))
     )

@@ -75,6 +75,9 @@ _NAMES: Final = {
     "World War One": "World War 1", "World War Two": "World War 2", "First World War": "World War 1",
     "Second World War": "World War 2", "First world war": "World War 1", "Second world war": "World War 2",
 }  # fmt: skip
+NAMES_MAX: Final = 16
+"""So many names are written out in a question: one may be eleven times as long as what stood for it."""
+
 _NAME: Final = re.compile(
     rf"(?<![\w./-])(?:{'|'.join(map(re.escape, sorted(_NAMES, key=len, reverse=True)))})(?![\w/-])"
 )
@@ -94,7 +97,7 @@ def in_one_spelling(text: str, words: Sequence[str], tokens: Sequence[str]) -> s
     """The text with American spellings, and full names of states. `words` are in lower case, `tokens` as they are
     written."""
     if not _IN_NAMES.isdisjoint(tokens):
-        text = _NAME.sub(lambda found: _NAMES[found[0]], text)
+        text = _NAME.sub(lambda found: _NAMES[found[0]], text, count=NAMES_MAX)
     if not _IN_PHRASES.isdisjoint(words):
         for pattern, written in _PHRASES:
             text = pattern.sub(written, text)
