@@ -6,6 +6,9 @@ one event loop.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from services.cache.answer_version import answer_version
 from services.cache.entry import Entry, Scope
 from services.cache.index.vector_index import DimensionMismatchError, VectorIndex
 from services.cache.matching.nearby import Meaning
@@ -47,7 +50,10 @@ class AnswerFinder:
         if finding.entry is None:
             outcome = CacheOutcome(CacheKind.MISS, finding.reason, similarity=finding.similarity)
             return Found(outcome, None, compared, explanation=finding.explanation)
-        outcome = self._hit(CacheKind.SEMANTIC_HIT, finding.entry, finding.reason, finding.similarity)
+        outcome = replace(
+            self._hit(CacheKind.SEMANTIC_HIT, finding.entry, finding.reason, finding.similarity),
+            answer_version=answer_version(finding.entry.answer),
+        )
         return Found(outcome, finding.entry.answer, compared, finding.audit, finding.explanation)
 
     def _hit(self, kind: CacheKind, entry: Entry, reason: str, similarity: float | None) -> CacheOutcome:

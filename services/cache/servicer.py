@@ -11,7 +11,6 @@ from contextlib import contextmanager
 
 import grpc
 
-from services.cache.answer_version import answer_version
 from services.cache.entry import Scope, Selector
 from services.cache.index.vector_index import DimensionMismatchError, InvalidVectorError
 from services.cache.matching.answer_comparison import Comparison
@@ -103,8 +102,6 @@ class CacheServicer(cache_pb2_grpc.CacheServiceServicer):
         response = pb.LookupResponse(
             outcome=wire.cache_finding_to_proto(outcome), audit=found.audit, store_token=found.store_token
         )
-        if found.audit and found.answer is not None:
-            response.answer_version = answer_version(found.answer)
         if found.answer is not None:
             response.answer.CopyFrom(wire.cached_answer_to_proto(found.answer))
         return response

@@ -155,7 +155,7 @@ class Auditor:
             ttl_s=run.request.options.cache_ttl_s,
             tags=run.request.tags,
             token=run.store_token or OLD_MOMENT,
-            answer_version=run.answer_version,
+            answer_version=run.cache.answer_version,
             timeout_s=EVIDENCE_TIMEOUT_S,
         )
         return AuditOutcome(verdict.value), answer.cost_nanousd

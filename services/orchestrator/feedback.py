@@ -5,7 +5,7 @@ What is told to the classifier and the cache is told in the background, each opi
 feedback or its decision. With a retry the flagship answers the request again, past the cache and within the caller's
 own limits, and its answer takes the place of the one that was found there, unless the caller keeps away from the cache.
 Who was answered by meaning got another question's answer: their thumbs say
-something of the cache, and nothing of the tier.
+something of the cache, and nothing of the tier; and nothing of another answer that took that one's place meanwhile.
 """
 
 from __future__ import annotations
@@ -205,6 +205,7 @@ class FeedbackDesk:
             ttl_s=retry.options.cache_ttl_s,
             tags=retry.tags,
             token=token,
+            answer_version=decided.answer_version,
             timeout_s=EVIDENCE_TIMEOUT_S,
         )
 

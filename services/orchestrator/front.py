@@ -157,7 +157,6 @@ class Front:
             run.cache = CacheOutcome(CacheKind.MISS, reason=objection)
             return None
         run.audit = reply.audit and run.cache.kind is CacheKind.SEMANTIC_HIT
-        run.answer_version = reply.answer_version
         return reply.answer
 
     async def _mark(self, run: Run) -> None:

@@ -169,7 +169,6 @@ def _reply(response: cache_pb2.LookupResponse) -> CacheReply:
         wire.cached_answer_from_proto(response.answer),
         audit=response.audit,
         store_token=response.store_token,
-        answer_version=response.answer_version,
     )
 
 

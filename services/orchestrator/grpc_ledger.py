@@ -132,4 +132,5 @@ def _decided(pb: ledger_pb2.DecisionRecord) -> Decided:
         accepted=pb.accepted,
         cache_kind=cache.kind,
         cache_entry_key=cache.entry_key,
+        answer_version=cache.answer_version,
     )

@@ -67,14 +67,12 @@ class CacheReply:
     `audit`: the hit was chosen for an audit, that is for asking a model as well once the answer has left.
     `store_token`: for storing what a model answers that is asked after this; opaque, and the same for two lookups of a
     tenant only when nothing of it was invalidated between them. Empty: the cache does not say, and nothing is stored.
-    `answer_version`: of a hit that was chosen for an audit, which answer it was; opaque.
     """
 
     outcome: CacheOutcome
     answer: CachedAnswer | None = None
     audit: bool = False
     store_token: str = ""
-    answer_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,8 @@ class Receipt(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Decided:
     """What the ledger knows of the decision that a feedback is about. `tier` and `target` are those that answered, for
-    a hit those that had answered; empty for a request that failed."""
+    a hit those that had answered; empty for a request that failed. `answer_version`: of a hit by meaning, which answer
+    it was; empty where that is not known."""
 
     prompt_sha256: str = ""
     cluster: str = ""
@@ -44,6 +45,7 @@ class Decided:
     accepted: bool = False
     cache_kind: CacheKind | None = None
     cache_entry_key: str = ""
+    answer_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)

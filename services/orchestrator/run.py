@@ -59,7 +59,7 @@ class Run:
 
     `configured` is what was in force when it came in. `cost_unknown`: models may have been called, and nobody says
     which. `shared`: the answer is that of a request that was under way at the same time. `audit`: the cache wants to
-    hear what a model says, of the answer with that `answer_version`. `store_token`: what the cache said when it was
+    hear what a model says. `store_token`: what the cache said when it was
     first asked, before any model; None: it did not say what moment that was. `key_id`: of the API key that the request
     came with. `job_id`: the job that it belongs to. `replayed`: its id had an answer already.
     """
@@ -92,7 +92,6 @@ class Run:
     seat: Seat | None = None
     shared: bool = False
     audit: bool = False
-    answer_version: str = ""
     store_token: str | None = None
     replayed: bool = False
 

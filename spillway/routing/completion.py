@@ -47,13 +47,15 @@ class CacheKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CacheOutcome:
-    """What the cache said to one request, and why. `similarity` and `entry_key` stay inside: no caller sees them."""
+    """What the cache said to one request, and why. `similarity`, `entry_key` and `answer_version` (of a hit by meaning,
+    which answer it was) stay inside: no caller sees them."""
 
     kind: CacheKind
     reason: str = ""
     similarity: float | None = None
     entry_key: str = ""
     age_s: float | None = None
+    answer_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,6 +116,7 @@ class CacheFinding(_message.Message):
     ENTRY_KEY_FIELD_NUMBER: _builtins.int
     AGE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    ANSWER_VERSION_FIELD_NUMBER: _builtins.int
     kind: _chat_pb2.CacheOutcome.Kind.ValueType
     """The kind of outcome."""
     similarity: _builtins.float
@@ -124,6 +125,8 @@ class CacheFinding(_message.Message):
     """The entry that answered, usable with Invalidate; empty without a hit."""
     reason: _builtins.str
     """Why a hit, or why the nearest candidate was not one."""
+    answer_version: _builtins.str
+    """For a hit by meaning: which answer it was, for RecordEvidence. Opaque."""
     @_builtins.property
     def age(self) -> _duration_pb2.Duration:
         """For a hit: how old the entry is."""
@@ -136,10 +139,11 @@ class CacheFinding(_message.Message):
         entry_key: _builtins.str = ...,
         age: _duration_pb2.Duration | None = ...,
         reason: _builtins.str = ...,
+        answer_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_similarity", b"_similarity", "age", b"age", "similarity", b"similarity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_similarity", b"_similarity", "age", b"age", "entry_key", b"entry_key", "kind", b"kind", "reason", b"reason", "similarity", b"similarity"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_similarity", b"_similarity", "age", b"age", "answer_version", b"answer_version", "entry_key", b"entry_key", "kind", b"kind", "reason", b"reason", "similarity", b"similarity"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__similarity: _TypeAlias = _typing.Literal["similarity"]  # noqa: Y015
     _WhichOneofArgType__similarity: _TypeAlias = _typing.Literal["_similarity", b"_similarity"]  # noqa: Y015
@@ -157,7 +161,6 @@ class LookupResponse(_message.Message):
     ANSWER_FIELD_NUMBER: _builtins.int
     AUDIT_FIELD_NUMBER: _builtins.int
     STORE_TOKEN_FIELD_NUMBER: _builtins.int
-    ANSWER_VERSION_FIELD_NUMBER: _builtins.int
     audit: _builtins.bool
     """Whether this hit was chosen for an audit: once the answer has left, a model should be asked as well, and its answer
     given to RecordEvidence.
@@ -167,8 +170,6 @@ class LookupResponse(_message.Message):
     hands it over with the answer, and stores nothing when it is empty: the store was not asked exactly, did not answer,
     or is never asked about this request. Two lookups of one tenant with the same token had no invalidation between them.
     """
-    answer_version: _builtins.str
-    """For a hit that was chosen for an audit: which answer it was, for RecordEvidence. Opaque."""
     @_builtins.property
     def outcome(self) -> Global___CacheFinding:
         """The kind of outcome, and why."""
@@ -184,11 +185,10 @@ class LookupResponse(_message.Message):
         answer: Global___CachedAnswer | None = ...,
         audit: _builtins.bool = ...,
         store_token: _builtins.str = ...,
-        answer_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "outcome", b"outcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "answer_version", b"answer_version", "audit", b"audit", "outcome", b"outcome", "store_token", b"store_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "audit", b"audit", "outcome", b"outcome", "store_token", b"store_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -402,7 +402,7 @@ class RecordEvidenceRequest(_message.Message):
     store_token: _builtins.str
     """As StoreRequest.store_token: for `fresh_answer`, which is kept for its own request."""
     answer_version: _builtins.str
-    """LookupResponse.answer_version of the hit: when the entry has another answer by now, nothing is learned of it. Empty,
+    """CacheFinding.answer_version of the hit: when the entry has another answer by now, nothing is learned of it. Empty,
     when it is not known: the entry counts as it is.
     """
     @_builtins.property

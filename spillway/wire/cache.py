@@ -86,6 +86,7 @@ def cache_finding_to_proto(value: CacheOutcome) -> cache_pb2.CacheFinding:
         entry_key=value.entry_key,
         age=None if value.age_s is None else duration_to_proto(value.age_s),
         reason=value.reason,
+        answer_version=value.answer_version,
     )
 
 
@@ -97,4 +98,5 @@ def cache_finding_from_proto(pb: cache_pb2.CacheFinding, path: str = "outcome") 
         entry_key=pb.entry_key,
         age_s=duration_from_proto(pb.age, join(path, "age")) if pb.HasField("age") else None,
         reason=pb.reason,
+        answer_version=pb.answer_version,
     )

@@ -123,7 +123,7 @@ KINDS: dict[str, type] = {
 def as_callers_get_it(value: Any) -> Any:
     """Similarities and keys of the cache stay behind."""
     if isinstance(value, routing.CacheOutcome):
-        return dataclasses.replace(value, similarity=None, entry_key="")
+        return dataclasses.replace(value, similarity=None, entry_key="", answer_version="")
     if isinstance(value, routing.Completion | routing.Explanation):
         return dataclasses.replace(value, cache=as_callers_get_it(value.cache))
     if isinstance(value, routing.Job) and value.completion is not None:

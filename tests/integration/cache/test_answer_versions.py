@@ -1,4 +1,4 @@
-"""An audit is of the answer that was served: of another one that took its place meanwhile nothing is learned."""
+"""Audits and feedback are of the answer that was served: of another one in its place nothing is learned."""
 
 from __future__ import annotations
 
@@ -35,20 +35,21 @@ async def test_an_audit_of_an_answer_that_was_replaced_teaches_nothing(tmp_path:
         found = await stub.Lookup(lookup_request(ON_TOO))
         assert found.outcome.kind == chat_pb2.CacheOutcome.KIND_SEMANTIC_HIT
         assert found.audit
-        assert found.answer_version
+        assert found.outcome.answer_version
         await stub.Store(store_request(ON, answer=wire.cached_answer_to_proto(answer(anew))))
-        told = await stub.RecordEvidence(evidence(found, "otherwise", found.answer_version))
+        told = await stub.RecordEvidence(evidence(found, "otherwise", found.outcome.answer_version))
         assert NAMES(told.verdict) == ("VERDICT_WRONG" if anew == "as_it_was" else "VERDICT_UNKNOWN")
         again = await stub.RecordEvidence(evidence(found, "otherwise", ""))
         assert NAMES(again.verdict) == ("VERDICT_UNKNOWN" if anew == "as_it_was" else "VERDICT_RIGHT")
 
 
-async def test_a_version_says_which_answer_it_was_and_only_of_hits_to_be_audited(tmp_path: Path) -> None:
-    async with served(tmp_path, {"store": "memory", "audits": {"share": 1.0}}) as stub:
+@pytest.mark.parametrize("share", [0.0, 1.0])
+async def test_a_version_says_which_answer_it_was_of_every_hit_by_meaning(tmp_path: Path, share: float) -> None:
+    async with served(tmp_path, {"store": "memory", "audits": {"share": share}}) as stub:
         await stub.Store(store_request(ON, answer=wire.cached_answer_to_proto(answer("one"))))
         exact = await stub.Lookup(lookup_request(ON))
         one = await stub.Lookup(lookup_request(ON_TOO))
         await stub.Store(store_request(ON, answer=wire.cached_answer_to_proto(answer("two"))))
         two = await stub.Lookup(lookup_request(ON_TOO))
-        assert one.answer_version != two.answer_version
-        assert (one.audit, exact.audit, exact.answer_version) == (True, False, "")
+        assert one.outcome.answer_version != two.outcome.answer_version
+        assert exact.outcome.answer_version == ""

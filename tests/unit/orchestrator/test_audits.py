@@ -24,7 +24,8 @@ from tests.unit.orchestrator.ladder import judged, request_of, settings_of
 def audited(*, per_minute_max: int = 60, tasks_max: int = 100) -> Bench:
     """A bench whose every semantic hit is chosen for an audit."""
     bench = Bench(settings_of(cache={"audits": {"per_minute_max": per_minute_max}}), tasks_max=tasks_max)
-    bench.cache.semantic = replace(cached(CacheKind.SEMANTIC_HIT), audit=True, answer_version="as served")
+    hit = cached(CacheKind.SEMANTIC_HIT)
+    bench.cache.semantic = replace(hit, outcome=replace(hit.outcome, answer_version="as served"), audit=True)
     return bench
 
 

@@ -39,7 +39,7 @@ DECIDED = Decided(
     accepted=True,
     cache_kind=CacheKind.MISS,
 )
-HIT = replace(DECIDED, cache_kind=CacheKind.SEMANTIC_HIT, cache_entry_key="entry")
+HIT = replace(DECIDED, cache_kind=CacheKind.SEMANTIC_HIT, cache_entry_key="entry", answer_version="as served")
 DOWN = Feedback("r1", "acme", FeedbackKind.THUMBS_DOWN)
 
 
@@ -167,6 +167,7 @@ async def test_the_flagships_answer_is_evidence_about_the_entry_that_was_served(
     assert (entry_key, fresh.message.text, fresh.cost_nanousd) == ("entry", "Because.", 500)
     assert (desk.cache.tokens, desk.cache.peeks) == (["before the retry"], 1)
     assert desk.cache.evidence_kept == [(5.0, ("doc-B",))]
+    assert desk.cache.versions == ["as served"]
 
 
 @pytest.mark.parametrize("what", ["another prompt", "not accepted", "no embedding"])
