@@ -16,6 +16,7 @@ from rich.text import Text
 
 from spillway.calling import CredentialsError
 from spillway.cli.addresses import NoServiceError
+from spillway.cli.advice import advice, attempts_text
 from spillway.cli.recording import RecordingError
 from spillway.cli.replay import NoFlagshipError
 from spillway.cli.show import completion_view, explanation_view, hops_view
@@ -25,7 +26,6 @@ from spillway.cli.trace import fetch_trace
 from spillway.cli.trace_view import trace_view
 from spillway.client import DEFAULT_TARGET, TARGET_VARIABLE, Client
 from spillway.errors import RequestError, UnavailableError
-from spillway.failure import Failure
 from spillway.routing import AnswerDelta, AttemptOutcome, Completion, RoutingOptions
 from spillway.wire import completion_to_proto, explanation_to_proto
 
@@ -126,11 +126,7 @@ def sentence(error: Exception) -> str:
         return f"no suite answers ({error.failure.message})\nIs `spillway up` running? Another address: --target."
     lines = [str(error)]
     if isinstance(error, RequestError):
-        tried = [one.replace(":", " ", 1) for one in _attempts(error.failure).split(",") if one]
-        if tried:
-            lines.append(f"Tried: {', '.join(tried)}.")
-        if error.failure.retry_after_s is not None:
-            lines.append(f"Try again in {error.failure.retry_after_s:.0f} s.")
+        lines += advice(error.failure)
     return "\n".join(lines)
 
 
@@ -143,14 +139,9 @@ def error_json(error: Exception) -> str:
         "message": failure.message if failure else str(error),
         "violations": [{"field": field, "message": what} for field, what in failure.violations] if failure else [],
         "retry_after_s": failure.retry_after_s if failure else None,
-        "attempts": _attempts(failure) if failure else "",
+        "attempts": attempts_text(failure) if failure else "",
     }
     return harmless_json(json.dumps({"error": value}, indent=2))
-
-
-def _attempts(failure: Failure) -> str:
-    """Whom the executor asked and why none answered, e.g. "small-1:PROVIDER_AUTH,mid-1:BREAKER_OPEN"."""
-    return dict(failure.metadata).get("attempts", "")
 
 
 def _streamed(client: Client, prompt: str, options: RoutingOptions, console: Console) -> Completion:

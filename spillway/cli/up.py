@@ -11,7 +11,6 @@ import asyncio
 import os
 import signal
 import sys
-import time
 from collections.abc import Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,8 +20,10 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
+from spillway.cli.advice import KEY_HINT
 from spillway.cli.certificates import adopt
 from spillway.cli.demo import demo_view, own_command, run_demo, what_next
+from spillway.cli.front import look_at_front
 from spillway.cli.probes import lacks_embedding
 from spillway.cli.state import ServiceState, StateFile, SuiteState
 from spillway.cli.status import open_status
@@ -32,8 +33,7 @@ from spillway.cli.terminal import LastingConsole
 from spillway.cli.trace import fetch_trace
 from spillway.cli.trace_view import trace_view
 from spillway.client import AsyncClient
-from spillway.errors import RequestError
-from spillway.routing import AttemptOutcome, CacheKind
+from spillway.routing import AttemptOutcome
 
 __all__ = ["run_suite"]
 
@@ -41,13 +41,11 @@ __all__ = ["run_suite"]
 START_TIMEOUT_S = 180.0
 # After the last process is up: how long the front may take to reach the others.
 CONNECT_TIMEOUT_S = 10.0
-CONNECT_PAUSE_S = 0.1
 EMBED_TIMEOUT_S = 5.0
 WITHOUT_EMBEDDING = (
     "without its embedding model: the classifier judges by heuristics alone and the cache finds only exact repeats "
     "(logs/classifier.log says why)"
 )
-PROBE = "Is everybody there?"
 EXIT_FAILED = 1
 
 
@@ -132,22 +130,13 @@ async def _unless(stop: asyncio.Event, work: Coroutine[None, None, None]) -> boo
 
 async def _say_serving(suite: Suite, client: AsyncClient, console: Console) -> None:
     """Say so once a request gets through to every service: the front may still be connecting when all are up."""
-    deadline = time.monotonic() + CONNECT_TIMEOUT_S
-    missing: tuple[str, ...] = ("orchestrator",)
-    while missing and time.monotonic() < deadline:
-        try:
-            explanation = await client.explain(PROBE, timeout_s=CONNECT_TIMEOUT_S)
-        except RequestError:
-            await asyncio.sleep(CONNECT_PAUSE_S)
-            continue
-        absent = ("cache",) if explanation.cache.kind is CacheKind.UNAVAILABLE else ()
-        missing = tuple(dict.fromkeys((*explanation.routing.degraded, *absent)))
-        if missing:
-            await asyncio.sleep(CONNECT_PAUSE_S)
+    front = await look_at_front(client, within_s=CONNECT_TIMEOUT_S)
     text = Text.assemble(("serving", "bold green"), f" on {suite.target}")
-    if missing:
-        text.append(f", so far without {', '.join(missing)}", style="yellow")
+    if front.missing:
+        text.append(f", so far without {', '.join(front.missing)}", style="yellow")
     console.print(text)
+    if front.wants_key:
+        console.print(Text(f"every call needs an API key: {KEY_HINT}", style="yellow"), soft_wrap=True)
     if suite.settings.classifier.embedding and await lacks_embedding(
         suite.settings.services.classifier.target, EMBED_TIMEOUT_S
     ):

@@ -175,6 +175,18 @@ def test_the_demo_shows_hits_escalations_savings_and_failures() -> None:
     assert demo.most_telling is COMPLETION
 
 
+def test_the_demo_says_once_why_prompts_failed_and_how_the_first_of_them_did() -> None:
+    def failed(attempts: str) -> Failure:
+        return Failure(
+            grpc.StatusCode.UNAVAILABLE, "NO_MODEL_AVAILABLE", "no model", metadata=(("attempts", attempts),)
+        )
+
+    refused = [error_for(failed(f"small-1:{why}")) for why in ("PROVIDER_UNREACHABLE", "BREAKER_OPEN", "BREAKER_OPEN")]
+    text = shown(demo_view(Demo(tuple(zip(PROMPTS, refused, strict=False)))))
+    assert text.count("Tried: small-1 PROVIDER_UNREACHABLE") == 1
+    assert "BREAKER_OPEN" not in text
+
+
 def test_what_next_names_the_command_as_this_shell_finds_it(tmp_path: Path) -> None:
     python, elsewhere = tmp_path / ".venv" / "bin" / "python", tmp_path / "usr"
     script = python.with_name("spillway")

@@ -168,6 +168,22 @@ def test_a_missing_model_is_said_plainly(tmp_path: Path) -> None:
     assert any("embedding model" in note for note in suite.notes)
 
 
+def test_a_key_that_is_named_and_not_there_is_said_before_anything_fails(tmp_path: Path) -> None:
+    def notes(variables: dict[str, str], provider: str) -> list[str]:
+        (tmp_path / "mine.yaml").write_text(CONFIG.replace('/v1"}', f'/v1", {provider}}}'))
+        suite = plan_suite(SuiteOptions(config=tmp_path / "mine.yaml"), variables, tmp_path)
+        return [note for note in suite.notes if "key" in note]
+
+    (note,) = notes({}, "api_key_env: SOME_KEY")
+    assert note.startswith("provider p: the environment variable SOME_KEY is empty")
+    (note,) = notes({"SOME_KEY": " "}, "api_key_env: gsk_abcdef123")
+    assert "gsk_" not in note
+    assert not notes({"SOME_KEY": "k"}, "api_key_env: SOME_KEY")
+    assert not notes({}, "api_key_env: SOME_KEY, api_key_file: f")
+    assert not notes({}, "kind: openai")
+    assert not [note for note in plan(tmp_path).notes if "without a key" in note]
+
+
 def test_another_model_at_the_old_price_is_said_plainly(tmp_path: Path) -> None:
     models = {"SPILLWAY_SIMPLE_MODEL": "llama3.2:1b", "OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}
     (note,) = [note for note in plan(tmp_path, models).notes if "savings" in note]
