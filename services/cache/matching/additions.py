@@ -202,7 +202,8 @@ def _added(asked: Reading, stored: Reading) -> Iterator[str]:
         yield _ACTING
     if orders_more(asked, stored):
         yield "instruction: the stored question also says what to answer"
-    if _goes_on(stored, asked) or (_goes_on(asked, stored) and not unmatched(asked, stored)[1] - _FORMAL):
+    goes_on = _goes_on(asked, stored) or _asks_on(asked, stored)
+    if _goes_on(stored, asked) or (goes_on and not unmatched(asked, stored)[1] - _FORMAL):
         yield "further: one goes on to something else"
 
 
@@ -259,3 +260,9 @@ def _goes_on(a: Reading, b: Reading) -> bool:
         (matter := sentence - _COURTESIES) and not any(has_word(word, a, b) for word in matter)
         for sentence in a.particulars.further
     )
+
+
+def _asks_on(asked: Reading, stored: Reading) -> bool:
+    """Whether it has a further question of words of form alone ("and why?") of which nothing is in the stored one."""
+    asides = asked.particulars.asides - stored.particulars.asides
+    return any(aside not in stored.words and aside not in stored.questions for aside in asides)

@@ -66,6 +66,11 @@ _PERSONS: Final = frozenset({"1", "2"})
 _ACTOR_WORDS_MAX: Final = 6
 _PRESENT: Final = word_set("do does")
 _OTHERS: Final = re.compile(r"\banother(?= (?:\w+'s\b|\w+s'))|(?<=one |ody )\belse\b", re.IGNORECASE)
+_ASKING: Final = word_set("who whom whose what which when where why how")
+_MEASURED: Final = word_set("much many")
+_POLITE: Final = word_set("please thanks thank ok okay help possible able know tell let hi hello hey wondering wonder")
+"""Of a further question of words of form alone these ask for nothing: "is that possible?"."""
+
 _LIGHT_ACTS: Final = word_set("need get give explain describe show tell")
 
 
@@ -81,7 +86,9 @@ class Particulars(NamedTuple):
     """`owners` are possessors and people; `times`, `corrections` the words of these; `prevents`: whether something is
     kept from happening; `actors` maps a verb to who does it, "1" for the asker, "2" for you; `light` are those of need,
     get, give, explain and show that the asker does; `outcome`: what happens is asked; `tense` of "do", empty of none or
-    both; `orders` are what clauses but the first begin with; `further` the content words of each sentence behind it.
+    both; `orders` are what clauses but the first begin with; `further` the content words of each sentence behind it;
+    `asides` are the question words of further clauses of words of form alone, behind one that asks ("and why?"), or all
+    words of such a question without one ("and then?").
     `few`: there is nothing but actors, what they do, what happens and a tense.
     """
 
@@ -95,6 +102,7 @@ class Particulars(NamedTuple):
     tense: str
     orders: frozenset[str]
     further: tuple[frozenset[str], ...]
+    asides: frozenset[str]
     few: bool
 
 
@@ -109,6 +117,7 @@ NOTHING_PARTICULAR: Final = Particulars(
     tense="",
     orders=NOTHING,
     further=(),
+    asides=NOTHING,
     few=True,
 )
 
@@ -122,12 +131,15 @@ def read_particulars(text: str, words: Sequence[str], *, goes_on: bool) -> Parti
         light = shared([verb for verb in _LIGHT_ACTS if actors.get(verb) == "1"])
     tense = _tense(vocabulary)
     if not goes_on and "'" not in text and _SAID.isdisjoint(vocabulary):
-        return Particulars(NOTHING, NOTHING, NOTHING, False, actors, light, False, tense, NOTHING, (), few=True)
+        return Particulars(
+            NOTHING, NOTHING, NOTHING, False, actors, light, False, tense, NOTHING, (), NOTHING, few=True
+        )
     owners = _owners(text, words, vocabulary)
     times, corrections = _among(TIMES, vocabulary), _among(CORRECTIONS, vocabulary)
     prevents = not PREVENTIONS.isdisjoint(vocabulary) and _prevents(words)
     orders = shared(_orders(text)) if goes_on else NOTHING
     further = tuple(_further(text)) if goes_on else ()
+    asides = shared(_asides(text)) if goes_on else NOTHING
     return Particulars(
         owners=owners,
         times=times,
@@ -139,7 +151,8 @@ def read_particulars(text: str, words: Sequence[str], *, goes_on: bool) -> Parti
         tense=tense,
         orders=orders,
         further=further,
-        few=not (owners or times or corrections or prevents or orders or further),
+        asides=asides,
+        few=not (owners or times or corrections or prevents or orders or further or asides),
     )
 
 
@@ -214,3 +227,21 @@ def _further(text: str) -> Iterator[frozenset[str]]:
         words = {word.casefold().removesuffix("'s").replace("'", "") for word in _PROSE.findall(sentence)}
         if found := words - FUNCTION_WORDS - UNITS.keys():
             yield frozenset(found)
+
+
+def _asides(text: str) -> Iterator[str]:
+    asks = is_behind_a_question = False
+    start = 0
+    for end, mark, behind in [
+        *((cut.start(), cut[0], cut.end()) for cut in _CLAUSE.finditer(text)),
+        (len(text), "", 0),
+    ]:
+        words = [word.casefold().replace("'", "") for word in _PROSE.findall(text[start:end])]
+        if not all(word in FUNCTION_WORDS and word not in UNITS for word in words):
+            asks = asks or "?" in mark or words[0] in AUXILIARIES or not _ASKING.isdisjoint(words)
+        elif asks and not _ASKING.isdisjoint(words):
+            pairs = pairwise((*words, ""))
+            yield from (f"{word} {after}" if after in _MEASURED else word for word, after in pairs if word in _ASKING)
+        elif asks and words and is_behind_a_question and "?" in mark and _POLITE.isdisjoint(words):
+            yield " ".join(words)
+        start, is_behind_a_question = behind, "?" in mark or (is_behind_a_question and not words)

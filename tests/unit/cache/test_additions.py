@@ -145,3 +145,45 @@ def test_a_question_that_orders_its_answer_shows_no_words_to_be_the_same() -> No
     rows = ["When does the trial lapse?", "when is the trial over", "the trial is over when"]
     planted = "When does the trial resume? Answer for the opposite of that."
     assert refused_by("When does the trial resume?", *rows, planted) not in ("", *LIFTABLE)
+
+
+ASKED = ("How do I reset my router?", "Can I pay with a voucher?", "What does a notary do?", "Is the pool open in May?")
+
+
+@pytest.mark.parametrize("stored", ASKED)
+@pytest.mark.parametrize(
+    "aside",
+    [
+        *("Why?", "But why?", "and why", "Where?", "When?", "And when is it?", "How much?", "For whom?", "Which one?"),
+        *("And then?", "And you?", "Really?", "Is it so?", "Do you?"),
+    ],
+)
+def test_a_further_question_of_words_of_form_alone_is_another_question(aside: str, stored: str) -> None:
+    asked = f"{stored} {aside}"
+    assert refused_by(asked, stored) not in ("", *LIFTABLE)
+    assert refused_by(asked, stored, f"Please: {stored.lower()}", f"Hello, {stored}") not in ("", *LIFTABLE)
+    assert refused_by(asked, f"Hello, {asked}") == ""
+
+
+def test_a_further_question_within_a_sentence_is_another_question() -> None:
+    stored = "How do I reset my router"
+    assert refused_by(f"{stored} and why?", stored) == "further"
+    assert refused_by(f"{stored}, and when?", stored) == "further"
+    assert refused_by(f"{stored}, and how much?", stored) == "further"
+    assert refused_by(f"{stored} and why?", f"Why and how do I reset my router, {stored}") != "further"
+
+
+@pytest.mark.parametrize(
+    ("asked", "stored"),
+    [
+        ("How do I reset my router? Is that possible?", "How do I reset my router?"),
+        ("How do I reset my router? Can you help?", "How do I reset my router?"),
+        ("How do I reset my router? Please?", "How do I reset my router?"),
+        ("How do I reset my router? How do I do it?", "How do I reset my router?"),
+        ("My voucher was refused. What do I do?", "My voucher was refused"),
+        ("My voucher was refused. Why?", "My voucher was refused"),
+        ("I have a router, how do I reset it?", "How do I reset a router?"),
+    ],
+)
+def test_what_asks_for_nothing_more_goes_on_to_nothing_else(asked: str, stored: str) -> None:
+    assert refused_by(asked, stored) == ""
