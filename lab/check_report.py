@@ -112,6 +112,8 @@ def figures(lines: Sequence[Line], order: Sequence[str] = ()) -> dict[Key, Figur
     _judgements(out, [line for line in runs if id(line) in counting])
     judges = [each for line in runs for each in _attempts(line) if each["purpose"] not in _ANSWERING]
     out["all", "all", "gates_cost_usd"] = _plain(sum(map(_cost, judges)) * 1e-9)
+    bounded = sum(int(each.get("cost_excess_nanousd", 0)) > 0 for line in runs for each in _attempts(line))
+    out["all", "all", "calls_bounded"] = _plain(bounded)
     unknown = sum(bool(line.get("cost_unknown")) for line in runs if id(line) in counting)
     out["all", "all", "cost_unknown"] = _plain(unknown)
     return out
@@ -157,13 +159,15 @@ def _cohort(out: dict[Key, Figure], kind: str, name: str, lines: Sequence[Line],
     own = [line for line in answered if not line.get("shared")]
     exact, semantic = ([line for line in own if _cache(line) == hit] for hit in ("KIND_EXACT_HIT", "KIND_SEMANTIC_HIT"))
     models = [line for line in own if _cache(line) not in {"KIND_EXACT_HIT", "KIND_SEMANTIC_HIT"}]
-    cost = sum(int(line.get("cost", {}).get("cost_nanousd", 0)) for line in lines)
+    excess = sum(_excess(line) for line in lines)
+    cost = sum(int(line.get("cost", {}).get("cost_nanousd", 0)) for line in lines) - excess
     flagship = sum(int(line.get("cost", {}).get("flagship_cost_nanousd", 0)) for line in answered)
     values = {
         "requests": len(last),
         "failed": len(last) - len(answered),
         "failed_tries": len(lines) - len(last),
         "cost_usd": cost * 1e-9,
+        "cost_excess_usd": excess * 1e-9,
         "flagship_cost_usd": flagship * 1e-9,
         "exact_hits": len(exact),
         "semantic_hits": len(semantic),
@@ -275,7 +279,14 @@ def _attempts(line: Line) -> list[Line]:
 
 
 def _cost(attempt: Line) -> int:
-    return int(attempt.get("cost_nanousd", 0))
+    """What was counted of it, or is estimated."""
+    return int(attempt.get("cost_nanousd", 0)) - int(attempt.get("cost_excess_nanousd", 0))
+
+
+def _excess(line: Line) -> int:
+    """How much more its calls can have cost, of those that nobody counted."""
+    booked = int(line.get("cost", {}).get("cost_nanousd", 0))
+    return min(sum(int(each.get("cost_excess_nanousd", 0)) for each in _attempts(line)), booked)
 
 
 def _cache(line: Line) -> str:

@@ -3,7 +3,8 @@
 Promises: every lease is given back exactly once and every span ended, also when the caller leaves; every call has a
 cost. Money is never counted too low in silence: when a provider reports no usage, or a call that may have been charged
 fails or is cancelled, tokens are estimated as characters divided by four, and `Attempt.usage` stays empty to say so.
-Under a ceiling such a call has cost the most that it can have cost instead.
+Under a ceiling such a call has cost the most that it can have cost instead, and
+`Attempt.cost_excess_nanousd` says how much more than the estimate that is.
 """
 
 from __future__ import annotations
@@ -58,6 +59,9 @@ class AttemptInProgress:
     failure: ProviderFailure | None = None
     verdicts: tuple[GateVerdict, ...] = ()
     billed: Usage = field(default_factory=Usage)
+    """The tokens that it is booked at: counted, or at most `most`, or estimated."""
+    likely: Usage = field(default_factory=Usage)
+    """The tokens that were counted, or are estimated."""
     cost_nanousd: int = 0
     latency_s: float = 0.0
     time_to_first_token_s: float | None = None
@@ -87,6 +91,7 @@ class AttemptInProgress:
             error_reason=self.error_reason,
             finish_reason=self.answer.finish_reason if self.answer else FinishReason.UNKNOWN,
             purpose=self.purpose,
+            cost_excess_nanousd=max(0, self.cost_nanousd - self.target.price.nanousd(self.likely)),
         )
 
     def end_span(self) -> None:
@@ -236,7 +241,8 @@ class Attempts:
         attempt.ended_at_ns = time.time_ns()
         if isinstance(result, Answer):
             attempt.answer = result
-            attempt.billed = result.usage or attempt.most or _estimate(chat, _chars(result))
+            attempt.likely = result.usage or _estimate(chat, _chars(result))
+            attempt.billed = result.usage or attempt.most or attempt.likely
             self._pool.latencies[lease.target].record(took_s)
             self._pool.give_back(lease, CallResult.SUCCESS, now_s, took_s=took_s)
         elif isinstance(result, ProviderFailure):
@@ -245,7 +251,8 @@ class Attempts:
             attempt.outcome = _OUTCOMES.get(result.kind, AttemptOutcome.ERROR)
             attempt.error_reason = result.error_reason
             if result.billable:
-                attempt.billed = attempt.most or _estimate(chat, result.output_chars)
+                attempt.likely = _estimate(chat, result.output_chars)
+                attempt.billed = attempt.most or attempt.likely
             if result.kind is FailureKind.TIMEOUT:
                 self._pool.latencies[lease.target].record_at_least(took_s)
             verdict = CallResult.FAILURE if _blames(result, attempt.tier, timeout_s) else CallResult.NEITHER
@@ -263,7 +270,8 @@ class Attempts:
             self._pool.latencies[lease.target].record_at_least(took_s)
             if attempt.outcome is AttemptOutcome.CANCELLED:  # and not rejected for how it began
                 attempt.error_reason = "CANCELLED"
-            attempt.billed = attempt.most or _estimate(chat, written_chars)
+            attempt.likely = _estimate(chat, written_chars)
+            attempt.billed = attempt.most or attempt.likely
             self._pool.give_back(lease, CallResult.NEITHER, now_s)
         attempt.cost_nanousd = attempt.target.price.nanousd(attempt.billed)
         if attempt.answer is None:

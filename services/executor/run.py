@@ -127,7 +127,7 @@ class Run:
             target=attempt.target.name,
             model=answer.model or attempt.target.model,
             attempts=tuple(made.record() for made in self._tab.made),
-            usage=attempt.billed,
+            usage=attempt.likely,
             usage_total=self._tab.usage,
             cost_nanousd=self._tab.cost_nanousd,
             escalations=self._cascade.escalations,

@@ -189,6 +189,7 @@ def _decision(pb: ledger_pb2.DecisionRecord, routing: RoutingDecision, cache: Ca
         "shared": pb.shared,
         "cost_unknown": pb.cost_unknown,
         "cost_nanousd": pb.cost.cost_nanousd,
+        "cost_excess_nanousd": min(sum(each.cost_excess_nanousd for each in pb.attempts), pb.cost.cost_nanousd),
         "flagship_cost_nanousd": pb.cost.flagship_cost_nanousd,
         "flagship_target": pb.cost.flagship_target,
         "escalations": pb.escalations,
@@ -216,6 +217,7 @@ def _attempt(number: int, value: Attempt) -> Row:
         "cached_input_tokens": usage.cached_input_tokens if usage else 0,
         "reasoning_tokens": usage.reasoning_tokens if usage else 0,
         "cost_nanousd": value.cost_nanousd,
+        "cost_excess_nanousd": value.cost_excess_nanousd,
         "started_after_us": to_us(value.started_after_s),
         "latency_us": to_us(value.latency_s),
         "time_to_first_token_us": None if first_s is None else to_us(first_s),
@@ -279,6 +281,8 @@ def _wrong_numbers(pb: ledger_pb2.DecisionRecord) -> Iterator[tuple[str, str]]:
         path = f"attempts[{i}]"
         if attempt.cost_nanousd < 0:
             yield f"{path}.cost_nanousd", "must be at least 0"
+        if not 0 <= attempt.cost_excess_nanousd <= max(attempt.cost_nanousd, 0):
+            yield f"{path}.cost_excess_nanousd", "must be at least 0 and at most cost_nanousd"
         if len(attempt.verdicts) > VERDICTS_MAX:
             yield f"{path}.verdicts", f"must be at most {VERDICTS_MAX}"
         for name in ("started_after", "latency", "time_to_first_token"):

@@ -82,6 +82,11 @@ def _maybe_number(name: str) -> Column[float]:
     return Column(name, Double(), nullable=True)
 
 
+def _excess() -> Column[int]:
+    """How much of `cost_nanousd` only a bound has in it, of calls that nobody counted."""
+    return Column("cost_excess_nanousd", BigInteger(), nullable=False, server_default=text("0"))
+
+
 def _of(table: str, key: str) -> Column[int]:
     return Column(key, _ID, ForeignKey(f"{table}.id", ondelete="CASCADE"), nullable=False)
 
@@ -134,6 +139,7 @@ decisions: Final = Table(
     _count("latency_us"),
     _text("config_version"),
     _text("record_json"),
+    _excess(),
     UniqueConstraint("tenant", "request_id", "failed_at_us"),
     Index(None, "received_at_us"),
 )
@@ -160,6 +166,7 @@ attempts: Final = Table(
     _count("started_after_us"),
     _count("latency_us"),
     Column("time_to_first_token_us", BigInteger(), nullable=True),
+    _excess(),
     UniqueConstraint("decision_id", "number"),
 )
 

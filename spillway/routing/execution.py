@@ -64,7 +64,11 @@ class GateVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One call of one target."""
+    """One call of one target.
+
+    `cost_excess_nanousd`: how much of `cost_nanousd` only a bound has in it, because nobody counted the call; what is
+    left is the estimate. 0 for a call that was counted.
+    """
 
     tier: str
     target: str
@@ -80,6 +84,7 @@ class Attempt:
     error_reason: str = ""
     finish_reason: FinishReason = FinishReason.UNKNOWN
     purpose: AttemptPurpose = AttemptPurpose.ANSWER
+    cost_excess_nanousd: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1091,6 +1091,7 @@ class Attempt(_message.Message):
     ERROR_REASON_FIELD_NUMBER: _builtins.int
     FINISH_REASON_FIELD_NUMBER: _builtins.int
     PURPOSE_FIELD_NUMBER: _builtins.int
+    COST_EXCESS_NANOUSD_FIELD_NUMBER: _builtins.int
     tier: _builtins.str
     """The tier, e.g. "simple"."""
     target: _builtins.str
@@ -1102,13 +1103,18 @@ class Attempt(_message.Message):
     outcome: Global___Attempt.Outcome.ValueType
     """How it ended."""
     cost_nanousd: _builtins.int
-    """What it cost, in nano US dollars."""
+    """What it cost, in nano US dollars; at most, where `cost_excess_nanousd` is above 0."""
     error_reason: _builtins.str
     """For anything but an answer: a machine-readable reason, e.g. "PROVIDER_5XX"."""
     finish_reason: Global___FinishReason.ValueType
     """The finish reason of the answer, if there was one."""
     purpose: Global___Attempt.Purpose.ValueType
     """What the call was for."""
+    cost_excess_nanousd: _builtins.int
+    """How much of `cost_nanousd` only a bound has in it, in nano US dollars: under a ceiling of money a call that may have
+    been charged and that nobody counted is booked at the most that it can have cost. `cost_nanousd` less this is what
+    it is likely to have cost (characters divided by four are its tokens). 0 for every other call.
+    """
     @_builtins.property
     def verdicts(self) -> _containers.RepeatedCompositeFieldContainer[Global___GateVerdict]:
         """What the gates said; empty when there was no answer."""
@@ -1146,10 +1152,11 @@ class Attempt(_message.Message):
         error_reason: _builtins.str = ...,
         finish_reason: Global___FinishReason.ValueType = ...,
         purpose: Global___Attempt.Purpose.ValueType = ...,
+        cost_excess_nanousd: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["latency", b"latency", "started_after", b"started_after", "time_to_first_token", b"time_to_first_token", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_nanousd", b"cost_nanousd", "error_reason", b"error_reason", "finish_reason", b"finish_reason", "latency", b"latency", "model", b"model", "outcome", b"outcome", "provider", b"provider", "purpose", b"purpose", "started_after", b"started_after", "target", b"target", "tier", b"tier", "time_to_first_token", b"time_to_first_token", "usage", b"usage", "verdicts", b"verdicts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_excess_nanousd", b"cost_excess_nanousd", "cost_nanousd", b"cost_nanousd", "error_reason", b"error_reason", "finish_reason", b"finish_reason", "latency", b"latency", "model", b"model", "outcome", b"outcome", "provider", b"provider", "purpose", b"purpose", "started_after", b"started_after", "target", b"target", "tier", b"tier", "time_to_first_token", b"time_to_first_token", "usage", b"usage", "verdicts", b"verdicts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -84,6 +84,7 @@ def attempt_to_proto(value: Attempt) -> chat_pb2.Attempt:
         error_reason=value.error_reason,
         finish_reason=FINISH_REASONS.to_proto(value.finish_reason),
         purpose=ATTEMPT_PURPOSES.to_proto(value.purpose),
+        cost_excess_nanousd=value.cost_excess_nanousd,
     )
 
 
@@ -109,6 +110,7 @@ def attempt_from_proto(pb: chat_pb2.Attempt, path: str = "attempt") -> Attempt:
         error_reason=pb.error_reason,
         finish_reason=finish_reason_from_proto(pb.finish_reason, join(path, "finish_reason")),
         purpose=ATTEMPT_PURPOSES.optional(pb.purpose, join(path, "purpose")) or AttemptPurpose.ANSWER,
+        cost_excess_nanousd=pb.cost_excess_nanousd,
     )
 
 

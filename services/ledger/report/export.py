@@ -77,6 +77,7 @@ def _measures(report: Report) -> Iterator[Measure]:
         ("audits_cost_usd", report.audits_cost_nanousd * _NANO),
         ("canary_grades", report.canary_grades),
         ("cost_unknown", report.cost_unknown),
+        ("calls_bounded", report.calls_bounded),
     ):
         yield Measure("all", "all", name, float(value))
 

@@ -5,7 +5,9 @@ Promises: pure; one pass over each kind of rows. Shares have Wilson's intervals,
 
 - *Savings*: 1 - cost / what the flagship would have cost, over the requests that were answered; both as the decision
   records have them (the flagship's is an estimate: its prices on the tokens of the answer that was given). What failed
-  requests cost is counted in the cost and has no counterpart: savings are understated by it.
+  requests cost is counted in the cost and has no counterpart: savings are understated by it. A call that may have been
+  charged and that nobody counted costs what is estimated; where a budget has booked it at the most that it can have
+  cost, the difference is in no cost and no saving here, but beside them (`cost_excess_nanousd`, `calls_bounded`).
 - *Requests*: a request whose run failed and that was sent again under its id is one request, answered or failed as its
   last run was; its earlier runs are `failed_tries`, whose cost counts. Tiers and hops are of all runs.
 - *Escalated from a tier*: of the runs to which it gave an answer, those of which none was accepted there and another
@@ -92,7 +94,8 @@ class TierFigures:
 @dataclass(frozen=True, slots=True)
 class Report:
     """All of it. `canary_cost_nanousd`, also of comparisons without a grade, and `audits_cost_nanousd` are not part of
-    the requests' cost; `gates_cost_nanousd` is."""
+    the requests' cost; `gates_cost_nanousd` is. `calls_bounded` nobody counted, and a budget has booked each at its
+    bound: `all.cost_excess_nanousd` is how much more than estimated they can have cost."""
 
     all: Group | None
     groups: tuple[Group, ...]
@@ -109,6 +112,7 @@ class Report:
     canary_grades: int
     cost_unknown: int
     flagship_targets: tuple[str, ...]
+    calls_bounded: int = 0
 
     def of_kind(self, kind: str) -> tuple[Group, ...]:
         """The cohorts of one kind, largest first."""
@@ -155,6 +159,7 @@ def make_report(rows: Rows, tier_order: Sequence[str] = ()) -> Report:
         canary_grades=sum(each.count for each in graded.values()),
         cost_unknown=cohorts.cost_unknown,
         flagship_targets=tuple(sorted(cohorts.flagships)),
+        calls_bounded=asked.bounded,
     )
 
 

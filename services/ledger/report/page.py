@@ -15,7 +15,7 @@ from typing import Any, Final
 from services.ledger.report.figures import Report
 from services.ledger.report.names import visible
 from services.ledger.report.tallies import CONFIDENCE_BINS, Group
-from services.ledger.report.view import hit_share, quality_cells, span, state_of_escalation, tries
+from services.ledger.report.view import bound_note, hit_share, quality_cells, span, state_of_escalation, tries
 from spillway.cli.terminal import ms, percent, usd
 
 __all__ = ["page"]
@@ -79,11 +79,13 @@ def _key(report: Report, whole: Group) -> str:
         (usd(report.canary_cost_nanousd), f"canary beside it, {report.canary_grades:,} grades"),
         (usd(report.audits_cost_nanousd), "audits of cached answers beside it"),
     )
+    bounded = bound_note(report, whole)
     unknown = f"<p class=note>Of {report.cost_unknown:,} requests that were broken off the cost is not known.</p>"
     return (
         "<div class=key>"
         + "".join(f"<div><b>{_text(value)}</b><span>{_text(what)}</span></div>" for value, what in cards)
         + "</div>"
+        + (f"<p class=note>{_text(bounded[0].upper() + bounded[1:])}.</p>" if bounded else "")
         + (unknown if report.cost_unknown else "")
     )
 

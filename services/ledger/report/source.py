@@ -1,7 +1,8 @@
 """The rows that a report is made of, read from the ledger's tables.
 
 Promises: reads only, in one transaction, so that all figures are of the same moment; rows come one after another and
-are never all in memory. Money is whole nano US dollars, times are microseconds, as in the tables.
+are never all in memory. Money is whole nano US dollars, times are microseconds, as in the tables. A cost is what was
+counted or is estimated; `cost_excess_nanousd` comes on top where a call that nobody counted was booked at its bound.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, exists, func, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, case, exists, func, select
 
 from services.ledger.schema import attempts, decisions, feedback, grades, hops, verdicts
 
@@ -61,6 +62,7 @@ class Decided:
     fallbacks: int
     latency_us: int
     tried_again: bool = False
+    cost_excess_nanousd: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ class Asked:
     outcome: str
     cost_nanousd: int
     latency_us: int
+    cost_excess_nanousd: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +146,7 @@ class Source:
     def decided(self) -> Iterator[Decided]:
         """The decisions, oldest first."""
         names = [name for name in Decided.__slots__ if name not in {"tags", "tried_again"}]
-        columns = [decisions.c[name] for name in names]
+        columns = [_column(decisions, name) for name in names]
         query = select(*columns, decisions.c.tags_json, _tried_again()).order_by(decisions.c.received_at_us)
         for row in self._rows(query):
             values = dict(zip(names, row[:-2], strict=True))
@@ -167,7 +170,7 @@ class Source:
             case((own != "", own), else_=func.coalesce(kinds.c.task_type, "")),
             decisions.c.arm,
             decisions.c.status_code,
-            decisions.c.cost_nanousd,
+            _column(decisions, "cost_nanousd"),
             _tried_again(),
         ).join_from(decisions, kinds, same, isouter=True)
         for row in self._rows(query.where(decisions.c.arm != "")):
@@ -175,7 +178,7 @@ class Source:
 
     def asked(self) -> Iterator[Asked]:
         """The attempts, those of one decision together, in the order of their starts."""
-        columns = [attempts.c[name] for name in Asked.__slots__]
+        columns = [_column(attempts, name) for name in Asked.__slots__]
         query = select(*columns).join(decisions, attempts.c.decision_id == decisions.c.id)
         for row in self._rows(query.order_by(attempts.c.decision_id, attempts.c.number)):
             yield Asked(*row)
@@ -230,6 +233,12 @@ class Source:
         """Of a query that has the decisions in it, what is inside the window."""
         for row in self._connection.execute(query.where(self._inside)):
             yield tuple(row)
+
+
+def _column(table: Table, name: str) -> ColumnElement[Any]:
+    """A column of `table`; of the cost what was counted or is estimated."""
+    column = table.c[name]
+    return column - table.c.cost_excess_nanousd if name == "cost_nanousd" else column
 
 
 def _tried_again() -> ColumnElement[bool]:

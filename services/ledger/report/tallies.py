@@ -73,6 +73,7 @@ class Latency:
 class Group:
     """The requests of one cohort. Costs are in nano US dollars, those of failed tries included.
 
+    `cost_excess_nanousd` is how much more it can be at most, of calls that nobody counted.
     `hits` counts answers from the cache and shared ones; `accepted` is of those that models answered; `failed_tries`
     are runs that failed before another run of the same request.
     """
@@ -92,6 +93,7 @@ class Group:
     fallbacks: int
     accepted: Interval | None
     latency: Latency | None
+    cost_excess_nanousd: int = 0
 
 
 @dataclass(slots=True)
@@ -102,6 +104,7 @@ class Tally:
     failed: int = 0
     failed_tries: int = 0
     cost: int = 0
+    excess: int = 0
     flagship: int = 0
     exact: int = 0
     semantic: int = 0
@@ -114,6 +117,7 @@ class Tally:
 
     def add(self, row: Decided) -> None:
         self.cost += row.cost_nanousd
+        self.excess += row.cost_excess_nanousd
         self.fallbacks += row.fallbacks
         if row.tried_again:
             self.failed_tries += 1
@@ -152,6 +156,7 @@ class Tally:
             fallbacks=self.fallbacks,
             accepted=share(self.accepted, self.by_models),
             latency=_latency(self.latencies),
+            cost_excess_nanousd=self.excess,
         )
 
 
@@ -261,6 +266,7 @@ class AskedTally:
         self.failed: Counter[str] = Counter()
         self.cost: Counter[str] = Counter()
         self.gates_cost = 0
+        self.bounded = 0
 
     def dearness(self, tier: str) -> tuple[float, str]:
         """To sort tiers by."""
@@ -271,6 +277,7 @@ class AskedTally:
         outcomes: dict[str, set[str]] = {}
         for attempt in attempts:
             self.cost[attempt.tier] += attempt.cost_nanousd
+            self.bounded += attempt.cost_excess_nanousd > 0
             if attempt.purpose not in _ANSWERS:
                 self.gates_cost += attempt.cost_nanousd
             elif attempt.outcome != _SKIPPED:

@@ -25,7 +25,7 @@ from services.ledger.report.tallies import CONFIDENCE_BINS, Group
 from spillway.cli.terminal import ms, percent, usd
 from spillway.intervals import Interval
 
-__all__ = ["hit_share", "quality_cells", "report_view", "span", "state_of_escalation", "tries"]
+__all__ = ["bound_note", "hit_share", "quality_cells", "report_view", "span", "state_of_escalation", "tries"]
 
 SIMPLE: str = "simple"
 
@@ -77,6 +77,17 @@ def tries(group: Group) -> str:
     return f" ({group.failed_tries:,} more tries failed)" if group.failed_tries else ""
 
 
+def bound_note(report: Report, whole: Group) -> str:
+    """What calls that nobody counted can have cost on top; empty where there was none."""
+    if not report.calls_bounded:
+        return ""
+    calls = "1 call" if report.calls_bounded == 1 else f"{report.calls_bounded:,} calls"
+    return (
+        f"at most {usd(whole.cost_excess_nanousd)} more, for {calls} that nobody counted: the cost has an estimate of "
+        "them, budgets the most that they can have cost"
+    )
+
+
 def state_of_escalation(tier: str, escalated: Interval | None) -> str:
     """ "healthy", "watch" or "alarm", by the bands; empty where nothing was asked."""
     if escalated is None:
@@ -110,6 +121,8 @@ def _summary(report: Report, whole: Group) -> Iterable[RenderableType]:
         f"gates and judges {usd(report.gates_cost_nanousd)} of the cost; canary {usd(report.canary_cost_nanousd)} "
         f"beside it, for {report.canary_grades:,} grades; audits {usd(report.audits_cost_nanousd)} beside it"
     )
+    if bounded := bound_note(report, whole):
+        yield Text(bounded, style="yellow")
     if report.cost_unknown:
         yield Text(f"of {report.cost_unknown:,} requests that were broken off the cost is not known", style="yellow")
 

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, func, inspect, select, text
 
 from services.ledger.database import DatabaseError, migrate, open_database, upgrade
 from services.ledger.report.source import Source, Window
-from services.ledger.rows import DecisionRows, decision_rows, feedback_row, grade_row, record_from_json, to_us
+from services.ledger.rows import DecisionRows, Row, decision_rows, feedback_row, grade_row, record_from_json, to_us
 from services.ledger.schema import TABLES, attempts, decisions, feedback, grades, hops, metadata, verdicts
 from services.ledger.store import ABOUT_MAX, ANSWERS_APART_S, LedgerStore
 from spillway.routing import CacheKind, CacheOutcome, Feedback, FeedbackKind, GradeSource, TaskType
@@ -73,13 +73,19 @@ def test_the_migrations_make_exactly_the_schema(engine: Engine) -> None:
             assert all(key["options"] == {"ondelete": "CASCADE"} for key in looked.get_foreign_keys(table.name))
 
 
+def without(row: Row, column: str) -> Row:
+    """As a version wrote it that did not have the column."""
+    return {name: value for name, value in row.items() if name != column}
+
+
 def test_an_older_ledger_keeps_what_it_holds(engine: Engine) -> None:
     with engine.begin() as connection:
         upgrade(connection, "0001")
     old = LedgerStore(engine)
-    old.record_decisions([rows("r1")])
-    later = {"outcome"}
-    old.record_grades([{name: value for name, value in grade_row(grade("g1")).items() if name not in later}])
+    whole = rows("r1")
+    calls = tuple(without(each, "cost_excess_nanousd") for each in whole.attempts)
+    old.record_decisions([replace(whole, decision=without(whole.decision, "cost_excess_nanousd"), attempts=calls)])
+    old.record_grades([without(grade_row(grade("g1")), "outcome")])
     old.record_feedback(said("f1", FeedbackKind.THUMBS_UP))
     before = counts(engine)
     migrate(engine)

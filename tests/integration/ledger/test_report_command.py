@@ -140,6 +140,8 @@ def test_a_second_count_of_the_raw_log_agrees_with_every_figure_of_the_report(
                 line["routing"].pop("classification")
         for each in line["attempts"]:
             each["verdicts"] = [{"gate": "schema", "verdict": dice.choice(["VERDICT_PASS", "VERDICT_FAIL"])}]
+            if dice.random() < 0.3:
+                each["cost_excess_nanousd"] = str(int(each["cost_nanousd"]) // 2)
         if line["attempts"] and dice.random() < 0.3:
             line["attempts"].append(line["attempts"][-1] | {"purpose": "PURPOSE_JUDGE", "outcome": "OUTCOME_ACCEPTED"})
         if "status_code" in line:  # of the one before it, some on another day
@@ -154,6 +156,7 @@ def test_a_second_count_of_the_raw_log_agrees_with_every_figure_of_the_report(
     expected = check_report.figures(rich, ["simple"])
     key = ("all", "all", "failed_tries")
     assert expected[key][0] > 0
+    assert expected["all", "all", "calls_bounded"][0] > 0
     assert ("drift", "task type", "psi") in expected
     assert check_report.compare(expected, expected | {key: (0.0, None, None)})
 

@@ -255,6 +255,19 @@ async def test_a_call_that_may_have_been_charged_costs_something_and_a_refusal_n
     assert refused.cost_nanousd == 0
 
 
+async def test_under_a_ceiling_a_call_that_nobody_counted_costs_its_bound_and_says_what_of_it_is_no_estimate() -> None:
+    lost = ProviderFailure(FailureKind.ERROR, "PROVIDER_INTERRUPTED", billable=True, output_chars=40)
+    steps = {"a1": [lost], "a2": [answer("x" * 400, usage=None)]}
+    free = await run(Bench(dict(steps)), plan())
+    bounded = await run(Bench(dict(steps)), plan(cost_nanousd_max=500_000_000))
+    assert [each.cost_excess_nanousd for each in free.attempts] == [0, 0]
+    for with_ceiling, without in zip(bounded.attempts, free.attempts, strict=True):
+        assert with_ceiling.cost_excess_nanousd > 0
+        assert with_ceiling.cost_nanousd - with_ceiling.cost_excess_nanousd == without.cost_nanousd
+    assert bounded.cost_nanousd == sum(each.cost_nanousd for each in bounded.attempts)
+    assert bounded.usage == free.usage
+
+
 async def test_the_ceiling_stops_before_the_money_is_spent() -> None:
     bench = Bench({"a1": ["no"], "c1": ["42"]})
     given = plan(RulesSpec(must_match=("42",)), cost_nanousd_max=5_000_000)

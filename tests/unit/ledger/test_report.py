@@ -112,6 +112,18 @@ def test_a_failed_request_costs_and_saves_nothing() -> None:
     assert found.savings == pytest.approx(0.6)
 
 
+def test_what_only_a_bound_has_in_it_is_no_cost_and_lowers_no_saving_but_is_said() -> None:
+    lost = replace(ANSWER, outcome="timeout", cost_excess_nanousd=65_000_000)
+    report = make_report(ListedRows([replace(PLAIN, cost_excess_nanousd=65_000_000), PLAIN], [lost, ANSWER]))
+    assert report.all is not None
+    assert (report.all.cost_nanousd, report.all.cost_excess_nanousd, report.calls_bounded) == (200, 65_000_000, 1)
+    assert report.all.savings == pytest.approx(0.9)
+    assert {each.measure for each in measures(report) if each.value == pytest.approx(0.065)} == {"cost_excess_usd"}
+    for text in (shown(report), page(report, "title")):
+        assert "t most $0.0650 more, for 1 call that nobody counted" in " ".join(text.split())
+    assert "nobody counted" not in shown(make_report(ListedRows([PLAIN], [ANSWER])))
+
+
 def test_comparisons_without_a_grade_and_audits_cost_and_are_no_grades() -> None:
     ungraded = [("canary", "judge_failed", 40), ("canary", "cut_off", 5), ("audit", "right", 7)]
     report = make_report(ListedRows([PLAIN], grades=[GRADE], ungraded=ungraded))

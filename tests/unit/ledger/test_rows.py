@@ -43,6 +43,7 @@ def more_verdicts(pb: ledger_pb2.DecisionRecord) -> None:
         (lambda pb: setattr(pb.latency, "seconds", -1), "latency"),
         (lambda pb: setattr(pb.hops[1].latency, "seconds", 2**40), "hops[1].latency"),
         (lambda pb: setattr(pb.attempts[1], "cost_nanousd", -5), "attempts[1].cost_nanousd"),
+        (lambda pb: setattr(pb.attempts[1], "cost_excess_nanousd", 4_001), "attempts[1].cost_excess_nanousd"),
         (lambda pb: setattr(pb.attempts[0].started_after, "seconds", -1), "attempts[0].started_after"),
         (lambda pb: pb.attempts.extend([pb.attempts[0]] * ATTEMPTS_MAX), "attempts"),
         (
