@@ -50,12 +50,14 @@ __all__ = [
     "TLS_NAME_VARIABLE",
     "WATCH_S",
     "Caller",
+    "CallerError",
     "CredentialsError",
     "Metadata",
     "Progress",
     "Prompt",
     "channel_options",
     "credentials_of_environment",
+    "grpc_target",
     "public_errors",
     "server_name_options",
 ]
@@ -76,6 +78,8 @@ MESSAGE_BYTES_MAX = 8_388_608
 
 Prompt = str | Sequence[Message] | CompletionRequest
 """A user's text, a conversation, or a whole request with everything that can be said in one."""
+
+_WEB_SCHEMES = frozenset({"http", "https", "grpc", "grpcs"})
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 
@@ -103,8 +107,20 @@ _SERVICE_CONFIG = {
 }
 
 
-class CredentialsError(ValueError):
+class CallerError(ValueError):
+    """What a caller was given, or found in its environment, allows no call: an address, a key, a certificate."""
+
+
+class CredentialsError(CallerError):
     """The environment names certificates that cannot be used."""
+
+
+def grpc_target(target: str) -> str:
+    """`target` as it is. Raises CallerError for the address of a web page, which gRPC would look up as a name."""
+    scheme, found, rest = target.partition("://")
+    if found and scheme.lower() in _WEB_SCHEMES:
+        raise CallerError(f"the target {target} begins with {scheme}://; write {rest.rstrip('/')}, a gRPC address")
+    return target
 
 
 def credentials_of_environment() -> grpc.ChannelCredentials | None:
@@ -145,12 +161,12 @@ class Caller:
     ) -> None:
         if not timeout_s > 0:
             raise ValueError(f"timeout_s must be above 0, not {timeout_s}")
-        self.target = target or os.environ.get(TARGET_VARIABLE, "") or DEFAULT_TARGET
+        self.target = grpc_target(target or os.environ.get(TARGET_VARIABLE, "") or DEFAULT_TARGET)
         self._timeout_s = timeout_s
         self._tenant = tenant
         key = os.environ.get(API_KEY_VARIABLE, "") if api_key is None else api_key
         if not (key.isascii() and key.isprintable()) or " " in key:
-            raise ValueError("the API key has characters that no key has")
+            raise CallerError("the API key has characters that no key has")
         self._metadata: Metadata = (*metadata, ("authorization", f"Bearer {key}")) if key else metadata
 
     def _message(

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from services.runtime.config import ConfigError, load
+from spillway.calling import grpc_target
 from spillway.cli.state import read_state
 
 __all__ = ["ADDRESSES_MAX", "NoServiceError", "addresses_of", "find_addresses"]
@@ -28,7 +29,7 @@ def find_addresses(
 ) -> tuple[str, ...]:
     """Those of `service`, a name as in the section `services` of the configuration.
 
-    Raises NoServiceError.
+    Raises NoServiceError, and CallerError as `addresses_of`.
     """
     if target:
         return addresses_of(target)
@@ -45,7 +46,9 @@ def addresses_of(target: str) -> tuple[str, ...]:
     """Every address behind a gRPC target; a name that cannot be resolved stands for itself.
 
     Understands what the configuration may hold: host:port, dns:///host:port, ipv4:a:1,b:2, ipv6:…, unix:/path.
+    Raises CallerError for the address of a web page.
     """
+    grpc_target(target)
     scheme, _, rest = target.partition(":")
     if scheme == "unix":
         return (target,)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
-from spillway.calling import CredentialsError
+from spillway.calling import CallerError
 from spillway.cli.addresses import NoServiceError
 from spillway.cli.advice import advice, attempts_text
 from spillway.cli.recording import RecordingError
@@ -56,7 +56,7 @@ FAILURES = (
     NoFlagshipError,
     NoServiceError,
     UnreadablePromptError,
-    CredentialsError,
+    CallerError,
     OSError,
 )
 

@@ -11,6 +11,7 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
+from spillway.calling import CallerError, grpc_target
 from spillway.chat import ChatRequest, GenerationParams, Message, Role, Usage
 from spillway.client import DEFAULT_TARGET, TARGET_VARIABLE, AsyncClient, Client
 from spillway.errors import (
@@ -325,6 +326,25 @@ async def test_an_answer_of_a_newer_version_is_a_server_error(client: AsyncClien
     orchestrator.answer.cache.kind = 99  # type: ignore[assignment]
     with pytest.raises(ServerError, match="newer version"):
         await client.complete("x")
+
+
+@pytest.mark.parametrize("made", [Client, AsyncClient])
+@pytest.mark.parametrize("target", ["http://spillway:50051", "HTTPS://spillway:50051/", "grpc://spillway:50051"])
+async def test_the_address_of_a_web_page_is_refused_with_the_one_that_is_meant(
+    made: type[Client | AsyncClient], target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(CallerError, match="write spillway:50051, a gRPC address"):
+        made(target)
+    monkeypatch.setenv("SPILLWAY_TARGET", target)
+    with pytest.raises(ValueError, match="spillway:50051"):
+        made()
+
+
+@pytest.mark.parametrize(
+    "target", ["dns:///spillway:50051", "ipv4:127.0.0.1:1,127.0.0.1:2", "unix:/tmp/s", "unix:///s"]
+)
+def test_what_grpc_calls_a_target_is_one(target: str) -> None:
+    assert grpc_target(target) == target
 
 
 def test_the_target_comes_from_the_argument_then_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
