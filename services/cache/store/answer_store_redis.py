@@ -39,7 +39,7 @@ from services.cache.store.prompt_cipher import PromptCipher
 from services.cache.store.redis_feed import RedisFeed
 from services.cache.store.redis_listing import BATCH_KEYS_MAX, Reading, RedisListing, bucket_of
 from services.cache.store.redis_names import Names, member
-from services.cache.store.redis_puts import CHANGES_MAX, NAMES_MAX, RedisPuts, new_token
+from services.cache.store.redis_puts import CHANGES_MAX, NAMES_MAX, RedisPuts, new_name, new_token
 from services.cache.store.redis_servers import RedisServers
 from services.cache.store.redis_sweep import RedisSweeps
 from services.runtime.clock import Clock
@@ -50,10 +50,6 @@ __all__ = ["RedisStore"]
 
 PAUSE_S = 1.0
 """How long a Redis that failed is left alone."""
-
-PUT_S_MAX = 600.0
-"""From an entry's moment to the arrival of its put while a deletion by key leaves a mark of its own. After it, any
-deletion by key in the tenant's bucket turns the put away."""
 
 _Result = TypeVar("_Result")
 
@@ -173,7 +169,7 @@ class RedisStore:
 
     async def invalidate(self, selector: Selector) -> int:
         if selector.entry_key is not None:
-            await self._mark_deleted(selector.entry_key)
+            await self._note_deletion(selector.entry_key)
         if selector.tenant is None or selector.entry_key is not None:
             judged = await self._judged(selector)
             removed = await self.delete([key for key, is_living in judged.items() if is_living])
@@ -183,12 +179,12 @@ class RedisStore:
         bucket = tenant_bucket(selector.tenant)
         arguments = (
             new_token(),
-            new_token(),
+            new_name(),
+            NAMES_MAX,
             rule_name(selector),
             rule_text(selector),
             BUCKET_RULES_MAX,
             int(TTL_S_MAX * 1000),
-            NAMES_MAX,
         )
 
         async def write(redis: Redis) -> None:
@@ -226,12 +222,12 @@ class RedisStore:
             groups.setdefault(self._names.shard_of(key), []).append(key)
         return list(groups.items())
 
-    async def _mark_deleted(self, key: str) -> None:
-        names = (self._names.history(bucket_of(key)), self._names.gone(key))
-        arguments = (new_token(), int(PUT_S_MAX * 1000), new_token(), NAMES_MAX)
+    async def _note_deletion(self, key: str) -> None:
+        arguments = (new_token(), new_name(key), NAMES_MAX)
 
         async def write(redis: Redis) -> None:
-            writing: Any = redis.eval(redis_scripts.DELETE_MARK, len(names), *names, *arguments)
+            history = self._names.history(bucket_of(key))
+            writing: Any = redis.eval(redis_scripts.DELETION, 1, history, *arguments)
             await writing
 
         await self._write_history(key, write)
@@ -247,17 +243,12 @@ class RedisStore:
                 for key in keys:
                     pipe.hget(self._names.entry(key), "tenant")
                 tenants = await pipe.execute()
-            members = [
-                member((tenant or b"").decode("utf-8", "replace"), key)
-                for key, tenant in zip(keys, tenants, strict=True)
-            ]
-            async with redis.pipeline(transaction=True) as pipe:
-                pipe.delete(*(self._names.entry(key) for key in keys))
-                pipe.zrem(self._names.entries(shard), *members)
-                record = layout.record_of_deletion(keys)
-                pipe.xadd(self._names.changes(shard), record, maxlen=CHANGES_MAX, approximate=True)
-                removed, *_ = await pipe.execute()
-            return int(removed)
+            names = [self._names.entries(shard), self._names.changes(shard), *self._names.entries_at(shard, keys)]
+            values: list[Any] = [CHANGES_MAX]
+            for key, tenant in zip(keys, tenants, strict=True):
+                values += (member((tenant or b"").decode("utf-8", "replace"), key), key)
+            removing: Any = redis.eval(redis_scripts.DELETE, len(names), *names, *values)
+            return int(await removing)
 
         return await self._listing.unhurried(shard, remove)
 

@@ -12,7 +12,7 @@ __all__ = ["MOMENT_CHARS_MAX", "Moment", "parse_moment"]
 
 MOMENT_CHARS_MAX = 128
 
-_SHAPE = re.compile(r"([!-~]{1,32}) (\d{1,15}) (\d{1,15}) (\d{1,15})(?: ([!-~]{1,32}))?", re.ASCII)
+_SHAPE = re.compile(r"([!-~]{1,32}) (0|[1-9]\d{0,14}) (0|[1-9]\d{0,14}) (\d{1,15})(?: ([!-~]{1,32}))?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

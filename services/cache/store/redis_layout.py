@@ -38,7 +38,6 @@ __all__ = [
     "news_of_record",
     "position_of_text",
     "question_of_fields",
-    "record_of_deletion",
     "text_of_position",
 ]
 
@@ -185,11 +184,6 @@ def indexed_many(keys: Sequence[str], rows: Sequence[Fields], cipher: PromptCiph
         )
         for model, entries in by_model.items()
     ]
-
-
-def record_of_deletion(keys: Sequence[str]) -> dict[FieldT, EncodableT]:
-    """The stream record of a deletion."""
-    return {"removed": " ".join(keys)}
 
 
 def news_of_record(record: Mapping[bytes, bytes]) -> str | Removed | None:

@@ -7,7 +7,6 @@ transaction stays in one slot of a cluster; a tenant's keys are all in one shard
     spillway:{cache:<shard>}:2:entries             sorted set "<tenant digest>:<entry key>" by expiry in Unix ms
     spillway:{cache:<shard>}:2:changes             stream of changes, bounded: which key was put, which were removed
     spillway:{cache:<shard>}:2:history:<bucket>    hash: what was invalidated (see `invalidation`); never expires
-    spillway:{cache:<shard>}:2:gone:<entry key>    "ERA NUMBER" of its deletion by key, while a put may be under way
 """
 
 from __future__ import annotations
@@ -46,10 +45,6 @@ class Names:
         """The hashes of entries of that shard."""
         prefix = f"{_prefix(shard)}entry:"
         return [prefix + key for key in keys]
-
-    def gone(self, key: str) -> str:
-        """When the entry was last deleted by its key."""
-        return f"{_prefix(self.shard_of(key))}gone:{key}"
 
     def history(self, bucket: str) -> str:
         """What was invalidated in the bucket."""

@@ -6,6 +6,7 @@ cannot know (a moment that is none, of another era, or very old) is taken for an
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Mapping
 from typing import Any, cast
@@ -24,7 +25,7 @@ from services.cache.store.redis_listing import bucket_of, moment_of_head
 from services.cache.store.redis_names import Names, member
 from services.runtime.clock import Clock
 
-__all__ = ["CHANGES_MAX", "NAMES_MAX", "RedisPuts", "new_token"]
+__all__ = ["CHANGES_MAX", "NAMES_MAX", "RedisPuts", "new_name", "new_token"]
 
 CHANGES_MAX = 100_000
 """About so many change records are kept of each shard, some 12 MB; at 500 puts a second those of the last 200 s. A
@@ -32,15 +33,15 @@ replica that is further behind loads everything."""
 
 TOKEN_BYTES = 8
 
+DIGEST_CHARS = 8
+"""Of a deleted key's, in a name: a put that one in 17 million hides behind another key's is not kept."""
+
 NAMES_MAX = 250
-"""Invalidations and deletions by key in a bucket whose names are kept, 17 bytes each: an answer that was on its way
+"""Invalidations and deletions by key in a bucket whose names are kept, 25 bytes each: an answer that was on its way
 during more of them, whatever they took, is not kept."""
 
 PUT_TRIES_MAX = 10
 """A put that invalidations of others overtake so often, while it is tried, is not kept."""
-
-MARKED_MINUTES = 4
-"""A moment that is older by the replica's clock may be older than a mark lasts by that of another."""
 
 MOMENT_MINUTES_MAX = 1_440
 """No answer is on its way for longer than a day; rules are kept for thirty."""
@@ -113,7 +114,6 @@ class RedisPuts:
             self._names.history(bucket_of(key)),
             self._names.entries(shard),
             self._names.changes(shard),
-            self._names.gone(key),
         )
         writing: Any = redis.eval(
             redis_scripts.PUT,
@@ -121,14 +121,14 @@ class RedisPuts:
             *names,
             new_token(),
             stamp,
-            0 if began is None else began.deletions,
-            int(began is not None and self.minute() - began.minute > MARKED_MINUTES),
+            0 if began is None else began.number + began.deletions,
+            "" if began is None else began.last,
+            _digest(key),
             int(entry.expires_at_unix_s * 1000),
             int(self._clock.unix() * 1000),
             member(entry.scope.tenant, key),
             key if entry.partition else "",
             CHANGES_MAX,
-            "" if began is None else began.last,
             *(part for field in fields.items() for part in field),
         )
         return cast("bytes", await writing)
@@ -137,3 +137,12 @@ class RedisPuts:
 def new_token() -> str:
     """One that was never there before."""
     return secrets.token_hex(TOKEN_BYTES)
+
+
+def new_name(deleted_key: str | None = None) -> str:
+    """Of an invalidation, or of the deletion of that key: what `PUT` knows it by again when it comes later."""
+    return new_token() + (secrets.token_hex(DIGEST_CHARS // 2) if deleted_key is None else _digest(deleted_key))
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:DIGEST_CHARS]

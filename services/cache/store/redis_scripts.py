@@ -5,7 +5,7 @@ How entries, history, list and stream lie there is the part of `redis_layout` an
 
 from __future__ import annotations
 
-__all__ = ["DELETE_MARK", "FORGET", "INDEXED", "INVALIDATE", "PUT", "SWEEP"]
+__all__ = ["DELETE", "DELETION", "FORGET", "INDEXED", "INVALIDATE", "PUT", "SWEEP"]
 
 INDEXED = """
 local rows = {}
@@ -18,14 +18,18 @@ PUT = """
 local head = redis.call('HMGET', KEYS[2], 'era', 'number', 'deletions', 'last')
 local number = head[2] or '0'
 if ARGV[2] ~= '' then
-  local began, deletions = tonumber(ARGV[3]), tonumber(head[3] or '0') or 0
-  local era, deletion = string.match(redis.call('GET', KEYS[5]) or '', '^(%S+) (%d+)$')
-  if ARGV[4] == '1' then era, deletion = head[1], deletions end
-  local is_first = ARGV[10] ~= '' and ARGV[10] == head[4] and tonumber(deletion or 0) > deletions
-  if began > deletions or (era == head[1] and tonumber(deletion) > began and not is_first) then return 'gone' end
-  if ARGV[10] ~= '' and ARGV[10] ~= head[4] then
-    if not string.find(redis.call('HGET', KEYS[2], 'past') or '', ARGV[10], 1, true) then return 'gone' end
+  local since, told = '', 0
+  if ARGV[4] ~= (head[4] or '') then
+    local past = redis.call('HGET', KEYS[2], 'past') or ''
+    local _, at = string.find(past, ARGV[4], 1, true)
+    if not at then return 'gone' end
+    since = string.sub(past, at + 1)
   end
+  for name in string.gmatch(since, '%S+') do
+    if #name ~= #ARGV[5] + 16 or string.sub(name, 17) == ARGV[5] then return 'gone' end
+    told = told + 1
+  end
+  if (tonumber(number) or 0) + (tonumber(head[3] or 0) or 0) - told ~= tonumber(ARGV[3]) then return 'gone' end
   if ARGV[2] ~= (head[1] or '') .. ' ' .. number then return 'late' end
 end
 if not head[1] then
@@ -33,71 +37,71 @@ if not head[1] then
   head[1] = ARGV[1]
 end
 redis.call('HSET', KEYS[1], 'stamp', head[1] .. ' ' .. number, unpack(ARGV, 11))
-redis.call('PEXPIREAT', KEYS[1], ARGV[5])
-local expired = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', ARGV[6], 'LIMIT', 0, 64)
+redis.call('PEXPIREAT', KEYS[1], ARGV[6])
+local expired = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', ARGV[7], 'LIMIT', 0, 64)
 if #expired > 0 then redis.call('ZREM', KEYS[3], unpack(expired)) end
-redis.call('ZADD', KEYS[3], ARGV[5], ARGV[7])
-if ARGV[8] ~= '' then redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[9], '*', 'put', ARGV[8]) end
+redis.call('ZADD', KEYS[3], ARGV[6], ARGV[8])
+if ARGV[9] ~= '' then redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[10], '*', 'put', ARGV[9]) end
 return 'put'
 """
-"""KEYS: entry, history, list of entries, stream, mark of a deletion. ARGV: an era, should this be the first; the moment
-that must still be the present one, empty for any; how many deletions by key there had been when the put began; 1 when
-that was so long ago that marks of deletions may be gone; the expiry and the present in Unix ms; the entry's member; its
-key for the stream, empty for none; how many records to keep; the name of what came last before the put began, empty for
-none; the fields. 'late': there were other invalidations since the moment; 'gone': the entry was deleted, or may have
-been, or what came last is no part of this history's past. Then nothing is written. Where the count of deletions was
-lost and begins anew, what began before that is gone, and a mark ahead of the count turns nothing away that began after
-all that has happened since. Of the expired ones on the list 64 leave with each put: more at once would hold up all
-others."""
+"""KEYS: entry, history, list of entries, stream. ARGV: an era, should this be the first; the moment that must still be
+the present one, empty for any; how many invalidations and deletions by key there had been when the put began, the name
+of what came last before it, empty for none, and what the names of the key's deletions end with; the expiry and the
+present in Unix ms; the entry's member; its key for the stream, empty for none; how many records to keep; the fields.
+'late': there were other invalidations since the moment; 'gone': the entry was deleted, or may have been: the past does
+not say all that was counted since, or what came last is no part of it, or a name in it says of no key. Then nothing is
+written. Of the expired ones on the list 64 leave with each put: more at once would hold up all others."""
 
-_NO_NUMBERS = """
+_BEGUN = """
+redis.call('HDEL', KEYS[1], '')
 for _, count in ipairs(redis.call('HMGET', KEYS[1], 'number', 'deletions')) do
-  if count and (#count > 15 or not string.match(count, '^%d+$')) then redis.call('DEL', KEYS[1]) end
+  if count and count ~= '0' and (#count > 15 or not string.match(count, '^[1-9]%d*$')) then
+    redis.call('DEL', KEYS[1])
+  end
 end
-"""
-"""A history whose counts are no numbers is forgotten, and all of the bucket's answers with it, before it goes on."""
-
-DELETE_MARK = (
-    _NO_NUMBERS
-    + """
-local past = (redis.call('HGET', KEYS[1], 'past') or '') .. ' ' .. ARGV[3]
-redis.call('HSET', KEYS[1], 'past', string.sub(past, -ARGV[4] * (#ARGV[3] + 1)), 'last', ARGV[3])
 redis.call('HSETNX', KEYS[1], 'era', ARGV[1])
-local deletion = redis.call('HINCRBY', KEYS[1], 'deletions', 1)
-redis.call('SET', KEYS[2], redis.call('HGET', KEYS[1], 'era') .. ' ' .. deletion, 'PX', ARGV[2])
+local past = (redis.call('HGET', KEYS[1], 'past') or '') .. ' ' .. ARGV[2]
+past = string.sub(past, -ARGV[3] * (#ARGV[2] + 1))
+"""
+"""A script that has written is not refused by a full Redis any more, so it begins with a write that does nothing: what
+ends an answer takes little, and makes room. A history whose counts are no numbers is forgotten, and all of the bucket's
+answers with it, before it goes on."""
+
+DELETION = (
+    _BEGUN
+    + """
+redis.call('HSET', KEYS[1], 'past', past, 'last', ARGV[2])
+redis.call('HINCRBY', KEYS[1], 'deletions', 1)
 """
 )
-"""Turns away puts of an entry that began before. KEYS: history, mark. ARGV: an era, should this be the first; after how
-many milliseconds no such put is under way any more, a new name, and how many names of the past to keep."""
+"""Turns away puts of an entry that began before. KEYS: history. ARGV: an era, should this be the first; a new name,
+which ends with what names of the key's deletions do, and how many names of the past to keep."""
 
 INVALIDATE = (
-    _NO_NUMBERS
+    _BEGUN
     + """
-redis.call('HSETNX', KEYS[1], 'era', ARGV[1])
 local number = redis.call('HINCRBY', KEYS[1], 'number', 1)
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local heads = 3 + redis.call('HEXISTS', KEYS[1], 'deletions') + 2 * redis.call('HEXISTS', KEYS[1], 'past')
 local others = redis.call('HLEN', KEYS[1]) - heads
-if others >= tonumber(ARGV[5]) then
+if others >= tonumber(ARGV[6]) and redis.call('HEXISTS', KEYS[1], ARGV[4]) == 0 then
   local fields = redis.call('HGETALL', KEYS[1])
   for at = 1, #fields, 2 do
     local made_ms = string.match(fields[at + 1], '^%d+ (%d+) ')
-    if made_ms and tonumber(made_ms) + tonumber(ARGV[6]) < now_ms then redis.call('HDEL', KEYS[1], fields[at]) end
+    if made_ms and tonumber(made_ms) + tonumber(ARGV[7]) < now_ms then redis.call('HDEL', KEYS[1], fields[at]) end
   end
-  if redis.call('HLEN', KEYS[1]) - heads >= tonumber(ARGV[5]) then
+  if redis.call('HLEN', KEYS[1]) - heads >= tonumber(ARGV[6]) then
     redis.call('DEL', KEYS[1])
     redis.call('HSET', KEYS[1], 'era', ARGV[1], 'number', number)
   end
 end
-local past = (redis.call('HGET', KEYS[1], 'past') or '') .. ' ' .. ARGV[2]
-redis.call('HSET', KEYS[1], 'past', string.sub(past, -ARGV[7] * (#ARGV[2] + 1)), 'last', ARGV[2])
-redis.call('HSET', KEYS[1], 'token', ARGV[2], ARGV[3],
-  number .. ' ' .. string.format('%.0f', now_ms) .. ' ' .. ARGV[4])
+redis.call('HSET', KEYS[1], 'past', past, 'last', ARGV[2], 'token', ARGV[2], ARGV[4],
+  number .. ' ' .. string.format('%.0f', now_ms) .. ' ' .. ARGV[5])
 """
 )
-"""KEYS: history. ARGV: a new era, a new token, the rule's name, its text, how many rules at most, after how many
-milliseconds a rule has nothing left to forget, and how many names of the past to keep. The clock is Redis's own."""
+"""KEYS: history. ARGV: a new era, a new name, how many names of the past to keep, the rule's name, its text, how many
+rules at most, and after how many milliseconds a rule has nothing left to forget. The clock is Redis's own."""
 
 FORGET = """
 local is_same = redis.call('TYPE', KEYS[1]).ok ~= 'hash'
@@ -126,3 +130,17 @@ return #removed
 """
 """Deletes entries that are still those that were judged: another may have been put in the place of one meanwhile. KEYS:
 list of entries, stream, the entries. ARGV: how many records to keep; of each entry its stamp, member and key."""
+
+DELETE = """
+local removed, keys = 0, {}
+for at = 3, #KEYS do
+  local given = 2 * (at - 3)
+  removed = removed + redis.call('DEL', KEYS[at])
+  redis.call('ZREM', KEYS[1], ARGV[given + 2])
+  keys[#keys + 1] = ARGV[given + 3]
+end
+redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[1], '*', 'removed', table.concat(keys, ' '))
+return removed
+"""
+"""Deletes entries, whatever lies there; how many there were. As SWEEP, without stamps; it deletes first, and so a full
+Redis takes the record too."""
