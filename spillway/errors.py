@@ -45,6 +45,8 @@ class RequestError(Exception):
         name = self.failure.reason or self.failure.code.name
         fields = "; ".join(f"{path}: {what}" for path, what in self.failure.violations)
         text = f"{name}: {self.failure.message}" if self.failure.message else name
+        if self.failure.quota:
+            text += f" (quota {self.failure.quota})"
         return f"{text} ({fields})" if fields else text
 
 

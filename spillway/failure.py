@@ -40,6 +40,11 @@ class Failure:
     metadata: tuple[tuple[str, str], ...] = ()
 
     @property
+    def quota(self) -> str:
+        """The budget or rate, by its name in the configuration, that refused the request; empty when none did."""
+        return dict(self.metadata).get("quota", "")
+
+    @property
     def is_too_large(self) -> bool:
         """Whether a message was larger than one side takes. gRPC refuses it by itself, without our details."""
         return self.reason == "MESSAGE_TOO_LARGE" or (

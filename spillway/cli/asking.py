@@ -140,6 +140,7 @@ def error_json(error: Exception) -> str:
         "violations": [{"field": field, "message": what} for field, what in failure.violations] if failure else [],
         "retry_after_s": failure.retry_after_s if failure else None,
         "attempts": attempts_text(failure) if failure else "",
+        "quota": failure.quota if failure else "",
     }
     return harmless_json(json.dumps({"error": value}, indent=2))
 

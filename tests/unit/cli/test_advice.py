@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import grpc
 import pytest
 
 from spillway.cli.advice import advice
-from spillway.cli.asking import sentence
+from spillway.cli.asking import error_json, sentence
 from spillway.errors import error_for
 from spillway.failure import Failure
 
@@ -40,3 +42,10 @@ def test_who_gave_no_key_is_told_how_to_give_one() -> None:
 
 def test_where_nothing_is_known_nothing_is_advised() -> None:
     assert advice(Failure(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "wrong")) == []
+
+
+def test_people_and_programs_are_told_which_quota_refused() -> None:
+    metadata = (("quota", "acme-daily"),)
+    error = error_for(Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED", "too fast", metadata=metadata))
+    assert "(quota acme-daily)" in sentence(error)
+    assert json.loads(error_json(error))["error"]["quota"] == "acme-daily"

@@ -65,6 +65,14 @@ def test_what_else_is_said_of_the_reason_is_read_when_it_is_ours() -> None:
         assert read_failure(rpc_error(grpc.StatusCode.UNAVAILABLE, "x", raw)).metadata == metadata
 
 
+def test_an_error_names_the_quota_that_refused() -> None:
+    quota = (("quota", "acme-daily"), ("zone", "x"))
+    failure = Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, "BUDGET_EXHAUSTED", "too little is left", metadata=quota)
+    assert failure.quota == "acme-daily"
+    assert str(error_for(failure)) == "BUDGET_EXHAUSTED: too little is left (quota acme-daily)"
+    assert Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, "BUDGET_EXHAUSTED").quota == ""
+
+
 def test_no_details_leave_the_status() -> None:
     failure = read_failure(rpc_error(grpc.StatusCode.UNAVAILABLE, "no connection", None))
     assert failure == Failure(grpc.StatusCode.UNAVAILABLE, message="no connection")
