@@ -26,7 +26,7 @@ from pydantic import ValidationError
 
 from spillway.configuration import document, references
 from spillway.configuration.document import Document, Place, Problem, path_text
-from spillway.settings import Settings
+from spillway.settings import ServiceAddress, Services, Settings
 
 __all__ = [
     "ConfigError",
@@ -106,7 +106,9 @@ def read_file(path: Path) -> bytes:
 
 def parse(raw: bytes, path: Path, environment: Mapping[str, str] | None = None) -> Loaded:
     """What `raw`, the content of the file at `path`, says. Raises ConfigError."""
-    read = document.parse(raw, os.environ if environment is None else environment)
+    variables = os.environ if environment is None else environment
+    read = document.parse(raw, variables)
+    _fill_in_addresses(read.data, variables)
     settings = _validated(read)
     if settings is None or read.problems:
         raise ConfigError(path, read.problems)
@@ -124,6 +126,17 @@ def _find(variables: Mapping[str, str]) -> Path:
     local = Path(LOCAL_NAME)
     # The wheel is installed unzipped, so the packaged file has a path.
     return local if local.is_file() else Path(str(_DEFAULT))
+
+
+def _fill_in_addresses(data: Any, variables: Mapping[str, str]) -> None:
+    """Of services that the file says nothing of: $SPILLWAY_CACHE_LISTEN and so on, as the packaged file has them."""
+    if not isinstance(data, dict) or not isinstance(found := data.setdefault("services", {}), dict):
+        return
+    for name, field in Services.model_fields.items():
+        if name not in found:
+            usual: ServiceAddress = field.default
+            said = {key: variables.get(f"SPILLWAY_{name.upper()}_{key.upper()}", "") for key in ("listen", "target")}
+            found[name] = {key: value or getattr(usual, key) for key, value in said.items()}
 
 
 def _validated(read: Document) -> Settings | None:

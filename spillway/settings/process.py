@@ -63,7 +63,7 @@ def _local(port: int) -> ServiceAddress:
 
 
 class Services(Section):
-    """Addresses."""
+    """Addresses. One that is left out comes from $SPILLWAY_CACHE_LISTEN, $SPILLWAY_CACHE_TARGET and so on, if set."""
 
     orchestrator: ServiceAddress = _local(50051)
     classifier: ServiceAddress = _local(50052)

@@ -137,6 +137,13 @@ def test_free_ports_need_a_configuration_that_follows_them(tmp_path: Path) -> No
         plan(tmp_path, config=tmp_path / "mine.yaml")
 
 
+def test_a_configuration_that_says_nothing_of_addresses_follows_free_ports(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(CONFIG.partition("services:")[0])
+    suite = plan(tmp_path, config=tmp_path / "mine.yaml", executors=2)
+    assert suite.target == suite.processes[0].address != "127.0.0.1:50051"
+    assert suite.settings.services.executor.target.startswith("ipv4:")
+
+
 def test_a_taken_port_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"

@@ -12,7 +12,7 @@ import pytest
 from services.runtime import config
 from services.runtime.config import ConfigError, SecretError, SecretMissingError, load, read_api_key, read_secret
 from spillway.configuration.document import BYTES_MAX, Problem, parse
-from spillway.settings import SelfConfidenceGate
+from spillway.settings import SelfConfidenceGate, Services
 
 GOOD = """\
 providers:
@@ -75,6 +75,28 @@ def test_the_default_file_follows_its_variables() -> None:
     assert settings.tiers[0].targets[0].model == "llama3.2"
     assert (settings.services.cache.listen, settings.services.cache.target) == ("0.0.0.0:1", "dns:///cache:1")
     assert settings.telemetry.otlp_endpoint == "http://jaeger:4317"
+
+
+def test_addresses_that_a_file_leaves_out_follow_the_variables_and_those_that_it_has_do_not(tmp_path: Path) -> None:
+    environment = {
+        f"SPILLWAY_{name}_{what}": "127.0.0.1:7" for name in ("CACHE", "LEDGER") for what in ("LISTEN", "TARGET")
+    }
+    text = f"{GOOD}services: {{ledger: {{listen: '127.0.0.1:8', target: '127.0.0.1:9'}}}}\n"
+    for services in (
+        good(tmp_path, GOOD, environment).settings.services,
+        good(tmp_path, text, environment).settings.services,
+    ):
+        assert (services.cache.listen, services.cache.target) == ("127.0.0.1:7", "127.0.0.1:7")
+        assert services.executor == Services().executor
+    assert (services.ledger.listen, services.ledger.target) == ("127.0.0.1:8", "127.0.0.1:9")
+    assert good(tmp_path, GOOD).settings.services == Services()
+
+
+@pytest.mark.parametrize("services", ["null", "[]", "{cache: null}", "{cache: {listen: x}}"])
+def test_addresses_that_are_none_are_an_error_and_not_left_out(tmp_path: Path, services: str) -> None:
+    environment = {"SPILLWAY_CACHE_LISTEN": "127.0.0.1:7", "SPILLWAY_CACHE_TARGET": "127.0.0.1:7"}
+    (place,) = problems(tmp_path, f"{GOOD}services: {services}\n", environment)
+    assert place.startswith("services")
 
 
 def test_the_file_is_found_by_argument_then_variable_then_folder_then_package(
