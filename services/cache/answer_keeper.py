@@ -1,7 +1,8 @@
 """Puts answers that were admitted into store and index, and takes out what is oftener wrong than right.
 
 Promises: an answer that was invalidated since its moment is not kept; a store that is away is an outcome; who stores
-another answer under a key begins its verdicts anew. Belongs to one event loop.
+another answer under a key begins its verdicts anew; what could not be taken out is taken out with its next verdict,
+though that was told before. Belongs to one event loop.
 """
 
 from __future__ import annotations
@@ -61,8 +62,12 @@ class AnswerKeeper:
         self._stats.dropped += 1
         return Stored(StoreResult.UNAVAILABLE, reason="the store did not answer in time")
 
-    async def count_verdict(self, entry: Entry, *, search: SemanticSearch, is_right: bool) -> None:
-        """Deletes the entry when it is oftener wrong than right. Raises StoreUnavailableError."""
-        if not self._verdicts.count(entry.key, right=is_right):
-            search.removed(entry.key)
+    async def hear(self, entry: Entry, *, search: SemanticSearch, is_right: bool, counts: bool) -> None:
+        """Of a verdict, or one that does not count, as it was told before. Deletes the entry when it is oftener wrong
+        than right. Raises StoreUnavailableError."""
+        if counts:
+            self._verdicts.count(entry.key, right=is_right)
+        if self._verdicts.condemns(entry.key):
             await self._store.delete([entry.key])
+            search.removed(entry.key)
+            self._verdicts.forget(entry.key)

@@ -18,17 +18,17 @@ class EntryVerdicts:
     def __init__(self) -> None:
         self._balances: OrderedDict[str, int] = OrderedDict()  # right ones less wrong ones
 
-    def count(self, entry_key: str, *, right: bool) -> bool:
-        """Whether the entry is to be kept; otherwise it is forgotten here."""
-        balance = self._balances.get(entry_key, 0) + (1 if right else -1)
-        self._balances[entry_key] = balance
+    def count(self, entry_key: str, *, right: bool) -> None:
+        """One verdict."""
+        self._balances[entry_key] = self._balances.get(entry_key, 0) + (1 if right else -1)
         self._balances.move_to_end(entry_key)
         while len(self._balances) > self.ENTRIES_MAX:
             self._balances.popitem(last=False)
-        if balance < 0:
-            del self._balances[entry_key]
-        return balance >= 0
+
+    def condemns(self, entry_key: str) -> bool:
+        """Whether the entry was oftener wrong than right, and was not forgotten since."""
+        return self._balances.get(entry_key, 0) < 0
 
     def forget(self, entry_key: str) -> None:
-        """Another answer took the entry's place."""
+        """The entry is gone, or another answer took its place."""
         self._balances.pop(entry_key, None)

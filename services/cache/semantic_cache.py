@@ -204,7 +204,7 @@ class SemanticCache:
                 if verdict is not Comparison.UNKNOWN:
                     source = Source.FEEDBACK if isinstance(evidence, bool) else Source.AUDIT
                     same = verdict is Comparison.SAME
-                    if await self._search.learn_from_hit(
+                    counts = await self._search.learn_from_hit(
                         scope,
                         meaning,
                         entry,
@@ -212,8 +212,8 @@ class SemanticCache:
                         same=same,
                         source=source,
                         look_s=_half_left_s(limit),
-                    ):
-                        await self._keeper.count_verdict(entry, search=self._search, is_right=same)
+                    )
+                    await self._keeper.hear(entry, search=self._search, is_right=same, counts=counts)
         except (StoreUnavailableError, TimeoutError, DimensionMismatchError):
             return Comparison.UNKNOWN
         if isinstance(evidence, Answer) and not refusal_reason(evidence, size_bytes_max=self._policy.entry_bytes_max):

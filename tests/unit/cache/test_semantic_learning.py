@@ -20,6 +20,7 @@ from services.cache.matching.risk_control import RiskPolicy
 from services.cache.matching.risk_model import LOG_ODDS, RiskModel
 from services.cache.partition import entry_key
 from services.cache.semantic_cache import SemanticCache
+from services.cache.store.answer_store import StoreUnavailableError
 from services.cache.store.answer_store_memory import MemoryStore
 from services.runtime.clock import FakeClock
 from spillway.chat import Embedding
@@ -34,7 +35,7 @@ CREDULOUS = RiskModel(
     mean=np.zeros(len(NAMES)),
     scale=np.ones(len(NAMES)),
     weights=np.asarray([*(0.0 for _ in NAMES), 9.0]),
-    recalibrated=1.0 / (1.0 + np.exp(LOG_ODDS)),
+    recalibrated=(1.0 / (1.0 + np.exp(LOG_ODDS))).tolist(),
 )
 """Takes everything for right."""
 
@@ -42,10 +43,24 @@ CREDULOUS = RiskModel(
 class Bench:
     """A cache whose store can be looked into."""
 
-    def __init__(self, *, directory: Path | None = None, embedder: Embedder | None = None) -> None:
+    def __init__(
+        self, *, directory: Path | None = None, embedder: Embedder | None = None, store: type[MemoryStore] = MemoryStore
+    ) -> None:
         self.clock = FakeClock()
-        self.store = MemoryStore(entries_max=10_000, clock=self.clock)
+        self.store = store(entries_max=10_000, clock=self.clock)
         self.cache = cache_over(self.store, self.clock, risk=RISK, directory=directory, embedder=embedder)
+
+
+class Reluctant(MemoryStore):
+    """Away at the first deletion."""
+
+    was_away = False
+
+    async def delete(self, keys: Sequence[str]) -> int:
+        if not self.was_away:
+            self.was_away = True
+            raise StoreUnavailableError("away")
+        return await super().delete(keys)
 
 
 class Embedder:
@@ -250,6 +265,21 @@ async def test_an_entry_that_was_oftener_wrong_than_right_for_those_it_served_is
         await evidence(bench, key, is_right, text=served)
     assert await kind(bench, served) is CacheKind.MISS
     assert await bench.store.get_many([key]) == [None]
+
+
+async def test_what_a_store_that_was_away_could_not_forget_is_forgotten_when_it_is_told_again() -> None:
+    bench = Bench(store=Reluctant)
+    key = await put(bench.cache, "How do I reset my router?", "hold_the_button", near("r", 0.1))
+    served = "how do I  reset my router"
+    assert await kind(bench, served) is CacheKind.SEMANTIC_HIT
+    assert await evidence(bench, key, False, text=served) is Comparison.UNKNOWN
+    assert await bench.store.get_many([key]) != [None]
+    assert await evidence(bench, key, False, text=served) is Comparison.DIFFERENT
+    assert await bench.store.get_many([key]) == [None]
+    assert bench.cache.wrong_rates()[0].wrong == 1
+    again = await put(bench.cache, "How do I reset my router?", "hold_the_button", near("r", 0.1))
+    assert await evidence(bench, again, True, text=served) is Comparison.SAME
+    assert await bench.store.get_many([again]) != [None]
 
 
 async def test_verdicts_on_what_was_never_served_or_told_before_forget_nothing() -> None:
