@@ -11,12 +11,17 @@ from __future__ import annotations
 import math
 from typing import Final
 
-__all__ = ["measured_wrong"]
+__all__ = ["mean_wrong", "measured_wrong"]
 
 PRIOR: Final = 2.0
 """Without any audit the ratio is between .1 and 2.8 (95 %); with 20 wrong ones found it is known to within a half."""
 
 _Z: Final = 1.96
+
+
+def mean_wrong(booked: float, *, wrong: float, foretold: float) -> float:
+    """The first of `measured_wrong`."""
+    return booked * (PRIOR + wrong) / (PRIOR + foretold)
 
 
 def measured_wrong(booked: float, *, wrong: float, foretold: float) -> tuple[float, float, float]:
@@ -25,7 +30,7 @@ def measured_wrong(booked: float, *, wrong: float, foretold: float) -> tuple[flo
     `booked`: how many were foretold of all. `wrong` and `foretold`: of those audited, that were found and foretold.
     """
     shape, rate = PRIOR + wrong, PRIOR + foretold
-    mean = booked * shape / rate
+    mean = mean_wrong(booked, wrong=wrong, foretold=foretold)
     low, high = (booked / rate * _gamma_quantile(shape, z) for z in (-_Z, _Z))
     chance = _Z * math.sqrt(max(mean, 1.0))
     return mean, max(0.0, mean - math.hypot(mean - low, chance)), mean + math.hypot(high - mean, chance)

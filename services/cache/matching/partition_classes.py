@@ -98,7 +98,7 @@ class PartitionClass:
     @property
     def evidence(self) -> int:
         """Pieces of evidence heard."""
-        return self.controller.report().observations
+        return self.controller.observed
 
     def count(self, *, lookups: int = 0, hits: int = 0, audited: int = 0, wrong: int = 0) -> None:
         """Adds to the counts."""

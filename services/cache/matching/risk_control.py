@@ -21,7 +21,7 @@ import numpy.typing as npt
 from services.cache.matching.answer_words import AnswerWords
 from services.cache.matching.group_records import GroupRecords
 from services.cache.matching.guard_evidence import GUARDED_WRONG_MAX, GuardEvidence, guard_code
-from services.cache.matching.measured_wrong import measured_wrong
+from services.cache.matching.measured_wrong import mean_wrong, measured_wrong
 from services.cache.matching.neighbourhood import NAMES
 from services.cache.matching.proposal_guard import kind_of
 from services.cache.matching.risk_audits import COUNTERS_LEAST as AUDIT_COUNTERS_LEAST
@@ -173,6 +173,17 @@ class RiskController:
     def adopt(self, model: RiskModel | None) -> None:
         """Decides by this model from now on; by none, nothing is served."""
         self._model = model
+
+    @property
+    def observed(self) -> int:
+        """How many outcomes were observed."""
+        return self._observed
+
+    @property
+    def wrong_rate(self) -> float:
+        """As `report` has it."""
+        wrong = mean_wrong(self._budget.booked, wrong=self._audits.drawn_wrong, foretold=self._audits.drawn_booked)
+        return min(1.0, wrong / max(self._budget.lookups, 1.0))
 
     def report(self) -> RiskReport:
         """The measured wrong rate and what it is measured from."""

@@ -309,13 +309,12 @@ class SemanticSearch:
 
     def _explain(self, deciding: PartitionClass, nearby: Nearby, p_same: float, bar: float) -> Explanation:
         others = (near.similarity for near in nearby.near if near.group != nearby.proposal.group)
-        report = deciding.controller.report()
         return Explanation(
             partition_class=deciding.name,
             p_same=p_same,
             threshold=1.0 - bar,
             margin=nearby.similarity - max(others, default=-1.0),
-            evidence=report.observations,
-            wrong_rate=report.wrong_rate,
+            evidence=deciding.evidence,
+            wrong_rate=deciding.controller.wrong_rate,
             aliases=nearby.aliases,
         )

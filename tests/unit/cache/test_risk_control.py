@@ -180,3 +180,13 @@ def test_wrong_audits_raise_the_bar_until_nothing_is_served_and_right_ones_lower
     assert turns_until(controller, False, same=False) <= 20
     assert controller.report().tightening > 1.0
     assert turns_until(controller, True, same=True) > 0
+
+
+def test_the_wrong_rate_that_a_trace_has_is_the_reported_one() -> None:
+    controller = RiskController(RiskPolicy(), Random(1))
+    assert (controller.wrong_rate, controller.observed) == (0.0, 0)
+    for number in range(50):
+        _, judged = controller.serve_same_words()
+        controller.observe(judged, same=number % 5 > 0, source=Source.AUDIT)
+    assert controller.wrong_rate == controller.report().wrong_rate > 0.0
+    assert controller.observed == controller.report().observations

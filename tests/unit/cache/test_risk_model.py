@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from services.cache.matching.neighbourhood import NAMES
-from services.cache.matching.risk_model import Observations, fit_risk_model
+from services.cache.matching.risk_model import LOG_ODDS, Observations, RiskModel, fit_risk_model
 
 
 def test_one_outcome_alone_is_no_evidence() -> None:
@@ -80,3 +80,22 @@ def test_what_is_likelier_right_is_booked_cheaper() -> None:
     wrong = [model.wrong(model.log_odds(np.full(len(NAMES), c))) for c in (-2.0, 0.0, 2.0, 4.0)]
     assert wrong == sorted(wrong, reverse=True)
     assert abs(wrong[1] - 0.5) < 0.1
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_what_log_odds_are_worth_is_read_between_the_known_ones_as_numpy_reads_it(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    wrong = np.sort(rng.random(len(LOG_ODDS)))[::-1]
+    model = RiskModel(np.zeros(1), np.ones(1), np.zeros(2), wrong.tolist())
+    asked = [*rng.normal(2.0, 5.0, 500).tolist(), *LOG_ODDS.tolist(), -np.inf, np.inf]
+    assert [model.wrong(each) for each in asked] == np.interp(asked, LOG_ODDS, wrong).tolist()
+    assert model.wrong(np.nan) == wrong[0]
+
+
+def test_a_fitted_model_never_holds_the_likelier_right_for_the_likelier_wrong() -> None:
+    rng = np.random.default_rng(4)
+    clarity = rng.normal(1.0, 2.0, 600)
+    same = (rng.random(600) < 0.5 + 0.45 * np.sin(3.0 * clarity)).astype(float)
+    model = fit_risk_model(Observations(np.outer(clarity, np.ones(3)), same, np.zeros(600)))
+    assert model is not None
+    assert list(model.recalibrated) == sorted(model.recalibrated, reverse=True)

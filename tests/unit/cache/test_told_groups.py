@@ -29,7 +29,7 @@ CREDULOUS = RiskModel(
     mean=np.zeros(len(NAMES)),
     scale=np.ones(len(NAMES)),
     weights=np.asarray([*(0.0 for _ in NAMES), 9.0]),
-    recalibrated=1.0 / (1.0 + np.exp(LOG_ODDS)),
+    recalibrated=(1.0 / (1.0 + np.exp(LOG_ODDS))).tolist(),
 )
 """Takes everything for right."""
 
