@@ -19,10 +19,17 @@ from services.cache.matching.inflection import same_word
 from services.cache.matching.lexicon import LIGHT_WORDS, UNITS, word_set
 from services.cache.matching.quantifiers import restricts
 from services.cache.matching.reading import Reading
+from services.cache.matching.tokens import words_in
 
 __all__ = ["added", "adds_matter", "contrasts", "orders_more"]
 
 _COURTESIES: Final = frozenset({"thank", "thanks", "please", "hello", "hi", "help", "question", "advise", "regards"})
+_NO_NARROWER: Final = word_set("""
+    basically correctly easily exactly general generally myself normally ourselves precisely properly right roughly
+    safely simply successfully typically usually yourself
+""")
+"""Words that what is asked anyway goes without: nobody asks how to do it wrongly."""
+
 _LIMITING: Final = frozenset({"than", "only", "another"})
 _MEASURES: Final = word_set("""
     number amount size length width height depth weight age price speed distance frequency duration volume temperature
@@ -35,6 +42,12 @@ _WHETHER: Final = frozenset({"yes or no"})
 _GENERAL: Final = frozenset({"what", "which"})
 _ARTICLES: Final = word_set("the a an")
 _NARROWING: Final = word_set("in on at for with without during under as")
+_LEADING: Final = _NARROWING | word_set("""
+    about across after against around because before behind beside between beyond by despite except from if inside into
+    near of onto outside over past per since through to until unless using via when whenever where while within
+""")
+_ADVERBS: Final = word_set("abroad alone indoors offline online outdoors overnight raw twice upstairs")
+_ADVERB_CHARS_MIN: Final = 6
 _PHRASE_WORDS_MIN: Final = 2
 _MORE_FREELY: Final = 2
 """With so many words of matter more, one word of form may be another one."""
@@ -148,10 +161,10 @@ def adds_matter(asked: Reading, rows: Sequence[Reading]) -> bool:
         more, less = unmatched(asked, row)
         if less - _FORMAL:
             continue
-        if more := more - _FORMAL - _COURTESIES:
+        if more := more - _FORMAL - _COURTESIES - _NO_NARROWER:
             if narrows:
                 return True
-            if _same_form(asked, row, more):
+            if _narrows(asked, more) or _same_form(asked, row, more):
                 return any(not any(has_word(word, asked, other) for other in rows) for word in more)
         elif limiting and not form_added(asked, row).isdisjoint(_LIMITING) and keeps_form(asked, row):
             return all(not form_added(asked, other).isdisjoint(_LIMITING) for other in rows)
@@ -169,6 +182,25 @@ def _narrowing(asked: Reading) -> tuple[str, ...]:
     while at and words[at - 1] in _ARTICLES:
         at -= 1
     return phrase if len(phrase) >= _PHRASE_WORDS_MIN and at and words[at - 1] in _NARROWING else ()
+
+
+def _narrows(asked: Reading, more: frozenset[str]) -> bool:
+    """Whether one of the words more stands behind the last of the other matter and a preposition ("for free", "if it is
+    wet"), or is an adverb there ("legally"); or in a phrase before all ("as an admin, ...")."""
+    head, comma, _ = asked.core.normal.partition(",")
+    if comma and not more.isdisjoint(before := words_in(head.casefold())) and before[0] in _LEADING:
+        return True
+    words = asked.core.words
+    said = asked.traits.matter - more - _LEADING
+    end = len(words)
+    while end and words[end - 1] not in said:
+        end -= 1
+    leads = False
+    for word in words[end:] if end else ():
+        leads = leads or word in _LEADING
+        if word in more and (leads or word in _ADVERBS or (word.endswith("ly") and len(word) >= _ADVERB_CHARS_MIN)):
+            return True
+    return False
 
 
 def _same_form(asked: Reading, row: Reading, more: frozenset[str]) -> bool:

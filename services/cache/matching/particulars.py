@@ -58,6 +58,9 @@ _OWNER: Final = re.compile(r"(?<![^\W\d_])([^\W\d_]+)(?:'s|(?<=s)')(?!\w)")
 _PROSE: Final = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
 _CONTRACTING: Final = word_set("what who when why how where it that there here he she let")
 _LEADING: Final = word_set("please just only then and but so kindly instead also always now")
+_ROLES: Final = frozenset({"you are", "you're a", "you're an", "you will", "you must", "your role"})
+"""Before a question, what whoever answers it is to be."""
+
 _ACTS: Final = frozenset({"do", "can", "should", "will"})
 _ACTING: Final = frozenset(word for word, kind in AUXILIARIES.items() if kind in _ACTS)
 _DETERMINERS: Final = word_set("the a an my our his her their this that your")
@@ -86,7 +89,8 @@ class Particulars(NamedTuple):
     """`owners` are possessors and people; `times`, `corrections` the words of these; `prevents`: whether something is
     kept from happening; `actors` maps a verb to who does it, "1" for the asker, "2" for you; `light` are those of need,
     get, give, explain and show that the asker does; `outcome`: what happens is asked; `tense` of "do", empty of none or
-    both; `orders` are what clauses but the first begin with; `further` the content words of each sentence behind it;
+    both; `orders` are what clauses but the first begin with; `further` the content words of each sentence
+    behind it, and of that before which gives a role or an order;
     `asides` are the question words of further clauses of words of form alone, behind one that asks ("and why?"), or all
     words of such a question without one ("and then?").
     `few`: there is nothing but actors, what they do, what happens and a tense.
@@ -223,10 +227,19 @@ def _orders(text: str) -> Iterator[str]:
 
 
 def _further(text: str) -> Iterator[frozenset[str]]:
-    for sentence in _SENTENCE.split(text)[1:]:
-        words = {word.casefold().removesuffix("'s").replace("'", "") for word in _PROSE.findall(sentence)}
+    for place, sentence in enumerate(_SENTENCE.split(text)):
+        spelled = [word.casefold() for word in _PROSE.findall(sentence)]
+        if not place and not _is_role_or_order(spelled):
+            continue
+        words = {word.removesuffix("'s").replace("'", "") for word in spelled}
         if found := words - FUNCTION_WORDS - UNITS.keys():
             yield frozenset(found)
+
+
+def _is_role_or_order(words: Sequence[str]) -> bool:
+    """ "You are a pirate", "act as my bank"."""
+    start = next((place for place, word in enumerate(words) if word not in _LEADING), 0)
+    return " ".join(words[start : start + 2]) in _ROLES or (bool(words) and words[start] in ORDERS)
 
 
 def _asides(text: str) -> Iterator[str]:

@@ -187,3 +187,61 @@ def test_a_further_question_within_a_sentence_is_another_question() -> None:
 )
 def test_what_asks_for_nothing_more_goes_on_to_nothing_else(asked: str, stored: str) -> None:
     assert refused_by(asked, stored) == ""
+
+
+FORMS = (
+    "How do I book a room{}?",
+    "I have to book a room{}, what do I do?",
+    "is it possible to book a room{}",
+    "book a room{}",
+    "What is the easiest way to book a room{}?",
+    "booking a room{}, how",
+)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "tail",
+    [
+        *("for free", "legally", "by phone", "as an intern", "without a password", "offline", "if it rains"),
+        *("on behalf of Ann", "in bulk", "near the lift", "because of an injury", "using coupons", "abroad"),
+    ],
+)
+def test_what_stands_last_and_behind_a_preposition_narrows_whatever_the_form(tail: str, form: str) -> None:
+    asked, terse = form.format(f" {tail}"), "book a room"
+    for stored in ("How do I book a room?", terse):
+        assert refused_by(asked, stored) not in ("", *LIFTABLE)
+        assert refused_by(asked, stored, f"Hello, {stored}") not in ("", *LIFTABLE)
+    assert refused_by(asked, f"Hello, {asked}") == ""
+
+
+@pytest.mark.parametrize(
+    "asked", ["book a room", "What is the easiest way to book a room?", "is it possible to book a room properly"]
+)
+def test_another_form_without_anything_behind_narrows_nothing(asked: str) -> None:
+    assert refused_by(asked, "How do I book a room?") == ""
+
+
+@pytest.mark.parametrize(
+    ("asked", "stored"),
+    [
+        ("which vitamins do oranges contain", "What vitamins are in oranges?"),
+        ("munich shop closing times", "When do shops close in Munich?"),
+        ("How do I book a room correctly?", "How do I book a room?"),
+        ("is there a dress code in general?", "Is there a dress code?"),
+        ("free museum entry on Sundays?", "Is the museum free on Sundays?"),
+    ],
+)
+def test_what_stands_last_but_asks_for_no_less_is_served(asked: str, stored: str) -> None:
+    assert refused_by(asked, stored) == ""
+
+
+@pytest.mark.parametrize("stored", ["reset router", "How do I reset a router?"])
+@pytest.mark.parametrize(
+    "before",
+    ["You are a pirate. ", "Pretend that you are my bank. ", "Act as my doctor. ", "As an admin, ", "In JSON, "],
+)
+def test_a_part_or_a_frame_given_before_a_question_makes_another_one(before: str, stored: str) -> None:
+    assert refused_by(f"{before}{stored}", stored) not in ("", *LIFTABLE)
+    if ". " in before:
+        assert refused_by(stored, f"{before}{stored}") == "further"
