@@ -16,13 +16,9 @@ Belongs to one event loop.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
-import os
 from collections import OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import Executor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -32,9 +28,10 @@ import numpy as np
 import numpy.typing as npt
 
 from services.cache.matching.answer_comparison import Comparison
+from services.cache.matching.class_files import read_classes, write_class
 from services.cache.matching.risk_control import Judged, RiskController, RiskPolicy, RiskReport, Source
 from services.cache.matching.risk_model import EVIDENCE_MIN, RiskModel, fit_risk_model
-from services.cache.matching.risk_state import STATE_BYTES_MAX, RiskStateError
+from services.cache.matching.risk_state import RiskStateError
 from services.runtime.logs import describe_exception, get_logger
 from spillway.routing import TaskType
 
@@ -49,8 +46,6 @@ IDLE_CALLS: Final = 20_000
 NOTHING_SERVED: Final = 2.0
 """A threshold that no probability reaches."""
 
-SUFFIX: Final = ".risk"
-HEAD_BYTES_MAX: Final = 16_384
 KEPT_MAX: Final = 2 * OWN_MAX
 """Files of classes: those that have a controller of their own, the shared ones, and some that had."""
 SAVE_EVERY: Final = 50
@@ -198,7 +193,7 @@ class PartitionClasses:
         """Takes up what was learned before this process started."""
         if self._directory is None:
             return
-        found, left_out = await asyncio.to_thread(_read_all, self._directory)
+        found, left_out = await asyncio.to_thread(read_classes, self._directory, kept_max=KEPT_MAX)
         if left_out:
             self._log.warning("cache_risk_state_left_out", reason="unreadable files", files=left_out)
         for task_type, tenant, state in found:
@@ -255,49 +250,9 @@ class PartitionClasses:
             return
         partition_class.unsaved = 0
         state = partition_class.controller.state()
-        name = json.dumps([partition_class.task_type.value, partition_class.tenant])
         try:
-            await asyncio.to_thread(_write, self._directory, name, state)
+            await asyncio.to_thread(
+                write_class, self._directory, partition_class.task_type, partition_class.tenant, state
+            )
         except OSError as error:
             self._log.warning("cache_risk_state_not_written", error=type(error).__name__)
-
-
-def _write(directory: Path, name: str, state: bytes) -> None:
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = directory / (hashlib.sha256(name.encode()).hexdigest()[:32] + SUFFIX)
-    beside = path.with_suffix(".new")
-    with beside.open("wb") as file:
-        file.write(name.encode() + b"\n" + state)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-
-
-def _read_all(directory: Path) -> tuple[list[tuple[TaskType, str | None, bytes]], int]:
-    """What was written, the newest first, and how many files cannot be read. Those of the oldest classes, beyond
-    KEPT_MAX, are removed unread."""
-    found: list[tuple[TaskType, str | None, bytes]] = []
-    left_out = 0
-    paths = sorted(directory.glob(f"*{SUFFIX}"), key=_changed_at, reverse=True)
-    for path in paths[KEPT_MAX:]:
-        with suppress(OSError):
-            path.unlink()
-    for path in paths[:KEPT_MAX]:
-        try:
-            with path.open("rb") as file:
-                head = json.loads(file.readline(HEAD_BYTES_MAX))
-                state = file.read(STATE_BYTES_MAX + 1)
-            task_type, tenant = head
-            if tenant is not None and not isinstance(tenant, str):
-                raise TypeError("a tenant is a text")
-            found.append((TaskType(task_type), tenant, state))
-        except (OSError, ValueError, TypeError, RecursionError):
-            left_out += 1
-    return found, left_out
-
-
-def _changed_at(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:  # gone meanwhile
-        return 0.0
