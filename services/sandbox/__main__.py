@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import uvloop
+from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from services.sandbox.app import build_app
+from services.sandbox.app import build_app, build_trace_app
 from services.sandbox.rows import EXAMPLES_PATH, RecordingError, read_rows
 from services.sandbox.script import Script, ScriptError, parse_script
 from services.sandbox.server import serving
@@ -27,20 +28,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parse_arguments(argv)
     try:
         traces = None if arguments.otlp_port is None else TraceStore()
-        tokenizer_path = arguments.tokenizer or find_tokenizer(os.environ, Path.home())
-        app = build_app(
-            (row for path in arguments.recorded or [EXAMPLES_PATH] for row in read_rows(path)),
-            TokenCounter(tokenizer_path).count,
-            examples_mode=not arguments.recorded,
-            aliases=dict(arguments.alias),
-            script=Script() if arguments.script is None else _read_script(arguments.script),
-            traces=traces,
-        )
+        app = build_trace_app(traces) if traces and arguments.traces_only else _build_app(arguments, traces)
         uvloop.run(_serve(app, arguments.host, arguments.port, traces, arguments.otlp_port or 0))
     except (TokenizerMissingError, RecordingError, ScriptError, OSError) as error:
         print(f"sandbox: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _build_app(arguments: argparse.Namespace, traces: TraceStore | None) -> Starlette:
+    tokenizer_path = arguments.tokenizer or find_tokenizer(os.environ, Path.home())
+    return build_app(
+        (row for path in arguments.recorded or [EXAMPLES_PATH] for row in read_rows(path)),
+        TokenCounter(tokenizer_path).count,
+        examples_mode=not arguments.recorded,
+        aliases=dict(arguments.alias),
+        script=Script() if arguments.script is None else _read_script(arguments.script),
+        traces=traces,
+    )
 
 
 async def _serve(app: ASGIApp, host: str, port: int, traces: TraceStore | None, otlp_port: int) -> None:
@@ -89,7 +94,11 @@ def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="NAME=ROWMODEL",
         help="answer the model NAME with the rows' ROWMODEL",
     )
-    return parser.parse_args(argv)
+    parser.add_argument("--traces-only", action="store_true", help="keep traces and serve no model; needs --otlp-port")
+    arguments = parser.parse_args(argv)
+    if arguments.traces_only and arguments.otlp_port is None:
+        parser.error("--traces-only needs --otlp-port")
+    return arguments
 
 
 def _port(text: str) -> int:

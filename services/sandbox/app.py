@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -23,7 +23,7 @@ from services.sandbox.script import Playback, Script, ScriptError, parse_script
 from services.sandbox.traces import TRACES_MAX, TraceStore
 from services.sandbox.wire import ApiError, Wire, encode_json
 
-__all__ = ["build_app"]
+__all__ = ["build_app", "build_trace_app"]
 
 SCRIPT_BYTES_MAX: Final = 16 * 1024 * 1024
 """Bytes of a script that is PUT."""
@@ -71,7 +71,7 @@ def build_app(
     ]
     if traces is not None:
         routes += _trace_routes(traces)
-    routes.append(Route("/", _front_page([route.path for route in routes]), methods=["GET"]))
+    routes.append(_front_page(routes))
 
     def render(error: ApiError, wire: Wire, headers: Mapping[str, str] | None = None) -> Response:
         request_id = provider.new_request_id()
@@ -94,14 +94,24 @@ def build_app(
     return Starlette(routes=routes, exception_handlers={HTTPException: http_error, ApiError: api_error})
 
 
-def _front_page(paths: list[str]) -> Callable[[Request], Awaitable[Response]]:
+def build_trace_app(traces: TraceStore) -> Starlette:
+    """Build the application of a trace store alone: nothing in it answers as a model."""
+
+    async def healthz(_: Request) -> Response:
+        return _json({"status": "ok"})
+
+    routes = [*_trace_routes(traces), Route("/healthz", healthz, methods=["GET"])]
+    return Starlette(routes=[*routes, _front_page(routes)])
+
+
+def _front_page(routes: list[Route]) -> Route:
     """What a person finds who opens its address in a browser."""
-    text = "\n".join((_FRONT_PAGE, "", *paths, ""))
+    text = "\n".join((_FRONT_PAGE, "", *(route.path for route in routes), ""))
 
     async def front_page(_: Request) -> Response:
         return PlainTextResponse(text)
 
-    return front_page
+    return Route("/", front_page, methods=["GET"])
 
 
 def _control_routes(provider: Provider) -> list[Route]:

@@ -176,7 +176,9 @@ def _print_json(message: Message) -> None:
 
 def _print_trace(completion: Completion, query_url: str, console: Console) -> None:
     """The trace as a tree; without a trace, the latency of each hop and a remark why."""
-    remark = "no trace store: start the suite with its own, or name one with --trace-url"
+    remark = (
+        "no trace store: `spillway up` has one unless a collector is named; then --trace-url names Jaeger's query API"
+    )
     if query_url and completion.trace_id:
         attempts = sum(attempt.outcome is not AttemptOutcome.SKIPPED for attempt in completion.attempts)
         with httpx.Client(trust_env=False) as http:

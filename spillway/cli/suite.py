@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 import socket
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -17,8 +16,9 @@ from pathlib import Path
 
 from services.runtime.config import ConfigError, load
 from spillway.cli.certificates import CertificatesError, certificates_of_caller
-from spillway.cli.probes import answers_grpc, answers_http
+from spillway.cli.probes import answers_grpc
 from spillway.cli.suite_notes import KEY_VARIABLE, answerer_notes, key_notes, model_notes, price_notes
+from spillway.cli.suite_sandbox import module_command, sandbox_process, traces_process
 from spillway.cli.supervisor import Liveness, ProcessSpec
 from spillway.settings import Settings
 
@@ -38,7 +38,6 @@ URL_VARIABLE, OTLP_VARIABLE = "OPENAI_BASE_URL", "OTEL_EXPORTER_OTLP_ENDPOINT"
 CONFIG_VARIABLE = "SPILLWAY_CONFIG"
 # The front first, so that nothing new comes in; what answers it next; what answers those last.
 STOP_RANKS = {"orchestrator": 0, "classifier": 1, "cache": 1, "executor": 1, "ledger": 1}
-SANDBOX_STOP_RANK = 2
 # A library that only the service's own extra brings.
 EXTRAS = {
     "classifier": "onnxruntime",
@@ -104,17 +103,13 @@ def plan_suite(options: SuiteOptions, environment: Mapping[str, str], home: Path
     variables = THREADS | dict(environment)
     if options.otlp_url:
         variables[OTLP_VARIABLE] = options.otlp_url
-    sandbox: ProcessSpec | None = None
-    query_url = ""
+    keeps_traces = not variables.get(OTLP_VARIABLE) and (with_sandbox or _is_installed("sandbox"))
+    url = f"http://{HOST}:{ports.take(SANDBOX_PORT)}" if with_sandbox or keeps_traces else ""
+    otlp_port = ports.take(SANDBOX_OTLP_PORT) if keeps_traces else None
     if with_sandbox:
-        url = f"http://{HOST}:{ports.take(SANDBOX_PORT)}"
         variables |= {URL_VARIABLE: f"{url}/v1", KEY_VARIABLE: "sandbox"}  # a real key stays out of it
-        otlp_port = None
-        if not variables.get(OTLP_VARIABLE):
-            otlp_port = ports.take(SANDBOX_OTLP_PORT)
-            variables[OTLP_VARIABLE] = f"http://{HOST}:{otlp_port}"
-            query_url = url
-        sandbox = _sandbox(options, url, otlp_port, environment)
+    if otlp_port is not None:
+        variables[OTLP_VARIABLE] = f"http://{HOST}:{otlp_port}"
     executors = _addresses(options, variables, ports)
     settings, path = _load(options, variables)
     if with_sandbox and not any(one.base_url == variables[URL_VARIABLE] for one in settings.providers.values()):
@@ -122,13 +117,20 @@ def plan_suite(options: SuiteOptions, environment: Mapping[str, str], home: Path
             f"{path} has no provider at the sandbox: write ${{{URL_VARIABLE}}} as a base_url there, "
             "or leave out --sandbox"
         )
+    if settings.telemetry.otlp_endpoint not in {"", variables.get(OTLP_VARIABLE)}:
+        otlp_port = None  # the file names a collector of its own
+    helpers: list[ProcessSpec] = []
+    if with_sandbox:
+        helpers = [sandbox_process(url, recorded=options.recorded, otlp_port=otlp_port, environment=environment)]
+    elif otlp_port is not None:
+        helpers = [traces_process(url, otlp_port, environment)]
     services = _services(options, settings, path, variables, executors)
     return Suite(
-        processes=(*services, *([sandbox] if sandbox else [])),
+        processes=(*services, *helpers),
         settings=settings,
         config_path=path,
         target=settings.services.orchestrator.target,
-        trace_query_url=settings.telemetry.query_url or query_url,
+        trace_query_url=settings.telemetry.query_url or (url if otlp_port is not None else ""),
         sandbox=with_sandbox,
         notes=(
             *answerer_notes(options.recorded, with_sandbox=with_sandbox, is_asked_for=options.sandbox is not None),
@@ -149,11 +151,13 @@ def check_addresses(suite: Suite) -> None:
 
 
 def _check_installed(*, with_sandbox: bool) -> None:
-    missing = [
-        name for name, library in EXTRAS.items() if (with_sandbox or name != "sandbox") and find_spec(library) is None
-    ]
+    missing = [name for name in EXTRAS if (with_sandbox or name != "sandbox") and not _is_installed(name)]
     if missing:
         raise SuiteError(f"not installed: {', '.join(missing)}. Install all services with: pip install 'spillway[all]'")
+
+
+def _is_installed(extra: str) -> bool:
+    return find_spec(EXTRAS[extra]) is not None
 
 
 def _with_sandbox(options: SuiteOptions, environment: Mapping[str, str]) -> bool:
@@ -221,7 +225,7 @@ def _services(
         specs += [
             ProcessSpec(
                 name=name if number == 1 else f"{name}-{number}",
-                command=_command(f"services.{name}", "--config", str(path), "--listen", listen),
+                command=module_command(f"services.{name}", "--config", str(path), "--listen", listen),
                 environ=variables,
                 address=listen,
                 stop_rank=STOP_RANKS[name],
@@ -238,29 +242,6 @@ def _certificates(settings: Settings, services: list[ProcessSpec], environment: 
         return certificates_of_caller(settings.tls, names, environment)
     except CertificatesError as error:
         raise SuiteError(str(error)) from error
-
-
-def _sandbox(options: SuiteOptions, url: str, otlp_port: int | None, environment: Mapping[str, str]) -> ProcessSpec:
-    host, port = url.removeprefix("http://").split(":")
-    arguments = ["--host", host, "--port", port]
-    for recorded in options.recorded:
-        arguments += ["--recorded", str(recorded.resolve())]
-    if otlp_port is not None:
-        arguments += ["--otlp-port", str(otlp_port)]
-    return ProcessSpec(
-        name="sandbox",
-        command=_command("services.sandbox", *arguments),
-        environ=environment,
-        address=url,
-        ready_event="ready",
-        stop_rank=SANDBOX_STOP_RANK,
-        liveness=Liveness(answers_http),
-    )
-
-
-def _command(module: str, *arguments: str) -> tuple[str, ...]:
-    # -P: a directory named `services` where the user happens to be must not shadow ours.
-    return (sys.executable, "-P", "-m", module, *arguments)
 
 
 class _Ports:

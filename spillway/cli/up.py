@@ -11,7 +11,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -22,8 +22,10 @@ from rich.text import Text
 
 from spillway.cli.advice import KEY_HINT
 from spillway.cli.certificates import adopt
+from spillway.cli.config_watch import follow_configuration
 from spillway.cli.demo import demo_view, own_command, run_demo, what_next
 from spillway.cli.front import look_at_front
+from spillway.cli.health import ServiceHealth, as_checked, service_health
 from spillway.cli.probes import lacks_embedding
 from spillway.cli.state import ServiceState, StateFile, SuiteState
 from spillway.cli.status import open_status
@@ -110,7 +112,7 @@ async def _serve(
             await _unless(stop, _show_demo(suite, client, console))
     if not leave:
         console.print(Text("Ctrl-C ends it.", style="dim"))
-        await stop.wait()
+        await _unless(stop, _follow_configuration(suite, supervisor, console))
     return 0
 
 
@@ -162,12 +164,30 @@ async def _show_demo(suite: Suite, client: AsyncClient, console: Console) -> Non
     console.print(what_next(command, with_sandbox=suite.sandbox), soft_wrap=True)
 
 
+async def _follow_configuration(suite: Suite, supervisor: Supervisor, console: Console) -> None:
+    """Says what becomes of a changed file, until cancelled."""
+
+    async def ask() -> Sequence[ServiceHealth]:
+        services = (each for each in supervisor.statuses() if not each.address.startswith("http"))
+        return await asyncio.gather(*(service_health(each.name, each.address) for each in services))
+
+    await follow_configuration(
+        suite.config_path,
+        ask,
+        lambda: as_checked(suite.config_path, suite.processes[0].environ),
+        lambda line: console.print(line, soft_wrap=True),
+    )
+
+
 def _greet(suite: Suite, console: Console, home: Path) -> None:
     console.print(Text.assemble(("spillway", "bold"), f" · configuration {suite.config_path}"), soft_wrap=True)
     for note in suite.notes:
         console.print(Text(note, style="yellow"), soft_wrap=True)
     if suite.trace_query_url:
-        console.print(Text(f"traces: {suite.trace_query_url}/api/traces", style="dim"), soft_wrap=True)
+        console.print(
+            Text(f"traces: `ask` draws them; as Jaeger's JSON: {suite.trace_query_url}/api/traces", style="dim"),
+            soft_wrap=True,
+        )
     console.print(Text(f"logs: {home}/logs", style="dim"), soft_wrap=True)
 
 

@@ -88,6 +88,22 @@ def test_without_traces_wanted_there_is_no_trace_store(processes: ExitStack) -> 
     assert httpx.get(f"{ready['url']}/api/services", trust_env=False).status_code == 404
 
 
+def test_a_trace_store_alone_answers_as_no_model_and_needs_nothing_of_one(processes: ExitStack) -> None:
+    _, ready = started(processes, "--otlp-port", "0", "--traces-only", "--tokenizer", "missing.json")
+    assert ready["otlp_endpoint"].startswith("127.0.0.1:")
+    assert httpx.get(f"{ready['url']}/api/services", trust_env=False).json()["data"] == []
+    assert httpx.get(f"{ready['url']}/healthz", trust_env=False).status_code == 200
+    assert "/api/traces" in httpx.get(ready["url"], trust_env=False).text.split()
+    assert ask(ready["url"], "gpt-4.1", "What is 17 + 26?").status_code == 404
+
+
+def test_a_trace_store_that_nobody_could_send_to_is_refused() -> None:
+    process = start("--traces-only")
+    _, stderr = process.communicate(timeout=STOP_TIMEOUT_S)
+    assert process.returncode == 2
+    assert "--traces-only needs --otlp-port" in stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -59,7 +59,39 @@ def test_a_key_or_a_providers_address_means_no_sandbox(tmp_path: Path, variable:
     suite = plan(tmp_path, {variable: "http://127.0.0.1:1/v1"})
     assert "sandbox" not in names(suite)
     assert not suite.sandbox
-    assert suite.trace_query_url == ""
+    assert suite.processes[0].environ[variable] == "http://127.0.0.1:1/v1"
+
+
+def test_real_models_have_a_trace_store_unless_a_collector_is_named(tmp_path: Path) -> None:
+    key = {"OPENAI_API_KEY": "k"}
+    suite = plan(tmp_path, key)
+    store = suite.processes[-1]
+    assert (store.name, suite.trace_query_url) == ("traces", store.address)
+    assert "--traces-only" in store.command
+    assert suite.settings.telemetry.otlp_endpoint == f"http://127.0.0.1:{store.command[-1]}"
+
+    (tmp_path / "mine.yaml").write_text(CONFIG.partition("services:")[0])
+    suite = plan(tmp_path, config=tmp_path / "mine.yaml")  # it says nothing of telemetry
+    assert suite.trace_query_url == suite.processes[-1].address
+    assert suite.processes[0].environ["OTEL_EXPORTER_OTLP_ENDPOINT"].endswith(suite.processes[-1].command[-1])
+
+    with (tmp_path / "mine.yaml").open("a") as file:
+        file.write("telemetry: {otlp_endpoint: 'http://jaeger:4317'}\n")
+    for named in (
+        plan(tmp_path, key | {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://jaeger:4317"}),
+        plan(tmp_path, config=tmp_path / "mine.yaml"),
+    ):
+        assert "traces" not in names(named)
+        assert named.trace_query_url == ""
+
+
+def test_without_the_sandboxs_extra_real_models_serve_and_no_traces_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "starlette", None)
+    suite = plan(tmp_path, {"OPENAI_API_KEY": "k"})
+    assert names(suite) == ["orchestrator", "classifier", "cache", "executor", "ledger"]
+    assert suite.settings.telemetry.otlp_endpoint == ""
 
 
 def test_a_configuration_of_ones_own_means_no_sandbox_unless_asked_for(tmp_path: Path) -> None:
