@@ -12,6 +12,7 @@ nobody to call meanwhile.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from grpc_health.v1 import health, health_pb2
@@ -19,7 +20,7 @@ from grpc_health.v1 import health, health_pb2
 from services.runtime.reload import ConfigState
 from spillway.configuration.document import Problem
 
-__all__ = ["CONFIG_NAME", "KEPT_KEY", "REFUSED_KEY", "VERSION_KEY", "Health"]
+__all__ = ["CONFIG_NAME", "KEPT_KEY", "REFUSED_KEY", "VERSION_KEY", "Health", "places_text"]
 
 CONFIG_NAME: Final = "spillway.config"
 VERSION_KEY: Final = "spillway-config-version"
@@ -58,7 +59,7 @@ class Health(health.aio.HealthServicer):
             context.set_trailing_metadata(
                 (
                     (VERSION_KEY, state.version),
-                    (REFUSED_KEY, _printable("; ".join(map(_place, state.refused)))),
+                    (REFUSED_KEY, places_text(state.refused)),
                     (KEPT_KEY, _printable(", ".join(state.kept))),
                 )
             )
@@ -66,6 +67,11 @@ class Health(health.aio.HealthServicer):
         if self._is_draining and request.service != CONFIG_NAME:
             return health_pb2.HealthCheckResponse(status=_NOT_SERVING)
         return answer
+
+
+def places_text(problems: Iterable[Problem]) -> str:
+    """Where a file is wrong: lines and paths, never values."""
+    return _printable("; ".join(map(_place, problems)))
 
 
 def _place(problem: Problem) -> str:

@@ -20,7 +20,7 @@ from spillway.cli import asking, cache, cost, jobs, keys, learning, modules, rep
 from spillway.cli.addresses import find_addresses
 from spillway.cli.breakers import show_breakers
 from spillway.cli.certificates import adopt
-from spillway.cli.health import find_services, show_services
+from spillway.cli.health import find_services, named_file, show_services
 from spillway.cli.state import AlreadyRunningError, learned_in, read_state
 from spillway.cli.suite import SuiteError, SuiteOptions, check_addresses, plan_suite
 from spillway.cli.terminal import open_console
@@ -236,7 +236,7 @@ def status(
         found = find_services(config, os.environ, Path.cwd())
         if config is None:
             _adopt_certificates()
-        if not asyncio.run(show_services(found, as_json=as_json)):
+        if not asyncio.run(show_services(found, file=named_file(config, Path.cwd()), as_json=as_json)):
             raise typer.Exit(1)
 
     _run(show, as_json=as_json)
