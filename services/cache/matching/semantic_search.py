@@ -10,7 +10,6 @@ Belongs to one event loop.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from copy import copy
 from dataclasses import replace
 from typing import Final
@@ -25,6 +24,7 @@ from services.cache.matching.answer_comparison import Comparison, is_common_word
 from services.cache.matching.answer_judge import AnswerJudge
 from services.cache.matching.differences import certain_difference, exchanged_content
 from services.cache.matching.findings import Explanation, Link, SemanticFinding
+from services.cache.matching.judged_hits import Hit, JudgedHits
 from services.cache.matching.known_questions import KnownQuestions
 from services.cache.matching.nearby import Meaning, Nearby, NearbyReader
 from services.cache.matching.neighbourhood import centres, evidence
@@ -45,9 +45,6 @@ Floats = npt.NDArray[np.float64]
 
 GROUPS_COMPARED_MAX: Final = 8
 """Answers near a fresh one that it is compared with."""
-
-JUDGED_MAX: Final = 4_096
-"""Hits that are remembered until it is told whether they were right; the oldest is then taken for another replica's."""
 
 NOTHING_NEAR: Final = "no comparable question is stored"
 SAME_WORDS: Final = "the same words"
@@ -76,8 +73,7 @@ class SemanticSearch:
         self._known = KnownQuestions(pair_model.idf, entries_max=known_max)
         self._refusals = Refusals(self._known)
         self._near = NearbyReader(store, index, self._known, clock)
-        self._judged: OrderedDict[tuple[str, str], Judged] = OrderedDict()
-        self._told: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._hits = JudgedHits()
 
     def ruled_by(self, *, similarity_min: float) -> SemanticSearch:
         """The same search by another bound: both share all that is known and learned."""
@@ -113,7 +109,7 @@ class SemanticSearch:
             return SemanticFinding(decision.reason, None, nearby.similarity, explanation=explanation)
         deciding.count(hits=1)
         deciding.drawn(decision.judged)
-        self._remember(request_key, nearby.entry.key, decision.judged)
+        self._hits.serve((request_key, nearby.entry.key), decision.judged)
         return SemanticFinding(decision.reason, nearby.entry, nearby.similarity, decision.audit, explanation)
 
     def _serve_same_words(
@@ -123,7 +119,7 @@ class SemanticSearch:
         audit, judged = deciding.controller.serve_same_words()
         deciding.count(hits=1)
         deciding.drawn(judged)
-        self._remember(request_key, twin.key, judged)
+        self._hits.serve((request_key, twin.key), judged)
         return SemanticFinding(SAME_WORDS, twin, similarity, audit)
 
     async def _look(
@@ -225,7 +221,7 @@ class SemanticSearch:
         """
         deciding = self.classes.of(meaning.task_type, scope.tenant)
         hit = request_key, entry.key
-        held = self._judged.get(hit)
+        held = self._hits.judged(hit)
         if held is None:  # served by another replica, long ago, or never
             if not self._may_be_elsewhere(deciding, hit):
                 return False
@@ -241,29 +237,21 @@ class SemanticSearch:
             looked = held.features
             if looked is None:
                 looked = await self._look(deciding, scope, meaning, entry, own_key=request_key, within_s=look_s)
-            last = self._judged.pop(hit, None)
+            last = self._hits.take(hit)
             if last is None:  # told meanwhile
                 return False
             judged = last if last.features is not None else replace(last, features=looked)
         if source is Source.AUDIT and not judged.audit:  # an answer to what was not drawn is a verdict like others
             source = Source.FEEDBACK
         deciding.told(judged)
-        self._told[hit] = None
-        while len(self._told) > JUDGED_MAX:
-            self._told.popitem(last=False)
+        self._hits.tell(hit)
         deciding.count(audited=1, wrong=int(not same))
         self.classes.observe(deciding, judged, same=same, source=source)
         return True
 
-    def _remember(self, request_key: str, entry_key: str, judged: Judged) -> None:
-        self._told.pop((request_key, entry_key), None)
-        self._judged[request_key, entry_key] = judged
-        while len(self._judged) > JUDGED_MAX:
-            self._judged.popitem(last=False)
-
-    def _may_be_elsewhere(self, deciding: PartitionClass, hit: tuple[str, str]) -> bool:
+    def _may_be_elsewhere(self, deciding: PartitionClass, hit: Hit) -> bool:
         """Once of each, and of no more than were served here: each replica gets as many of others as others of its."""
-        return hit not in self._told and deciding.told_elsewhere < deciding.hits
+        return not self._hits.was_told(hit) and deciding.told_elsewhere < deciding.hits
 
     async def read_ahead(self) -> None:
         """Reads what is stored, a little at a time, until as much is known as may be."""

@@ -47,7 +47,7 @@ async def ask(cache: SemanticCache) -> bool:
 
 
 def judged(cache: SemanticCache) -> Judged:
-    (last,) = cache._search._judged.values()
+    (last,) = cache._search._hits._judged.values()
     return last
 
 
@@ -151,7 +151,7 @@ async def test_what_is_told_twice_at_the_same_time_counts_once(is_elsewhere: boo
     for _ in range(3):
         await ask(cache)
     if is_elsewhere:  # of its hits no more are told than this one had
-        cache._search._judged.clear()
+        cache._search._hits._judged.clear()
     telling = [asyncio.create_task(tell(cache, key, True)) for _ in range(2)]
     await store.asked.wait()
     store.free.set()

@@ -7,7 +7,7 @@ import pytest
 
 from services.cache.entry import Scope
 from services.cache.entry_group import group_of
-from services.cache.matching import semantic_search
+from services.cache.matching import judged_hits
 from services.cache.matching.answer_comparison import Comparison
 from services.cache.matching.neighbourhood import NAMES
 from services.cache.matching.partition_classes import PartitionClass
@@ -134,7 +134,7 @@ async def test_what_is_told_of_an_answer_that_would_not_be_proposed_is_not_learn
 async def test_of_hits_that_were_told_of_no_more_than_a_bounded_number_is_remembered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(semantic_search, "JUDGED_MAX", 3)
+    monkeypatch.setattr(judged_hits, "JUDGED_MAX", 3)
     bench = Bench()
     key = await bench.put(STORED, "hold_the_button", near("r", 0.1))
     for spaces in range(2, 10):
@@ -142,4 +142,4 @@ async def test_of_hits_that_were_told_of_no_more_than_a_bounded_number_is_rememb
         assert (await bench.look_up(text)).outcome.kind is CacheKind.SEMANTIC_HIT
         assert await bench.tell(text, key, True) is Comparison.SAME
     assert bench.learned.report().audited == 8
-    assert len(bench.cache._search._told) == 3
+    assert len(bench.cache._search._hits._told) == 3
