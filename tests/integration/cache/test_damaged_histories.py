@@ -27,9 +27,11 @@ DAMAGE = [
     ("number", b"abc"),
     ("number", b"1.5"),
     ("number", b"-1"),
+    ("number", b"007"),  # which Redis counts on from no more than from a word
     ("number", b"99999999999999999999"),
     ("number", b"\xff"),
     ("deletions", b"x"),
+    ("deletions", b"007"),
     ("last", b"\xff a"),
     ("era", b"x y"),
     ("era", b"e" * 40),

@@ -132,6 +132,19 @@ async def test_a_history_of_an_older_version_goes_on(redis_server: RedisServer, 
     assert await store.put(red, since=since)
 
 
+@pytest.mark.parametrize("end", ["", "0" * 7, "0" * 9])
+async def test_a_name_of_the_past_that_says_of_no_key_may_be_that_of_any(
+    redis_server: RedisServer, store: RedisStore, red: Entry, end: str
+) -> None:
+    """As a replica of an older version leaves it."""
+    since = await store.moment(red.key)
+    with redis_server.client() as client:
+        client.hset(HISTORY, mapping={"past": f" 0123456789abcdef{end}", "last": f"0123456789abcdef{end}"})
+        client.hincrby(HISTORY, "deletions", 1)
+    assert not await store.put(red, since=since)
+    assert await store.put(red, since=await store.moment(red.key))
+
+
 @pytest.mark.parametrize("since", [(), (OTHER,), (OTHER, OTHER_STILL), (RED,)])
 async def test_what_was_invalidated_as_a_replica_knows_comes_back_to_nobody_with_a_backup(
     redis_server: RedisServer,

@@ -185,6 +185,20 @@ async def test_a_put_under_way_when_a_bucket_forgets_its_rules_is_not_kept(
         assert await store.put(put, since=await store.moment(put.key))
 
 
+async def test_a_bucket_with_all_the_rules_it_may_have_takes_one_of_them_again_and_forgets_nothing(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answer_store_redis, "BUCKET_RULES_MAX", 3)
+    async with store_at(redis_server) as store:
+        put = entry("q", tags=("red",), now_unix_s=SystemClock().unix())
+        await store.put(put)
+        for tag in ("a", "b", "c", "a", "c"):
+            await store.invalidate(Selector(tenant="acme", tag=tag))
+        assert await store.get_many([put.key]) == [put]
+        await store.invalidate(Selector(tenant="acme", tag="d"))
+        assert await store.get_many([put.key]) == [None]
+
+
 async def test_a_deletion_of_an_era_that_is_over_turns_nothing_away(redis_server: RedisServer) -> None:
     async with store_at(redis_server) as store:
         put = entry("q", now_unix_s=SystemClock().unix())
