@@ -17,12 +17,15 @@ READ_CHARS_MAX = 600
 
 _NOW_WORDS = (
     # English
-    r"today(?:'s)?|tonight|tomorrow|yesterday|nowadays|right now|at the moment|currently|latest|newest|most recent",
+    r"today(?:'s)?|tonight|tomorrow|yesterday|nowadays|right now|at the moment|currently",
+    r"latest (?:\w+ )?(?:news|headlines|scores?|results?|prices?|rates?|version|release|update)",
     r"as of now|this (?:morning|afternoon|evening|week|weekend|month|year|season)|last night",
-    r"breaking news|what time is it|what(?:'s| is) the (?:date|time|weather)|weather forecast|live scores?",
+    r"breaking news|what time is it|weather forecast|live scores?",
+    r"what(?:'s| is) the (?:date|time|weather)(?=\W*$|[?!.,;]| (?:in|at|on|for|like|now|there|here|outside|please)\b)",
     r"current(?:ly)? (?:price|rate|exchange rate|weather|temperature|time|date|status|version|president|prime minister"
     r"|ceo|champion|situation|score|stock|value|events?|news|traffic|population|record|interest rate|inflation)s?",
     r"(?:stock|share|bitcoin|oil|gold|gas) prices?|exchange rate",
+    r"prices? of (?:gold|silver|oil|gas|petrol|diesel|bitcoin|ethereum)",
     # German
     r"heute|heutige[nrs]?|gestern|morgen früh|gerade eben|derzeit|momentan|im moment",
     r"aktuell(?:e[nmrs]?)?|neueste[nmrs]?",
@@ -56,10 +59,20 @@ _THINGS = (
     r"|payslip|paycheck|mortgage|loans?|claims?|tickets?|contracts?|application|calendar|inbox|emails?|meetings?|schedule"
 )
 
+_BODY = (
+    r"appendix|bladder|bowels?|brain|collarbone|diaphragm|femur|gall ?bladder|heart|hip|intestines?|kidneys?|larynx"
+    r"|liver|lungs?|ovar(?:y|ies)|pancreas|pelvis|prostate|spleen|sternum|stomach|thyroid|tonsils?|uterus"
+)
+_OF_ALL = (
+    r"(?:roles?|rights?|dut(?:y|ies)|obligations?|responsibilit(?:y|ies)) (?:as|if|when|under)\b"
+    rf"|(?:{_BODY})(?=\W*$|[?!.,;]| located\b)"
+)
+"""What is one's own in everybody's case: "my role as a juror", "my pancreas"."""
+
 _OWN_WORDS = (
     # English
     rf"my (?:\w+ )?(?:{_THINGS})|who am i|my name is|remind me|how much do i owe|do i have any",
-    r"what(?:'s| is) my|when(?:'s| is) my|where(?:'s| is| are) my",
+    rf"(?:what(?:'s| is)|when(?:'s| is)|where(?:'s| is| are)) my(?! (?:{_OF_ALL}))",
     # German
     r"meine[nmrs]? (?:bestellung|konto|kontostand|rechnung|buchung|termin|lieferung|paket|sendung|rezept|diagnose"
     r"|befund|gehalt|vertrag|antrag|kalender)",
@@ -99,20 +112,40 @@ _HOW_TO = (
     r"|como (?:posso|faço)|hoe kan ik|kan ik|jak|как"
 )
 
+_CURRENCY = r"(?:usd|eur|gbp|jpy|chf|cny|inr|aud|cad|sek|nok|dkk|pln|brl|mxn|try|zar)"
+_EXCHANGED = (
+    r"(?:(?:convert|exchange|what(?:'s| is)|how much (?:is|are)) )?"
+    rf"(?:\d[\d.,]{{0,15}} ?)?{_CURRENCY} ?(?:to|in|into|/) ?{_CURRENCY}"
+)
+"""A rate of exchange, where nothing else is asked: of more words it may be how to change money, or where."""
+
+_CARD = (
+    r"(?:4\d{3}|5[1-5]\d\d|2[2-7]\d\d|6011|65\d\d)(?:[ -]?\d{4}){3}|3[47]\d\d[ -]?\d{6}[ -]?\d{5}"  # Visa and others
+)
+_BANK_ACCOUNT = r"[a-z]{2}\d\d(?: ?[a-z\d]{4})?(?: ?\d{4}){2,6} ?[a-z\d]{1,4}"  # an IBAN
+
 _NUMBERED = (
     r"(?:order|invoice|booking|ticket|case|claim|account|tracking|customer|bestellung|rechnung|commande|pedido)"
-    r" (?:(?:no\.?|number|id|nr\.?|n°) ?#?|#)[a-z]{0,4}-?\d{4,}|[\w.+-]{1,64}@[\w-]{1,64}\.[a-z]{2,}"
+    r" (?:(?:no\.?|number|id|nr\.?|n°) ?#?|#)[a-z]{0,4}-?\d{4,}"
+    rf"|{_CARD}|{_BANK_ACCOUNT}|[\w.+-]{{1,64}}@[\w-]{{1,64}}\.[a-z]{{2,}}"
 )
 
-_NOW = re.compile(rf"\b(?:{'|'.join(_NOW_WORDS)})\b|{_NOW_SIGNS}")
+_NOW = re.compile(rf"\b(?:{'|'.join(_NOW_WORDS)})\b|{_NOW_SIGNS}|^\W*{_EXCHANGED}\W*$")
+_NEWEST = re.compile(r"(?<!\bkeep the )(?<!\bby )(?<!\bby the )(?<!\bthan the )\b(?:latest|newest|most recent)\b")
 _OWN = re.compile(rf"\b(?:{'|'.join(_OWN_WORDS)})\b|{_OWN_SIGNS}")
 _ASKS_HOW = re.compile(rf"^\W*(?:(?:hi|hello|hey|please|hallo|bonjour|hola|ciao)\W+)*(?:{_HOW_TO})\b")
 _IDENTIFIED = re.compile(rf"\b(?:{_NUMBERED})\b")
 
 
 def is_time_sensitive(question: str) -> bool:
-    """Whether the words ask for what holds now: "today", "latest", "the current price"."""
-    return _NOW.search(_read(question)) is not None
+    """Whether the words ask for what holds now: "today", "latest", "the current price".
+
+    How the newest of one's own things are found or kept holds always: "How do I keep the newest row?"
+    """
+    text = _read(question)
+    if _NOW.search(text):
+        return True
+    return _NEWEST.search(text) is not None and _ASKS_HOW.search(text) is None
 
 
 def is_personal(question: str) -> bool:
