@@ -10,13 +10,12 @@ English; of other languages everything but case and punctuation must be the same
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Final
 
 from services.cache.matching.alignment import alike, has_word, shared_matter, unmatched
-from services.cache.matching.asking import SPANS
+from services.cache.matching.exact_differences import exact_differences
 from services.cache.matching.inflection import OPPOSITES, forms_of
 from services.cache.matching.lexicon import LIGHT_WORDS, NEGATIONS, UNITS, word_set
 from services.cache.matching.reading import Reading
@@ -107,7 +106,7 @@ def clears(asked: Reading, against: Reading, by: Reading) -> bool:
 def _hard_differences(a: Reading, b: Reading) -> Iterator[str]:
     if not (a.latin and b.latin and a.english and b.english) and a.plain != b.plain:
         yield "language: other than English must be the same word for word"
-    yield from _figures(a, b)
+    yield from exact_differences(a, b)
     prefixed, balanced = _prefixed(a, b)
     opposed, denied = _opposed(a, b)
     uneven = (a.traits.negations + b.traits.negations + balanced + denied) % 2
@@ -123,35 +122,6 @@ def _hard_differences(a: Reading, b: Reading) -> Iterator[str]:
         yield _OPPOSITE
     if _turned(a, b) or _targets_exchanged(a, b):
         yield _DIRECTION
-
-
-def _figures(a: Reading, b: Reading) -> Iterator[str]:
-    if a.numbers != b.numbers:
-        yield "numbers: numbers or identifiers differ"
-    if a.units != b.units and not _is_span(a, b) and not _is_span(b, a):
-        yield "units: units or dates differ"
-    if a.literals != b.literals and not (_has_unquoted(a, b) or _has_unquoted(b, a)):
-        yield "literals: quoted texts differ"
-    if a.traits.ordinals != b.traits.ordinals:
-        yield "ordinals: one picks out another of several"
-    if a.code != b.code:
-        yield "code: code, names with symbols or symbols differ"
-    elif ("\n" in a.exact or "\n" in b.exact) and a.exact.split() == b.exact.split():
-        yield "code: lines are indented or broken otherwise"
-
-
-def _has_unquoted(a: Reading, b: Reading) -> bool:
-    """Whether `b` quotes nothing, and has what `a` quotes just so, and more than one word or no word: a title of one
-    word is often a common one."""
-    return not b.literals and all(
-        not quoted.isalpha() and re.search(rf"(?<!\S){re.escape(quoted)}(?![^\s?.,])", b.normal)
-        for quoted in a.literals
-    )
-
-
-def _is_span(a: Reading, b: Reading) -> bool:
-    """Whether all that `a` has of units are spans of time of which `b` does not speak at all."""
-    return a.units <= SPANS and not b.units
 
 
 def _is_of_other_matter(a: Reading, b: Reading) -> bool:
