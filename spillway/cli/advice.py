@@ -13,7 +13,7 @@ from spillway.failure import Failure
 
 __all__ = ["KEY_HINT", "advice", "attempts_text"]
 
-KEY_HINT: Final = f"{API_KEY_VARIABLE}=KEY, or Client(api_key=...), gives one; `spillway keys new` makes one"
+KEY_HINT: Final = f"{API_KEY_VARIABLE}=KEY in the environment, or Client(api_key=KEY); `spillway keys new` makes one"
 # Only who runs the suite can mend these, so that a call of the same target ends the same whenever it is made.
 _OPERATORS: Final = {
     "PROVIDER_AUTH": "a provider refuses its key: see providers.*.api_key_env in the configuration",
