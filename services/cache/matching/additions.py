@@ -40,15 +40,13 @@ _PRICES: Final = word_set(
 )
 _WHETHER: Final = frozenset({"yes or no"})
 _GENERAL: Final = frozenset({"what", "which"})
-_ARTICLES: Final = word_set("the a an")
-_NARROWING: Final = word_set("in on at for with without during under as")
-_LEADING: Final = _NARROWING | word_set("""
-    about across after against around because before behind beside between beyond by despite except from if inside into
-    near of onto outside over past per since through to until unless using via when whenever where while within
+_LEADING: Final = word_set("""
+    about across after against around as at because before behind beside between beyond by despite during except for
+    from if in inside into near of on onto outside over past per since through to under until unless using via when
+    whenever where while with within without
 """)
 _ADVERBS: Final = word_set("abroad alone indoors offline online outdoors overnight raw twice upstairs")
 _ADVERB_CHARS_MIN: Final = 6
-_PHRASE_WORDS_MIN: Final = 2
 _MORE_FREELY: Final = 2
 """With so many words of matter more, one word of form may be another one."""
 
@@ -152,36 +150,19 @@ def orders_more(asked: Reading, stored: Reading) -> bool:
 
 
 def adds_matter(asked: Reading, rows: Sequence[Reading]) -> bool:
-    """Whether it says more than all of the rows, and all that one of them says, in its form: matter ("a fried egg"), or
-    a word that limits ("more than one egg")."""
+    """Whether it says more than all of the rows, and all that one of them says: matter that narrows by its place ("an
+    egg for free"), or in the row's form matter ("a fried egg") or a word that limits ("more than one egg")."""
     limiting = not _LIMITING.isdisjoint(asked.words)
-    phrase = _narrowing(asked)
-    narrows = bool(phrase) and not any(has_word(word, asked, row) for row in rows for word in phrase)
     for row in rows:
         more, less = unmatched(asked, row)
         if less - _FORMAL:
             continue
         if more := more - _FORMAL - _COURTESIES - _NO_NARROWER:
-            if narrows:
-                return True
             if _narrows(asked, more) or _same_form(asked, row, more):
                 return any(not any(has_word(word, asked, other) for other in rows) for word in more)
         elif limiting and not form_added(asked, row).isdisjoint(_LIMITING) and keeps_form(asked, row):
             return all(not form_added(asked, other).isdisjoint(_LIMITING) for other in rows)
     return False
-
-
-def _narrowing(asked: Reading) -> tuple[str, ...]:
-    """The words of matter at its end behind a preposition, of two and more: "in heavy wet clay"."""
-    words = asked.core.words
-    end = len(words) - int(words[-1:] == ("please",))
-    at = end
-    while at and words[at - 1] in asked.traits.matter:
-        at -= 1
-    phrase = words[at:end]
-    while at and words[at - 1] in _ARTICLES:
-        at -= 1
-    return phrase if len(phrase) >= _PHRASE_WORDS_MIN and at and words[at - 1] in _NARROWING else ()
 
 
 def _narrows(asked: Reading, more: frozenset[str]) -> bool:
@@ -191,12 +172,12 @@ def _narrows(asked: Reading, more: frozenset[str]) -> bool:
     if comma and not more.isdisjoint(before := words_in(head.casefold())) and before[0] in _LEADING:
         return True
     words = asked.core.words
-    said = asked.traits.matter - more - _LEADING
+    said = asked.traits.matter - more - _FORMAL - _LEADING
     end = len(words)
     while end and words[end - 1] not in said:
         end -= 1
     leads = False
-    for word in words[end:] if end else ():
+    for word in words[end:]:
         leads = leads or word in _LEADING
         if word in more and (leads or word in _ADVERBS or (word.endswith("ly") and len(word) >= _ADVERB_CHARS_MIN)):
             return True
