@@ -12,7 +12,7 @@ import gzip
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,8 +85,11 @@ class BroadAnswer:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """JSON lines, or one JSON list, plain or .gz. Raises CacheDataError and OSError."""
-    data = path.read_bytes()
+    """JSON lines, or one JSON list, plain or .gz. Raises CacheDataError."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CacheDataError(f"{path} cannot be read: {error.strerror}") from error
     try:
         text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
         if text.lstrip().startswith("["):
@@ -94,29 +97,32 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         else:
             rows = [json.loads(line) for line in text.split("\n") if line.strip()]
     except (ValueError, EOFError, gzip.BadGzipFile, RecursionError) as error:
-        raise CacheDataError(f"{path.name} is no JSON lines ({type(error).__name__})") from error
+        raise CacheDataError(f"{path} is no JSON lines" + (", plain or gzip" * (path.suffix == ".gz"))) from error
     if not isinstance(rows, list) or not rows or len(rows) > ROWS_MAX or not all(isinstance(row, dict) for row in rows):
         raise CacheDataError(f"{path.name} must have 1 to {ROWS_MAX} rows, each an object")
     return list(rows)
 
 
 def read_cache_file(path: Path) -> Pairs | Stream:
-    """Pairs or a stream, by the keys of the first row. Raises CacheDataError and OSError."""
+    """Pairs or a stream, by the keys of the first row. Raises CacheDataError."""
     rows = read_rows(path)
-    try:
-        if "answer" in rows[0]:
-            names = {name: index for index, name in enumerate(sorted({str(row["answer"]) for row in rows}))}
-            answers = np.asarray([names[str(row["answer"])] for row in rows], dtype=np.int64)
-            return Stream(tuple(_text(row["text"]) for row in rows), answers)
-        same = np.asarray([_bit(row["same"]) for row in rows], dtype=np.bool_)
-        kinds = tuple(str(row["kind"]) for row in rows) if "kind" in rows[0] else ()
-        return Pairs(tuple(_text(row["a"]) for row in rows), tuple(_text(row["b"]) for row in rows), same, kinds)
-    except (KeyError, TypeError) as error:
-        raise CacheDataError(f"{path.name}: a row has neither a, b, same nor text, answer ({error!r})") from error
+    is_stream = "answer" in rows[0]
+    for number, row in enumerate(rows, 1):
+        if not (_is_question(row) if is_stream else _is_pair(row)):
+            what = "a question (text, answer)" if is_stream else "a pair (a, b: texts; same: 0 or 1)"
+            also = " nor a question of a stream (text, answer)" if number == 1 and not is_stream else ""
+            raise CacheDataError(f"{path}: row {number} is {'neither' if also else 'not'} {what}{also}")
+    if is_stream:
+        names = {name: index for index, name in enumerate(sorted({str(row["answer"]) for row in rows}))}
+        answers = np.asarray([names[str(row["answer"])] for row in rows], dtype=np.int64)
+        return Stream(tuple(row["text"] for row in rows), answers)
+    same = np.asarray([bool(row["same"]) for row in rows], dtype=np.bool_)
+    kinds = tuple(str(row.get("kind", "")) for row in rows) if "kind" in rows[0] else ()
+    return Pairs(tuple(row["a"] for row in rows), tuple(row["b"] for row in rows), same, kinds)
 
 
 def read_broad_answers(path: Path) -> list[BroadAnswer]:
-    """One answer a row. Raises CacheDataError and OSError."""
+    """One answer a row. Raises CacheDataError."""
     try:
         return [
             BroadAnswer(
@@ -129,7 +135,18 @@ def read_broad_answers(path: Path) -> list[BroadAnswer]:
             for row in read_rows(path)
         ]
     except (KeyError, TypeError) as error:
-        raise CacheDataError(f"{path.name}: a row has no stored, near_misses, paraphrases ({error!r})") from error
+        raise CacheDataError(
+            f"{path}: each row has an answer (a text), and stored, near_misses and paraphrases (lists of texts)"
+        ) from error
+
+
+def _is_question(row: Mapping[str, Any]) -> bool:
+    return isinstance(row.get("text"), str) and "answer" in row
+
+
+def _is_pair(row: Mapping[str, Any]) -> bool:
+    texts = isinstance(row.get("a"), str) and isinstance(row.get("b"), str)
+    return texts and isinstance(row.get("same"), int | float) and row["same"] in {0, 1}
 
 
 def _text(value: object) -> str:
@@ -142,12 +159,6 @@ def _texts(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise TypeError("questions are a list")
     return tuple(map(_text, value))
-
-
-def _bit(value: object) -> bool:
-    if value not in {0, 1}:
-        raise TypeError("same is 0 or 1")
-    return bool(value)
 
 
 def cache_folder() -> Path:

@@ -31,7 +31,7 @@ from lab.answer_table import AnswerTable, build
 from lab.gate_draws import draw
 from lab.gate_fit import Rows, as_matrix, fit_calibration, predict
 from lab.metrics import Interval, auroc, binary_calibration_error, bootstrap_rows
-from lab.recorded import RecordError, folds, groups, is_recorded, read_lines, recorded, task_type_of
+from lab.recorded import RecordError, folds, groups, is_recorded, place_of, read_lines, recorded, task_type_of
 from services.executor.gates.calibration import DEFAULT_HEAD, Calibration, serialise
 from services.executor.gates.observation import Observed, observe
 from services.executor.gates.signals import NAMES
@@ -105,7 +105,10 @@ def _from_log(raw: Sequence[dict[str, Any]]) -> Examples:
             )
             correct.append(bool(row["correct"]))
     except (KeyError, TypeError) as error:
-        raise RecordError(f"row {len(observed) + 1}: {error!r}") from error
+        raise RecordError(
+            f"{place_of(row, len(observed) + 1)}: neither a recorded run (prompt, task, answers by model, each with "
+            "text and correct) nor a logged answer (question, answer, correct)"
+        ) from error
     types = [o.task_type for o in observed]
     rows = Rows(
         as_matrix([observe(o) for o in observed]),
@@ -220,7 +223,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         raw = read_lines(options.files)
         found = examples(raw, options)
-    except (RecordError, OSError) as error:
+    except RecordError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     wrong = int((~found.rows.correct).sum())

@@ -11,8 +11,9 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +33,7 @@ __all__ = [
     "folds",
     "groups",
     "is_recorded",
+    "place_of",
     "read_lines",
     "recorded",
     "shingles",
@@ -48,7 +50,17 @@ OVERLAP_MIN: Final = 0.5  # of the smaller prompt's shingles
 
 
 class RecordError(ValueError):
-    """A line is not what it should be; the message names file and line."""
+    """A file or a line is not what it should be; the message names it."""
+
+
+class PlacedRow(dict[str, Any]):
+    """A row that knows where it stands, e.g. "answers.jsonl:7"."""
+
+    __slots__ = ("place",)
+
+    def __init__(self, values: dict[str, Any], place: str) -> None:
+        super().__init__(values)
+        self.place = place
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,24 +87,41 @@ def task_type_of(name: str) -> TaskType | None:
 
 
 def read_lines(paths: Iterable[Path]) -> list[dict[str, Any]]:
-    """All rows of all files. Raises RecordError and OSError."""
+    """All rows of all files, each of which knows its place. Raises RecordError."""
     rows: list[dict[str, Any]] = []
     for path in paths:
-        opener = gzip.open if path.suffix == ".gz" else open
-        with opener(path, "rt", encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line)
-                except ValueError as error:
-                    raise RecordError(f"{path}:{number}: not JSON") from error
-                if not isinstance(row, dict):
-                    raise RecordError(f"{path}:{number}: not an object")
-                rows.append(row)
+        try:
+            for number, line in _lines(path):
+                rows.append(_row(line, f"{path}:{number}"))
                 if len(rows) > ROWS_MAX:
                     raise RecordError(f"more than {ROWS_MAX} rows")
+        except UnicodeDecodeError as error:
+            raise RecordError(f"{path} cannot be read: it is not UTF-8") from error
+        except (OSError, EOFError, zlib.error) as error:
+            why = (error.strerror if isinstance(error, OSError) else "") or "it is no gzip file, or cut off"
+            raise RecordError(f"{path} cannot be read: {why}") from error
     return rows
+
+
+def place_of(row: dict[str, Any], number: int) -> str:
+    """Where a row stands: its file and line, or that it is the `number`-th."""
+    return row.place if isinstance(row, PlacedRow) else f"row {number}"
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf-8") as file:
+        yield from ((number, line) for number, line in enumerate(file, 1) if line.strip())
+
+
+def _row(line: str, place: str) -> PlacedRow:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{place}: not JSON") from error
+    if not isinstance(row, dict):
+        raise RecordError(f"{place}: not an object")
+    return PlacedRow(row, place)
 
 
 def is_recorded(rows: Sequence[dict[str, Any]]) -> bool:
@@ -115,7 +144,10 @@ def recorded(rows: Iterable[dict[str, Any]]) -> list[Recorded]:
                 )
             )
         except (KeyError, TypeError, AttributeError) as error:
-            raise RecordError(f"row {number}: {error!r}") from error
+            raise RecordError(
+                f"{place_of(row, number)}: a recorded run has a prompt, and answers by model, each with text and "
+                "correct"
+            ) from error
     return found
 
 

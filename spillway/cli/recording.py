@@ -67,7 +67,8 @@ def _read_file(path: Path) -> Iterator[RecordedRow]:
                     yield _parse(line)
     except (OSError, EOFError, RecordingError) as error:
         where = f"{path}, line {number}" if number else str(path)
-        raise RecordingError(f"{where}: {error}") from error
+        why = f"cannot be read: {error.strerror or error}" if isinstance(error, OSError) else str(error)
+        raise RecordingError(f"{where}: {why}") from error
 
 
 def _parse(line: bytes) -> RecordedRow:
@@ -79,7 +80,7 @@ def _parse(line: bytes) -> RecordedRow:
         }
         return RecordedRow(str(value["id"]), str(value["task"]), _text(value["prompt"]), answers)
     except KeyError as error:
-        raise RecordingError(f"there is no {error}") from error
+        raise RecordingError(f"a recorded row has id, task, prompt and answers; there is no {error.args[0]}") from error
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise RecordingError("not a recorded row") from error
 

@@ -74,12 +74,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UsageError, ConfigError, SecretError, ValueError) as error:
         sys.stderr.write(f"spillway {options.command_name}: {harmless(str(error))}\n")
         return EXIT_USAGE
-    except (LogError, DatabaseError, OSError) as error:
+    except OSError as error:
+        sys.stderr.write(f"spillway {options.command_name}: {harmless(_cannot(error))}\n")
+        return EXIT_FAILED
+    except (LogError, DatabaseError) as error:
         sys.stderr.write(f"spillway {options.command_name}: {harmless(str(error))}\n")
         return EXIT_FAILED
     except SQLAlchemyError as error:
         sys.stderr.write(f"spillway {options.command_name}: the ledger cannot be read ({type(error).__name__})\n")
         return EXIT_FAILED
+
+
+def _cannot(error: OSError) -> str:
+    """Of a file that is to be read or written, in words."""
+    return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -340,6 +340,11 @@ def test_a_line_that_is_no_record_is_named(capsys: pytest.CaptureFixture[str], t
     assert f"{bad}:3" in capsys.readouterr().err
 
 
+def test_a_log_that_is_not_there_is_a_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["figures", "--log", str(tmp_path / "none.jsonl")]) == 1
+    assert capsys.readouterr().err == f"spillway report: {tmp_path}/none.jsonl: No such file or directory\n"
+
+
 def test_a_ledger_that_is_not_there_is_not_made(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     missing = tmp_path / "none.sqlite"
     assert main(["figures", "--database", f"sqlite:///{missing}"]) == 1

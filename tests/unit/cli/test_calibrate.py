@@ -8,6 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from lab import calibrate_cache, calibrate_gates
 from services.executor.gates.calibration import load
 
 ROWS = 160
@@ -58,6 +61,32 @@ def test_a_file_that_is_not_there_is_a_sentence_and_a_failure(tmp_path: Path) ->
     assert run.returncode == 1
     assert "none.jsonl" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "row", "says"),
+    [
+        ("gates", {"question": "x"}, "rows.jsonl:2: neither a recorded run"),
+        ("cache", {"a": "x", "b": "y"}, "rows.jsonl: row 2 is not a pair"),
+    ],
+)
+def test_a_row_that_lacks_something_is_a_sentence_with_its_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, row: dict[str, str], says: str
+) -> None:
+    good = {"question": "x", "answer": "y", "correct": True, "a": "x", "b": "y", "same": 1}
+    good.pop("answer" if kind == "cache" else "same")
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(each) + "\n" for each in (good, row)))
+    main = calibrate_gates.main if kind == "gates" else calibrate_cache.main
+    assert main([str(path)]) == 1
+    said = capsys.readouterr().err
+    assert says in said
+    assert "Error" not in said
+
+
+def test_a_missing_file_of_pairs_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert calibrate_cache.main([str(tmp_path / "none.jsonl")]) == 1
+    assert "none.jsonl cannot be read: No such file" in capsys.readouterr().err
 
 
 def test_without_numpy_it_says_how_to_get_it() -> None:

@@ -41,6 +41,23 @@ def test_a_row_without_its_parts_is_named(row: dict[str, object]) -> None:
         recorded([ROW, row])
 
 
+def test_a_row_of_a_file_is_named_by_file_and_line_and_no_exception_is_quoted(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps(ROW) + "\n\n" + json.dumps({"prompt": "x"}))
+    with pytest.raises(RecordError, match=r"a\.jsonl:3: a recorded run has a prompt, and answers") as caught:
+        recorded(read_lines([path]))
+    assert "Error" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["none.jsonl", "plain.jsonl.gz", "bytes.jsonl"])
+def test_a_file_that_cannot_be_read_is_a_sentence(tmp_path: Path, name: str) -> None:
+    (tmp_path / "plain.jsonl.gz").write_text("{}")
+    (tmp_path / "bytes.jsonl").write_bytes(b"\xff\xfe")
+    with pytest.raises(RecordError, match=f"{name} cannot be read: [A-Za-z]") as caught:
+        read_lines([tmp_path / name])
+    assert "Errno" not in str(caught.value)
+
+
 def test_a_task_may_be_a_benchmark_or_a_task_type() -> None:
     assert task_type_of("crux") is TaskType.CODE
     assert task_type_of("translation") is TaskType.TRANSLATION
