@@ -31,6 +31,7 @@ from services.cache.store.answer_store_memory import MemoryStore
 from services.cache.store.answer_store_redis import RedisStore
 from services.cache.store.entry_file import FileStoreError
 from services.cache.store.prompt_cipher import PromptCipher, PromptKeyError, parse_prompt_keys
+from services.cache.store.redis_limits import Limits
 from services.runtime import telemetry
 from services.runtime.channel import open_channel
 from services.runtime.clock import Clock, SystemClock
@@ -52,6 +53,10 @@ KNOWN_MAX = 200_000
 
 PAIR_MODEL = Path(__file__).parent / "matching" / "data" / "pair_model.npz"
 
+INDEX_AHEAD = 4_096
+"""Entries beyond the limit that the index has room for with Redis, some 2 kB each: what this replica puts is in its
+index before it learns what had to leave for it."""
+
 LOOKUP_MARGIN_S = 0.005
 """What a lookup may take beyond the store's time limit, so that the store's own verdict comes first."""
 
@@ -69,7 +74,8 @@ async def build(loaded: Loaded) -> Service:
     )
     pair_model = _pair_model(loaded)
     store = await _store(loaded, clock)
-    index = VectorIndex(entries_max=settings.entries_max, executor=threads)
+    ahead = INDEX_AHEAD if settings.store == "redis" else 0
+    index = VectorIndex(entries_max=settings.entries_max + ahead, executor=threads)
     certificates = open_certificates(loaded.settings.tls, "cache")
     classifier = open_channel(
         loaded.settings.services.classifier.target,
@@ -171,6 +177,7 @@ async def _store(loaded: Loaded, clock: Clock) -> AnswerStore:
             password=read_secret(settings.redis_password_env, ""),
             timeout_s=settings.redis_timeout_s,
             clock=clock,
+            limits=Limits(settings.tenant_entries_max, settings.entries_max, settings.bytes_max),
             cipher=cipher,
         )
     except ValueError as error:

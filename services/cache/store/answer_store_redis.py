@@ -33,10 +33,11 @@ from services.cache.invalidation import (
 )
 from services.cache.partition import tenant_bucket
 from services.cache.store import redis_layout as layout
-from services.cache.store import redis_scripts
+from services.cache.store import redis_room, redis_scripts
 from services.cache.store.answer_store import Change, StoreUnavailableError
 from services.cache.store.prompt_cipher import PromptCipher
 from services.cache.store.redis_feed import RedisFeed
+from services.cache.store.redis_limits import Limits, RedisLimits
 from services.cache.store.redis_listing import BATCH_KEYS_MAX, Reading, RedisListing, bucket_of
 from services.cache.store.redis_names import Names, member
 from services.cache.store.redis_puts import CHANGES_MAX, NAMES_MAX, RedisPuts, new_name, new_token
@@ -62,7 +63,14 @@ class RedisStore:
     """
 
     def __init__(
-        self, url: str, *, password: str = "", timeout_s: float, clock: Clock, cipher: PromptCipher | None = None
+        self,
+        url: str,
+        *,
+        password: str = "",
+        timeout_s: float,
+        clock: Clock,
+        limits: Limits | None = None,
+        cipher: PromptCipher | None = None,
     ) -> None:
         self._cipher = cipher
         self._clock = clock
@@ -72,13 +80,14 @@ class RedisStore:
         self._cooldowns = [Cooldown(pause_s=PAUSE_S) for _ in range(self._servers.shards)]
         self._listing = RedisListing(self._servers, self._names, clock=clock)
         self._sweeps = RedisSweeps(self._listing, self._names, changes_max=CHANGES_MAX)
-        self._puts = RedisPuts(self._names, clock=clock, cipher=cipher)
+        self._limits = RedisLimits(limits or Limits(), shards=self._servers.shards, clock=clock)
+        self._puts = RedisPuts(self._names, limits=self._limits, clock=clock, cipher=cipher)
         self._feed = RedisFeed(self._servers, clock=clock, cipher=cipher)
 
     @property
     def evicted(self) -> int:
-        """0: a full Redis evicts by its own policy, and tells nobody."""
-        return 0
+        """By the puts of this process; what Redis evicts by a policy of its own it tells nobody."""
+        return self._limits.evicted
 
     @property
     def unreadable(self) -> int:
@@ -142,7 +151,16 @@ class RedisStore:
                 redis, entry.key, lambda redis: self._puts.put(redis, entry, since=since)
             )
 
+        self._limits.look(self._held)
         return await self._guarded(self._names.shard_of(entry.key), write)
+
+    async def _held(self, shard: int) -> tuple[int, int]:
+        async def ask(redis: Redis) -> tuple[int, int]:
+            asking: Any = redis.eval(redis_room.HELD, 1, self._names.entries(shard))
+            entries, size_bytes = await asking
+            return entries, int(float(size_bytes))
+
+        return await self._listing.unhurried(shard, ask)
 
     def _living(self, keys: Sequence[str], read: Reading) -> list[Entry | None]:
         entries = [
@@ -195,13 +213,15 @@ class RedisStore:
         return await self._sweeps.swept(selector)
 
     def served(self, key: str) -> None:
-        """Nothing: a full Redis evicts by its own policy."""
+        """Told to Redis with the next puts."""
+        self._limits.use(self._names.shard_of(key), key)
 
     def changes(self, position: str = "") -> AsyncGenerator[Change, None]:
         return self._feed.changes(position)
 
     async def close(self) -> None:
         await self._sweeps.close()
+        await self._limits.close()
         await self._servers.close()
 
     async def _judged(self, selector: Selector) -> dict[str, bool]:

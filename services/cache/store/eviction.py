@@ -18,7 +18,7 @@ import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-__all__ = ["Evictor"]
+__all__ = ["Evictor", "gain_of"]
 
 COST_NANOUSD_MIN = 1_000
 """What an answer counts for at least: even a free one saves the wait."""
@@ -106,7 +106,7 @@ class Evictor:
                 self._settle(grown)
                 evicted += self.add(key, tenant=tenant, size_bytes=size_bytes, cost_nanousd=cost_nanousd)
                 continue
-            gain = _gain(cost_nanousd, size_bytes)
+            gain = gain_of(cost_nanousd, size_bytes)
             priority = own.clock + gain
             own.items[key] = _Item(priority, gain, size_bytes)
             own.queue.append((priority, key))
@@ -118,7 +118,7 @@ class Evictor:
         return evicted
 
     def _put(self, own: _Tenant, key: str, tenant: str, size_bytes: int, cost_nanousd: int) -> None:
-        gain = _gain(cost_nanousd, size_bytes)
+        gain = gain_of(cost_nanousd, size_bytes)
         priority = own.clock + gain
         own.items[key] = _Item(priority, gain, size_bytes)
         heapq.heappush(own.queue, (priority, key))
@@ -192,5 +192,6 @@ class Evictor:
         return 0.0 if own is None else max(len(own.items) / self._entries_max, own.size_bytes / self._bytes_max)
 
 
-def _gain(cost_nanousd: int, size_bytes: int) -> float:
+def gain_of(cost_nanousd: int, size_bytes: int) -> float:
+    """Of one use of an entry: what its answer had cost, in nano US dollars for each byte it takes."""
     return max(COST_NANOUSD_MIN, cost_nanousd) / max(1, size_bytes)

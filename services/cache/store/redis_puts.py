@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import OutOfMemoryError, ResponseError
 from redis.typing import EncodableT, FieldT
 
 from services.cache.entry import Entry
@@ -21,6 +21,7 @@ from services.cache.store import redis_layout as layout
 from services.cache.store import redis_scripts
 from services.cache.store.moment import Moment, parse_moment
 from services.cache.store.prompt_cipher import PromptCipher
+from services.cache.store.redis_limits import RedisLimits
 from services.cache.store.redis_listing import bucket_of, moment_of_head
 from services.cache.store.redis_names import Names, member
 from services.runtime.clock import Clock
@@ -52,8 +53,9 @@ Fields = Mapping[FieldT, EncodableT]
 class RedisPuts:
     """`cipher` seals what is put."""
 
-    def __init__(self, names: Names, *, clock: Clock, cipher: PromptCipher | None) -> None:
+    def __init__(self, names: Names, *, limits: RedisLimits, clock: Clock, cipher: PromptCipher | None) -> None:
         self._names = names
+        self._limits = limits
         self._clock = clock
         self._cipher = cipher
 
@@ -87,7 +89,7 @@ class RedisPuts:
         return Moment(new_token(), 0, 0, self.minute()).text
 
     async def put(self, redis: Redis, entry: Entry, *, since: str | None) -> bool:
-        """See AnswerStore.put. Raises RedisError."""
+        """See AnswerStore.put. Raises RedisError; OutOfMemoryError also where the limits leave no room."""
         fields = layout.fields_of_entry(entry, self._cipher)
         began = None if since is None else parse_moment(since)
         if since is not None and (began is None or self.minute() - began.minute > MOMENT_MINUTES_MAX):
@@ -95,6 +97,8 @@ class RedisPuts:
         stamp = "" if began is None else began.stamp
         for _ in range(PUT_TRIES_MAX):
             result = await self._put(redis, entry, fields, began=began, stamp=stamp)
+            if result == b"full":
+                raise OutOfMemoryError("no room within the limits")
             if result != b"late" or began is None:
                 return result == b"put"
             reading: Any = redis.hgetall(self._names.history(bucket_of(entry.key)))
@@ -115,6 +119,7 @@ class RedisPuts:
             self._names.entries(shard),
             self._names.changes(shard),
         )
+        content_bytes = sum(len(value) for value in fields.values() if isinstance(value, str | bytes))
         writing: Any = redis.eval(
             redis_scripts.PUT,
             len(names),
@@ -125,13 +130,18 @@ class RedisPuts:
             "" if began is None else began.last,
             _digest(key),
             int(entry.expires_at_unix_s * 1000),
-            int(self._clock.unix() * 1000),
+            self._limits.room(shard, content_bytes=content_bytes, cost_nanousd=entry.answer.cost_nanousd),
             member(entry.scope.tenant, key),
             key if entry.partition else "",
             CHANGES_MAX,
             *(part for field in fields.items() for part in field),
         )
-        return cast("bytes", await writing)
+        reply: bytes | tuple[bytes, int, int, bytes] = await writing
+        if isinstance(reply, bytes):
+            return reply
+        result, evicted, entries, size_bytes = reply
+        self._limits.note(shard, entries=entries, size_bytes=int(float(size_bytes)), evicted=evicted)
+        return result
 
 
 def new_token() -> str:

@@ -5,6 +5,8 @@ How entries, history, list and stream lie there is the part of `redis_layout` an
 
 from __future__ import annotations
 
+from services.cache.store.redis_room import MAKE_ROOM, ROOM, TAKE_IN
+
 __all__ = ["DELETE", "DELETION", "FORGET", "INDEXED", "INVALIDATE", "PUT", "SWEEP"]
 
 INDEXED = """
@@ -14,7 +16,8 @@ return rows
 """
 """The fields ARGV of the hashes KEYS. One command of 500 keys costs a client a fifth of what 500 commands cost it."""
 
-PUT = """
+PUT = (
+    """
 local head = redis.call('HMGET', KEYS[2], 'era', 'number', 'deletions', 'last')
 local number = head[2] or '0'
 if ARGV[2] ~= '' then
@@ -32,25 +35,32 @@ if ARGV[2] ~= '' then
   if (tonumber(number) or 0) + (tonumber(head[3] or 0) or 0) - told ~= tonumber(ARGV[3]) then return 'gone' end
   if ARGV[2] ~= (head[1] or '') .. ' ' .. number then return 'late' end
 end
+local list, stream, room, member, records_max = KEYS[3], KEYS[4], ARGV[7], ARGV[8], ARGV[10]
+"""
+    + MAKE_ROOM
+    + """
 if not head[1] then
   redis.call('HSET', KEYS[2], 'era', ARGV[1])
   head[1] = ARGV[1]
 end
 redis.call('HSET', KEYS[1], 'stamp', head[1] .. ' ' .. number, unpack(ARGV, 11))
 redis.call('PEXPIREAT', KEYS[1], ARGV[6])
-local expired = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', ARGV[7], 'LIMIT', 0, 64)
-if #expired > 0 then redis.call('ZREM', KEYS[3], unpack(expired)) end
-redis.call('ZADD', KEYS[3], ARGV[6], ARGV[8])
-if ARGV[9] ~= '' then redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[10], '*', 'put', ARGV[9]) end
-return 'put'
+redis.call('ZADD', list, ARGV[6], member)
 """
+    + TAKE_IN
+    + """
+if ARGV[9] ~= '' then redis.call('XADD', stream, 'MAXLEN', '~', records_max, '*', 'put', ARGV[9]) end
+return {'put', #ended, held()}
+"""
+)
 """KEYS: entry, history, list of entries, stream. ARGV: an era, should this be the first; the moment that must still be
 the present one, empty for any; how many invalidations and deletions by key there had been when the put began, the name
-of what came last before it, empty for none, and what the names of the key's deletions end with; the expiry and the
-present in Unix ms; the entry's member; its key for the stream, empty for none; how many records to keep; the fields.
-'late': there were other invalidations since the moment; 'gone': the entry was deleted, or may have been: the past does
-not say all that was counted since, or what came last is no part of it, or a name in it says of no key. Then nothing is
-written. Of the expired ones on the list 64 leave with each put: more at once would hold up all others."""
+of what came last before it, empty for none, and what the names of the key's deletions end with; the expiry in
+Unix ms; the room that there is (see `redis_room`); the entry's member; its key for the stream, empty for none; how many
+records to keep; the fields. 'late': there were other invalidations since the moment; 'gone': the entry was deleted, or
+may have been: the past does not say all that was counted since, or what came last is no part of it, or a name in it
+says of no key. Then nothing is written. 'full': there is no room. With 'put' and 'full' comes how many others had to
+leave, and how many entries and bytes are there."""
 
 _BEGUN = """
 redis.call('HDEL', KEYS[1], '')
@@ -113,13 +123,17 @@ return is_same and redis.call('DEL', KEYS[1]) or 0
 as they were read; when they are others, somebody else began it anew, and nothing happens. What stands there and is no
 hash ends whatever was read."""
 
-SWEEP = """
+SWEEP = (
+    "local list = KEYS[1]"
+    + ROOM
+    + """
 local removed = {}
 for at = 3, #KEYS do
   local given = 3 * (at - 3)
   if redis.call('HGET', KEYS[at], 'stamp') == ARGV[given + 2] then
     redis.call('DEL', KEYS[at])
-    redis.call('ZREM', KEYS[1], ARGV[given + 3])
+    redis.call('ZREM', list, ARGV[given + 3])
+    leave(ARGV[given + 4])
     removed[#removed + 1] = ARGV[given + 4]
   end
 end
@@ -128,19 +142,26 @@ if #removed > 0 then
 end
 return #removed
 """
+)
 """Deletes entries that are still those that were judged: another may have been put in the place of one meanwhile. KEYS:
 list of entries, stream, the entries. ARGV: how many records to keep; of each entry its stamp, member and key."""
 
-DELETE = """
+DELETE = (
+    "local list = KEYS[1]"
+    + ROOM
+    + """
 local removed, keys = 0, {}
 for at = 3, #KEYS do
   local given = 2 * (at - 3)
   removed = removed + redis.call('DEL', KEYS[at])
-  redis.call('ZREM', KEYS[1], ARGV[given + 2])
+  redis.call('ZREM', list, ARGV[given + 2])
+  local tenant = leave(ARGV[given + 3])
+  if tenant then redis.call('ZREM', list, tenant .. ':' .. ARGV[given + 3]) end
   keys[#keys + 1] = ARGV[given + 3]
 end
 redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[1], '*', 'removed', table.concat(keys, ' '))
 return removed
 """
+)
 """Deletes entries, whatever lies there; how many there were. As SWEEP, without stamps; it deletes first, and so a full
 Redis takes the record too."""

@@ -1,0 +1,176 @@
+"""What entries in Redis take, who has to leave when there is no room, as parts of scripts in Lua.
+
+The rule is that of `eviction`: the entry leaves that saves the least for each byte, of the tenant that has the most of
+a shard, or of one that is beyond its own limit. Every shard keeps its own account, beside its list of entries:
+
+    …:room:sizes            hash: entry key to "<bytes> <gain of one use> <tenant digest>"
+    …:room:worth:<tenant>   sorted set: entry key by priority
+    …:room:clocks           sorted set: tenant by the priority of the last one that had to leave
+    …:room:counts, :bytes   sorted sets: tenant by its entries, and by their bytes
+    …:room:totals           sorted set: 'bytes' by what all of them take
+
+Promises: written in the script that writes the entry, so that the account is never half of it; what is on the list and
+has no account (an older version stored it) leaves first; an account that lost a part of itself (evicted, deleted by
+hand) is right again when the tenant has no entry left, and never keeps an entry that could not leave.
+"""
+
+from __future__ import annotations
+
+__all__ = ["HELD", "MAKE_ROOM", "ROOM", "TAKE_IN"]
+
+ROOM = """
+local shard = string.sub(list, 1, -8)
+local sizes, worth, clocks = shard .. 'room:sizes', shard .. 'room:worth:', shard .. 'room:clocks'
+local counts, bytes, totals = shard .. 'room:counts', shard .. 'room:bytes', shard .. 'room:totals'
+
+local function settle(tenant, change)
+  local count = redis.call('ZCARD', worth .. tenant)
+  if count > 0 then
+    redis.call('ZADD', counts, count, tenant)
+    redis.call('ZINCRBY', bytes, change, tenant)
+    redis.call('ZINCRBY', totals, change, 'bytes')
+    return
+  end
+  redis.call('ZREM', clocks, tenant)
+  if redis.call('ZREM', counts, tenant) == 1 and redis.call('ZCARD', counts) == 0 then
+    redis.call('DEL', bytes, totals)
+    return
+  end
+  redis.call('ZINCRBY', totals, -(redis.call('ZSCORE', bytes, tenant) or 0), 'bytes')
+  redis.call('ZREM', bytes, tenant)
+end
+
+local function key_of(member) return string.match(member, ':(.*)$') or '' end
+
+local function leave(key)
+  local size, tenant = string.match(redis.call('HGET', sizes, key) or '', '^(%d+) %S+ (%S*)$')
+  if not size then return nil end
+  redis.call('HDEL', sizes, key)
+  if redis.call('ZREM', worth .. tenant, key) == 1 then settle(tenant, -size) end
+  return tenant
+end
+"""
+"""`leave` takes an entry off the account, and gives its tenant's digest; nil when it has none. Before it stands
+`local list = ...`, the name of the shard's list of entries. The names of the others begin as that does: one slot."""
+
+_CLEAR = """
+local function clear(count)
+  local time = redis.call('TIME')
+  local now_ms = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+  local expired = redis.call('ZRANGEBYSCORE', list, '-inf', now_ms, 'LIMIT', 0, count)
+  for _, each in ipairs(expired) do leave(key_of(each)) end
+  if #expired > 0 then redis.call('ZREM', list, unpack(expired)) end
+end
+
+local function held()
+  return redis.call('ZCARD', list), redis.call('ZSCORE', totals, 'bytes') or '0'
+end
+"""
+"""What expired leaves, by Redis's own clock; and how many entries are there, and how many bytes."""
+
+MAKE_ROOM = (
+    ROOM
+    + _CLEAR
+    + """
+local limits, uses = string.match(room, '^([^|]*)|(.*)$')
+local tenant_max, entries_max, bytes_max, size, gain = string.match(limits, '^(%d+) (%d+) (%d+) (%d+) (%S+)$')
+tenant_max, entries_max, bytes_max = tonumber(tenant_max), tonumber(entries_max), tonumber(bytes_max)
+local tenant, key = string.match(member, '^([^:]*):(.*)$')
+clear(64)
+
+for used, times in string.gmatch(uses, '(%S+) (%d+)') do
+  local each, whose = string.match(redis.call('HGET', sizes, used) or '', '^%d+ (%S+) (%S*)$')
+  local priority = each and redis.call('ZSCORE', worth .. whose, used)
+  if priority then
+    local clock = redis.call('ZSCORE', clocks, whose) or 0
+    redis.pcall('ZADD', worth .. whose, math.max(tonumber(priority), tonumber(clock)) + times * each, used)
+  end
+end
+
+local own = tonumber(string.match(redis.call('HGET', sizes, key) or '', '^%d+')) or 0
+local own_listed = redis.call('ZSCORE', list, member) and 1 or 0
+local own_worth = redis.call('ZSCORE', worth .. tenant, key) and 1 or 0
+local ended = {}
+
+local function end_entry(listed)
+  local gone = key_of(listed)
+  redis.call('DEL', shard .. 'entry:' .. gone)
+  redis.call('ZREM', list, listed)
+  ended[#ended + 1] = gone
+  if gone == key then own, own_listed, own_worth = 0, 0, 0 end
+end
+
+local function evict(whose)
+  local least = redis.call('ZRANGE', worth .. whose, 0, 0, 'WITHSCORES')
+  local gone, priority = least[1], least[2]
+  if not gone then return settle(whose, 0) end
+  leave(gone)
+  if redis.call('ZREM', worth .. whose, gone) == 1 then settle(whose, 0) end
+  if redis.call('ZSCORE', counts, whose) then redis.call('ZADD', clocks, priority, whose) end
+  end_entry(whose .. ':' .. gone)
+end
+
+local function largest()
+  local most = redis.call('ZREVRANGE', counts, 0, 0, 'WITHSCORES')
+  local heaviest = redis.call('ZREVRANGE', bytes, 0, 0, 'WITHSCORES')
+  if heaviest[1] and heaviest[2] / bytes_max > (most[2] or 0) / entries_max then return heaviest[1] end
+  return most[1]
+end
+
+local function unaccounted()
+  if redis.call('ZCARD', list) <= redis.call('HLEN', sizes) then return nil end
+  for _, listed in ipairs(redis.call('ZRANDMEMBER', list, 16)) do
+    if redis.call('HEXISTS', sizes, key_of(listed)) == 0 then return listed end
+  end
+end
+
+local function is_tenant_full() return redis.call('ZCARD', worth .. tenant) - own_worth >= tenant_max end
+
+local function is_full()
+  local entries, taken = held()
+  return entries - own_listed >= entries_max or taken - own + size > bytes_max
+end
+
+if size + 0 <= bytes_max then
+  for _ = 1, 64 do
+    if is_tenant_full() then
+      evict(tenant)
+    elseif is_full() then
+      local listed, whose = unaccounted(), largest()
+      if listed then end_entry(listed) elseif whose then evict(whose) else break end
+    else
+      break
+    end
+  end
+end
+if #ended > 0 then
+  redis.call('XADD', stream, 'MAXLEN', '~', records_max, '*', 'removed', table.concat(ended, ' '))
+end
+if is_tenant_full() or is_full() then return {'full', #ended, held()} end
+"""
+)
+"""Before an entry is written. Given: `list` and `stream`, names; `member`, the entry on the list; `records_max`, of the
+stream; `room`: how many entries a tenant may have, how many and how many bytes all of the shard, size and gain of this
+one; and, behind a bar, keys that were used and how often. At most 64 expired ones leave the list, and at most 64 others
+have to leave: more at once would hold up all others. An entry for which that is not room enough is refused, and what it
+would have replaced stays. Nothing is written before it is known that something leaves: what has written may write on,
+however full Redis is."""
+
+TAKE_IN = """
+leave(key)
+redis.call('HSET', sizes, key, size .. ' ' .. gain .. ' ' .. tenant)
+redis.call('ZADD', worth .. tenant, (redis.call('ZSCORE', clocks, tenant) or 0) + gain, key)
+settle(tenant, size)
+"""
+"""After the entry was written, and put on the list: puts it on the account, in place of what it replaces."""
+
+HELD = (
+    "local list = KEYS[1]"
+    + ROOM
+    + _CLEAR
+    + """
+clear(1000)
+return {held()}
+"""
+)
+"""How many entries a shard has, and how many bytes. KEYS: list of entries."""
