@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from services.cache.matching.asking import Asking, read_asking
 from services.cache.matching.capitals import (
@@ -22,16 +20,14 @@ from services.cache.matching.capitals import (
     spellings_in,
 )
 from services.cache.matching.close_words import closed_groups
-from services.cache.matching.courtesies import leading_order, question_span, without_courtesies
+from services.cache.matching.courtesies import leading_order, question_span
 from services.cache.matching.figures import Figures, figures_in
 from services.cache.matching.frame import Frame, read_frame
 from services.cache.matching.kept import NOTHING, kept, shared
 from services.cache.matching.lexicon import (
     ABBREVIATIONS,
-    AUXILIARIES,
     COUNTED_WORDS,
     DIRECTIONAL_WORDS,
-    FOREIGN_FUNCTION_WORDS,
     FUNCTION_WORDS,
     LIGHT_WORDS,
     NUMBER_WORDS,
@@ -43,6 +39,13 @@ from services.cache.matching.lexicon import (
 from services.cache.matching.notation import in_one_notation
 from services.cache.matching.particulars import Particulars, may_go_on, read_particulars
 from services.cache.matching.plain_texts import Absent, PlainText, plain_text
+from services.cache.matching.question_kinds import (
+    is_contracted,
+    is_english,
+    is_latin,
+    is_possessive,
+    kinds_of_question,
+)
 from services.cache.matching.spelling import in_one_spelling
 from services.cache.matching.symbols import code_in, literals_in
 from services.cache.matching.tokens import bare_word, bare_words, is_shouted, tokens_in, word_spans, words_in
@@ -65,23 +68,8 @@ _NUMERALS = tuple(f" {numeral}" for numeral in ROMAN_NUMERALS)
 _QUOTE_MARKS = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'", "\u201c": '"', "\u201d": '"', "\u201e": '"'})
 _COURTEOUS = " ,.:;!?'-"
 _BEHIND_COURTESY = re.compile(r"\A(?:[,.:;!?]*\s+|[,:;!]+)")
-_HOW = word_set("""
-    many much long old far often big tall high fast deep heavy large hot cold strong soon wide thick early late loud
-    bright steep
-""")
-# "'s" behind these is a verb, behind others a possessor.
-_CONTRACTING = word_set("what who where when why how it that there here he she let")
-_CONTRACTED = word_set("what's who's where's when's why's how's it's that's there's here's whats whos wheres hows")
-_CONTRACTED_ANY = re.compile("|".join(sorted(_CONTRACTED)), re.IGNORECASE)
-_POSSESSORS = re.compile(r"s'(?!\w)")
 _NO_CONTENT = FUNCTION_WORDS | NUMBER_WORDS.keys() | UNITS.keys()
 _UNPLACED = FUNCTION_WORDS - (DIRECTIONAL_WORDS | LIGHT_WORDS | PERSONS.keys())
-_WAY_WORDS = word_set("way ways method methods steps step procedure process")
-_QUESTION_WORDS = {
-    "who": "who", "whom": "who", "whos": "who", "whose": "whose", "when": "when", "where": "where", "wheres": "where",
-    "why": "why", "what": "what", "whats": "what", "which": "what", "how": "how", "hows": "how",
-}  # fmt: skip
-_QUESTIONING = frozenset(_QUESTION_WORDS)
 
 
 @dataclass(frozen=True)
@@ -175,7 +163,7 @@ class Reading:
 
     @kept
     def possessive(self) -> bool:
-        return _is_possessive(self.normal, self.spelled)
+        return is_possessive(self.normal, self.spelled)
 
     @kept
     def frame(self) -> Frame:
@@ -189,19 +177,19 @@ class Reading:
     @kept
     def contracted(self) -> bool:
         """Whether there is an "is" in a "what's"."""
-        return any(map(_is_contracted, self.spelled))
+        return any(map(is_contracted, self.spelled))
 
     @kept
     def questions(self) -> frozenset[str]:
-        return _questions(self.words)
+        return kinds_of_question(self.words)
 
     @kept
     def latin(self) -> bool:
-        return self.normal.isascii() or all(_is_latin(letter) for letter in self.normal if letter.isalpha())
+        return is_latin(self.normal)
 
     @kept
     def english(self) -> bool:
-        return _is_english(self.words)
+        return is_english(self.words)
 
     @kept
     def plain(self) -> str:
@@ -324,47 +312,3 @@ def _plain_reading(text: str, plain: PlainText) -> Reading:
 
 def _may_be_abbreviated(lower: str) -> bool:
     return any(map(lower.__contains__, ABBREVIATIONS))
-
-
-def _is_possessive(normal: str, spelled: Sequence[str]) -> bool:
-    if "'" not in normal:
-        return False
-    if _POSSESSORS.search(normal):
-        return True
-    lower = [word.casefold() for word in spelled]
-    return any(word.endswith("'s") and word[:-2] not in _CONTRACTING for word in lower)
-
-
-def _questions(words: tuple[str, ...]) -> frozenset[str]:
-    kinds = set()
-    if not _QUESTIONING.isdisjoint(words):
-        for word, following in pairwise((*words, "")):
-            kind = _QUESTION_WORDS.get(word)
-            if kind is None:
-                continue
-            if kind == "how" and following in _HOW:
-                kind = f"how {following}"
-            if kind == "what" and not _WAY_WORDS.isdisjoint(words):
-                kind = "how"
-            kinds.add(kind)
-    if not kinds:
-        asked = without_courtesies(words)
-        if asked and asked[0] in AUXILIARIES and "you" not in asked[1:2]:
-            kinds.add("yes or no")
-    return shared(kinds)
-
-
-def _is_contracted(word: str) -> bool:
-    return word.casefold() in _CONTRACTED if word.isascii() else _CONTRACTED_ANY.fullmatch(word) is not None
-
-
-def _is_latin(letter: str) -> bool:
-    # Latin with its supplements, extensions A and B and the additional ones: all below U+0250, and U+1E00-U+1EFF.
-    return letter < "\u0250" or "\u1e00" <= letter < "\u1f00"
-
-
-def _is_english(words: tuple[str, ...]) -> bool:
-    if FOREIGN_FUNCTION_WORDS.isdisjoint(words):
-        return True
-    foreign = sum(word in FOREIGN_FUNCTION_WORDS for word in words)
-    return foreign * 2 < sum(word in FUNCTION_WORDS for word in words)
