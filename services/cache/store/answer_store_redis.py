@@ -23,6 +23,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ExecAbortError, OutOfMemoryError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.typing import EncodableT
 
 from services.cache.admission import TTL_S_MAX
 from services.cache.entry import Entry, Question, Selector
@@ -187,7 +188,8 @@ class RedisStore:
 
     async def invalidate(self, selector: Selector) -> int:
         if selector.entry_key is not None:
-            await self._note_deletion(selector.entry_key)
+            key = selector.entry_key
+            await self._write_history(redis_scripts.DELETION, bucket_of(key), new_name(key))
         if selector.tenant is None or selector.entry_key is not None:
             judged = await self._judged(selector)
             removed = await self.delete([key for key, is_living in judged.items() if is_living])
@@ -195,21 +197,8 @@ class RedisStore:
             await self.delete([key for key, is_living in judged.items() if not is_living])
             return removed
         bucket = tenant_bucket(selector.tenant)
-        arguments = (
-            new_token(),
-            new_name(),
-            NAMES_MAX,
-            rule_name(selector),
-            rule_text(selector),
-            BUCKET_RULES_MAX,
-            int(TTL_S_MAX * 1000),
-        )
-
-        async def write(redis: Redis) -> None:
-            writing: Any = redis.eval(redis_scripts.INVALIDATE, 1, self._names.history(bucket), *arguments)
-            await writing
-
-        await self._write_history(bucket, write)
+        rule = (rule_name(selector), rule_text(selector), BUCKET_RULES_MAX, int(TTL_S_MAX * 1000))
+        await self._write_history(redis_scripts.INVALIDATE, bucket, new_name(), *rule)
         return await self._sweeps.swept(selector)
 
     def served(self, key: str) -> None:
@@ -242,20 +231,16 @@ class RedisStore:
             groups.setdefault(self._names.shard_of(key), []).append(key)
         return list(groups.items())
 
-    async def _note_deletion(self, key: str) -> None:
-        arguments = (new_token(), new_name(key), NAMES_MAX)
+    async def _write_history(self, script: str, bucket: str, name: str, *more: EncodableT) -> None:
+        shard = self._names.shard_of(bucket)
+        keys = (self._names.history(bucket), self._names.changes(shard))
+        arguments = (new_token(), name, NAMES_MAX, CHANGES_MAX, bucket, *more)
 
         async def write(redis: Redis) -> None:
-            history = self._names.history(bucket_of(key))
-            writing: Any = redis.eval(redis_scripts.DELETION, 1, history, *arguments)
+            writing: Any = redis.eval(script, len(keys), *keys, *arguments)
             await writing
 
-        await self._write_history(key, write)
-
-    async def _write_history(self, key: str, write: Callable[[Redis], Awaitable[None]]) -> None:
-        await self._listing.unhurried(
-            self._names.shard_of(key), lambda redis: self._listing.with_history(redis, key, write)
-        )
+        await self._listing.unhurried(shard, lambda redis: self._listing.with_history(redis, bucket, write))
 
     async def _delete_batch(self, shard: int, keys: Sequence[str]) -> int:
         async def remove(redis: Redis) -> int:
@@ -264,7 +249,7 @@ class RedisStore:
                     pipe.hget(self._names.entry(key), "tenant")
                 tenants = await pipe.execute()
             names = [self._names.entries(shard), self._names.changes(shard), *self._names.entries_at(shard, keys)]
-            values: list[Any] = [CHANGES_MAX]
+            values: list[Any] = [CHANGES_MAX, " ".join(dict.fromkeys(map(bucket_of, keys)))]
             for key, tenant in zip(keys, tenants, strict=True):
                 values += (member((tenant or b"").decode("utf-8", "replace"), key), key)
             removing: Any = redis.eval(redis_scripts.DELETE, len(names), *names, *values)

@@ -1,7 +1,8 @@
 """What happens in a shared Redis, as one endless sequence of changes: loads what is there, then follows the streams.
 
 Promises: no change is lost silently: whenever a stream has been trimmed beyond the follower, or Redis came back empty,
-older, or as another server that never had the follower's last record, the feed says Forget and loads everything again.
+older, or as another server that never had the follower's last record, the feed says Forget and loads everything again,
+after what it had heard was ended has ended there too (`redis_endings`).
 Each follower reads the whole stream of each shard from its own position, and then the entries that the records name:
 what is told is what lies there by then. An outage is an Interrupted for every failed attempt, `RECONNECT_S` apart; the
 feed ends only when its consumer closes it.
@@ -32,6 +33,7 @@ from services.cache.store.answer_store import (
     Removed,
 )
 from services.cache.store.prompt_cipher import PromptCipher
+from services.cache.store.redis_endings import RedisEndings
 from services.cache.store.redis_names import Names, key_of_member
 from services.cache.store.redis_servers import RedisServers
 from services.runtime.clock import Clock
@@ -111,6 +113,7 @@ class _Follower:
         self._servers = servers
         self._cipher = cipher
         self._names = Names(servers.shards)
+        self._endings = RedisEndings(self._names)
         self._shards = range(servers.shards)
         # The last record that was read of each shard; None: everything has to be loaded.
         self._positions = layout.position_of_text(position, servers.shards)
@@ -145,6 +148,8 @@ class _Follower:
                 for task in done:
                     shard, news = reads.pop(task), task.result()
                     if news.lost:
+                        for each in self._shards:  # all of them are loaded anew, and read from there
+                            await self._endings.end_lost(await self._servers.client(each), each)
                         return
                     for change in news.changes:
                         yield change
@@ -169,6 +174,7 @@ class _Follower:
             if _is_lost(position, known):
                 return _News(lost=True)
             records: list[tuple[bytes, dict[bytes, bytes] | None]] = reply[0][1] if reply else []
+            self._endings.hear(records)
             news = [item for _, fields in records if (item := layout.news_of_record(fields or {})) is not None]
             stored = await self._stored(redis, shard, [item for item in news if isinstance(item, str)])
         changes = [stored[item] if isinstance(item, str) else item for item in news]

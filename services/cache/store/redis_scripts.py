@@ -72,10 +72,11 @@ end
 redis.call('HSETNX', KEYS[1], 'era', ARGV[1])
 local past = (redis.call('HGET', KEYS[1], 'past') or '') .. ' ' .. ARGV[2]
 past = string.sub(past, -ARGV[3] * (#ARGV[2] + 1))
+redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[4], '*', 'ended', ARGV[5])
 """
 """A script that has written is not refused by a full Redis any more, so it begins with a write that does nothing: what
 ends an answer takes little, and makes room. A history whose counts are no numbers is forgotten, and all of the bucket's
-answers with it, before it goes on."""
+answers with it, before it goes on. Followers are told the bucket (see `redis_endings`)."""
 
 DELETION = (
     _BEGUN
@@ -84,8 +85,9 @@ redis.call('HSET', KEYS[1], 'past', past, 'last', ARGV[2])
 redis.call('HINCRBY', KEYS[1], 'deletions', 1)
 """
 )
-"""Turns away puts of an entry that began before. KEYS: history. ARGV: an era, should this be the first; a new name,
-which ends with what names of the key's deletions do, and how many names of the past to keep."""
+"""Turns away puts of an entry that began before. KEYS: history, stream. ARGV: an era, should this be the first; a new
+name, which ends with what names of the key's deletions do; how many names of the past and how many records to keep; the
+bucket."""
 
 INVALIDATE = (
     _BEGUN
@@ -95,23 +97,24 @@ local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local heads = 3 + redis.call('HEXISTS', KEYS[1], 'deletions') + 2 * redis.call('HEXISTS', KEYS[1], 'past')
 local others = redis.call('HLEN', KEYS[1]) - heads
-if others >= tonumber(ARGV[6]) and redis.call('HEXISTS', KEYS[1], ARGV[4]) == 0 then
+if others >= tonumber(ARGV[8]) and redis.call('HEXISTS', KEYS[1], ARGV[6]) == 0 then
   local fields = redis.call('HGETALL', KEYS[1])
   for at = 1, #fields, 2 do
     local made_ms = string.match(fields[at + 1], '^%d+ (%d+) ')
-    if made_ms and tonumber(made_ms) + tonumber(ARGV[7]) < now_ms then redis.call('HDEL', KEYS[1], fields[at]) end
+    if made_ms and tonumber(made_ms) + tonumber(ARGV[9]) < now_ms then redis.call('HDEL', KEYS[1], fields[at]) end
   end
-  if redis.call('HLEN', KEYS[1]) - heads >= tonumber(ARGV[6]) then
+  if redis.call('HLEN', KEYS[1]) - heads >= tonumber(ARGV[8]) then
     redis.call('DEL', KEYS[1])
     redis.call('HSET', KEYS[1], 'era', ARGV[1], 'number', number)
   end
 end
-redis.call('HSET', KEYS[1], 'past', past, 'last', ARGV[2], 'token', ARGV[2], ARGV[4],
-  number .. ' ' .. string.format('%.0f', now_ms) .. ' ' .. ARGV[5])
+redis.call('HSET', KEYS[1], 'past', past, 'last', ARGV[2], 'token', ARGV[2], ARGV[6],
+  number .. ' ' .. string.format('%.0f', now_ms) .. ' ' .. ARGV[7])
 """
 )
-"""KEYS: history. ARGV: a new era, a new name, how many names of the past to keep, the rule's name, its text, how many
-rules at most, and after how many milliseconds a rule has nothing left to forget. The clock is Redis's own."""
+"""KEYS: history, stream. ARGV: a new era, a new name, how many names of the past and how many records to keep, the
+bucket, the rule's name, its text, how many rules at most, and after how many milliseconds a rule has nothing left to
+forget. The clock is Redis's own."""
 
 FORGET = """
 local is_same = redis.call('TYPE', KEYS[1]).ok ~= 'hash'
@@ -152,14 +155,14 @@ DELETE = (
     + """
 local removed, keys = 0, {}
 for at = 3, #KEYS do
-  local given = 2 * (at - 3)
+  local given = 2 * (at - 3) + 1
   removed = removed + redis.call('DEL', KEYS[at])
   redis.call('ZREM', list, ARGV[given + 2])
   local tenant = leave(ARGV[given + 3])
   if tenant then redis.call('ZREM', list, tenant .. ':' .. ARGV[given + 3]) end
   keys[#keys + 1] = ARGV[given + 3]
 end
-redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[1], '*', 'removed', table.concat(keys, ' '))
+redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[1], '*', 'removed', table.concat(keys, ' '), 'ended', ARGV[2])
 return removed
 """
 )
