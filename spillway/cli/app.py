@@ -96,7 +96,10 @@ def up(
     demo: Annotated[bool, typer.Option("--demo", help="Route eight prompts before your eyes.")] = False,
     leave: Annotated[bool, typer.Option("--exit", help="End when all serve (with --demo: after it).")] = False,
     ports: Annotated[Ports, typer.Option(help="50051 and on, or any that are free.")] = Ports.FIXED,
-    otlp: Annotated[str, typer.Option(help="OTLP gRPC endpoint for traces, e.g. http://127.0.0.1:4317.")] = "",
+    otlp: Annotated[
+        str,
+        typer.Option(help="OTLP gRPC endpoint for traces, e.g. http://127.0.0.1:4317; default: a store of its own."),
+    ] = "",
 ) -> None:
     """Start every service on this machine and watch over them. Ctrl-C ends all of it.
 
