@@ -26,6 +26,7 @@ from pydantic import ValidationError
 
 from spillway.configuration import document, references
 from spillway.configuration.document import Document, Place, Problem, path_text
+from spillway.configuration.wording import wording
 from spillway.settings import ServiceAddress, Services, Settings
 
 __all__ = [
@@ -148,10 +149,10 @@ def _validated(read: Document) -> Settings | None:
     try:
         settings = Settings.model_validate(read.data)
     except ValidationError as error:
-        for wrong in error.errors(include_url=False, include_input=False, include_context=False):
+        for wrong in error.errors(include_url=False, include_input=False):
             place = _place(read.data, wrong["loc"])
             if path_text(place) not in unread:  # what could not be read has no value to complain of
-                read.add(place, wrong["msg"])
+                read.add(place, wording(Settings, wrong))
     references.check(read)
     return settings
 
@@ -182,9 +183,9 @@ def read_secret(env: str, file: str) -> str:
                 raw = opened.read(SECRET_BYTES_MAX)
             secret = raw.decode("utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise SecretError(f"the file {file} cannot be read: {type(error).__name__}") from None
+            raise SecretError(f"{_file_text(file)} cannot be read: {type(error).__name__}") from None
         if not secret:
-            raise SecretError(f"the file {file} is empty")
+            raise SecretError(f"{_file_text(file)} is empty")
         return secret
     if env:
         secret = os.environ.get(env, "").strip()
@@ -199,7 +200,7 @@ def read_api_key(env: str, file: str) -> str:
     key = read_secret(env, file)
     for number, char in enumerate(key, start=1):
         if not (char.isascii() and char.isprintable()):
-            where = f"the file {file}" if file else variable_text(env)
+            where = _file_text(file) if file else variable_text(env)
             raise SecretError(
                 f"{where} has no usable key: its character {number} is not printable ASCII; "
                 "was it shortened, or copied with a line break?"
@@ -211,6 +212,11 @@ def variable_text(env: str) -> str:
     """The variable as a message may name it: what is no name in capitals may be a secret that stands in its place."""
     named = _SURELY_A_NAME.fullmatch(env)
     return f"the environment variable {env}" if named else "the environment variable that the setting names"
+
+
+def _file_text(file: str) -> str:
+    """As `variable_text`, of a file: what has no folder may be no path."""
+    return f"the file {file}" if "/" in file else "the file that the setting names"
 
 
 def _main() -> None:

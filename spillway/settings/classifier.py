@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from spillway.settings.section import Ratio, Seconds, Section, VariableName
+from spillway.settings.section import BaseUrl, Ratio, Seconds, Section, VariableName
 
 __all__ = ["Classifier", "ClusterMemory", "EmbeddingEndpoint", "SmallLlm"]
 
@@ -14,7 +14,7 @@ __all__ = ["Classifier", "ClusterMemory", "EmbeddingEndpoint", "SmallLlm"]
 class EmbeddingEndpoint(Section):
     """A server that speaks OpenAI's embeddings."""
 
-    base_url: str = Field(pattern=r"^https?://\S+$", description="Up to and including /v1.")
+    base_url: BaseUrl
     model: str = Field(min_length=1, max_length=200, description="The model's name at the server.")
     dimensions: int = Field(ge=1, le=8_192, description="Of its vectors; others are refused.")
     api_key_env: VariableName = Field("", description="The environment variable with the key; empty: no key.")

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from spillway.chat import Usage
 from spillway.routing import Normalizer
-from spillway.settings.section import Name, Ratio, Seconds, Section, VariableName
+from spillway.settings.section import BaseUrl, Name, Ratio, Seconds, Section, VariableName
 
 __all__ = [
     "AgreementGate",
@@ -31,7 +31,7 @@ class Provider(Section):
     """Where models are served: any server that speaks OpenAI's chat completions or Anthropic's Messages."""
 
     kind: Literal["openai", "anthropic"] = Field("openai", description="The wire format.")
-    base_url: str = Field(pattern=r"^https?://\S+$", description="Up to and including /v1.")
+    base_url: BaseUrl
     api_key_env: VariableName = Field("", description="The environment variable with the key; empty: no key.")
     api_key_file: str = Field("", description="The file that holds the key; wins over api_key_env.")
     connections_max: int = Field(100, ge=1, le=10_000, description="Open connections per executor.")

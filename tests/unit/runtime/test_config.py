@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ import pytest
 from services.runtime import config
 from services.runtime.config import ConfigError, SecretError, SecretMissingError, load, read_api_key, read_secret
 from spillway.configuration.document import BYTES_MAX, Problem, parse
-from spillway.settings import SelfConfidenceGate, Services
+from spillway.configuration.wording import PATTERNS
+from spillway.settings import SelfConfidenceGate, Services, Settings
 
 GOOD = """\
 providers:
@@ -197,6 +199,56 @@ def test_a_key_where_its_variables_name_belongs_is_said_with_its_place_and_witho
     assert "sk-abcdef123" not in place[1][1]
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("flagshipp: x", "flagshipp: is an unknown key; did you mean flagship?"),
+        ("log: {level: loud}", "log.level: must be 'debug', 'info', 'warning' or 'error'"),
+        ("log: {zebra: 1}", "log.zebra: is an unknown key; there are level"),
+        ("limits: {grace_s: soon}", "limits.grace_s: must be a number"),
+        ("classifier: []", "classifier: must be keys with values"),
+        ("executor: {confidence_min: 2}", "executor.confidence_min: must be at most 1"),
+        (
+            "policy: {rules: [{name: a, when: {has_kode: true}}]}",
+            "policy.rules[0].when.has_kode: is an unknown key; did you mean has_code?",
+        ),
+        (
+            "tiers: [{name: a, targets: [], gates: [{kind: self_confidence, rubric: x}]}]",
+            "tiers[0].gates[0].rubric: is an unknown key; there are kind, threshold",
+        ),
+        (
+            "providers: {p: {base_url: 'localhost:8000'}}",
+            "providers.p.base_url: must begin with http:// or https://, and have no spaces",
+        ),
+        (
+            "providers: {p: {base_url: 'http://h/v1/chat/completions'}}",
+            "providers.p.base_url: must end before /chat/completions, which Spillway adds itself",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_in_words_for_who_wrote_the_file(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "spillway.yaml"
+    path.write_text(f"version: 1\n{text}\n")
+    with pytest.raises(ConfigError) as caught:
+        load(path, {})
+    assert f"line 2: {says}" in [str(problem) for problem in caught.value.problems]
+
+
+def test_every_pattern_of_the_schema_has_words() -> None:
+    def patterns(schema: object) -> Iterator[str]:
+        if isinstance(schema, dict):
+            if isinstance(schema.get("pattern"), str):
+                yield schema["pattern"]
+            for each in schema.values():
+                yield from patterns(each)
+        elif isinstance(schema, list):
+            for each in schema:
+                yield from patterns(each)
+
+    of_variables = {r"^([A-Za-z_][A-Za-z0-9_]{0,127})?$"}  # checked by words of its own
+    assert set(patterns(Settings.model_json_schema())) == set(PATTERNS) | of_variables
+
+
 def test_a_second_target_of_another_tier_is_an_error(tmp_path: Path) -> None:
     text = GOOD.replace("  - name: complex", "    gates: [{kind: agreement, second_target: b}]\n  - name: complex")
     assert list(problems(tmp_path, text)) == ["tiers[0].gates[0].second_target"]
@@ -295,7 +347,7 @@ def test_what_a_variable_holds_is_not_read_as_yaml(tmp_path: Path) -> None:
         (b"1: a\n", "has a key that is not text"),
         (b"? [a]\n: b\n", "has a key that is not text"),
         (b"a: &a [*a]\n", "levels deep"),
-        (b"just text", "should be a valid dictionary"),
+        (b"just text", "must be keys with values"),
         (b"#" + b"x" * BYTES_MAX, "larger than"),
     ],
 )
@@ -355,6 +407,13 @@ def test_a_secret_that_is_named_but_missing_is_an_error(tmp_path: Path, monkeypa
     (tmp_path / "empty").write_text("\n")
     with pytest.raises(SecretError, match="is empty"):
         read_secret("", str(tmp_path / "empty"))
+
+
+def test_a_file_that_may_be_a_secret_itself_is_named_in_no_message(tmp_path: Path) -> None:
+    with pytest.raises(SecretError, match="the file that the setting names cannot be read"):
+        read_secret("", "sk-abcdef123")
+    with pytest.raises(SecretError, match=str(tmp_path / "none")):
+        read_secret("", str(tmp_path / "none"))
 
 
 def test_a_variable_that_may_be_a_secret_itself_is_named_in_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
