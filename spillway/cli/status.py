@@ -85,7 +85,8 @@ class PlainStatus:
         """Print what is new since the last time."""
         for status in self._statuses():
             seen = (status.state, status.pid)
-            if self._seen.get(status.name) != seen:
+            is_awaited = status.state is ProcessState.STARTING and status.pid is None  # its pid comes at once
+            if self._seen.get(status.name) != seen and not is_awaited:
                 self._seen[status.name] = seen
                 pid = "" if status.pid is None else f"pid {status.pid}"
                 restarts = f"restarts {status.restarts}" if status.restarts else ""

@@ -231,10 +231,12 @@ def test_the_status_table_shows_every_process() -> None:
 
 
 def test_plain_status_prints_a_line_for_each_change_only() -> None:
-    statuses = [ProcessStatus("cache", ProcessState.STARTING, 1, "a:1", 0, "")]
+    statuses = [ProcessStatus("cache", ProcessState.STARTING, None, "a:1", 0, "")]
     console = Console(file=io.StringIO(), width=COLUMNS)
     view = PlainStatus(console, lambda: statuses)
     with console.capture() as capture:
+        view.changed()
+        statuses[0] = replace(statuses[0], pid=1)
         view.changed()
         statuses[0] = replace(statuses[0], last_event="something")
         view.changed()
