@@ -2,7 +2,8 @@
 
 Promises: a plan is executed under one reservation once. When a call of it is lost with its executor, nobody knows what
 was spent: that reservation is left to its lease, which charges all of it, and the call is sent again under a new one,
-or not at all when the budgets do not allow that. What a run came to is settled however it ends.
+or not at all when the budgets do not allow that: then the caller hears of the loss, and not of budgets, for the first
+sending was within them. What a run came to is settled however it ends.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 
 from services.orchestrator.quotas.bound import bound_of, tokens_spent
+from services.orchestrator.quotas.errors import QuotaExceeded
 from services.orchestrator.quotas.quotas import Holder, Quotas, Reservation
 from services.orchestrator.run import Run
 from spillway.routing import Plan
@@ -45,10 +47,13 @@ class Spending:
         ceilings = (self._plan.cost_nanousd_max, self._reservation.cost_nanousd_max)
         return replace(self._plan, cost_nanousd_max=min((each for each in ceilings if each is not None), default=None))
 
-    async def again(self) -> Plan:
-        """The plan for a call that was lost and is sent again. Raises as `open`."""
+    async def again(self) -> Plan | None:
+        """The plan for a call that was lost and is sent again; None when quotas do not allow it. Raises Unavailable."""
         self._reservation = None
-        return await self.open()
+        try:
+            return await self.open()
+        except QuotaExceeded:
+            return None
 
     def settle(self) -> None:
         """Tells what the run came to. Returns at once."""
