@@ -184,6 +184,9 @@ def test_the_demo_shows_a_repeat_the_same_words_and_an_escalation(tmp_path: Path
     assert "spillway ask" in text
     assert "without its embedding model" not in text
     assert "\x1b" not in text
+    log = (tmp_path / ".spillway" / "logs" / "orchestrator.log").read_text().splitlines()
+    audited = [json.loads(line) for line in log if '"event": "audited"' in line]
+    assert not [audit for audit in audited if audit["outcome"] == "wrong"]
     assert read_state(tmp_path) is None
     started = {int(pid) for pid in re.findall(r"starting +pid (\d+)", text)}
     assert len(started) == 6
