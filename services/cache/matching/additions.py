@@ -141,7 +141,10 @@ def _ask_alike(asked: Reading, rows: Sequence[Reading]) -> bool:
 
 
 def orders_more(asked: Reading, stored: Reading) -> bool:
-    """Whether the stored question also says what to answer, or turns round what it says: it proves nothing of words."""
+    """Whether the stored question also says what to answer, or says something in characters that are not shown, or
+    turns round what it says: it proves nothing of words."""
+    if stored.hidden and stored.hidden != asked.hidden:
+        return True
     theirs = stored.particulars
     if not theirs.orders and not theirs.corrections:
         return False

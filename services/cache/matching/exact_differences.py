@@ -1,4 +1,5 @@
-"""What two questions name exactly, and not alike: numbers, units, quoted texts, ordinals, code and symbols.
+"""What two questions name exactly, and not alike: numbers, units, quoted texts, ordinals, code and symbols; and what of
+them is not shown.
 
 Promises: pure, symmetric, total, linear in the texts for each thing quoted.
 """
@@ -16,6 +17,8 @@ __all__ = ["exact_differences"]
 
 def exact_differences(a: Reading, b: Reading) -> Iterator[str]:
     """Each as a constant sentence that quotes no question; two questions have at most one of a kind."""
+    if a.hidden != b.hidden:
+        yield "hidden: characters that are not shown differ"
     if a.numbers != b.numbers:
         yield "numbers: numbers or identifiers differ"
     if a.units != b.units and not _is_span(a, b) and not _is_span(b, a):

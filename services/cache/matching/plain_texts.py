@@ -85,7 +85,13 @@ _FLAGS: Final = (
 )
 
 
-_NEVER_IN_WORDS: Final[dict[str, object]] = {"literals": (), "code": (), "latin": True, "possessive": False}
+_NEVER_IN_WORDS: Final[dict[str, object]] = {
+    "literals": (),
+    "code": (),
+    "hidden": "",
+    "latin": True,
+    "possessive": False,
+}
 _WITHOUT: Final[tuple[tuple[int, dict[str, object], dict[str, object]], ...]] = (
     (_CAPITAL, {"names": NOTHING, "shouted": NOTHING}, {}),
     (_FOREIGN, {"english": True}, {}),

@@ -46,8 +46,8 @@ from services.cache.matching.question_kinds import (
     is_possessive,
     kinds_of_question,
 )
-from services.cache.matching.spelling import in_one_spelling
-from services.cache.matching.symbols import code_in, literals_in
+from services.cache.matching.spelling import NAMES_MAX, in_one_spelling
+from services.cache.matching.symbols import code_in, hidden_in, literals_in
 from services.cache.matching.tokens import bare_word, bare_words, is_shouted, tokens_in, word_spans, words_in
 from services.cache.matching.traits import Traits
 
@@ -146,6 +146,11 @@ class Reading:
     @kept
     def code(self) -> tuple[str, ...]:
         return code_in(self.normal, self.tokens)
+
+    @kept
+    def hidden(self) -> str:
+        """What is written in characters that are not shown."""
+        return hidden_in(self.normal)
 
     @kept
     def _capitals(self) -> tuple[str, ...]:
@@ -260,7 +265,7 @@ class Reading:
     def _core(self) -> Reading | None:
         core = self._without_courtesies()
         core = in_one_spelling(in_one_notation(core, self.words), self.words, self.tokens)
-        if core == self.normal:
+        if core == self.normal or hidden_in(core) != self.hidden:
             return None
         found = _reading(core)
         found.__dict__["order"] = self.order
@@ -288,7 +293,7 @@ def read(text: str) -> Reading:
         normal = unicodedata.normalize("NFC", text.translate(_QUOTE_MARKS)).translate(_QUOTE_MARKS)
     exact = normal.strip(" ")
     if not normal.isascii() or _may_be_abbreviated(normal.lower()):
-        normal = _ABBREVIATED.sub(lambda found: ABBREVIATIONS[found[0].casefold()], normal)
+        normal = _ABBREVIATED.sub(lambda found: ABBREVIATIONS[found[0].casefold()], normal, count=NAMES_MAX)
     if any(numeral in normal for numeral in _NUMERALS):
         normal = _ROMAN.sub(lambda found: f"{found[1]} {ROMAN_NUMERALS[found[2]]}", normal)
     return Reading(normal, exact)

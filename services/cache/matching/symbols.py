@@ -46,8 +46,7 @@ def literals_in(text: str) -> tuple[str, ...]:
 def code_in(text: str, tokens: Sequence[str]) -> tuple[str, ...]:
     """Tokens that are code or have symbols in them, and symbols that are not ASCII. `tokens`: those of the text."""
     is_ascii = text.isascii()
-    hidden = hidden_in(text)
-    if is_ascii and not hidden and not any(map(may_be_code, tokens)):
+    if is_ascii and not any(map(may_be_code, tokens)):
         return ()
     found = [
         token
@@ -57,8 +56,6 @@ def code_in(text: str, tokens: Sequence[str]) -> tuple[str, ...]:
     ]
     if not is_ascii:
         found.extend(char for char in text if not char.isascii() and unicodedata.category(char)[0] == "S")
-    if hidden:
-        found.append(hidden)
     return tuple(sorted(found))
 
 

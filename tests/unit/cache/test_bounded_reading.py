@@ -9,6 +9,7 @@ import pytest
 
 from services.cache.matching.close_words import closed_groups
 from services.cache.matching.near_synonyms import FRAMES, NOUNS_OF_VERBS
+from services.cache.matching.reading import read
 from services.cache.matching.spelling import NAMES_MAX, in_one_spelling
 from services.cache.matching.tokens import tokens_in, words_in
 
@@ -52,3 +53,8 @@ def test_of_many_short_names_few_are_written_out() -> None:
     text = "DRC or EU?"
     written = in_one_spelling(text, words_in(text.lower()), tokens_in(text))
     assert written == "Democratic Republic of the Congo or European Union?"
+
+
+def test_abbreviations_are_written_out_a_bounded_number_of_times() -> None:
+    for text in ("uk ", "2fa ", "nyc "):
+        assert len(read(text * 500).normal) < len(text * 500) + 40 * NAMES_MAX

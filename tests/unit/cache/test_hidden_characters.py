@@ -7,6 +7,7 @@ import unicodedata
 import pytest
 
 from services.cache.matching.known_questions import same_words
+from services.cache.matching.proposal_guard import LIFTABLE, OVERRULED
 from services.cache.matching.symbols import hidden_in
 from tests.support.cache_parts import refused_by
 
@@ -38,7 +39,10 @@ HIDDEN = {
     "spaces": in_bits(ORDER, "\u2004", "\u2005"),
     "line separators": in_bits(ORDER, "\u2028", "\u2029"),
 }
-PLACED = ("{0}{1}", "{1}{0}", "{0} {1}", "{1} {0}", "{0}{1} Thanks", "{0} Thanks{1}")
+REFUSED = ("hidden", "language")
+"""Blank letters are those of another language."""
+
+PLACED = ("{0}{1}", "{1}{0}", "{0} {1}", "{1} {0}", "{0}{1} Thanks", "{0} Thanks{1}", "Hello {1}{0}", "Hi{1} {0}")
 
 
 @pytest.mark.parametrize("kind", HIDDEN)
@@ -46,8 +50,8 @@ PLACED = ("{0}{1}", "{1}{0}", "{0} {1}", "{1} {0}", "{0}{1} Thanks", "{0} Thanks
 def test_a_hidden_text_makes_another_question_whichever_is_stored(kind: str, placed: str) -> None:
     written = placed.format(QUESTION, HIDDEN[kind])
     for plain in (QUESTION, f"{QUESTION} Thanks", f"please, {QUESTION.lower()}"):
-        assert refused_by(plain, written)
-        assert refused_by(written, plain)
+        assert refused_by(plain, written) in REFUSED
+        assert refused_by(written, plain) in REFUSED
         assert same_words(plain) != same_words(written)
 
 
@@ -55,15 +59,15 @@ def test_a_hidden_text_makes_another_question_whichever_is_stored(kind: str, pla
 def test_a_hidden_text_within_a_question_stays_hidden_in_both_canonical_forms(kind: str) -> None:
     for form in ("NFC", "NFD"):
         written = unicodedata.normalize(form, QUESTION.replace("reset", f"reset{HIDDEN[kind]}"))
-        assert refused_by(QUESTION, written)
-        assert refused_by(written, QUESTION)
+        assert refused_by(QUESTION, written) in REFUSED
+        assert refused_by(written, QUESTION) in REFUSED
         assert same_words(QUESTION) != same_words(written)
 
 
 def test_two_hidden_texts_of_the_same_characters_are_two() -> None:
     texts = [QUESTION + "".join(chr(0xE0000 + ord(char)) for char in text) for text in ("no, it is", "is it, no")]
     assert sorted(texts[0]) == sorted(texts[1])
-    assert refused_by(texts[0], texts[1])
+    assert refused_by(texts[0], texts[1]) == "hidden"
 
 
 def test_no_question_with_hidden_characters_has_the_words_of_one_without() -> None:
@@ -100,3 +104,29 @@ def test_what_emoji_and_letters_have_by_right_is_served_to_who_writes_the_same(q
 )
 def test_lines_tabs_and_letters_with_marks_are_shown(text: str) -> None:
     assert hidden_in(unicodedata.normalize("NFC", text)) == ""
+
+
+PLANTED = [
+    *("How do I reset my router?", "router reset steps", "my router needs a reboot", "restart the modem, how"),
+    *("where is the reset button", "wifi box must be rebooted", "power cycle my gateway", "can I reboot the router"),
+    *(
+        "the modem hangs, restart it",
+        "turn the router off and on",
+        "reset wifi",
+        "reboot box",
+        "fresh start of the modem",
+    ),
+    *("how to power cycle", "gateway restart", "button for a reboot"),
+]
+
+
+def test_no_answer_is_so_broad_that_its_hidden_texts_are_learned_to_be_of_no_matter() -> None:
+    stored = [text + HIDDEN["tags"] + "".join(chr(0xE0061 + place)) for place, text in enumerate(PLANTED)]
+    assert refused_by(QUESTION, *PLANTED) == ""
+    assert refused_by(QUESTION, *stored) == "hidden"
+    assert not {*LIFTABLE, *OVERRULED} & {*REFUSED}
+
+
+def test_a_hidden_text_shows_no_words_to_be_the_same() -> None:
+    rows = ["When does the trial lapse?", "when is the trial over", "the trial is over when"]
+    assert refused_by("When does the trial resume?", *rows, f"When does the trial resume?{HIDDEN['tags']}")

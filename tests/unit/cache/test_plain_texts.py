@@ -33,7 +33,20 @@ texts = st.builds(
 )
 
 READ = (
-    *("spelled", "titled", "words", "tokens", "content", "sequence", "numbers", "units", "literals", "code", "names"),
+    *(
+        "spelled",
+        "titled",
+        "words",
+        "tokens",
+        "content",
+        "sequence",
+        "numbers",
+        "units",
+        "literals",
+        "code",
+        "hidden",
+        "names",
+    ),
     *("shouted", "possessive", "frame", "questions", "latin", "english", "plain", "cased", "spellings", "wording"),
     *("asking", "particulars", "contracted", "goes_on", "aligned"),
 )
