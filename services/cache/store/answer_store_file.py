@@ -31,7 +31,7 @@ from services.cache.entry import Entry, Question, Selector
 from services.cache.store.answer_store import Change, StoreUnavailableError
 from services.cache.store.answer_store_memory import MemoryStore
 from services.cache.store.entry_codec import Outline, pack_entry, renewed, unpack_outline
-from services.cache.store.entry_file import Deletion, EntryFile, FileStoreError, Row
+from services.cache.store.entry_file import Deletion, EntryFile, FileStoreError, Row, way_out
 from services.cache.store.file_writer import FileWriter, Part, Put
 from services.cache.store.prompt_cipher import PromptCipher
 from services.runtime.clock import Clock
@@ -205,7 +205,7 @@ class FileStore:
             if row is None:
                 continue
             if type(key) is not str or type(row) is not bytes:  # SQLite takes anything for anything
-                raise FileStoreError(f"{self._path} cannot be used (a row is damaged). Move it away to begin anew.")
+                raise FileStoreError(f"{self._path} cannot be used (a row is damaged). {way_out(self._path)}")
             packed = row if self._cipher is None else self._cipher.open(row, _place(key))
             outline = None if packed is None else unpack_outline(key, packed)
             if packed is not None and outline is None and (packed := renewed(key, packed)) is not None:

@@ -30,7 +30,7 @@ from services.cache.store.entry_rows import EntryRows, RowChanges
 from services.runtime.clock import Clock
 from services.runtime.logs import get_logger
 
-__all__ = ["FREE_BYTES_MAX", "PAGE_BYTES", "Deletion", "EntryFile", "FileStoreError", "Row"]
+__all__ = ["FREE_BYTES_MAX", "PAGE_BYTES", "Deletion", "EntryFile", "FileStoreError", "Row", "way_out"]
 
 APPLICATION_ID = 0x53504C57
 """Marks the file as ours ("SPLW"), in SQLite's header."""
@@ -116,6 +116,9 @@ class EntryFile:
         FileStoreError."""
         with self._named():
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+            for each in (self._path, _log_of(self._path)):
+                if each.exists():
+                    each.chmod(0o600)
             self._check_header()
             self.connection = connection = sqlite3.connect(
                 self._path, timeout=0.0, isolation_level=None, check_same_thread=False
@@ -157,7 +160,7 @@ class EntryFile:
         except (sqlite3.Error, OSError, UnicodeError) as error:  # the last of a message that quotes what is damaged
             raise FileStoreError(
                 f"{self._path} cannot be used ({error}): it may be damaged, no cache, or used by another"
-                " process. Move it away to begin anew."
+                f" process. {way_out(self._path)}"
             ) from error
 
     def clean(self, unreadable: Sequence[str], *, is_sealed: bool) -> None:
@@ -208,7 +211,7 @@ class EntryFile:
         elif application != APPLICATION_ID or version not in VERSIONS_READ:
             raise FileStoreError(
                 f"{self._path} is no cache of this version (it has {version}, this is {SCHEMA_VERSION})."
-                " Move it away to begin anew."
+                f" {way_out(self._path)}"
             )
         else:
             self._version = version
@@ -267,15 +270,23 @@ class EntryFile:
             if free * self._page_bytes > FREE_BYTES_MAX:
                 connection.executescript(f"PRAGMA incremental_vacuum({VACUUM_BYTES // self._page_bytes})")
 
-    @staticmethod
-    def _delete(connection: sqlite3.Connection, rows: Sequence[tuple[int, str]]) -> None:
+    def _delete(self, connection: sqlite3.Connection, rows: Sequence[tuple[int, str]]) -> None:
         before = connection.total_changes
         connection.executemany(_DELETE, rows)
         if connection.total_changes - before < len(rows):
-            raise sqlite3.DatabaseError("a row is not where it was: the file is damaged. Move it away to begin anew.")
+            raise sqlite3.DatabaseError(f"a row is not where it was: the file is damaged. {way_out(self._path)}")
 
     def close(self) -> None:
         """Lets go of the file."""
         if self.connection is not None:
             self.connection.close()
             self.connection = None
+
+
+def way_out(path: Path) -> str:
+    """For messages. The log holds the latest changes; a start without the file would delete it."""
+    return f"Move it away to begin anew, together with {_log_of(path).name}, if that is there."
+
+
+def _log_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}-wal")

@@ -207,6 +207,20 @@ async def test_what_was_stored_ahead_of_a_history_is_served_to_nobody_and_taken_
     await another.close()
 
 
+async def test_what_is_known_of_a_history_that_was_lost_says_nothing_of_the_one_that_began_after_it(
+    redis_server: RedisServer, store: RedisStore, red: Entry
+) -> None:
+    another = RedisStore(redis_server.url, timeout_s=10.0, clock=SystemClock())
+    await store.put(red)
+    assert await store.get_many([red.key]) == [red]
+    with redis_server.client() as client:
+        client.delete(HISTORY)
+    later = entry("later", now_unix_s=SystemClock().unix())
+    await another.put(later)
+    assert await store.get_many([red.key, later.key]) == await another.get_many([red.key, later.key]) == [None, later]
+    await another.close()
+
+
 async def test_many_invalidations_at_once_are_no_loss(store: RedisStore, red: Entry) -> None:
     await store.put(red)
 

@@ -152,6 +152,23 @@ async def test_a_replica_of_redis_is_not_asked(redis_server: RedisServer, tmp_pa
         follower.stop()
 
 
+async def test_a_primary_that_is_made_a_replica_serves_nothing_over_the_connections_that_it_keeps(
+    redis_server: RedisServer,
+) -> None:
+    put = entry("q", now_unix_s=SystemClock().unix())
+    async with store_at(redis_server) as store:
+        await store.put(put)
+        assert await store.get_many([put.key]) == [put]
+        with redis_server.client() as client:
+            before = client.info("stats")["total_connections_received"]
+            client.replicaof("127.0.0.1", "1")
+            for ask in (store.get_many, store.get_questions):
+                with pytest.raises(StoreUnavailableError):
+                    await ask([put.key])
+                assert client.info("stats")["total_connections_received"] == before, "it was asked over an old one"
+            client.replicaof("NO", "ONE")
+
+
 async def test_a_put_under_way_when_another_replica_invalidates_or_the_history_is_lost_is_not_kept(
     redis_server: RedisServer,
 ) -> None:

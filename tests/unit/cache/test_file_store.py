@@ -104,8 +104,13 @@ async def test_an_entry_that_was_served_touches_no_file(path: Path) -> None:
         assert [(each.name, each.stat().st_size) for each in sorted(path.parent.iterdir())] == before
 
 
-async def test_a_file_is_for_its_owner_and_for_one_process(path: Path) -> None:
+@pytest.mark.parametrize("is_there", [False, True])
+async def test_a_file_is_for_its_owner_and_for_one_process(path: Path, is_there: bool) -> None:
     clock = FakeClock()
+    if is_there:
+        for each in (path, path.with_name(f"{path.name}-wal")):
+            each.touch()
+            each.chmod(0o644)
     async with file_store(path, clock) as store:
         await store.put(entry("q", now_unix_s=clock.unix()))
         for each in path.parent.iterdir():
@@ -207,7 +212,7 @@ async def test_a_file_that_cannot_be_used_is_named_and_left_alone(path: Path, da
     assert callable(damage)
     damage(path)
     data = path.read_bytes()  # noqa: ASYNC240
-    with pytest.raises(FileStoreError, match=r"cache\.sqlite"):
+    with pytest.raises(FileStoreError, match=r"(?s)cache\.sqlite .*cache\.sqlite-wal"):
         await FileStore.open(path, entries_max=10, bytes_max=10_000, clock=clock)
     assert path.read_bytes() == data  # noqa: ASYNC240
 
@@ -444,6 +449,21 @@ async def test_what_no_key_opens_never_comes_back(path: Path) -> None:
             await store.invalidate(Selector(tenant=put.scope.tenant))
         assert await store.get_many([put.key]) == [put if keys == (KEY,) else None]
         await store.close()
+
+
+async def test_with_a_key_nothing_stays_in_an_empty_file_from_which_the_clear_was_deleted_without_being_overwritten(
+    path: Path,
+) -> None:
+    clock = FakeClock()
+    store = await keyed(path, clock)
+    await store.put(entry(SECRETS[0].decode(), now_unix_s=clock.unix(), text=SECRETS[1].decode()))
+    await store.close()
+    connection = sqlite3.connect(path)
+    connection.executescript("PRAGMA secure_delete=OFF; DELETE FROM entries;")
+    connection.close()
+    assert lies_there(path)
+    await (await keyed(path, clock, KEY)).close()
+    assert not lies_there(path)
 
 
 @pytest.mark.parametrize("fate", ["kept", "deleted", "expired"])
