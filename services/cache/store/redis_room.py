@@ -10,8 +10,8 @@ a shard, or of one that is beyond its own limit. Every shard keeps its own accou
     …:room:totals           sorted set: 'bytes' by what all of them take
 
 Promises: written in the script that writes the entry, so that the account is never half of it; what is on the list and
-has no account (an older version stored it) leaves first; an account that lost a part of itself (evicted, deleted by
-hand) is right again when the tenant has no entry left, and never keeps an entry that could not leave.
+has no account (an older version stored it) leaves first; where the account lost a part of itself (evicted, deleted by
+hand) the limit of entries holds all the same, and the account is right again when the shard has no entry left.
 """
 
 from __future__ import annotations
@@ -96,6 +96,7 @@ local function end_entry(listed)
   local gone = key_of(listed)
   redis.call('DEL', shard .. 'entry:' .. gone)
   redis.call('ZREM', list, listed)
+  leave(gone)
   ended[#ended + 1] = gone
   if gone == key then own, own_listed, own_worth = 0, 0, 0 end
 end
@@ -104,10 +105,9 @@ local function evict(whose)
   local least = redis.call('ZRANGE', worth .. whose, 0, 0, 'WITHSCORES')
   local gone, priority = least[1], least[2]
   if not gone then return settle(whose, 0) end
-  leave(gone)
+  end_entry(whose .. ':' .. gone)
   if redis.call('ZREM', worth .. whose, gone) == 1 then settle(whose, 0) end
   if redis.call('ZSCORE', counts, whose) then redis.call('ZADD', clocks, priority, whose) end
-  end_entry(whose .. ':' .. gone)
 end
 
 local function largest()
@@ -124,20 +124,22 @@ local function unaccounted()
   end
 end
 
-local function is_tenant_full() return redis.call('ZCARD', worth .. tenant) - own_worth >= tenant_max end
-
-local function is_full()
+local function goes_beyond(own_max, all_max, taken_max)
   local entries, taken = held()
-  return entries - own_listed >= entries_max or taken - own + size > bytes_max
+  return redis.call('ZCARD', worth .. tenant) - own_worth + 1 > own_max,
+    entries - own_listed + 1 > all_max or taken - own + size > taken_max
 end
 
+local own_before, all_before, taken_before = redis.call('ZCARD', worth .. tenant), held()
 if size + 0 <= bytes_max then
   for _ = 1, 64 do
-    if is_tenant_full() then
+    local is_tenant_full, is_full = goes_beyond(tenant_max, entries_max, bytes_max)
+    if is_tenant_full then
       evict(tenant)
-    elseif is_full() then
+    elseif is_full then
       local listed, whose = unaccounted(), largest()
-      if listed then end_entry(listed) elseif whose then evict(whose) else break end
+      if not whose then listed = listed or redis.call('ZRANGE', list, 0, 0)[1] end
+      if listed then end_entry(listed) elseif whose then evict(whose) else redis.call('DEL', totals) end
     else
       break
     end
@@ -146,15 +148,18 @@ end
 if #ended > 0 then
   redis.call('XADD', stream, 'MAXLEN', '~', records_max, '*', 'removed', table.concat(ended, ' '))
 end
-if is_tenant_full() or is_full() then return {'full', #ended, held()} end
+local is_tenant_full, is_full = goes_beyond(
+  math.max(tenant_max, own_before), math.max(entries_max, all_before), math.max(bytes_max, taken_before)
+)
+if is_tenant_full or is_full or size + 0 > bytes_max then return {'full', #ended, held()} end
 """
 )
 """Before an entry is written. Given: `list` and `stream`, names; `member`, the entry on the list; `records_max`, of the
 stream; `room`: how many entries a tenant may have, how many and how many bytes all of the shard, size and gain of this
 one; and, behind a bar, keys that were used and how often. At most 64 expired ones leave the list, and at most 64 others
-have to leave: more at once would hold up all others. An entry for which that is not room enough is refused, and what it
-would have replaced stays. Nothing is written before it is known that something leaves: what has written may write on,
-however full Redis is."""
+have to leave, among them perhaps what this one replaces: more at once would hold up all others. An entry for which that
+is not room enough is refused, unless there is no more afterwards than there was before. Nothing is written before it is
+known that something leaves: what has written may write on, however full Redis is."""
 
 TAKE_IN = """
 leave(key)

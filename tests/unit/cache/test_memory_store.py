@@ -1,4 +1,4 @@
-"""The store in memory: its bounds, and followers that fall behind. The rest is in the contract suite."""
+"""The store in memory: what expired, and followers that fall behind. The rest is in the contract suite."""
 
 from __future__ import annotations
 
@@ -9,28 +9,10 @@ from itertools import pairwise
 import pytest
 
 from services.cache.entry import Entry, Scope, Selector
-from services.cache.store.answer_store import CaughtUp, Change, Forget, Removed, StoreUnavailableError
+from services.cache.store.answer_store import CaughtUp, Change, Forget, StoreUnavailableError
 from services.cache.store.answer_store_memory import MemoryStore
 from services.runtime.clock import FakeClock
 from tests.support.cache_parts import entry, indexed
-
-
-async def test_the_oldest_entries_leave_when_there_are_too_many() -> None:
-    clock = FakeClock()
-    store = MemoryStore(entries_max=2, clock=clock)
-    entries = [entry(name, now_unix_s=clock.unix()) for name in ("a", "b", "c")]
-    for each in entries:
-        await store.put(each)
-    assert await store.get_many([each.key for each in entries]) == [None, *entries[1:]]
-
-
-async def test_the_oldest_entries_leave_when_they_are_too_large() -> None:
-    clock = FakeClock()
-    store = MemoryStore(entries_max=100, bytes_max=10_000, clock=clock)
-    entries = [entry(name, now_unix_s=clock.unix(), text="x" * 5_000) for name in ("a", "b")]
-    for each in entries:
-        await store.put(each)
-    assert await store.get_many([each.key for each in entries]) == [None, entries[1]]
 
 
 async def test_expired_entries_leave_before_living_ones() -> None:
@@ -57,34 +39,6 @@ async def test_a_follower_that_fell_behind_begins_anew() -> None:
         assert isinstance(await anext(changes), Forget)
         assert [each.key for each in indexed([await anext(changes)])] == [put.key]
         assert isinstance(await anext(changes), CaughtUp)
-
-
-async def test_the_entry_that_was_served_stays_and_followers_learn_what_left() -> None:
-    clock = FakeClock()
-    store = MemoryStore(entries_max=2, clock=clock)
-    entries = [entry(name, now_unix_s=clock.unix()) for name in ("a", "b", "c")]
-    async with aclosing(store.changes()) as changes:
-        assert [await anext(changes), await anext(changes)] == [Forget(), CaughtUp()]
-        await store.put(entries[0])
-        await store.put(entries[1])
-        store.served(entries[0].key)
-        await store.put(entries[2])
-        assert await store.get_many([each.key for each in entries]) == [entries[0], None, entries[2]]
-        seen = [await anext(changes) for _ in range(4)]
-        assert seen[2] == Removed((entries[1].key,))
-    assert store.evicted == 1
-
-
-async def test_one_tenant_does_not_push_out_another() -> None:
-    clock = FakeClock()
-    store = MemoryStore(entries_max=10, clock=clock)
-    quiet = [entry(f"quiet {number}", now_unix_s=clock.unix(), scope=Scope("quiet")) for number in range(4)]
-    for each in quiet:
-        await store.put(each)
-    for number in range(50):
-        await store.put(entry(f"loud {number}", now_unix_s=clock.unix(), scope=Scope("loud")))
-    assert await store.get_many([each.key for each in quiet]) == quiet
-    assert len(store) == 10
 
 
 async def test_a_large_deletion_gives_others_their_turns_and_tells_followers_in_parts() -> None:

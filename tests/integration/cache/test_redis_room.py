@@ -1,0 +1,299 @@
+"""Who leaves a Redis without room, and that the account says what is there. What every store promises of its limits is
+in the contract suite."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from services.cache.entry import Entry, Scope, Selector
+from services.cache.store.answer_store import StoreUnavailableError
+from services.cache.store.answer_store_redis import RedisStore
+from services.cache.store.eviction import Evictor
+from services.cache.store.redis_limits import ENTRY_OVERHEAD_BYTES, Limits
+from services.cache.store.redis_names import Names, member
+from services.cache.store.redis_room import HELD
+from services.runtime.clock import Clock, SystemClock
+from spillway.v1 import cache_pb2 as pb
+from spillway.v1 import chat_pb2
+from tests.integration.cache.served import ON, ON_TOO, lookup_request, served, store_request
+from tests.support.cache_parts import entry
+from tests.support.hypothesis_profiles import examples
+from tests.support.redis_account import ROOM, settled_account
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import until
+
+NAMES = Names(1)
+LIST = NAMES.entries(0)
+MANY = 1_000_000
+ROOMY = Limits(MANY, MANY, MANY * 1_000)
+
+
+@asynccontextmanager
+async def limited(server: RedisServer, limits: Limits, clock: Clock | None = None) -> AsyncIterator[RedisStore]:
+    store = RedisStore(server.url, timeout_s=10.0, clock=clock or SystemClock(), limits=limits)
+    yield store
+    await store.close()
+
+
+def numbered(number: int, *, tenants: int = 3, text: str = "Paris.", ttl_s: float = 3_600.0) -> Entry:
+    scope = Scope(f"t{number % tenants}")
+    now = SystemClock().unix()
+    return entry(f"question {number:04}", now_unix_s=now, ttl_s=ttl_s, scope=scope, text=text, tags=(f"g{number % 2}",))
+
+
+def of_an_older_version(client: Any, put: Entry) -> None:
+    """As one that keeps no account puts it."""
+    client.hset(NAMES.entry(put.key), "tenant", put.scope.tenant)
+    client.pexpireat(NAMES.entry(put.key), int(put.expires_at_unix_s * 1_000))
+    client.zadd(LIST, {member(put.scope.tenant, put.key): put.expires_at_unix_s * 1_000})
+
+
+steps = st.tuples(
+    st.sampled_from(["put", "put", "put", "put", "short", "use", "delete", "tag", "tenant", "older"]),
+    st.integers(0, 30),
+    st.integers(0, 6),
+)
+
+
+@given(st.lists(steps, max_size=50))
+@settings(max_examples=examples(25, 1_000), suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_limits_hold_and_the_account_says_what_is_there_after_any_history(
+    redis_server: RedisServer, history: list[tuple[str, int, int]]
+) -> None:
+    limits = Limits(4, 8, 40_000)
+
+    async def run(client: Any) -> None:
+        async with limited(redis_server, limits) as store:
+            for step, number, size in history:
+                put = numbered(number, text="x" * (size * 2_000), ttl_s=-5.0 if step == "short" else 3_600.0)
+                if step in ("put", "short"):
+                    assert await store.put(put)
+                    assert client.zcard(LIST) <= limits.entries_max
+                    assert client.zscore(ROOM + "totals", "bytes") <= limits.bytes_max
+                    tenants = client.zrange(ROOM + "counts", 0, -1, withscores=True)
+                    assert all(count <= limits.tenant_entries_max for _, count in tenants)
+                elif step == "use":
+                    store.served(put.key)
+                elif step == "delete":
+                    await store.delete([put.key])
+                elif step == "tag":
+                    await store.invalidate(Selector(tenant=put.scope.tenant, tag=put.tags[0]))
+                elif step == "tenant":
+                    await store.invalidate(Selector(tenant=put.scope.tenant))
+                elif client.zscore(LIST, member(put.scope.tenant, put.key)) is None:
+                    of_an_older_version(client, put)
+            older = [key for key in client.keys(NAMES.entry("*")) if not client.hexists(key, "stamp")]
+            await store.delete([key.decode().rpartition(":")[2] for key in older])
+            client.eval(HELD, 1, LIST)
+            settled_account(client)
+            for tenant in range(3):
+                await store.invalidate(Selector(tenant=f"t{tenant}"))
+            assert settled_account(client) == {}
+            assert client.keys(ROOM + "*") == []
+
+    with redis_server.client() as client:
+        client.flushall()
+        asyncio.run(run(client))
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 9), st.integers(0, 6)), max_size=40))
+@settings(max_examples=examples(25, 1_000), suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_redis_lets_leave_what_a_memory_would(redis_server: RedisServer, history: list[tuple[bool, int, int]]) -> None:
+    limits = Limits(MANY, 6, 60_000)
+
+    async def run(client: Any) -> None:
+        model = Evictor(
+            entries_max=limits.entries_max, tenant_entries_max=limits.entries_max, bytes_max=limits.bytes_max
+        )
+        async with limited(redis_server, limits) as store:
+            puts: list[Entry] = []
+            for is_put, number, size in history:
+                if not is_put and puts:
+                    used = puts[-1 - number % len(puts)].key
+                    store.served(used)
+                    model.use(used)
+                elif is_put:
+                    puts.append(numbered(len(puts), tenants=1, text="x" * (size * 2_000)))
+                    assert await store.put(puts[-1])
+                    taken = int(client.hget(ROOM + "sizes", puts[-1].key).split()[0])
+                    model.add(puts[-1].key, tenant="t0", size_bytes=taken, cost_nanousd=puts[-1].answer.cost_nanousd)
+                assert set(await store.find(Selector(tenant="t0"))) == set(model.keys_of("t0"))
+
+    with redis_server.client() as client:
+        client.flushall()
+        asyncio.run(run(client))
+
+
+async def test_the_account_takes_an_entry_for_what_redis_keeps_of_it(redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        async with limited(redis_server, ROOMY) as store:
+            await store.put(numbered(0))
+            before = client.info("memory")["used_memory"]
+            for number in range(1, 1_001):
+                await store.put(numbered(number, text="x" * 1_000))
+            taken = client.info("memory")["used_memory"] - before
+            accounted = sum(size_bytes for _, size_bytes in settled_account(client).values())
+    assert taken * 0.9 <= accounted + ENTRY_OVERHEAD_BYTES <= taken * 1.3
+
+
+async def test_what_an_older_version_stored_leaves_first_until_the_limit_holds(redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        for number in range(200):
+            of_an_older_version(client, numbered(number))
+        async with limited(redis_server, Limits(MANY, 10, MANY)) as store:
+            fresh = [numbered(number) for number in range(1_000, 1_009)]
+            for each in fresh:
+                assert await store.put(each)
+            assert await store.get_many([each.key for each in fresh]) == fresh
+        assert client.zcard(LIST) <= 10
+
+
+async def test_a_put_that_finds_no_room_is_dropped_and_nothing_is_half_written(redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        async with limited(redis_server, Limits(MANY, MANY, 20_000)) as store:
+            kept = numbered(0)
+            assert await store.put(kept)
+            with pytest.raises(StoreUnavailableError):
+                await store.put(numbered(3, text="x" * 30_000))
+            assert await store.get_many([kept.key]) == [kept]
+            assert client.keys(NAMES.entry("*")) == [NAMES.entry(kept.key).encode()]
+            assert [entries for entries, _ in settled_account(client).values()] == [1]
+
+
+async def test_a_put_makes_only_so_many_leave_and_the_next_ones_go_on(redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        async with limited(redis_server, ROOMY) as roomy:
+            for number in range(150):
+                await roomy.put(numbered(number))
+        async with limited(redis_server, Limits(MANY, 10, MANY)) as store:
+            there = []
+            for number in range(1_000, 1_004):
+                assert await store.put(numbered(number))
+                there.append(client.zcard(LIST))
+            assert there == [87, 24, 10, 10]
+            assert store.evicted == 144
+            settled_account(client)
+
+
+async def test_a_put_for_which_so_many_are_not_room_enough_is_dropped(redis_server: RedisServer) -> None:
+    limits = Limits(MANY, MANY, 400_000)
+    with redis_server.client() as client:
+        async with limited(redis_server, limits) as store:
+            for number in range(200):
+                await store.put(numbered(number))
+            assert client.zcard(LIST) > 100
+            large = numbered(1_000, text="x" * 300_000)
+            with pytest.raises(StoreUnavailableError):
+                await store.put(large)
+            assert await store.put(large)
+            assert client.zscore(ROOM + "totals", "bytes") <= limits.bytes_max
+            settled_account(client)
+
+
+class _Ahead(SystemClock):
+    """Two hours."""
+
+    def unix(self) -> float:
+        return super().unix() + 7_200.0
+
+
+async def test_a_replica_whose_clock_is_ahead_takes_nothing_living_off_the_list(redis_server: RedisServer) -> None:
+    async with limited(redis_server, ROOMY) as store, limited(redis_server, ROOMY, _Ahead()) as ahead:
+        living = [numbered(number, tenants=1) for number in range(100)]
+        for each in living:
+            await store.put(each)
+        for number in range(1_000, 1_005):
+            await ahead.put(numbered(number, tenants=1, ttl_s=7_300.0))
+        assert {each.key for each in living} <= set(await store.find(Selector(tenant="t0")))
+
+
+async def test_what_expired_leaves_the_list_of_a_redis_that_is_full(redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        async with limited(redis_server, ROOMY) as store:
+            await store.put(numbered(0))
+            for number in range(1, 40):
+                await store.put(numbered(number, ttl_s=-5.0))
+            client.config_set("maxmemory", 1)
+            for number in range(1_000, 1_002):
+                with suppress(StoreUnavailableError):
+                    await store.put(numbered(number))
+            client.config_set("maxmemory", 0)
+            settled_account(client)
+
+
+async def test_a_full_redis_takes_no_use_and_no_put_and_keeps_its_account(redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        async with limited(redis_server, ROOMY) as store:
+            put = numbered(0)
+            await store.put(put)
+            before = settled_account(client)
+            store.served(put.key)
+            client.config_set("maxmemory", 1)
+            for each in (put, numbered(1)):
+                with pytest.raises(StoreUnavailableError):
+                    await store.put(each)
+            assert await store.get_many([put.key]) == [put]
+            assert settled_account(client) == before
+            assert await store.delete([put.key]) == 1
+            assert settled_account(client) == {}
+
+
+@pytest.mark.parametrize("lost", ["sizes", "worth:*", "counts", "bytes", "totals", "clocks", "*"])
+async def test_an_account_that_lost_a_part_keeps_the_limit_and_becomes_right_again(
+    redis_server: RedisServer, lost: str
+) -> None:
+    with redis_server.client() as client:
+        async with limited(redis_server, Limits(MANY, 6, MANY)) as store:
+            for number in range(10):
+                await store.put(numbered(number))
+            client.delete(*client.keys(ROOM + lost))
+            for number in range(100, 130):
+                await store.put(numbered(number))
+                assert client.zcard(LIST) <= 6
+            for tenant in range(3):
+                await store.invalidate(Selector(tenant=f"t{tenant}"))
+            for number in range(200, 210):
+                await store.put(numbered(number))
+            settled_account(client)
+
+
+async def test_a_use_counts_for_the_replica_that_makes_room(redis_server: RedisServer) -> None:
+    limits = Limits(MANY, 3, MANY)
+    async with limited(redis_server, limits) as one, limited(redis_server, limits) as other:
+        first = [numbered(number, tenants=1) for number in range(2)]
+        for each in first:
+            await one.put(each)
+        one.served(first[0].key)
+        await one.put(numbered(2, tenants=1))  # takes the use along
+        for number in range(3, 5):
+            await other.put(numbered(number, tenants=1))
+        assert await other.get_many([each.key for each in first]) == [first[0], None]
+        assert (one.evicted, other.evicted) == (0, 2)
+
+
+async def test_one_tenants_flood_leaves_anothers_answers_where_they_are_found_by_meaning(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    cache = {"store": "redis", "redis_url": redis_server.url, "redis_timeout_s": 10, "entries_max": 20}
+    quiet, loud = pb.CacheScope(tenant="quiet"), pb.CacheScope(tenant="loud")
+    async with served(tmp_path, cache) as stub:
+        await stub.Store(store_request(ON, scope=quiet))
+        for number in range(40):
+            await stub.Store(store_request(f"question {number} of what?", scope=loud))
+
+        async def indexed() -> bool:
+            return bool((await stub.GetStats(pb.GetStatsRequest())).indexed_entries <= 20)
+
+        await until(indexed, what="the index follows what had to leave")
+        found = await stub.Lookup(lookup_request(ON_TOO, scope=quiet))
+        stats = await stub.GetStats(pb.GetStatsRequest())
+    assert found.outcome.kind == chat_pb2.CacheOutcome.KIND_SEMANTIC_HIT
+    assert (stats.evicted, stats.indexed_entries) == (21, 20)
