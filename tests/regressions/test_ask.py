@@ -183,6 +183,7 @@ def test_an_error_is_json_when_the_answer_would_be(tmp_path: Path, target: str, 
             "violations": [],
             "retry_after_s": 2.5,
             "attempts": "small-1:PROVIDER_AUTH,mid-1:BREAKER_OPEN",
+            "quota": "",
         }
     }
     code, out, _ = spillway(tmp_path, "explain", "--target", target, "--json", "x")
