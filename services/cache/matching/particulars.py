@@ -143,7 +143,8 @@ def read_particulars(text: str, words: Sequence[str], *, goes_on: bool) -> Parti
     prevents = not PREVENTIONS.isdisjoint(vocabulary) and _prevents(words)
     orders = shared(_orders(text)) if goes_on else NOTHING
     further = tuple(_further(text)) if goes_on else ()
-    asides = shared(_asides(text)) if goes_on else NOTHING
+    may_ask_on = goes_on and ("?" in text or not _ASKING.isdisjoint(vocabulary))
+    asides = shared(_asides(text)) if may_ask_on else NOTHING
     return Particulars(
         owners=owners,
         times=times,
