@@ -37,18 +37,17 @@ _ALWAYS: Final = "an answer at all, in the form asked for"
 
 def route_text(routing: RoutingDecision) -> Text:
     """The step that decided, the rule that matched, the arm, why, what had to be done without, and by which file."""
-    text = Text(routing.policy_step or "–", style="bold")
+    parts = [Text(routing.policy_step, style="bold")]
     if routing.rule:
-        text.append(f" {routing.rule}", style="cyan")
+        parts[0].append(f" {routing.rule}", style="cyan")
     if routing.arm:
-        text.append(f" · {routing.arm} arm", style="magenta")
-    if routing.reason:
-        text.append(f" · {routing.reason}")
+        parts.append(Text(f"{routing.arm} arm", style="magenta"))
+    parts.append(Text(routing.reason))
     if routing.degraded:
-        text.append(f" · without {', '.join(routing.degraded)}", style="yellow")
+        parts.append(Text(f"without {', '.join(routing.degraded)}", style="yellow"))
     if routing.config_version:
-        text.append(f" · config {routing.config_version}", style="dim")
-    return text
+        parts.append(Text(f"config {routing.config_version}", style="dim"))
+    return Text(" · ").join(part for part in parts if part) or Text("–")
 
 
 def rules_view(rules: Sequence[RuleTrial]) -> Table:

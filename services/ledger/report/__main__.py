@@ -134,6 +134,8 @@ def _figures(options: argparse.Namespace, settings: Settings | None, source: Sou
         sys.stdout.write(harmless_json(json.dumps([_as_json(each) for each in measures(report)], indent=1)) + "\n")
     else:
         open_console().print(report_view(report, title))
+    for path in (*([options.html] if options.html else []), *options.export):
+        sys.stderr.write(f"written: {path}\n")
     return 0
 
 

@@ -29,11 +29,20 @@ h1 { font-size: 1.5rem; margin-bottom: 0; } h2 { font-size: 1.1rem; margin: 2.2r
 .key { display: flex; flex-wrap: wrap; gap: 1rem; margin: 1.2rem 0; }
 .key div { border: 1px solid #8884; border-radius: 8px; padding: .6rem 1rem; min-width: 9rem; }
 .key b { display: block; font-size: 1.45rem; } .key span, .note { color: #777; font-size: .85rem; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .88rem; width: 100%; }
+.wide, figure { overflow-x: auto; --edge: Canvas; background:
+ linear-gradient(to right, var(--edge) 30%, #0000) 0 0 / 2.5rem 100% no-repeat local,
+ linear-gradient(to left, var(--edge) 30%, #0000) 100% 0 / 2.5rem 100% no-repeat local,
+ linear-gradient(to right, #888a, #0000) 0 0 / .8rem 100% no-repeat,
+ linear-gradient(to left, #888a, #0000) 100% 0 / .8rem 100% no-repeat; } /* a shadow at an edge with more behind it */
+table { border-collapse: collapse; font-size: .88rem; width: 100%; }
 th, td { text-align: right; padding: .25rem .6rem; border-bottom: 1px solid #8883; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; white-space: normal; }
 th { font-weight: 600; } .alarm { color: #c0392b; } .watch { color: #b7791f; } .healthy { color: #2e7d4f; }
-figure { margin: .6rem 0; background: #fff; border-radius: 8px; padding: .4rem; } svg { width: 100%; height: auto; }
+figure { margin: .6rem 0; --edge: #fff; background-color: #fff; border-radius: 8px; padding: .4rem; }
+svg { width: 100%; height: auto; }
+@media (max-width: 40rem) { body { margin: 1rem auto; padding: 0 .6rem; } .key { gap: .5rem; }
+ .key div { flex: 1 1 8rem; }
+ figure svg { width: 42rem; } }
 """
 
 
@@ -53,10 +62,14 @@ def _sections(report: Report, whole: Group) -> Iterable[str]:
     yield _key(report, whole)
     if len(report.days) > 1:
         yield "<h2>Cost a day</h2>" + _days_plot(report.days)
-    yield "<h2>Tiers: shares in %, with 95 % intervals</h2>" + _tiers_plot(report) + _tier_table(report)
     yield (
-        "<h2>Quality, by the tier that answered: in %, with 95 % intervals</h2>"
+        "<h2>Tiers</h2>" + _tiers_plot(report) + "<p class=note>Escalated, fallback and schema failed in %, with 95 % "
+        "intervals.</p>" + _tier_table(report)
+    )
+    yield (
+        "<h2>Quality, by the tier that answered</h2>"
         + _quality_plot(report)
+        + "<p class=note>In %, with 95 % intervals.</p>"
         + _quality_table(report)
     )
     for kind in ("arm", "task type", "user tier", "tenant", "endpoint", "tag", "day"):

@@ -72,10 +72,9 @@ def advise(evidence: Evidence, percent: float = 0.0) -> Advice:
     advice = _advice(evidence)
     if percent < COMPLETE or advice.verdict is Verdict.BACK:
         return advice
-    reason = "everything is routed: there is no step up, and no user of the baseline to compare with any more"
-    return Advice(
-        Verdict.COMPLETE, (reason, *advice.reasons), advice.negative, advice.failed, advice.grade, advice.costs
-    )
+    # There is no step that what is missing could be waited for.
+    reasons = tuple(reason for reason in advice.reasons if not reason.startswith(f"{Verdict.WAIT}:"))
+    return Advice(Verdict.COMPLETE, reasons, advice.negative, advice.failed, advice.grade, advice.costs)
 
 
 def next_step(percent: float, verdict: Verdict) -> float:

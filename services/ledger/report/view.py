@@ -131,7 +131,7 @@ def _tiers(tiers: Sequence[TierFigures]) -> Table:
     table = _table(
         "tiers; in %, with 95 % intervals",
         ("tier",),
-        ("asked", "answered", "cost", "per asked", "escalated", "", "fallback", "form"),
+        ("asked", "answered", "cost", "per asked", "escalated", "", "fallback", "schema failed"),
     )
     for tier in tiers:
         state = state_of_escalation(tier.tier, tier.escalated)

@@ -5,7 +5,9 @@ Promises: pure. Floors and ceilings of both hold; of two cache modes the stricte
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from services.orchestrator.policy.opening import NoEligibleTargetError
 from spillway.routing import CacheMode, CompletionRequest
@@ -13,6 +15,7 @@ from spillway.settings import Rule, Settings
 
 __all__ = ["Limits", "LimitsOf"]
 
+NAMES_SHOWN_MAX: Final = 16
 _STRICTNESS = (CacheMode.USE, CacheMode.REFRESH, CacheMode.BYPASS)
 
 
@@ -56,7 +59,8 @@ class LimitsOf:
     def tier_index(self, name: str, where: str) -> int:
         """The tier's number. Raises NoEligibleTargetError."""
         if name not in self._names:
-            raise NoEligibleTargetError("there is no tier of the name that was given", f"{where}: {name!r}")
+            public = f"there is no tier of the name that was given; there are {_listed(self._names)}"
+            raise NoEligibleTargetError(public, f"{where}: {name!r}")
         return self._names.index(name)
 
     def tier_of_target(self, target: str) -> int | None:
@@ -67,7 +71,8 @@ class LimitsOf:
         """Raises NoEligibleTargetError for one that is unknown, or outside the limits."""
         tier = self._tier_of_target.get(target)
         if tier is None:
-            raise NoEligibleTargetError("there is no target of the name that was given", repr(target))
+            public = f"there is no target of the name that was given; there are {_listed(tuple(self._tier_of_target))}"
+            raise NoEligibleTargetError(public, repr(target))
         if not limits.floor <= tier <= limits.ceiling:
             raise NoEligibleTargetError(
                 "the target that was named is outside the tier floor and ceiling", f"{target!r}, {self._names[tier]}"
@@ -78,3 +83,9 @@ class LimitsOf:
         if not limits.floor <= self._tier_of_target[target] <= limits.ceiling:
             return "is outside the tier floor and ceiling"
         return "has no room for the input" if self._windows[target] < tokens else ""
+
+
+def _listed(names: Sequence[str]) -> str:
+    """What answers and attempts name as well; a few of many."""
+    more = len(names) - NAMES_SHOWN_MAX
+    return ", ".join(names[:NAMES_SHOWN_MAX]) + (f" and {more:,} more" if more > 0 else "")

@@ -15,7 +15,7 @@ __all__ = ["NoEligibleTargetError", "Opening"]
 
 
 class NoEligibleTargetError(ValueError):
-    """The request leaves no target. `public` is constant text for the caller, `detail` is for the log."""
+    """The request leaves no target. `public` is for the caller, of the configuration alone, `detail` is for the log."""
 
     def __init__(self, public: str, detail: str = "") -> None:
         super().__init__(public)

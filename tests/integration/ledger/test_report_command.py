@@ -357,4 +357,5 @@ def test_the_command_writes_the_page(tmp_path: Path, log: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "saved" in done.stdout
+    assert done.stderr == "written: page.html\n"
     assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")

@@ -112,6 +112,7 @@ def test_a_route_says_its_step_its_rule_its_arm_why_and_by_which_configuration()
         " · without classifier · config 0123456789ab"
     )
     assert route_text(RoutingDecision()).plain == "–"
+    assert route_text(RoutingDecision(reason="answered from the cache")).plain == "answered from the cache"
 
 
 def test_rules_are_shown_in_the_order_in_which_they_were_tried() -> None:

@@ -124,6 +124,19 @@ def test_what_only_a_bound_has_in_it_is_no_cost_and_lowers_no_saving_but_is_said
     assert "nobody counted" not in shown(make_report(ListedRows([PLAIN], [ANSWER])))
 
 
+def test_what_is_wider_than_a_phone_scrolls_and_shows_that_it_does() -> None:
+    shown_page = page(make_report(ListedRows([PLAIN], [ANSWER])), "title")
+    assert "figure { overflow-x: auto" in shown_page
+    assert "no-repeat local" in shown_page
+    assert "figure svg { width: 42rem; }" in shown_page
+
+
+def test_the_terminal_and_the_page_call_a_figure_by_one_name() -> None:
+    report = make_report(ListedRows([PLAIN], [ANSWER], forms=[("simple", "fail")]))
+    for text in (shown(report), page(report, "title")):
+        assert "schema failed" in text
+
+
 def test_comparisons_without_a_grade_and_audits_cost_and_are_no_grades() -> None:
     ungraded = [("canary", "judge_failed", 40), ("canary", "cut_off", 5), ("audit", "right", 7)]
     report = make_report(ListedRows([PLAIN], grades=[GRADE], ungraded=ungraded))

@@ -105,6 +105,7 @@ def test_where_everything_is_routed_the_rollout_is_complete() -> None:
     advice = advise(gather(trials_of(ROUTED, 500), [], []), 100)
     assert advice.verdict is Verdict.COMPLETE
     assert next_step(100, advice.verdict) == 100
+    assert advice.reasons == (), "nothing is waited for"
 
 
 def test_steps_go_up_and_down_the_published_ladder() -> None:

@@ -142,9 +142,15 @@ def test_a_ladder_without_a_tier_between_the_bounds_is_refused() -> None:
     ("fields", "public"),
     [
         ({"tier_floor": "complex", "tier_ceiling": "simple"}, "the tier floor is above the tier ceiling"),
-        ({"tier_floor": "galactic"}, "there is no tier of the name that was given"),
-        ({"tier_ceiling": "galactic"}, "there is no tier of the name that was given"),
-        ({"pinned_target": "galactic"}, "there is no target of the name that was given"),
+        ({"tier_floor": "galactic"}, "there is no tier of the name that was given; there are simple, medium, complex"),
+        (
+            {"tier_ceiling": "galactic"},
+            "there is no tier of the name that was given; there are simple, medium, complex",
+        ),
+        (
+            {"pinned_target": "galactic"},
+            "there is no target of the name that was given; there are simple-1, medium-1, complex-1",
+        ),
         (
             {"pinned_target": "complex-1", "user_tier": "free"},
             "the target that was named is outside the tier floor and ceiling",
