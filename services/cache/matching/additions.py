@@ -152,39 +152,45 @@ def orders_more(asked: Reading, stored: Reading) -> bool:
     return bool(theirs.orders - mine.orders or theirs.corrections - mine.corrections)
 
 
-def adds_matter(asked: Reading, rows: Sequence[Reading]) -> bool:
+def adds_matter(asked: Reading, rows: Sequence[Reading], *, is_known: bool) -> bool:
     """Whether it says more than all of the rows, and all that one of them says: matter that narrows by its place ("an
-    egg for free"), or in the row's form matter ("a fried egg") or a word that limits ("more than one egg")."""
+    egg for free"), or in the row's form matter ("a fried egg") or a word that limits ("more than one egg").
+
+    `is_known`: the rows show what the answer is about, so one word that narrows by its place is another guard's
+    (`unheard`), which may be learned to be mistaken.
+    """
+    words_min = _MORE_FREELY if is_known else 1
     limiting = not _LIMITING.isdisjoint(asked.words)
     for row in rows:
         more, less = unmatched(asked, row)
         if less - _FORMAL:
             continue
         if more := more - _FORMAL - _COURTESIES - _NO_NARROWER:
-            if _narrows(asked, more) or _same_form(asked, row, more):
+            if _narrows(asked, more, words_min) or _same_form(asked, row, more):
                 return any(not any(has_word(word, asked, other) for other in rows) for word in more)
         elif limiting and not form_added(asked, row).isdisjoint(_LIMITING) and keeps_form(asked, row):
             return all(not form_added(asked, other).isdisjoint(_LIMITING) for other in rows)
     return False
 
 
-def _narrows(asked: Reading, more: frozenset[str]) -> bool:
-    """Whether one of the words more stands behind the last of the other matter and a preposition ("for free", "if it is
-    wet"), or is an adverb there ("legally"); or in a phrase before all ("as an admin, ...")."""
+def _narrows(asked: Reading, more: frozenset[str], words_min: int) -> bool:
+    """Whether so many of the words more stand behind the last of the other matter and a preposition ("for free", "if it
+    is wet"), or are adverbs there ("legally"); or in a phrase before all ("as an admin, ...")."""
     head, comma, _ = asked.core.normal.partition(",")
-    if comma and not more.isdisjoint(before := words_in(head.casefold())) and before[0] in _LEADING:
+    before = words_in(head.casefold()) if comma else ()
+    if before and before[0] in _LEADING and len(more.intersection(before)) >= words_min:
         return True
     words = asked.core.words
     said = asked.traits.matter - more - _FORMAL - _LEADING
     end = len(words)
     while end and words[end - 1] not in said:
         end -= 1
-    leads = False
+    leads, found = False, 0
     for word in words[end:]:
         leads = leads or word in _LEADING
-        if word in more and (leads or word in _ADVERBS or (word.endswith("ly") and len(word) >= _ADVERB_CHARS_MIN)):
-            return True
-    return False
+        is_adverb = word in _ADVERBS or (word.endswith("ly") and len(word) >= _ADVERB_CHARS_MIN)
+        found += word in more and (leads or is_adverb)
+    return found >= words_min
 
 
 def _same_form(asked: Reading, row: Reading, more: frozenset[str]) -> bool:

@@ -107,7 +107,7 @@ def proposal_refusal(asked: Reading, stored: Sequence[Reading], *, aliases: int)
     if kind and kind not in OVERRULED and kind not in LIFTABLE:
         return found
     telling, others = _telling(asked, rows, aliases)
-    if aliases < ALIASES_KNOWN and wordings(telling) >= WORDINGS_TELLING:
+    if _is_known(telling, aliases):
         unheard = asks_unheard(asked, telling) or (_UNHEARD if has_unheard_matter(asked, telling) else "")
         if unheard:
             return found if kind in OVERRULED else unheard
@@ -144,7 +144,7 @@ def _refusal(asked: Reading, rows: Sequence[Reading], aliases: int) -> str:
     hardly = any(hardly_differs(asked, row, others) for row in rows)
     if (hardly and not is_broad) or any(reordered(asked, row) for row in rows):
         return _CONTRARY
-    if more := _asks_more(asked, telling, is_broad=is_broad):
+    if more := _asks_more(asked, telling, aliases, is_broad=is_broad):
         return more
     return "" if passed else _of_other_words(soft, is_broad=is_broad, hardly=hardly)
 
@@ -208,11 +208,16 @@ def _uncleared(
     return ""
 
 
-def _asks_more(asked: Reading, rows: Sequence[Reading], *, is_broad: bool) -> str:
+def _asks_more(asked: Reading, rows: Sequence[Reading], aliases: int, *, is_broad: bool) -> str:
     """What it asks for that none of the answer's own questions has."""
     if _names_new_action(asked, rows):
         return _ACTION
-    return _MATTER if not is_broad and adds_matter(asked, rows) else ""
+    return _MATTER if not is_broad and adds_matter(asked, rows, is_known=_is_known(rows, aliases)) else ""
+
+
+def _is_known(rows: Sequence[Reading], aliases: int) -> bool:
+    """Whether they are few enough to be all that is asked of the answer, and different enough to show what that is."""
+    return aliases < ALIASES_KNOWN and wordings(rows) >= WORDINGS_TELLING
 
 
 def _names_new_action(asked: Reading, rows: Sequence[Reading]) -> bool:

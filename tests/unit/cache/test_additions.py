@@ -245,3 +245,10 @@ def test_a_part_or_a_frame_given_before_a_question_makes_another_one(before: str
     assert refused_by(f"{before}{stored}", stored) not in ("", *LIFTABLE)
     if ". " in before:
         assert refused_by(stored, f"{before}{stored}") == "further"
+
+
+def test_one_word_that_narrows_an_answer_of_which_enough_is_known_is_for_the_class_to_judge() -> None:
+    stored = ["How do I change my PIN?", "new PIN please", "PIN reset steps", "replace the code of my card"]
+    assert refused_by("is it possible to change my PIN by phone", stored[0]) == "matter"
+    assert refused_by("is it possible to change my PIN by phone", *stored) == "unheard"
+    assert refused_by("is it possible to change my PIN in heavy rain", *stored) == "matter"
