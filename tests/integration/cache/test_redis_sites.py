@@ -13,7 +13,9 @@ from services.cache.outcomes import StoreResult
 from services.cache.semantic_cache import SemanticCache
 from services.cache.store.answer_store import CaughtUp
 from services.cache.store.answer_store_redis import RedisStore
-from services.cache.store.redis_servers import RedisServers
+from services.cache.store.redis_limits import Limits
+from services.cache.store.redis_names import Names
+from services.cache.store.redis_servers import CLUSTER_SHARDS, RedisServers
 from services.runtime.clock import FakeClock, SystemClock
 from services.runtime.redis_places import LOOKUP_EVERY_S
 from spillway.configuration.redis_url import parse_redis_url
@@ -98,6 +100,34 @@ async def test_a_cluster_keeps_entries_on_all_of_its_nodes_and_replicas_follow_e
             assert client.dbsize() > 0
     async with replica(nodes.url) as late:
         assert late.stats().indexed_entries == len(TENANTS) - 1
+
+
+async def test_the_shards_of_a_cluster_share_its_limits(nodes: Cluster) -> None:
+    limits = Limits(tenant_entries_max=100, entries_max=160, bytes_max=100_000_000)
+    clock = FakeClock(unix=SystemClock().unix())
+    store = RedisStore(nodes.url, timeout_s=WELL_S, clock=clock, limits=limits)
+    names = Names(CLUSTER_SHARDS)
+    now = SystemClock().unix()
+    first, second = Scope(TENANTS[0]), Scope(TENANTS[1])
+    assert names.shard_of(entry("q", now_unix_s=now, scope=first).key) != names.shard_of(
+        entry("q", now_unix_s=now, scope=second).key
+    )
+    for number in range(100):
+        await store.put(entry(f"q {number}", now_unix_s=now, scope=first))
+    for number in range(100):
+        await store.put(entry(f"q {number}", now_unix_s=now, scope=second))
+    assert len(await store.find(Selector(tenant=TENANTS[0]))) == 100
+    assert len(await store.find(Selector(tenant=TENANTS[1]))) == 60
+    another = RedisStore(nodes.url, timeout_s=WELL_S, clock=clock, limits=limits)
+
+    async def knows_all() -> bool:
+        await another.put(entry("q", now_unix_s=now, scope=second))
+        await another.delete([entry("q", now_unix_s=now, scope=second).key])
+        return another.evicted > 0
+
+    await until(knows_all, what="another replica has looked at all shards")
+    await another.close()
+    await store.close()
 
 
 async def test_entries_of_many_shards_are_found_and_removed_together(nodes: Cluster) -> None:
