@@ -14,8 +14,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from services.cache.admission import TTL_S_MAX
 from services.cache.entry import Scope, Selector
@@ -58,6 +58,13 @@ class History:
     number: int = 0
     rules: tuple[Rule, ...] = ()
     unreadable: int = 0
+    _by_tag: Mapping[str | None, Sequence[Rule]] = field(init=False, repr=False, compare=False)  # the youngest first
+
+    def __post_init__(self) -> None:
+        by_tag: dict[str | None, list[Rule]] = {}
+        for rule in sorted(self.rules, key=lambda rule: rule.number, reverse=True):
+            by_tag.setdefault(rule.selector.tag, []).append(rule)
+        object.__setattr__(self, "_by_tag", by_tag)
 
     def is_living(self, stamp: bytes | None, key: str, scope: Scope, tags: tuple[str, ...]) -> bool:
         """Whether the entry with this stamp still stands."""
@@ -67,7 +74,13 @@ class History:
         stored_at = int(number)
         if stored_at > self.number:  # or what is invalidated from now on would not take it
             return False
-        return not any(rule.number > stored_at and rule.selector.takes(key, scope, tags) for rule in self.rules)
+        for tag in (None, *tags):
+            for rule in self._by_tag.get(tag, ()):
+                if rule.number <= stored_at:
+                    break
+                if rule.selector.takes(key, scope, tags):
+                    return False
+        return True
 
     def follows(self, known: History, *, now_unix_s: float) -> bool:
         """Whether this may be what became of `known`. Not when its number is lower, or a rule has left or has a lower
@@ -97,16 +110,18 @@ def rule_text(selector: Selector) -> str:
     return json.dumps({name: getattr(selector, name) for name in _CONDITIONS if getattr(selector, name) is not None})
 
 
-def history_of_fields(fields: Mapping[bytes, bytes]) -> History:
-    """The history as it lies in a hash: era, token, number, and rules as "NUMBER MILLISECONDS JSON".
+def history_of_fields(fields: Mapping[bytes, bytes], known: History | None = None) -> History:
+    """The history as it lies in a hash: era, token, number, and rules as "NUMBER MILLISECONDS JSON". Of rules that have
+    the name of one of `known`, what they take is that one's, as a name says it all.
 
     NO_HISTORY, of which nothing is living, for one with a rule of which not even the number can be read, or that is
     ahead of the history's.
     """
     try:
         latest = int(fields.get(b"number") or 0)
+        read = {} if known is None else {rule.name: rule.selector for rule in known.rules}
         rules = tuple(
-            _rule(name, value, latest) for name, value in fields.items() if name.startswith(RULE_PREFIX.encode())
+            _rule(name, value, latest, read) for name, value in fields.items() if name.startswith(RULE_PREFIX.encode())
         )
         return History(
             fields.get(b"era", b"").decode("ascii"),
@@ -123,18 +138,17 @@ def _name_of_text(text: bytes) -> str:
     return RULE_PREFIX + hashlib.sha256(text).hexdigest()[:32]
 
 
-def _rule(name: bytes, value: bytes, latest: int) -> Rule:
+def _rule(raw_name: bytes, value: bytes, latest: int, known: Mapping[str, Selector]) -> Rule:
     """Raises ValueError."""
+    name = raw_name.decode("ascii", "replace")
     number, _, rest = value.partition(b" ")
     if not number.isdigit() or not 0 < int(number) <= latest:
         raise ValueError("no number of a rule of this history")
     made, _, text = rest.partition(b" ")
-    return Rule(
-        int(number),
-        _selector(text) if name == _name_of_text(text).encode() else EVERYTHING,
-        name.decode("ascii", "replace"),
-        int(made) if _MILLISECONDS.fullmatch(made) else 0,
-    )
+    selector = known.get(name, EVERYTHING)
+    if selector is EVERYTHING and name == _name_of_text(text):
+        selector = _selector(text)
+    return Rule(int(number), selector, name, int(made) if _MILLISECONDS.fullmatch(made) else 0)
 
 
 def _selector(text: bytes) -> Selector:

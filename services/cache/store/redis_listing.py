@@ -190,7 +190,7 @@ class RedisListing:
             self._histories.move_to_end(bucket)
             return known
         reading: Any = redis.hgetall(self._names.history(bucket))
-        found, now_unix_s = history_of_fields(await reading), self._clock.unix()
+        found, now_unix_s = history_of_fields(await reading, known), self._clock.unix()
         if found is NO_HISTORY:
             await self._forget(redis, bucket, era, token)
             return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -52,6 +53,42 @@ selectors = st.builds(
     knowledge_version=st.none() | st.text(max_size=3),
     tag=st.none() | st.text(max_size=3),
 )
+
+
+few = st.sampled_from(("a", "b"))
+maybe = st.none() | few
+rules = st.lists(st.builds(Rule, st.integers(1, 9), st.builds(Selector, tenant=few, namespace=maybe, tag=maybe)))
+
+
+@given(rules, st.integers(0, 9), st.builds(Scope, few, few), st.lists(few, max_size=3))
+def test_what_stands_is_what_no_younger_rule_takes_in_whatever_order_they_are_looked_through(
+    rules: list[Rule], stored_at: int, scope: Scope, tags: list[str]
+) -> None:
+    history = History("era", "token", 9, tuple(rules))
+    taken = any(rule.number > stored_at and rule.selector.takes("k", scope, tuple(tags)) for rule in rules)
+    assert history.is_living(f"era {stored_at}".encode(), "k", scope, tuple(tags)) is not taken
+
+
+@given(st.lists(selectors, max_size=5), st.lists(selectors, max_size=5), st.randoms(use_true_random=False))
+def test_a_history_reads_the_same_whatever_was_known_of_its_rules(
+    some: list[Selector], others: list[Selector], random: Random
+) -> None:
+    def fields(selectors: list[Selector]) -> dict[bytes, bytes]:
+        return {b"era": b"e", b"number": b"9"} | {
+            rule_name(each).encode(): f"{random.randint(1, 9)} 1700000000000 {rule_text(each)}".encode()
+            for each in selectors
+        }
+
+    known, news = history_of_fields(fields(some)), fields([*others, *some[:2]])
+    assert history_of_fields(news, known) == history_of_fields(news)
+
+
+def test_a_rule_that_could_not_be_read_is_read_anew() -> None:
+    selector = Selector(tenant="acme", tag="red")
+    name, text = rule_name(selector).encode(), f"1 1700000000000 {rule_text(selector)}".encode()
+    known = history_of_fields({b"era": b"e", b"number": b"1", name: text[:-1]})
+    assert known.unreadable == 1
+    assert history_of_fields({b"era": b"e", b"number": b"1", name: text}, known).rules[0].selector == selector
 
 
 @given(selectors, st.integers(1, 2**53))
