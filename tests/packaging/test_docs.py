@@ -88,6 +88,12 @@ def test_every_page_of_the_docs_is_reached_from_the_readme() -> None:
     assert [page for page in pages() if page.startswith("docs/") and page not in reached] == []
 
 
+def test_every_page_of_the_docs_is_in_their_index() -> None:
+    named = {f"docs/{link}" for link in re.findall(r"\]\(([^)#\s]+\.md)", prose("docs/README.md"))}
+    beside = [page for page in pages() if re.fullmatch(r"docs/[^/]+\.md", page) and page != "docs/README.md"]
+    assert [page for page in beside if page not in named] == []
+
+
 def test_every_file_that_is_named_is_there() -> None:
     files = {f"/{path}" for path in tracked()}
     folders = {f"/{parent}" for path in tracked() for parent in Path(path).parents}

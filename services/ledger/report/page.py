@@ -233,8 +233,8 @@ def _confidence_plot(report: Report) -> str:
 def _plot(height: float = 2.8) -> tuple[Any, Any]:
     from matplotlib.figure import Figure  # noqa: PLC0415 - takes half a second, and only this page needs it
 
-    figure = Figure(figsize=(8.6, height), layout="constrained")
-    axes = figure.add_subplot()
+    figure = Figure(figsize=(8.6, height), layout="constrained", facecolor="none")  # the page's edges show through
+    axes = figure.add_subplot(facecolor="none")
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
