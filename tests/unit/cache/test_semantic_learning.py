@@ -273,10 +273,14 @@ async def test_what_a_store_that_was_away_could_not_forget_is_forgotten_when_it_
     served = "how do I  reset my router"
     assert await kind(bench, served) is CacheKind.SEMANTIC_HIT
     assert await evidence(bench, key, False, text=served) is Comparison.UNKNOWN
-    assert await bench.store.get_many([key]) != [None]
+    (stored,) = await bench.store.get_many([key])
     assert await evidence(bench, key, False, text=served) is Comparison.DIFFERENT
     assert await bench.store.get_many([key]) == [None]
     assert bench.cache.wrong_rates()[0].wrong == 1
+    assert stored is not None
+    await bench.store.put(stored)  # as another replica may
+    assert await evidence(bench, key, False, text=served) is Comparison.DIFFERENT
+    assert await bench.store.get_many([key]) == [stored]
     again = await put(bench.cache, "How do I reset my router?", "hold_the_button", near("r", 0.1))
     assert await evidence(bench, again, True, text=served) is Comparison.SAME
     assert await bench.store.get_many([again]) != [None]
