@@ -50,7 +50,9 @@ class Cache(Section):
     snapshot_dir: str = Field("", description="With store: redis. Where a replica keeps its index over restarts.")
     entries_max: int = Field(100_000, ge=1, description="All tenants together; the least valuable leave first.")
     tenant_entries_max: int = Field(100_000, ge=1, description="Of one tenant.")
-    bytes_max: int = Field(536_870_912, ge=1_048_576, description="Of all entries' contents.")
+    bytes_max: int = Field(
+        536_870_912, ge=1_048_576, description="Of all entries, with what the store needs beside their contents."
+    )
     entry_bytes_max: int = Field(262_144, ge=1_024, description="A larger answer is not stored.")
     ttl_s: Freshness = Freshness()
     semantic: bool = True

@@ -6,6 +6,7 @@ transaction stays in one slot of a cluster; a tenant's keys are all in one shard
     spillway:{cache:<shard>}:2:entry:<entry key>   hash, expires with the entry
     spillway:{cache:<shard>}:2:entries             sorted set "<tenant digest>:<entry key>" by expiry in Unix ms
     spillway:{cache:<shard>}:2:changes             stream of changes, bounded: which key was put, which were removed
+    spillway:{cache:<shard>}:2:room:…              what entries take, and who leaves first: see `redis_room`
     spillway:{cache:<shard>}:2:history:<bucket>    hash: what was invalidated (see `invalidation`); never expires
 """
 

@@ -59,7 +59,7 @@ async def test_a_tenant_beyond_its_limit_makes_room_among_its_own(opened: Opened
 
 async def test_a_flood_of_one_tenant_takes_nothing_of_one_that_has_less_than_its_share(opened: Opened) -> None:
     store = await opened(Limits(MANY, 10, MIB))
-    quiet = entries_of("quiet", 4)
+    quiet = entries_of("quiet", 4, text="x" * 10_000)
     await put_all(store, quiet)
     loud = entries_of("loud", 50)
     await put_all(store, loud)
@@ -70,7 +70,7 @@ async def test_a_flood_of_one_tenant_takes_nothing_of_one_that_has_less_than_its
 
 async def test_a_flood_of_large_answers_takes_nothing_of_one_that_has_less_than_its_share(opened: Opened) -> None:
     store = await opened(Limits(MANY, MANY, 100_000))
-    quiet = entries_of("quiet", 4)
+    quiet = entries_of("quiet", 8)
     await put_all(store, quiet)
     await put_all(store, entries_of("loud", 20, text="x" * 10_000))
     assert await kept_of(store, quiet) == quiet
@@ -101,6 +101,15 @@ async def test_an_entry_that_is_replaced_takes_the_room_of_one(opened: Opened) -
     for _ in range(5):
         await put_all(store, [other, *own])
     assert await kept_of(store, [other, *own]) == [other, *own]
+    assert store.evicted == 0
+
+
+async def test_an_entry_that_is_replaced_takes_the_bytes_of_one(opened: Opened) -> None:
+    store = await opened(Limits(MANY, MANY, 100_000))
+    entries = entries_of("acme", 2, text="x" * 40_000)
+    for _ in range(5):
+        await put_all(store, entries)
+    assert await kept_of(store, entries) == entries
     assert store.evicted == 0
 
 

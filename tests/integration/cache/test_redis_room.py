@@ -63,7 +63,7 @@ steps = st.tuples(
 )
 
 
-@given(st.lists(steps, max_size=50))
+@given(st.lists(steps, min_size=30, max_size=60))
 @settings(max_examples=examples(25, 1_000), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_limits_hold_and_the_account_says_what_is_there_after_any_history(
     redis_server: RedisServer, history: list[tuple[str, int, int]]
@@ -104,7 +104,7 @@ def test_limits_hold_and_the_account_says_what_is_there_after_any_history(
         asyncio.run(run(client))
 
 
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 9), st.integers(0, 6)), max_size=40))
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 9), st.integers(0, 6)), min_size=25, max_size=60))
 @settings(max_examples=examples(25, 1_000), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_redis_lets_leave_what_a_memory_would(redis_server: RedisServer, history: list[tuple[bool, int, int]]) -> None:
     limits = Limits(MANY, 6, 60_000)
