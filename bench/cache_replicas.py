@@ -27,12 +27,15 @@ from services.cache.index.index_snapshot import save_snapshot
 from services.cache.index.vector_index import VectorIndex, unit_vector
 from services.cache.store.answer_store import CaughtUp, Indexed, IndexedMany, Reached
 from services.cache.store.answer_store_redis import RedisStore
+from services.cache.store.redis_limits import Limits
 from services.runtime.clock import SystemClock
 from tests.support.cache_parts import MODEL, entry
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import until
 
 DIMENSIONS = 384
+ROOMY = Limits(10_000_000, 10_000_000, 1 << 40)
+
 SEED = 1
 REJOIN_CHANGES = 15_000
 """What 500 writes a second are in half a minute."""
@@ -61,9 +64,13 @@ def entries(count: int, name: str) -> list[Entry]:
     return made
 
 
+def _store(server: RedisServer) -> RedisStore:
+    return RedisStore(server.url, timeout_s=5.0, clock=SystemClock(), limits=ROOMY)
+
+
 async def visibility(server: RedisServer, writes_per_s: int, seconds: float) -> list[float]:
     """Seconds from before each put to when the other replica was told of it."""
-    writer, reader = (RedisStore(server.url, timeout_s=5.0, clock=SystemClock()) for _ in range(2))
+    writer, reader = (_store(server) for _ in range(2))
     began_s: dict[str, float] = {}
     ages_s: list[float] = []
     ready = asyncio.Event()
@@ -100,7 +107,7 @@ async def visibility(server: RedisServer, writes_per_s: int, seconds: float) -> 
 
 async def warm_up(server: RedisServer, count: int) -> float:
     """Seconds until a follower without a snapshot has been told of `count` entries."""
-    writer = RedisStore(server.url, timeout_s=5.0, clock=SystemClock())
+    writer = _store(server)
     made = entries(count, "warm")
     await _put_all(writer, made)
     began_s, told = time.perf_counter(), 0
@@ -122,7 +129,7 @@ async def _put_all(store: RedisStore, made: list[Entry]) -> None:
 
 async def rejoin(server: RedisServer, count: int) -> tuple[float, float]:
     """Seconds, and seconds of CPU, until a replica with a snapshot of `count` entries knows all that happened since."""
-    clock, store = SystemClock(), RedisStore(server.url, timeout_s=5.0, clock=SystemClock())
+    clock, store = SystemClock(), _store(server)
     with tempfile.TemporaryDirectory() as directory, ThreadPoolExecutor(2) as threads:
         snapshots = Snapshots(Path(directory), threads)
         before = VectorIndex(entries_max=2 * count)
