@@ -141,11 +141,16 @@ def _judged(found: Classification) -> Text:
 
 
 def _cost(completion: Completion) -> Text:
+    """A call that nobody counted and that a budget has booked at its bound is in it as what is estimated."""
     cost = completion.cost
-    text = Text(usd(cost.cost_nanousd), style="bold")
+    excess_nanousd = sum(attempt.cost_excess_nanousd for attempt in completion.attempts)
+    cost_nanousd = cost.cost_nanousd - excess_nanousd
+    text = Text(usd(cost_nanousd), style="bold")
     if cost.flagship_cost_nanousd:
         text.append(f" · {cost.flagship_target} alone about {usd(cost.flagship_cost_nanousd)} · saved ")
-        text.append_text(saved_text(cost.cost_nanousd, cost.flagship_cost_nanousd))
+        text.append_text(saved_text(cost_nanousd, cost.flagship_cost_nanousd))
+    if excess_nanousd:
+        text.append(f" · at most {usd(excess_nanousd)} more, for calls that nobody counted", style="yellow")
     return text
 
 

@@ -103,6 +103,14 @@ def shown(renderable: RenderableType, columns: int = COLUMNS) -> str:
     return text
 
 
+def test_what_only_a_bound_has_in_it_is_shown_beside_the_cost() -> None:
+    attempts = (replace(REJECTED, usage=None, cost_nanousd=2_002_400, cost_excess_nanousd=2_000_000),)
+    cost = CostSummary(2_002_400, 48_000, "flagship-1")
+    text = " ".join(shown(completion_view(replace(COMPLETION, attempts=attempts, cost=cost))).split())
+    assert "$0.00000240 · flagship-1 alone about $0.0000480 · saved 95 %" in text
+    assert "at most $0.00200 more, for calls that nobody counted" in text
+
+
 def test_a_completion_shows_who_answered_the_path_and_the_cost() -> None:
     text = shown(completion_view(COMPLETION))
     assert "medium · mid-1 (gpt-mid) · accepted · stop · 12 in, 3 out tokens" in text
