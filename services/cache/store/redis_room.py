@@ -151,7 +151,7 @@ end
 local is_tenant_full, is_full = goes_beyond(
   math.max(tenant_max, own_before), math.max(entries_max, all_before), math.max(bytes_max, taken_before)
 )
-if is_tenant_full or is_full or size + 0 > bytes_max then return {'full', #ended, held()} end
+if is_tenant_full or is_full then return {'full', #ended, held()} end
 """
 )
 """Before an entry is written. Given: `list` and `stream`, names; `member`, the entry on the list; `records_max`, of the

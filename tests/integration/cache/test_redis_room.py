@@ -168,18 +168,22 @@ async def test_a_put_that_finds_no_room_is_dropped_and_nothing_is_half_written(r
             assert [entries for entries, _ in settled_account(client).values()] == [1]
 
 
-async def test_a_put_makes_only_so_many_leave_and_the_next_ones_go_on(redis_server: RedisServer) -> None:
+@pytest.mark.parametrize("lowered", [Limits(10, MANY, MANY), Limits(MANY, 10, MANY), Limits(MANY, MANY, 30_000)])
+async def test_where_a_limit_was_lowered_each_put_is_kept_and_makes_only_so_many_leave(
+    redis_server: RedisServer, lowered: Limits
+) -> None:
     with redis_server.client() as client:
         async with limited(redis_server, ROOMY) as roomy:
             for number in range(150):
-                await roomy.put(numbered(number))
-        async with limited(redis_server, Limits(MANY, 10, MANY)) as store:
+                await roomy.put(numbered(number, tenants=1))
+        async with limited(redis_server, lowered) as store:
             there = []
             for number in range(1_000, 1_004):
-                assert await store.put(numbered(number))
+                assert await store.put(numbered(number, tenants=1))
                 there.append(client.zcard(LIST))
-            assert there == [87, 24, 10, 10]
-            assert store.evicted == 144
+            assert there[:2] == [87, 24]
+            assert there[2] == there[3] <= 12
+            assert store.evicted == 150 + 4 - there[3]
             settled_account(client)
 
 
@@ -246,6 +250,19 @@ async def test_a_full_redis_takes_no_use_and_no_put_and_keeps_its_account(redis_
             assert settled_account(client) == {}
 
 
+async def test_a_full_redis_takes_an_entry_for_which_another_leaves(redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        async with limited(redis_server, Limits(MANY, 2, MANY)) as store:
+            first, second, third = (numbered(number, tenants=1) for number in range(3))
+            await store.put(first)
+            await store.put(second)
+            store.served(first.key)
+            client.config_set("maxmemory", 1)
+            assert await store.put(third)
+            assert len(await store.find(Selector(tenant="t0"))) == 2
+            settled_account(client)
+
+
 @pytest.mark.parametrize("lost", ["sizes", "worth:*", "counts", "bytes", "totals", "clocks", "*"])
 async def test_an_account_that_lost_a_part_keeps_the_limit_and_becomes_right_again(
     redis_server: RedisServer, lost: str
@@ -262,6 +279,27 @@ async def test_an_account_that_lost_a_part_keeps_the_limit_and_becomes_right_aga
                 await store.invalidate(Selector(tenant=f"t{tenant}"))
             for number in range(200, 210):
                 await store.put(numbered(number))
+            settled_account(client)
+
+
+async def test_a_sum_of_nothing_keeps_nobody_out(redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        client.zadd(ROOM + "totals", {"bytes": 1e15})
+        async with limited(redis_server, Limits(MANY, MANY, MANY)) as store:
+            assert await store.put(numbered(0))
+        settled_account(client)
+
+
+async def test_what_a_larger_answer_replaces_may_leave_for_it_and_the_limit_holds(redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        async with limited(redis_server, Limits(MANY, MANY, 100_000)) as store:
+            replaced, other = (numbered(number, tenants=1, text="x" * 40_000) for number in range(2))
+            await store.put(replaced)
+            await store.put(other)
+            store.served(other.key)
+            larger = numbered(0, tenants=1, text="x" * 70_000)
+            assert await store.put(larger)
+            assert await store.get_many([larger.key, other.key]) == [larger, None]
             settled_account(client)
 
 
