@@ -282,6 +282,17 @@ async def test_an_account_that_lost_a_part_keeps_the_limit_and_becomes_right_aga
             settled_account(client)
 
 
+async def test_what_is_deleted_after_its_body_was_lost_leaves_the_list_too(redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        async with limited(redis_server, ROOMY) as store:
+            put = numbered(0)
+            await store.put(put)
+            client.delete(NAMES.entry(put.key))
+            await store.delete([put.key])
+            assert client.zcard(LIST) == 0
+            assert settled_account(client) == {}
+
+
 async def test_a_sum_of_nothing_keeps_nobody_out(redis_server: RedisServer) -> None:
     with redis_server.client() as client:
         client.zadd(ROOM + "totals", {"bytes": 1e15})
