@@ -1,16 +1,18 @@
 """Finds the answer that may serve a request: that of the same request, or of one with the same meaning.
 
-Promises: a hit is an entry that the store still has, of the request's own scope, and that has not expired. Belongs to
-one event loop.
+Promises: a hit is an entry that the store still has, of the request's own scope, and that has not expired; one that is
+found exactly and can be found by meaning is in the index afterwards, which may have lost it, e.g. while a clock was
+ahead. Belongs to one event loop.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 from services.cache.answer_version import answer_version
 from services.cache.entry import Entry, Scope
-from services.cache.index.vector_index import DimensionMismatchError, VectorIndex
+from services.cache.index.vector_index import DimensionMismatchError, InvalidVectorError, VectorIndex, unit_vector
 from services.cache.matching.nearby import Meaning
 from services.cache.matching.semantic_search import SemanticSearch
 from services.cache.outcomes import Found
@@ -33,6 +35,8 @@ class AnswerFinder:
         """A hit, if the entry of the request's key serves that scope now."""
         if entry is None or entry.scope != scope or entry.expires_at_unix_s <= self._clock.unix():
             return None
+        if entry.question and entry.partition and entry.key not in self._index:
+            self._index_again(entry)
         return Found(self._hit(CacheKind.EXACT_HIT, entry, "the same request", None), entry.answer)
 
     async def similar(self, scope: Scope, key: str, meaning: Meaning, *, search: SemanticSearch, peek: bool) -> Found:
@@ -55,6 +59,16 @@ class AnswerFinder:
             answer_version=answer_version(finding.entry.answer),
         )
         return Found(outcome, finding.entry.answer, compared, finding.audit, finding.explanation)
+
+    def _index_again(self, entry: Entry) -> None:
+        with suppress(InvalidVectorError, DimensionMismatchError):  # of another model's size by now, say
+            self._index.add(
+                entry.key,
+                partition=entry.partition,
+                model=entry.embedding_model,
+                vector=unit_vector(entry.vector),
+                expires_at_unix_s=entry.expires_at_unix_s,
+            )
 
     def _hit(self, kind: CacheKind, entry: Entry, reason: str, similarity: float | None) -> CacheOutcome:
         age_s = max(0.0, self._clock.unix() - entry.stored_at_unix_s)

@@ -370,3 +370,23 @@ async def test_an_invalidation_that_could_not_happen_is_an_error() -> None:
     cache = cache_over(AbsentStore(silent=False), FakeClock())
     with pytest.raises(StoreUnavailableError):
         await cache.invalidate(Selector(tenant="acme"), dry_run=True)
+
+
+@pytest.mark.parametrize("seen_ahead", [False, True])
+async def test_what_a_clock_that_was_ahead_took_for_expired_is_found_by_meaning_again_once_it_was_found_exactly(
+    bench: Bench, seen_ahead: bool
+) -> None:
+    await bench.put(ttl_s=3_600.0)
+    bench.clock.advance(7_200.0)
+    if seen_ahead:
+        assert [await bench.kind(text) for text in (ON, ON_TOO)] == [CacheKind.MISS] * 2
+        assert bench.cache.stats().indexed_entries == 0
+    bench.clock._unix_offset -= 7_200.0
+    assert [await bench.kind(text) for text in (ON, ON_TOO)] == [CacheKind.EXACT_HIT, CacheKind.SEMANTIC_HIT]
+    assert bench.cache.stats().indexed_entries == 1
+
+
+async def test_what_is_only_found_exactly_is_not_indexed_when_it_is_found(bench: Bench) -> None:
+    await bench.cache.store(ACME, chat(ON), answer())
+    assert await bench.kind(ON) is CacheKind.EXACT_HIT
+    assert bench.cache.stats().indexed_entries == 0
