@@ -224,8 +224,8 @@ def _added(asked: Reading, stored: Reading) -> Iterator[str]:
         yield _ACTING
     if orders_more(asked, stored):
         yield "instruction: the stored question also says what to answer"
-    goes_on = _goes_on(asked, stored) or _asks_on(asked, stored)
-    if _goes_on(stored, asked) or (goes_on and not unmatched(asked, stored)[1] - _FORMAL):
+    goes_on = _goes_on(asked, stored) and not unmatched(asked, stored)[1] - _FORMAL
+    if goes_on or _goes_on(stored, asked) or _asks_on(asked, stored):
         yield "further: one goes on to something else"
 
 

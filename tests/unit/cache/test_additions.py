@@ -252,3 +252,9 @@ def test_one_word_that_narrows_an_answer_of_which_enough_is_known_is_for_the_cla
     assert refused_by("is it possible to change my PIN by phone", stored[0]) == "matter"
     assert refused_by("is it possible to change my PIN by phone", *stored) == "unheard"
     assert refused_by("is it possible to change my PIN in heavy rain", *stored) == "matter"
+
+
+def test_a_question_that_says_less_in_other_words_lets_no_further_one_pass() -> None:
+    stored = ["Is a mutex faster than a semaphore?", "semaphore or mutex, which one is faster in practice"]
+    assert refused_by("Is a mutex faster than a semaphore? And you?", *stored) == "further"
+    assert refused_by("Is a mutex faster than a semaphore? But why?", *stored) == "further"
