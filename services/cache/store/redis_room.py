@@ -80,10 +80,8 @@ clear(64)
 
 for used, times in string.gmatch(uses, '(%S+) (%d+)') do
   local each, whose = string.match(redis.call('HGET', sizes, used) or '', '^%d+ (%S+) (%S*)$')
-  local priority = each and redis.call('ZSCORE', worth .. whose, used)
-  if priority then
-    local clock = redis.call('ZSCORE', clocks, whose) or 0
-    redis.pcall('ZADD', worth .. whose, math.max(tonumber(priority), tonumber(clock)) + times * each, used)
+  if each and redis.call('ZSCORE', worth .. whose, used) then
+    redis.pcall('ZINCRBY', worth .. whose, times * each, used)
   end
 end
 
