@@ -1,7 +1,8 @@
 """The classes of partitions whose errors are controlled together, and what they learned.
 
 A class is a tenant's work of one kind. `OWN_MAX` have a controller of their own; whoever finds none shares the
-controller of its kind of work, at once; no guard is lifted there, as one tenant's questions would lift it for others.
+controller of its kind of work, at once; no guard is lifted there, as one tenant's questions would lift it for others,
+and nothing is served by meaning to a tenant of whose own questions it has not heard as much as a class must.
 One that never learned enough to serve anything and was idle for `IDLE_CALLS` makes room for a new one. The limit then
 holds for all who share it together.
 
@@ -46,6 +47,10 @@ IDLE_CALLS: Final = 20_000
 NOTHING_SERVED: Final = 2.0
 """A threshold that no probability reaches."""
 
+SHARERS_MAX: Final = 4_096
+"""Tenants of a shared class of which it is known how much was heard of each: those that were heard last. Another begins
+anew, and all do when a process starts."""
+
 KEPT_MAX: Final = 2 * OWN_MAX
 """Files of classes: those that have a controller of their own, the shared ones, and some that had."""
 SAVE_EVERY: Final = 50
@@ -84,6 +89,19 @@ class PartitionClass:
         self.told_elsewhere = 0
         self.audits_open = 0
         self.used_at = 0
+        self._sharers: OrderedDict[str, int] = OrderedDict()
+
+    def hear(self, tenant: str) -> None:
+        """Counts a piece of evidence of that tenant's questions."""
+        if self.tenant is not None:
+            return
+        self._sharers[tenant] = self._sharers.pop(tenant, 0) + 1
+        while len(self._sharers) > SHARERS_MAX:
+            self._sharers.popitem(last=False)
+
+    def knows(self, tenant: str) -> bool:
+        """Whether what was learned here may serve that tenant: where it is shared, by evidence of its own alone."""
+        return self.tenant is not None or self._sharers.get(tenant, 0) >= EVIDENCE_MIN
 
     @property
     def hits(self) -> int:
@@ -179,9 +197,13 @@ class PartitionClasses:
         """Every class there is."""
         return [*self._own.values(), *self._shared.values()]
 
-    def observe(self, partition_class: PartitionClass, judged: Judged, *, same: bool, source: Source) -> None:
-        """Tells the class an outcome, and lets it learn when there is enough that is new."""
+    def observe(
+        self, partition_class: PartitionClass, judged: Judged, *, tenant: str, same: bool, source: Source
+    ) -> None:
+        """Tells the class an outcome, of a question of that tenant, and lets it learn when there is enough new."""
         partition_class.controller.observe(judged, same=same, source=source)
+        if judged.features is not None:
+            partition_class.hear(tenant)
         partition_class.unsaved += 1
         if partition_class.controller.stale and partition_class.fitting is None:
             if self._threads is None:

@@ -68,9 +68,12 @@ class RiskController:
         """What earlier proposals of the group came to, as `evidence` is given it."""
         return self._groups.log_odds(group)
 
-    def decide(self, features: Floats | None, *, group: str = "", refusal: Callable[[], str] = str) -> Decision:
+    def decide(
+        self, features: Floats | None, *, group: str = "", refusal: Callable[[], str] = str, known: bool = True
+    ) -> Decision:
         """Counts a lookup and decides it. `features` come from `neighbourhood.evidence`; None: nothing is proposed.
-        `group`: whose answer is proposed.
+        `group`: whose answer is proposed. `known`: whether what is observed here tells of who asks; nothing is served
+        where not.
 
         `refusal`: why a guard refuses the proposal, empty when none does. What was refused is a miss. It is evidence of
         what looks wrong; what the others are worth is not read off it: it would book them too dear.
@@ -79,7 +82,7 @@ class RiskController:
         if features is None:
             self._budget.seen(1.0)
             return Decision(False, False, 1.0, self._budget.bar, "nothing comparable is stored")
-        found = self.consider(features, group=group, refusal=refusal)
+        found = self.consider(features, group=group, refusal=refusal, known=known)
         guard = found.judged.guard if found.judged is not None else ""
         if self._model is not None:
             self._budget.seen(found.wrong if found.serve else min(1.0, self._charged(found.wrong, guard)))
@@ -112,12 +115,14 @@ class RiskController:
         booked = self._booked(wrong, guard)
         return Judged(features, booked, guard, wrong, audit, group)
 
-    def consider(self, features: Floats, *, group: str = "", refusal: Callable[[], str] = str) -> Decision:
+    def consider(
+        self, features: Floats, *, group: str = "", refusal: Callable[[], str] = str, known: bool = True
+    ) -> Decision:
         """What `decide` would say of these now, but for an audit; nothing is counted."""
         refused = refusal()
         guard = kind_of(refused)
         judged = Judged(features, 0.0, guard, group=group, place=self.guards.place(guard))
-        if self._model is None:
+        if self._model is None or not known:
             return Decision(False, False, 1.0, 0.0, "too little is known of such questions yet", judged)
         plain = self._wrong(features)
         wrong = self._charged(plain, judged.guard)

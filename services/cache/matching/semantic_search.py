@@ -102,7 +102,10 @@ class SemanticSearch:
         asked = self._known.read(meaning.question)
         features = self._features(deciding, meaning, asked, nearby)
         decision = deciding.controller.decide(
-            features, group=nearby.proposal.group, refusal=lambda: self._refusal(asked, nearby)
+            features,
+            group=nearby.proposal.group,
+            refusal=lambda: self._refusal(asked, nearby),
+            known=deciding.knows(scope.tenant),
         )
         explanation = self._explain(deciding, nearby, 1.0 - decision.wrong, decision.bar)
         if not decision.serve or decision.judged is None:
@@ -146,7 +149,9 @@ class SemanticSearch:
             return SemanticFinding(SAME_WORDS, twin, nearby.candidates.similarities[0])
         asked = self._known.read(meaning.question)
         decision = deciding.controller.consider(
-            self._features(deciding, meaning, asked, nearby), refusal=lambda: self._refusal(asked, nearby)
+            self._features(deciding, meaning, asked, nearby),
+            refusal=lambda: self._refusal(asked, nearby),
+            known=deciding.knows(scope.tenant),
         )
         explanation = self._explain(deciding, nearby, 1.0 - decision.wrong, decision.bar)
         entry = nearby.entry if decision.serve else None
@@ -173,7 +178,8 @@ class SemanticSearch:
             guard = kind_of(self._refusal(asked, nearby))
             features = self._features(deciding, meaning, asked, nearby)
             judged = Judged(features, 0.0, guard, group=nearby.proposal.group)
-            self.classes.observe(deciding, judged, same=verdict is Comparison.SAME, source=Source.MISS)
+            same = verdict is Comparison.SAME
+            self.classes.observe(deciding, judged, tenant=scope.tenant, same=same, source=Source.MISS)
         sizes = {near.group: near.aliases for near in nearby.near}
         for key_near in nearby.candidates.keys:  # the nearest of those that say the same
             for entry in stored:
@@ -246,7 +252,7 @@ class SemanticSearch:
         deciding.told(judged)
         self._hits.tell(hit)
         deciding.count(audited=1, wrong=int(not same))
-        self.classes.observe(deciding, judged, same=same, source=source)
+        self.classes.observe(deciding, judged, tenant=scope.tenant, same=same, source=source)
         return True
 
     def _may_be_elsewhere(self, deciding: PartitionClass, hit: Hit) -> bool:

@@ -21,12 +21,14 @@ from spillway.routing import TaskType
 QA, OTHER = TaskType.FACTUAL_QA, TaskType.OTHER
 
 
-def teach(classes: PartitionClasses, each: PartitionClass, count: int = EVIDENCE_MIN) -> None:
+def teach(
+    classes: PartitionClasses, each: PartitionClass, count: int = EVIDENCE_MIN, *, tenant: str = "anyone"
+) -> None:
     numbers = np.random.default_rng(1)
     for at in range(count):
         same = at % 3 > 0
         judged = Judged(numbers.standard_normal(len(NAMES)) + 3.0 * same, 0.0)
-        classes.observe(each, judged, same=same, source=Source.MISS)
+        classes.observe(each, judged, tenant=tenant, same=same, source=Source.MISS)
 
 
 def test_a_tenants_kind_of_work_has_a_class_of_its_own() -> None:
@@ -171,3 +173,57 @@ def test_in_a_class_that_tenants_share_no_guard_is_lifted_by_what_one_of_them_as
             each.controller.observe(judged, same=True, source=Source.AUDIT)
         assert (each.controller.guards.surcharge("wording") < math.inf) is is_lifted
     assert classes.of(QA, "victim") is classes.of(QA, "attacker")
+
+
+def crowded() -> PartitionClasses:
+    """With as many classes as may have a controller of their own."""
+    classes = PartitionClasses(RiskPolicy(max_wrong_rate=0.1), random=Random(1))
+    for index in range(OWN_MAX):
+        classes.of(QA, f"passer-by {index}")
+    return classes
+
+
+def test_what_one_tenant_taught_a_shared_class_serves_another_only_from_its_own_evidence_on() -> None:
+    classes = crowded()
+    shared = classes.of(QA, "teacher")
+    teach(classes, shared, tenant="teacher")
+    likely = np.full(len(NAMES), 3.0)
+    for _ in range(1_000):  # what a budget is made of
+        shared.controller.decide(likely)
+
+    def is_served(tenant: str) -> bool:
+        known = classes.seen(QA, tenant).knows(tenant)
+        counted = shared.controller.decide(likely, known=known)
+        assert counted.serve is shared.controller.consider(likely, known=known).serve
+        return counted.serve
+
+    assert shared.report().risk.opened
+    assert is_served("teacher")
+    assert not is_served("newcomer")
+    teach(classes, shared, EVIDENCE_MIN - 1, tenant="newcomer")
+    assert not is_served("newcomer")
+    teach(classes, shared, 1, tenant="newcomer")
+    assert shared.knows("newcomer")
+
+
+def test_an_outcome_of_which_nothing_was_seen_is_no_evidence_of_a_tenant() -> None:
+    classes = crowded()
+    shared = classes.of(QA, "newcomer")
+    for _ in range(EVIDENCE_MIN):
+        classes.observe(shared, Judged(None, 0.001), tenant="newcomer", same=True, source=Source.FEEDBACK)
+    assert not shared.knows("newcomer")
+
+
+def test_of_tenants_that_share_a_class_those_heard_last_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partition_classes, "SHARERS_MAX", 2)
+    classes = crowded()
+    shared = classes.of(QA, "a")
+    for tenant in ("a", "b"):
+        teach(classes, shared, tenant=tenant)
+    teach(classes, shared, 1, tenant="a")
+    teach(classes, shared, tenant="c")
+    assert [shared.knows(tenant) for tenant in ("a", "b", "c")] == [True, False, True]
+
+
+def test_a_class_of_ones_own_knows_its_tenant() -> None:
+    assert PartitionClasses(RiskPolicy(), random=Random(1)).of(QA, "acme").knows("acme")

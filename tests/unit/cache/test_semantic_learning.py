@@ -15,6 +15,7 @@ from services.cache.entry_group import group_of
 from services.cache.index.vector_index import Vector
 from services.cache.matching.answer_comparison import Comparison
 from services.cache.matching.neighbourhood import NAMES
+from services.cache.matching.partition_classes import OWN_MAX
 from services.cache.matching.proposal_guard import ALIASES_KNOWN, LIFTABLE
 from services.cache.matching.risk_control import RiskPolicy
 from services.cache.matching.risk_model import LOG_ODDS, RiskModel
@@ -130,6 +131,17 @@ async def test_another_tenant_profits_from_nothing() -> None:
     other = await World(bench.cache, 3, scope=Scope("other")).ask(100)
     assert other.hits == 0
     assert [report.name for report in bench.cache.wrong_rates()] == ["other/acme", "other/other"]
+
+
+async def test_where_tenants_share_a_class_none_is_served_by_what_another_taught_it() -> None:
+    bench = Bench()
+    for index in range(OWN_MAX):
+        await World(bench.cache, index, scope=Scope(f"passer-by {index}")).ask()
+    assert (await World(bench.cache, 3).ask(320)).hits > 50
+    late = World(bench.cache, 3, scope=Scope("other"))
+    assert (await late.ask(100)).hits == 0
+    assert bench.cache.wrong_rates()[-1].name == "other"
+    assert (await late.ask(220)).hits > 50
 
 
 async def test_what_was_learned_survives_a_restart(tmp_path: Path) -> None:
