@@ -19,6 +19,8 @@ from services.cache.partition import tenant_bucket
 from services.cache.store import redis_layout as layout
 from services.cache.store.answer_store_file import FileStore
 from services.cache.store.entry_codec import pack_entry
+from services.cache.store.eviction import gain_of
+from services.cache.store.redis_limits import ENTRY_OVERHEAD_BYTES
 from services.cache.store.redis_names import Names, member
 from services.runtime.clock import SystemClock
 from tests.support.redis_server import RedisServer
@@ -89,6 +91,8 @@ class RedisSite:
             "redis_url": self._server.url,
             "redis_timeout_s": TIMEOUT_S,
             "entries_max": ENTRIES_MAX,
+            "tenant_entries_max": ENTRIES_MAX,
+            "bytes_max": 2**40,
             "snapshot_dir": str(folder / "snapshots") if snapshots else "",
         }
 
@@ -96,16 +100,27 @@ class RedisSite:
         """As puts would have left it, but for the records on the change stream."""
         began = time.perf_counter()
         names, now, era = Names(1), SystemClock().unix(), secrets.token_hex(8)
+        room = names.entries(0).removesuffix("entries") + "room:"
         with contextlib.closing(Redis.from_url(self._server.url)) as client:
             client.hset(names.history(tenant_bucket(SCOPE.tenant)), "era", era)
             for begin in range(0, len(vectors), PIPELINED):
                 pipe = client.pipeline(transaction=False)
                 for entry in stored_entries(vectors, begin=begin, end=begin + PIPELINED, now_unix_s=now):
                     name = names.entry(entry.key)
-                    pipe.hset(name, mapping={layout.STAMP: f"{era} 0", **layout.fields_of_entry(entry)})
+                    fields = layout.fields_of_entry(entry)
+                    pipe.hset(name, mapping={layout.STAMP: f"{era} 0", **fields})
                     expires_ms = int(entry.expires_at_unix_s * 1000)
                     pipe.pexpireat(name, expires_ms)
-                    pipe.zadd(names.entries(0), {member(SCOPE.tenant, entry.key): expires_ms})
+                    listed = member(SCOPE.tenant, entry.key)
+                    pipe.zadd(names.entries(0), {listed: expires_ms})
+                    content_bytes = sum(len(value) for value in fields.values() if isinstance(value, str | bytes))
+                    size, tenant = content_bytes + ENTRY_OVERHEAD_BYTES, listed.partition(":")[0]
+                    gain = gain_of(entry.answer.cost_nanousd, size)
+                    pipe.hset(f"{room}sizes", entry.key, f"{size} {gain!r} {tenant}")
+                    pipe.zadd(f"{room}worth:{tenant}", {entry.key: gain})
+                    pipe.zincrby(f"{room}counts", 1, tenant)
+                    pipe.zincrby(f"{room}bytes", size, tenant)
+                    pipe.zincrby(f"{room}totals", size, "bytes")
                 pipe.execute()
         return time.perf_counter() - began
 
