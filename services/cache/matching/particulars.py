@@ -64,6 +64,7 @@ _ROLES: Final = frozenset({"you are", "you're a", "you're an", "you will", "you 
 _ACTS: Final = frozenset({"do", "can", "should", "will"})
 _ACTING: Final = frozenset(word for word, kind in AUXILIARIES.items() if kind in _ACTS)
 _DETERMINERS: Final = word_set("the a an my our his her their this that your")
+_BEFORE_ACTORS: Final = _DETERMINERS | {"not"}
 _FIRST: Final = frozenset({"i", "we"})
 _PERSONS: Final = frozenset({"1", "2"})
 _ACTOR_WORDS_MAX: Final = 6
@@ -193,7 +194,7 @@ def _actors(words: Sequence[str]) -> Iterator[tuple[str, str]]:
     for place, word in enumerate(words):
         if AUXILIARIES.get(word) not in _ACTS:
             continue
-        behind = [each for each in words[place + 1 : place + _ACTOR_WORDS_MAX] if each not in _DETERMINERS]
+        behind = [each for each in words[place + 1 : place + _ACTOR_WORDS_MAX] if each not in _BEFORE_ACTORS]
         before = words[place - 1] if place else ""
         if len(behind) > 1 and (actor := _actor(behind[0])):
             yield behind[1], actor

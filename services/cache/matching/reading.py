@@ -20,6 +20,7 @@ from services.cache.matching.capitals import (
     spellings_in,
 )
 from services.cache.matching.close_words import closed_groups
+from services.cache.matching.contractions import without_contractions
 from services.cache.matching.courtesies import leading_order, question_span
 from services.cache.matching.figures import Figures, figures_in
 from services.cache.matching.frame import Frame, read_frame
@@ -265,6 +266,7 @@ class Reading:
     def _core(self) -> Reading | None:
         core = self._without_courtesies()
         core = in_one_spelling(in_one_notation(core, self.words), self.words, self.tokens)
+        core = without_contractions(core, self.words)
         if core == self.normal or hidden_in(core) != self.hidden:
             return None
         found = _reading(core)
