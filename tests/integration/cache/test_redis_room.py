@@ -293,6 +293,21 @@ async def test_what_is_deleted_after_its_body_was_lost_leaves_the_list_too(redis
             assert settled_account(client) == {}
 
 
+async def test_what_redis_evicted_by_itself_leaves_the_account_with_the_next_puts(redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        async with limited(redis_server, ROOMY) as store:
+            puts = [numbered(number, ttl_s=1_000.0 + number) for number in range(12)]
+            for each in puts:
+                await store.put(each)
+            client.delete(*(NAMES.entry(each.key) for each in puts[:10]))
+            await store.put(numbered(100))
+            assert client.zcard(LIST) == 12 - 4 + 1
+            await store.put(numbered(101))
+            await store.put(numbered(102))
+            assert client.zcard(LIST) == 2 + 3
+            settled_account(client)
+
+
 async def test_a_sum_of_nothing_keeps_nobody_out(redis_server: RedisServer) -> None:
     with redis_server.client() as client:
         client.zadd(ROOM + "totals", {"bytes": 1e15})
