@@ -257,7 +257,7 @@ async def test_a_call_that_may_have_been_charged_costs_something_and_a_refusal_n
 
 async def test_under_a_ceiling_a_call_that_nobody_counted_costs_its_bound_and_says_what_of_it_is_no_estimate() -> None:
     lost = ProviderFailure(FailureKind.ERROR, "PROVIDER_INTERRUPTED", billable=True, output_chars=40)
-    steps = {"a1": [lost], "a2": [answer("x" * 400, usage=None)]}
+    steps: Steps = {"a1": [lost], "a2": [answer("x" * 400, usage=None)]}
     free = await run(Bench(dict(steps)), plan())
     bounded = await run(Bench(dict(steps)), plan(cost_nanousd_max=500_000_000))
     assert [each.cost_excess_nanousd for each in free.attempts] == [0, 0]
