@@ -18,6 +18,7 @@ from services.cache.matching.alignment import alike, has_word, shared_matter, un
 from services.cache.matching.exact_differences import exact_differences
 from services.cache.matching.inflection import OPPOSITES, forms_of
 from services.cache.matching.lexicon import LIGHT_WORDS, NEGATIONS, UNITS, word_set
+from services.cache.matching.placing import placed_otherwise
 from services.cache.matching.reading import Reading
 from services.cache.matching.traits import DISABLING, ENABLING, PERSONAL, SWITCHING, TURNING, Traits
 
@@ -41,6 +42,7 @@ _TARGETS: Final = frozenset({"to", "into", "onto"})
 _PARTICLE: Final = "in"
 _TURNED: Final = word_set("up down over in into around back")
 _PREFIX: Final = "negation: a word stands against the same word with a negating prefix"
+_PLACED: Final = "opposites: the same is meant at another time or place, or another of the kind"
 _DIRECTION: Final = "direction: it is turned round"
 _OPPOSITE: Final = "opposites: a word and its opposite are exchanged"
 
@@ -50,7 +52,9 @@ def hard_differences(a: Reading, b: Reading) -> tuple[str, ...]:
     if a.exact == b.exact:
         return ()
     if a.calm and b.calm:
-        return (_DIRECTION,) if _turned(a, b) or _targets_exchanged(a, b) else ()
+        if _turned(a, b) or _targets_exchanged(a, b):
+            return (_DIRECTION,)
+        return (_PLACED,) if placed_otherwise(a.traits.placed, b.traits.placed) else ()
     return tuple(_hard_differences(a, b))
 
 
@@ -60,6 +64,8 @@ def opposes(a: Reading, b: Reading) -> bool:
     if a.exact == b.exact:
         return False
     if _opposed(a, b)[0] - PERSONAL or _prefixed(a, b)[0] or _turned(a, b) or _targets_exchanged(a, b):
+        return True
+    if placed_otherwise(a.traits.placed, b.traits.placed):
         return True
     if not hard_differences(a, b):
         return False
@@ -99,6 +105,10 @@ def clears(asked: Reading, against: Reading, by: Reading) -> bool:
         return False
     if _targets_exchanged(asked, against) and _targets(asked).isdisjoint(_targets(by)):
         return False
+    placed, alike_placed = asked.traits.placed, by.traits.placed
+    for word in placed_otherwise(placed, against.traits.placed):
+        if placed[word].isdisjoint(alike_placed.get(word, ())):
+            return False
     mine, same = asked.traits.directions, by.traits.directions
     return all(mine[word] & same.get(word, frozenset()) for word in _turned(asked, against))
 
@@ -120,6 +130,8 @@ def _hard_differences(a: Reading, b: Reading) -> Iterator[str]:
         yield _PREFIX
     if opposed or _switched_otherwise(a, b):
         yield _OPPOSITE
+    elif placed_otherwise(a.traits.placed, b.traits.placed):
+        yield _PLACED
     if _turned(a, b) or _targets_exchanged(a, b):
         yield _DIRECTION
 

@@ -22,6 +22,7 @@ from services.cache.matching.lexicon import (
     UNITS,
     word_set,
 )
+from services.cache.matching.placing import placed_in
 from services.cache.matching.remembered import remembered
 
 __all__ = [
@@ -74,7 +75,8 @@ class Traits:
     `initials` their first letters. `negations` is how many words negate, "or not" apart; `negated` are words with one
     right before them; `denied` are the content words that each negation speaks of, None when one speaks of none.
     `opposed` maps what would be an opposite of a word to the words; `prefixed` what is left of a word without a
-    negating prefix to the word; `directions` a word to the prepositions of direction before it."""
+    negating prefix to the word; `directions` a word to the prepositions of direction before it, `placed` to
+    the classes of `placing`."""
 
     words: tuple[str, ...]
     content: tuple[str, ...]
@@ -126,6 +128,10 @@ class Traits:
     @kept
     def directions(self) -> Mapping[str, frozenset[str]]:
         return _NO_DIRECTIONS if DIRECTING.isdisjoint(self.words) else _directions(self.words)
+
+    @kept
+    def placed(self) -> Mapping[str, frozenset[str]]:
+        return placed_in(self.words)
 
 
 def _ordinals(words: Sequence[str]) -> Iterator[str]:
