@@ -109,7 +109,7 @@ class EntryFile:
     @property
     def is_tidy(self) -> bool:
         """Whether nothing is there that should leave in idle turns. Any thread may ask."""
-        return not (self._is_ended and self._rows.expired)
+        return not (self._notes and self._rows.expired)
 
     def open_and_read(self) -> list[tuple[int, str, bytes | None]]:
         """Of every row, oldest first, its number, its key, and what lies there if it has not expired. Raises
@@ -135,7 +135,7 @@ class EntryFile:
         bounds = [self._read_at_unix_s, *(bound for note in self._notes for bound in (note.row, note.until_unix_s))]
         rows: list[tuple[int, str, bytes | None]] = connection.execute(query, bounds).fetchall()
         try:
-            self._rows = EntryRows(rows)
+            self._rows = EntryRows(rows, ended=max((note.row for note in self._notes), default=0))
         except ValueError as error:
             raise sqlite3.DatabaseError(str(error)) from error
         return rows

@@ -14,15 +14,16 @@ __all__ = ["EntryRows", "RowChanges"]
 
 class EntryRows:
     """`rows`: of every row, oldest first, its number, its key, and what lies there if it has not expired. Raises
-    ValueError for a key that is there twice.
+    ValueError for a key that is there twice. New ones get numbers above `ended`, too: what a note says is over is told
+    by its number.
 
     What had expired may be there under its key beside others: earlier versions did not find it for a put.
     """
 
-    def __init__(self, rows: Sequence[tuple[int, str, bytes | None]] = ()) -> None:
+    def __init__(self, rows: Sequence[tuple[int, str, bytes | None]] = (), *, ended: int = 0) -> None:
         self.living: dict[str, int] = {}
         self.expired: dict[str, tuple[int, ...]] = {}
-        self.next = 1 + max((row for row, _, _ in rows), default=0)
+        self.next = 1 + max(ended, max((row for row, _, _ in rows), default=0))
         self.last_expired = max((row for row, _, packed in rows if packed is None), default=0)
         living = 0
         for row, key, packed in rows:

@@ -83,6 +83,7 @@ class FileWriter:
 
     def start(self) -> None:
         """Once."""
+        self._wake.set()  # for what is over since before the start
         self._task = asyncio.create_task(self._write_all(), name="cache-file-writer")
 
     def write(self, change: Put | Deletion | Part, *, is_urgent: bool = False) -> asyncio.Future[int]:

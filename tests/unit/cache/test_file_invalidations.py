@@ -128,6 +128,28 @@ async def test_it_does_not_wait_for_that_and_none_of_it_comes_back_though_the_pr
             await store.invalidate(Selector(tenant="another"))
 
 
+async def test_what_is_put_after_some_of_it_has_left_is_none_of_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = FakeClock()
+    async with file_store(path, clock) as store:
+        await put_all(store, of_tenant(clock, 30))
+    clock.advance(40_000.0)
+    with monkeypatch.context() as patch:  # the process dies before all has left
+        patch.setattr(EntryFile, "is_tidy", True)
+        patch.setattr(entry_file, "EXPIRED_PER_COMMIT_MAX", 2)
+        async with file_store(path, clock) as store:
+            await store.invalidate(Selector(tenant="another"))
+            assert store._file.expired == 28
+        put_back(clock, 40_000.0)
+        async with file_store(path, clock) as store:
+            fresh = of_tenant(clock, 5, text="anew")
+            await put_all(store, fresh)
+            assert store._file.expired > 0
+    async with file_store(path, clock) as store:
+        assert await store.get_many([each.key for each in fresh]) == fresh
+        await until(lambda: store._file.expired == 0, what="what was left then has left")
+        assert await store.get_many([each.key for each in fresh]) == fresh
+
+
 async def test_what_it_ended_leaves_the_file_when_nothing_waits(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entry_file, "EXPIRED_PER_COMMIT_MAX", 2)
     monkeypatch.setattr(entry_file, "ENDED_PER_IDLE_COMMIT_MAX", 7)
