@@ -54,11 +54,14 @@ end
 `local list = ...`, the name of the shard's list of entries. The names of the others begin as that does: one slot."""
 
 _CLEAR = """
+local has_more = false
+
 local function clear(count)
   local time = redis.call('TIME')
   local now_ms = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
   local expired = redis.call('ZRANGEBYSCORE', list, '-inf', now_ms, 'LIMIT', 0, count)
   local gone = expired
+  has_more = #expired == count
   if #expired == 0 then
     gone = {}
     for _, each in ipairs(redis.call('ZRANGE', list, 0, 3)) do
@@ -107,13 +110,19 @@ local function end_entry(listed)
   if gone == key then own, own_listed, own_worth = 0, 0, 0 end
 end
 
+local function ended_already(whose)
+  for _, each in ipairs(has_more and redis.call('ZRANGE', worth .. whose, 0, 15) or {}) do
+    if redis.call('EXISTS', shard .. 'entry:' .. each) == 0 then return each end
+  end
+end
+
 local function evict(whose)
   local least = redis.call('ZRANGE', worth .. whose, 0, 0, 'WITHSCORES')
-  local gone, priority = least[1], least[2]
+  local gone = ended_already(whose) or least[1]
   if not gone then return settle(whose, 0) end
   end_entry(whose .. ':' .. gone)
   if redis.call('ZREM', worth .. whose, gone) == 1 then settle(whose, 0) end
-  if redis.call('ZSCORE', counts, whose) then redis.call('ZADD', clocks, priority, whose) end
+  if gone == least[1] and redis.call('ZSCORE', counts, whose) then redis.call('ZADD', clocks, least[2], whose) end
 end
 
 local function largest()
@@ -137,9 +146,23 @@ local function goes_beyond(own_max, all_max, taken_max)
 end
 
 local own_before, all_before, taken_before = redis.call('ZCARD', worth .. tenant), held()
-if size + 0 <= bytes_max then
-  for _ = 1, 64 do
+taken_before = math.max(bytes_max, taken_before)
+
+local function is_larger()
+  local _, taken = held()
+  return taken - own + size > taken_before
+end
+
+local most = size + 0 <= bytes_max and 1024 or 0
+if is_larger() then
+  local _, taken = held()
+  local average = taken / math.max(1, redis.call('HLEN', sizes))
+  if taken - own + size - taken_before > most * average then most = 0 end
+end
+if most > 0 then
+  for removal = 1, most do
     local is_tenant_full, is_full = goes_beyond(tenant_max, entries_max, bytes_max)
+    if removal > 64 and not is_larger() then break end
     if is_tenant_full then
       evict(tenant)
     elseif is_full then
@@ -155,17 +178,19 @@ if #ended > 0 then
   redis.call('XADD', stream, 'MAXLEN', '~', records_max, '*', 'removed', table.concat(ended, ' '))
 end
 local is_tenant_full, is_full = goes_beyond(
-  math.max(tenant_max, own_before), math.max(entries_max, all_before), math.max(bytes_max, taken_before)
+  math.max(tenant_max, own_before), math.max(entries_max, all_before), taken_before
 )
 if is_tenant_full or is_full then return {'full', #ended, held()} end
 """
 )
 """Before an entry is written. Given: `list` and `stream`, names; `member`, the entry on the list; `records_max`, of the
 stream; `room`: how many entries a tenant may have, how many and how many bytes all of the shard, size and gain of this
-one; and, behind a bar, keys that were used and how often. At most 64 expired ones leave the list, and at most 64 others
-have to leave, among them perhaps what this one replaces: more at once would hold up all others. An entry for which that
-is not room enough is refused, unless there is no more afterwards than there was before. Nothing is written before it is
-known that something leaves: what has written may write on, however full Redis is."""
+one; and, behind a bar, keys that were used and how often. At most 64 expired ones leave the list, and while more of
+them wait, those among a tenant's 16 least leave before a living one. At most 64 others have to leave, among them
+perhaps what this one replaces, and up to 1,024 for one that is larger than these: more at once would hold up all
+others. An entry for which that is not room enough is refused, unless there is no more afterwards than there was before;
+where as many of the average size are too few, before anything leaves. Nothing is written before it is known that
+something leaves: what has written may write on, however full Redis is."""
 
 TAKE_IN = """
 leave(key)

@@ -187,19 +187,53 @@ async def test_where_a_limit_was_lowered_each_put_is_kept_and_makes_only_so_many
             settled_account(client)
 
 
-async def test_a_put_for_which_so_many_are_not_room_enough_is_dropped(redis_server: RedisServer) -> None:
+async def test_a_large_answer_among_small_ones_is_kept_and_no_more_leave_than_it_takes(
+    redis_server: RedisServer,
+) -> None:
     limits = Limits(MANY, MANY, 400_000)
     with redis_server.client() as client:
         async with limited(redis_server, limits) as store:
             for number in range(200):
                 await store.put(numbered(number))
-            assert client.zcard(LIST) > 100
-            large = numbered(1_000, text="x" * 300_000)
-            with pytest.raises(StoreUnavailableError):
-                await store.put(large)
-            assert await store.put(large)
+            there, evicted = client.zcard(LIST), store.evicted
+            assert there > 100
+            assert await store.put(numbered(1_000, text="x" * 250_000))
+            assert 64 < store.evicted - evicted < there - 20
             assert client.zscore(ROOM + "totals", "bytes") <= limits.bytes_max
             settled_account(client)
+
+
+async def test_an_answer_for_which_as_many_as_may_leave_are_too_few_is_dropped_and_none_leaves(
+    redis_server: RedisServer,
+) -> None:
+    with redis_server.client() as client:
+        async with limited(redis_server, Limits(MANY, MANY, 3_200_000)) as store:
+            for start in range(0, 1_300, 50):
+                await asyncio.gather(*(store.put(numbered(number)) for number in range(start, start + 50)))
+            there, evicted = client.zcard(LIST), store.evicted
+            assert there > 1_100
+            with pytest.raises(StoreUnavailableError):
+                await store.put(numbered(5_000, text="x" * 3_150_000))
+            assert (client.zcard(LIST), store.evicted) == (there, evicted)
+            settled_account(client)
+
+
+async def test_an_expired_answer_leaves_before_a_living_one_of_its_tenant_however_many_others_expired(
+    redis_server: RedisServer,
+) -> None:
+    with redis_server.client() as client:
+        async with limited(redis_server, ROOMY) as roomy:
+            living = numbered(0, tenants=1, text="x" * 2_000)  # the least for each byte
+            expired = [numbered(number, tenants=1) for number in range(1, 5)]
+            for each in (living, *expired):
+                await roomy.put(each)
+        client.delete(*(NAMES.entry(each.key) for each in expired))
+        past_ms = SystemClock().unix() * 1_000 - 60_000
+        client.zadd(LIST, {member(f"other {number}", f"{number:064x}"): past_ms for number in range(100)})
+        client.zadd(LIST, {member("t0", each.key): past_ms + 30_000 for each in expired})
+        async with limited(redis_server, Limits(5, MANY, MANY * 1_000)) as store:
+            assert await store.put(numbered(10, tenants=1))
+            assert await store.get_many([living.key]) == [living]
 
 
 class _Ahead(SystemClock):
