@@ -24,6 +24,9 @@ __all__ = ["VERSION", "Names", "key_of_member", "member", "tenant_pattern"]
 VERSION = 2
 """Of this layout. What an older one left behind is not read: its entries expire, its lists may be deleted."""
 
+ROOM_PARTS = ("sizes", "clocks", "counts", "bytes", "totals")
+"""Of the account that a shard keeps; beside them it has one part for each tenant."""
+
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -58,6 +61,11 @@ class Names:
     def changes(self, shard: int) -> str:
         """The stream of changes."""
         return f"{_prefix(shard)}changes"
+
+    def room(self, shard: int, tenant: str) -> list[str]:
+        """The shard's account, as far as a put of that tenant always needs it."""
+        parts = (*ROOM_PARTS, f"worth:{_tenant_digest(tenant)}")
+        return [f"{_prefix(shard)}room:{part}" for part in parts]
 
 
 def member(tenant: str, key: str) -> str:

@@ -118,8 +118,9 @@ class RedisPuts:
             self._names.history(bucket_of(key)),
             self._names.entries(shard),
             self._names.changes(shard),
+            *self._names.room(shard, entry.scope.tenant),
         )
-        content_bytes = sum(len(value) for value in fields.values() if isinstance(value, str | bytes))
+        content_bytes = sum(_size_bytes(value) for value in fields.values())
         writing: Any = redis.eval(
             redis_scripts.PUT,
             len(names),
@@ -152,6 +153,12 @@ def new_token() -> str:
 def new_name(deleted_key: str | None = None) -> str:
     """Of an invalidation, or of the deletion of that key: what `PUT` knows it by again when it comes later."""
     return new_token() + (secrets.token_hex(DIGEST_CHARS // 2) if deleted_key is None else _digest(deleted_key))
+
+
+def _size_bytes(value: EncodableT) -> int:
+    if isinstance(value, str):
+        return len(value.encode("utf-8", "surrogatepass"))
+    return len(value) if isinstance(value, bytes) else 0
 
 
 def _digest(key: str) -> str:

@@ -53,14 +53,15 @@ if ARGV[9] ~= '' then redis.call('XADD', stream, 'MAXLEN', '~', records_max, '*'
 return {'put', #ended, held()}
 """
 )
-"""KEYS: entry, history, list of entries, stream. ARGV: an era, should this be the first; the moment that must still be
-the present one, empty for any; how many invalidations and deletions by key there had been when the put began, the name
-of what came last before it, empty for none, and what the names of the key's deletions end with; the expiry in
-Unix ms; the room that there is (see `redis_room`); the entry's member; its key for the stream, empty for none; how many
-records to keep; the fields. 'late': there were other invalidations since the moment; 'gone': the entry was deleted, or
-may have been: the past does not say all that was counted since, or what came last is no part of it, or a name in it
-says of no key. Then nothing is written. 'full': there is no room. With 'put' and 'full' comes how many others had to
-leave, and how many entries and bytes are there."""
+"""KEYS: entry, history, list of entries, stream; and, that a slot on its way to another node refuses before anything is
+written, the account and its part for the tenant, whose names are made from the list's. ARGV: an era, should this be the
+first; the moment that must still be the present one, empty for any; how many invalidations and deletions by key there
+had been when the put began, the name of what came last before it, empty for none, and what the names of the key's
+deletions end with; the expiry in Unix ms; the room that there is (see `redis_room`); the entry's member; its key for
+the stream, empty for none; how many records to keep; the fields. 'late': there were other invalidations since the
+moment; 'gone': the entry was deleted, or may have been: the past does not say all that was counted since, or what came
+last is no part of it, or a name in it says of no key. Then nothing is written. 'full': there is no room. With 'put' and
+'full' comes how many others had to leave, and how many entries and bytes are there."""
 
 _BEGUN = """
 redis.call('HDEL', KEYS[1], '')
