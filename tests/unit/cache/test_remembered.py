@@ -90,6 +90,11 @@ def taken(do: Callable[[], None]) -> int:
         tracemalloc.stop()
 
 
+def taken_each_time(do: Callable[[], None]) -> int:
+    """What stays however often it is done: the first time, words of other tests may make room for its own."""
+    return min(taken(do), taken(do))
+
+
 def words(rng: Random, letters: str | list[str], each: int) -> str:
     return " ".join("".join(rng.choices(letters, k=each)) for _ in range(CHARS // (each + 1)))
 
@@ -116,7 +121,7 @@ def test_of_questions_of_long_words_next_to_nothing_stays_when_they_are_gone(
             ask()
 
     ask()
-    assert taken(ask_often) < sent * 8 * CHARS
+    assert taken_each_time(ask_often) < sent * 8 * CHARS
 
 
 @pytest.mark.parametrize(
@@ -177,7 +182,7 @@ def test_of_long_questions_whose_words_were_all_asked_before_next_to_nothing_sta
             ask()
 
     ask()
-    assert taken(ask_often) < sent * 2 * chars
+    assert taken_each_time(ask_often) < sent * 2 * chars
 
 
 def test_of_questions_of_few_long_words_no_form_is_remembered() -> None:
