@@ -89,12 +89,15 @@ def test_a_stream_that_breaks_off_costs_what_it_cost(suite: Suite, client: Clien
 
 def test_a_stream_that_its_deadline_ends_is_the_deadlines_and_costs_what_it_cost(suite: Suite, client: Client) -> None:
     suite.script({"*": [LONG]})
-    before = len(records(suite))
-    received, error = broken_off(client, 3.0)
-    assert received
-    assert isinstance(error, DeadlineError)
-    record = record_of_next(suite, before)
-    assert record["error_reason"] == "DEADLINE_EXCEEDED"
+    for _ in range(5):
+        before = len(records(suite))
+        received, error = broken_off(client, 3.0)
+        assert received
+        assert isinstance(error, DeadlineError)
+        record = record_of_next(suite, before)
+        assert record["error_reason"] == "DEADLINE_EXCEEDED"
+        if "cost_unknown" not in record:  # on a machine that stalls the account may come too late, which is said
+            break
     assert cost_of(record) > 0
     assert "cost_unknown" not in record
 
