@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import pytest
@@ -52,19 +52,6 @@ CALLS: dict[str, Callable[[RedisStore, Entry], Awaitable[Any]]] = {
     "invalidate": lambda store, put: store.invalidate(ACME),
     "delete by key": lambda store, put: store.invalidate(Selector(tenant="acme", entry_key=put.key)),
 }
-
-
-@pytest.fixture
-def put() -> Entry:
-    return entry("q", tags=("red",), now_unix_s=SystemClock().unix())
-
-
-@pytest.fixture
-async def another(redis_server: RedisServer) -> AsyncIterator[RedisStore]:
-    """A replica that has read nothing yet."""
-    made = RedisStore(redis_server.url, timeout_s=10.0, clock=SystemClock())
-    yield made
-    await made.close()
 
 
 def damage(server: RedisServer, field: str, value: bytes) -> None:

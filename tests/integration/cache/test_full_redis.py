@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 import pytest
@@ -15,22 +14,10 @@ from services.cache.store.answer_store_redis import RedisStore
 from services.cache.store.redis_names import Names
 from services.runtime.clock import SystemClock
 from spillway.routing import CacheKind, TaskType
-from tests.support.cache_parts import answer, cache_over, chat, embedding, entry
+from tests.support.cache_parts import answer, cache_over, chat, embedding
 from tests.support.redis_server import RedisServer
 
 HISTORY = Names(1).history(tenant_bucket("acme"))
-
-
-@pytest.fixture
-def put() -> Entry:
-    return entry("q", tags=("red",), now_unix_s=SystemClock().unix())
-
-
-@pytest.fixture
-async def another(redis_server: RedisServer) -> AsyncIterator[RedisStore]:
-    made = RedisStore(redis_server.url, timeout_s=10.0, clock=SystemClock())
-    yield made
-    await made.close()
 
 
 def fill(server: RedisServer) -> None:
